@@ -1,0 +1,87 @@
+# `make` alone lists what there is. Only make and Python are needed to begin with; what else it
+# takes goes into .venv, and what is there already is not done again.
+
+VENV    := .venv
+RUN     := $(VENV)/bin/python
+EXAMPLE := model/my_best_model.keras
+MODEL   := $(EXAMPLE)
+# The first of these that fits is used. TensorFlow 2.21 has no build for Python 3.14.
+PYTHON  := python3 python3.13 python3.12 python3.11
+FITS    := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
+# Twice quiet: errors alone.
+PIP     := $(RUN) -m pip install -qq --no-input --disable-pip-version-check --require-hashes
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help serve setup test check torture spec load lock clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  ARGS="..." is handed on, as in: make serve ARGS="--http.port 9000"'
+
+serve: $(VENV)/server.stamp $(filter $(EXAMPLE),$(MODEL))  ## serve the example model, or MODEL=file, on 127.0.0.1:8888
+	@exec $(RUN) -m server "$(MODEL)" $(ARGS)
+
+setup: $(VENV)/dev.stamp $(EXAMPLE)  ## only prepare: .venv with the locked dependencies, the example model
+
+test: setup  ## all tests but the long ones
+	@$(RUN) -m pytest $(ARGS)
+
+check: setup  ## formatting, lint, types, and whether openapi.json is up to date
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(VENV)/bin/hadolint Dockerfile
+	$(RUN) scripts/export_openapi.py --check
+
+torture: setup  ## the long tests
+	@$(RUN) -m pytest -m torture $(ARGS)
+
+spec: setup  ## write openapi/openapi.json anew
+	@$(RUN) scripts/export_openapi.py
+
+load: $(VENV)/dev.stamp  ## put load on a running server and report
+	@$(RUN) scripts/load_test.py $(ARGS)
+
+# dev.txt is made first and constrains the others, so that all three agree.
+lock: $(VENV)/dev.stamp  ## choose the locked versions anew; ARGS=--upgrade takes newer ones
+	@for name in dev server model; do \
+		(cd requirements && ../$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-annotate \
+			--custom-compile-command "make lock" $(ARGS) \
+			$$([ $$name = dev ] || echo --constraint dev.txt) --output-file $$name.txt $$name.in) \
+		|| exit 1; \
+	done
+
+clean:  ## remove what was made: .venv, the example model, caches
+	rm -rf $(VENV) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/bin/pip:
+	@for python in $(PYTHON); do \
+		if "$$python" -c '$(FITS)' 2>/dev/null; then \
+			echo "making $(VENV) with $$("$$python" --version) ..." && exec "$$python" -m venv $(VENV); \
+		fi; \
+	done; \
+	echo 'Python 3.11, 3.12 or 3.13 with its venv module is needed, and was not found among:' >&2; \
+	for python in $(PYTHON); do \
+		echo "  $$python: $$("$$python" --version 2>&1 | tail -n 1)" >&2; \
+	done; \
+	echo 'Install one (on Debian and Ubuntu, venv is a package of its own: python3-venv), or name' >&2; \
+	echo 'one: make PYTHON=/path/to/python3.11' >&2; \
+	exit 1
+
+$(VENV)/server.stamp: requirements/server.txt | $(VENV)/bin/pip
+	@echo 'installing the locked dependencies, TensorFlow among them: a minute or a few ...'
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt $(VENV)/server.stamp
+	@echo 'installing the tools to test and check with ...'
+	@$(PIP) -r $<
+	@touch $@
+
+$(EXAMPLE): | $(VENV)/server.stamp
+	@echo 'training the example model ...'
+	@$(RUN) -m model.train --out $@
