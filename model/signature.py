@@ -1,0 +1,45 @@
+"""What a model takes and gives: names, shapes and dtypes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One named input or output; `shape` is that of one row, None where a dimension varies."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    @property
+    def rank(self) -> int:
+        """The number of dimensions of one row."""
+        return len(self.shape)
+
+    @property
+    def shape_text(self) -> str:
+        """The shape as people write it: `[28, ?]`."""
+        return "[" + ", ".join("?" if size is None else str(size) for size in self.shape) + "]"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.dtype}{self.shape_text}"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The inputs and outputs of a model, in its own order, names unique on either side."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def __post_init__(self) -> None:
+        for specs in (self.inputs, self.outputs):
+            names = [spec.name for spec in specs]
+            if len(set(names)) != len(names):
+                raise ValueError(f"names of inputs or outputs are not unique: {', '.join(names)}")
+
+    def __str__(self) -> str:
+        inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))
+        return f"{inputs} → {outputs}"

@@ -1,0 +1,61 @@
+"""Named arrays that share their first axis: what goes into a model and comes out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+
+class WrongRowCount(ValueError):
+    """Arrays that should share their first axis do not, so no row can be given to its owner."""
+
+
+class Tensors:
+    """Named arrays of shape `[rows, ...]`, all with the same number of rows."""
+
+    __slots__ = ("arrays", "rows")
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take `arrays` over without copying; raises WrongRowCount when their first axes differ."""
+        lengths = {len(array) for array in arrays.values()}
+        if len(lengths) != 1:
+            raise WrongRowCount(f"arrays of {sorted(lengths)} rows where all should have the same")
+        self.arrays = arrays
+        self.rows = lengths.pop()
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, rows: slice) -> Tensors:
+        """Return a view of some of the rows."""
+        return Tensors({name: array[rows] for name, array in self.arrays.items()})
+
+    @property
+    def row_shape(self) -> Hashable:
+        """Equal for two Tensors exactly when `merge` can put them into one batch."""
+        return tuple((name, array.shape[1:]) for name, array in self.arrays.items())
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all arrays in bytes."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+
+def merge(parts: Sequence[Tensors]) -> Tensors:
+    """Put the rows of `parts`, all of one `row_shape`, one after another."""
+    if len(parts) == 1:
+        return parts[0]
+    names = parts[0].arrays
+    return Tensors({name: np.concatenate([part.arrays[name] for part in parts]) for name in names})
+
+
+def split(tensors: Tensors, lengths: Sequence[int]) -> list[Tensors]:
+    """Undo `merge`: views of `lengths[0]`, `lengths[1]`, … rows.
+
+    Raises WrongRowCount when the lengths do not add up to the rows there are.
+    """
+    if sum(lengths) != len(tensors):
+        raise WrongRowCount(f"{len(tensors)} rows came out where {sum(lengths)} went in")
+    return [tensors[start:stop] for start, stop in pairwise(accumulate(lengths, initial=0))]

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import pytest
+
+from model.signature import Signature, TensorSpec
+
+X = TensorSpec("x", (1,), "float32")
+
+
+def test_a_spec_is_written_as_people_write_it():
+    assert str(X) == "x: float32[1]"
+    assert str(TensorSpec("image", (28, None, 3), "uint8")) == "image: uint8[28, ?, 3]"
+    assert str(TensorSpec("id", (), "int64")) == "id: int64[]"
+
+
+def test_the_rank_is_that_of_one_row():
+    assert TensorSpec("image", (28, None), "float32").rank == 2
+    assert TensorSpec("id", (), "int64").rank == 0
+
+
+def test_the_same_name_on_both_sides_is_fine():
+    assert Signature((X,), (X,)) == Signature((X,), (X,))
+
+
+@pytest.mark.parametrize("sides", [((X, X), (X,)), ((X,), (X, X))], ids=["inputs", "outputs"])
+def test_a_name_that_comes_twice_on_one_side_is_refused(sides: tuple[tuple[TensorSpec, ...], ...]):
+    with pytest.raises(ValueError, match="not unique: x, x"):
+        Signature(*sides)
