@@ -1,0 +1,297 @@
+"""A Keras model in memory: loaded safely, warmed up, called once per batch."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model.model_file import ModelError, check_file
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors, merge, split
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["KerasModel", "ModelError"]
+
+logger = logging.getLogger(__name__)
+
+SERVED_DTYPES = {
+    "bool",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    *(f"float{bits}" for bits in (16, 32, 64)),
+}
+
+
+class KerasModel:
+    """A model behind one function that was compiled once, for any number of rows.
+
+    Attributes:
+        signature: What the model takes and gives, in its own order and under its own names.
+        traces: How often the function was traced: 1, or every new shape costs a compilation.
+    """
+
+    def __init__(self, model: keras.Model, path: Path | str) -> None:
+        """Compile `model`; raises ModelError when it cannot be served. See `load`."""
+        import tensorflow as tf
+
+        self.traces = 0
+        self.signature = _signature(model, path)
+        self._path = path
+        self._model = model  # the compiled function does not keep its variables alive
+        self._names = [spec.name for spec in self.signature.inputs]
+        self._output_names = [spec.name for spec in self.signature.outputs]
+        self._variable_size = 1
+        self._constant = tf.constant
+        self._call = self._compile()
+
+    @classmethod
+    def load(cls, path: Path | str, sha256: str | None = None) -> KerasModel:
+        """Load a local `.keras` or `.h5` file, and run no code out of it.
+
+        `sha256`, hexadecimal, pins the content. Raises ModelError; an exception of Keras that
+        led to it is its cause.
+        """
+        check_file(path, sha256)
+        import keras  # takes seconds; a wrong file is told at once
+
+        try:
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # Keras has no class of errors for this
+            raise ModelError(path, _why_not_loaded(error)) from error
+        if not isinstance(model, keras.Model):
+            raise ModelError(path, f"holds a {type(model).__name__} where a model is expected")
+        return cls(model, path)
+
+    def warm_up(self, max_rows: int) -> None:
+        """Call the model with zeros for 1, 2, 4, … and `max_rows` rows; first calls are slow.
+
+        Raises ModelError when it fails at them, or does not answer one row for each.
+        """
+        self._variable_size = self._find_variable_size()
+        sizes = [2**power for power in range(max_rows.bit_length()) if 2**power < max_rows]
+        for rows in [*sizes, max_rows]:
+            try:
+                self.predict([self._rows(rows, _zeros)])
+            except Exception as error:  # whatever TensorFlow raises
+                why = f"the model fails on a batch of {rows}, all zeros: {_short(error)}"
+                raise ModelError(self._path, why) from error
+
+    def predict(self, parts: Sequence[Tensors]) -> list[Tensors]:
+        """Answer `parts`, all of one `row_shape`, by ONE call of the model.
+
+        Arrays have the names, shapes and dtypes of the signature, and so have the answers.
+        Raises WrongRowCount when the model does not answer one row for each.
+        """
+        batch = merge(parts)
+        outputs = self._call(*[self._constant(batch.arrays[name]) for name in self._names])
+        arrays = [output.numpy() for output in outputs]
+        answer = Tensors(dict(zip(self._output_names, arrays, strict=True)))
+        return split(answer, [len(part) for part in parts])
+
+    def row_dependence(self) -> float:
+        """How much an answer changes with the company of its row, relative to its scale.
+
+        About 1e-7 is rounding. Much more: rows depend on each other, or the model keeps state.
+        To be called after `warm_up`, which finds a size for variable dimensions.
+        """
+        batch = self._random_rows(4)
+        try:
+            alone = [self.predict([batch[row : row + 1]])[0] for row in range(len(batch))]
+        except Exception as error:  # such as an Embedding of a single id
+            logger.info("random input fails, so the rows are compared on zeros: %s", _short(error))
+            batch = self._rows(4, _zeros)
+            alone = [self.predict([batch[row : row + 1]])[0] for row in range(len(batch))]
+        together = self.predict([batch])[0]
+        return max(
+            _difference([part.arrays[name] for part in alone], together.arrays[name])
+            for name in self._output_names
+        )
+
+    def _compile(self) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        pack, unpack = _packer(self._model, self._names), _unpacker(self._output_names)
+        outputs = self.signature.outputs
+
+        def call(*inputs: Any) -> list[Any]:
+            self.traces += 1  # runs while tracing only
+            answers = unpack(self._model(pack(inputs), training=False))
+            return [tf.cast(a, spec.dtype) for a, spec in zip(answers, outputs, strict=True)]
+
+        specs = [tf.TensorSpec([None, *s.shape], s.dtype) for s in self.signature.inputs]
+        try:
+            compiled: Callable[..., Any] = tf.function(call).get_concrete_function(*specs)
+        except Exception as error:  # whatever its layers raise
+            why = f"cannot be called with a varying number of rows: {_short(error)}"
+            raise ModelError(self._path, why) from error
+        return compiled
+
+    def _find_variable_size(self) -> int:
+        """A size that the model takes for its variable dimensions: a small power of two.
+
+        Not the smallest: a convolution of TensorFlow 2.21 (oneDNN) that is given one less than
+        its window fails to fail, and answers with what happens to be in memory.
+        """
+        if all(None not in spec.shape for spec in self.signature.inputs):
+            return 1
+        taken: list[int] = []
+        for size in (2**power for power in range(11)):
+            if self._takes_size(size):
+                taken.append(size)
+            elif taken:
+                break
+            if len(taken) == 2:
+                break
+        return taken[-1] if taken else 1
+
+    def _takes_size(self, size: int) -> bool:
+        self._variable_size = size
+        try:
+            self.predict([self._rows(1, _zeros)])
+        except Exception as error:  # whatever TensorFlow raises
+            logger.debug("variable dimensions of %d: %s", size, _short(error))
+            return False
+        return True
+
+    def _rows(self, rows: int, make: Callable[[list[int], str], np.ndarray]) -> Tensors:
+        return Tensors(
+            {
+                spec.name: make([rows, *(n or self._variable_size for n in spec.shape)], spec.dtype)
+                for spec in self.signature.inputs
+            }
+        )
+
+    def _random_rows(self, rows: int) -> Tensors:
+        random = np.random.default_rng(0)
+
+        def make(shape: list[int], dtype: str) -> np.ndarray:
+            if dtype.startswith("float"):
+                return random.standard_normal(shape).astype(dtype)
+            return random.integers(0, 2, shape).astype(dtype)  # few ids, for an Embedding
+
+        return self._rows(rows, make)
+
+
+def _zeros(shape: list[int], dtype: str) -> np.ndarray:
+    return np.zeros(shape, dtype)
+
+
+def _signature(model: keras.Model, path: Path | str) -> Signature:
+    """Read names, shapes and dtypes off `model`; raises ModelError when it cannot be served."""
+    try:
+        inputs, outputs = _named_inputs(model), _named_outputs(model)
+    except AttributeError as error:  # raised by a Sequential without inputs
+        why = "the model has no input shape; begin it with `keras.Input(shape)`, and save it again"
+        raise ModelError(path, why) from error
+    try:
+        return Signature(_specs(inputs), _specs(outputs))
+    except ValueError as error:
+        raise ModelError(path, str(error)) from error
+
+
+def _named_inputs(model: keras.Model) -> list[tuple[str, Any]]:
+    structure = _structure(model, "input")
+    if isinstance(structure, dict):
+        return list(structure.items())
+    return [(getattr(tensor, "name", ""), tensor) for tensor in _as_list(structure)]
+
+
+def _named_outputs(model: keras.Model) -> list[tuple[str, Any]]:
+    structure = _structure(model, "output")
+    if isinstance(structure, dict):
+        return list(structure.items())
+    tensors = _as_list(structure)
+    names = getattr(model, "output_names", None) or [model.layers[-1].name] * len(tensors)
+    return list(zip(names, tensors, strict=False))  # nested outputs have more names; see _specs
+
+
+def _structure(model: keras.Model, side: str) -> Any:
+    """The tensor, list or dict of tensors that the model takes ("input") or gives ("output")."""
+    tensors = getattr(model, f"{side}s")  # a Sequential has this alone
+    return getattr(model, side) if hasattr(model, "output_names") else _single(tensors)
+
+
+def _single(tensors: list[Any]) -> Any:
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _as_list(structure: Any) -> list[Any]:
+    return list(structure) if isinstance(structure, list | tuple) else [structure]
+
+
+def _specs(named: Iterable[tuple[str, Any]]) -> tuple[TensorSpec, ...]:
+    """Raises ValueError for what rows of plain numbers cannot express."""
+    specs = []
+    for name, tensor in named:
+        if not hasattr(tensor, "shape"):
+            raise ValueError(
+                "the model has nested inputs or outputs; make them a flat list or dict"
+            )
+        if not tensor.shape:
+            raise ValueError(f"{name} has no axis for the rows, so it cannot be cut into answers")
+        # numpy has no bfloat16; the compiled function casts.
+        dtype = "float32" if tensor.dtype == "bfloat16" else tensor.dtype
+        if dtype not in SERVED_DTYPES:
+            raise ValueError(f"{name} is of type {dtype}, and only numbers are served")
+        specs.append(TensorSpec(name, tuple(tensor.shape[1:]), dtype))
+    return tuple(specs)
+
+
+def _packer(model: keras.Model, names: list[str]) -> Callable[[tuple[Any, ...]], Any]:
+    """Turn the flat inputs of the compiled function into what the model takes."""
+    structure = _structure(model, "input")
+    if isinstance(structure, dict):
+        return lambda inputs: dict(zip(names, inputs, strict=True))
+    return list if isinstance(structure, list | tuple) else lambda inputs: inputs[0]
+
+
+def _unpacker(names: list[str]) -> Callable[[Any], list[Any]]:
+    return lambda answer: (
+        [answer[name] for name in names] if isinstance(answer, dict) else _as_list(answer)
+    )
+
+
+def _why_not_loaded(error: Exception) -> str:
+    text = str(error)
+    if "safe_mode" in text:
+        what = "Lambda layer" if "`Lambda` layer" in text else "part"
+        return (
+            f"has a {what} with Python code in it, which could do anything on this machine and "
+            "is never run; build it of Keras' own layers and `keras.ops`, and save it again"
+        )
+    unknown = re.search(
+        r"Could not locate (?:class|function) '([^']+)'|Unknown \w+: '([^']+)'", text
+    )
+    if unknown:
+        name = unknown[1] or unknown[2]
+        return f"needs {name}, which Keras does not know; build it of Keras' own layers instead"
+    return (
+        f"Keras cannot load it ({_short(error)}); save the model again with this version of Keras"
+    )
+
+
+def _short(error: Exception) -> str:
+    """What an exception of Keras or TensorFlow says in the end, in a line of 200 characters."""
+    text = str(error).rpartition("Exception encountered: ")[2]
+    line = " ".join(text.split()) or type(error).__name__
+    return line if len(line) <= 200 else f"{line[:199]}…"
+
+
+def _difference(alone: list[np.ndarray], together: np.ndarray) -> float:
+    """The largest difference, relative to the largest value; infinite when the shapes differ."""
+    if any(part.shape[1:] != together.shape[1:] for part in alone):
+        return float("inf")
+    one, other = np.concatenate(alone).astype(float), together.astype(float)
+    finite = np.isfinite(one)
+    if not np.array_equal(finite, np.isfinite(other)):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    scale = np.abs(one[finite]).max() or 1.0
+    return float(np.abs(one - other)[finite].max() / scale)

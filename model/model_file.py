@@ -1,0 +1,107 @@
+"""Whether a file can hold a model at all: told in words, and without waiting for TensorFlow."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+
+SAVE = "save the model with `model.save('name.keras')`"
+AGAIN = "copy it once more, or save the model again"
+
+
+class ModelError(Exception):
+    """A model cannot be loaded or served: one line that says why, and what to do."""
+
+    def __init__(self, path: Path | str, why: str) -> None:
+        super().__init__(" ".join(f"{path}: {why}".split()))
+
+
+def check_file(path: Path | str, sha256: str | None = None) -> None:
+    """Raise ModelError unless `path` is an undamaged local `.keras` or `.h5` file with a model.
+
+    `sha256`, hexadecimal, pins the content. What the model consists of is not looked at.
+    """
+    _check_place(path)
+    path = Path(path)
+    try:
+        if sha256 is not None:
+            _check_digest(path, sha256.strip().lower())
+        _check_first_bytes(path)
+        if path.suffix == ".h5":
+            _check_h5(path)
+        else:
+            _check_zip(path)
+    except OSError as error:
+        raise ModelError(path, f"cannot be read: {error.strerror or error}") from error
+
+
+def _check_place(path: Path | str) -> None:
+    # pathlib has made "https://" into "https:/".
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        raise ModelError(path, "is an address; download the file, and give its path")
+    path = Path(path)
+    if path.is_dir():
+        what = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder"
+        raise ModelError(path, f"is {what}, not a file; {SAVE}")
+    if not path.exists():
+        train = "train the example model with `python -m model.train`"
+        raise ModelError(path, f"no such file; check the path, or {train}")
+    if not path.is_file():
+        raise ModelError(path, "is not a regular file; give the path of a .keras file")
+    if path.suffix not in {".keras", ".h5"}:
+        ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
+        raise ModelError(path, f"{ending}, and only .keras and .h5 are served; {SAVE}")
+
+
+def _check_digest(path: Path, expected: str) -> None:
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        why = f"its SHA-256 is {found}, but {expected} is expected; is it the right file?"
+        raise ModelError(path, why)
+
+
+def _check_first_bytes(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(16)
+    if not start:
+        raise ModelError(path, f"is empty; {AGAIN}")
+    if start.startswith(b"version https://"):
+        raise ModelError(path, "is a Git LFS pointer, not the file itself; run `git lfs pull`")
+    zipped, hdf5 = start.startswith(b"PK"), start.startswith(b"\x89HDF\r\n\x1a\n")
+    if path.suffix == ".h5" and zipped:
+        raise ModelError(path, "is a zip archive, as .keras files are; rename it to .keras")
+    if path.suffix == ".keras" and hdf5:
+        raise ModelError(path, "is an HDF5 file; rename it to .h5")
+    if not (zipped or hdf5):
+        kind = "HDF5 file" if path.suffix == ".h5" else "zip archive"
+        raise ModelError(path, f"is no {kind}, so no {path.suffix} file; {AGAIN}")
+
+
+def _check_zip(path: Path) -> None:
+    """Read all of it: Keras skips the checksums where it reads large weights piece by piece."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names, damaged = set(archive.namelist()), archive.testzip()
+    except Exception as error:  # damaged bytes bring anything out of zipfile and zlib
+        raise ModelError(path, f"is cut off or damaged; {AGAIN}") from error
+    if damaged is not None:
+        raise ModelError(path, f"is damaged: the checksum of {damaged} is wrong; {AGAIN}")
+    if "config.json" not in names:
+        raise ModelError(path, f"is a zip archive without config.json, so no model; {SAVE}")
+    if not names & {"model.weights.h5", "model.weights.npz"}:
+        raise ModelError(path, f"is a zip archive without weights, so no model; {SAVE}")
+
+
+def _check_h5(path: Path) -> None:
+    import h5py  # only here: `.h5` is rare
+
+    try:
+        with h5py.File(path, "r") as file:
+            complete = "model_config" in file.attrs and "model_weights" in file
+    except Exception as error:  # damaged bytes bring anything out of HDF5
+        raise ModelError(path, f"is cut off or damaged ({error}); {AGAIN}") from error
+    if not complete:
+        raise ModelError(path, f"does not hold a whole model, weights alone perhaps; {SAVE}")

@@ -1,0 +1,442 @@
+from __future__ import annotations
+
+import base64
+import json
+import marshal
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from model.keras_model import KerasModel, ModelError
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors, WrongRowCount
+
+pytestmark = pytest.mark.keras
+
+keras: Any = None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def import_keras() -> None:
+    """Collecting these tests does not import TensorFlow; running them does."""
+    global keras
+    import keras as imported
+
+    keras = imported
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """Save a model, as `.keras` unless said otherwise, and return the path."""
+
+    def save(model: Any, ending: str = ".keras") -> Path:
+        path = tmp_path / f"m{ending}"
+        model.save(path)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def load(save: Callable[..., Path]) -> Callable[..., KerasModel]:
+    """Send a model through a file."""
+    return lambda model, ending=".keras": KerasModel.load(save(model, ending))
+
+
+def sequential(*layers: Any, shape: tuple[int | None, ...] = (1,)) -> Any:
+    return keras.Sequential([keras.Input(shape, name="x"), *layers])
+
+
+def rows(*values: float) -> Tensors:
+    return Tensors({"x": np.array(values, dtype="float32")[:, None]})
+
+
+def refusal(path: Path) -> tuple[str, BaseException | None]:
+    """What the one line says after the path, and what led to it."""
+    with pytest.raises(ModelError) as refused:
+        KerasModel.load(path)
+    line = str(refused.value)
+    assert "\n" not in line
+    assert len(line) < 400
+    return line.removeprefix(f"{path}: "), refused.value.__cause__
+
+
+# What it answers
+
+
+@pytest.fixture(scope="module")
+def example(example_model: Path) -> KerasModel:
+    model = KerasModel.load(example_model)
+    model.warm_up(64)
+    return model
+
+
+def test_the_example_model_answers_31_for_10(example: KerasModel):
+    (answer,) = example.predict([rows(10)])
+    assert answer.arrays["y"] == pytest.approx(31, abs=0.01)
+    assert answer.arrays["y"].shape == (1, 1)
+
+
+def test_each_part_gets_the_answers_to_its_own_rows(example: KerasModel):
+    answers = example.predict([rows(1, 2), rows(3), rows(4, 5, 6)])
+
+    flat = [answer.arrays["y"].ravel().tolist() for answer in answers]
+    assert flat[0] == pytest.approx([4, 7], abs=0.01)
+    assert flat[1] == pytest.approx([10], abs=0.01)
+    assert flat[2] == pytest.approx([13, 16, 19], abs=0.01)
+
+
+def test_it_answers_as_the_model_itself_does(load: Callable[..., KerasModel]):
+    model = sequential(keras.layers.Dense(8, activation="relu"), keras.layers.Dense(3, name="y"))
+    x = np.linspace(-5, 5, 33, dtype="float32")[:, None]
+
+    (answer,) = load(model).predict([Tensors({"x": x})])
+    np.testing.assert_allclose(answer.arrays["y"], model(x).numpy(), atol=1e-6)
+
+
+def test_it_answers_as_in_inference(load: Callable[..., KerasModel]):
+    """Dropout does nothing, and BatchNormalization goes by what it has learnt."""
+    model = sequential(keras.layers.Dropout(0.9), keras.layers.BatchNormalization(epsilon=0))
+    (answer,) = load(model).predict([rows(1, 2, 3)])
+
+    assert next(iter(answer.arrays.values())).ravel().tolist() == [1, 2, 3]
+
+
+def test_batches_of_any_size_are_never_traced_again(example: KerasModel):
+    for size in (1, 2, 3, 5, 8, 13, 63, 64, 65, 100, 1000, 1):
+        example.predict([rows(*range(size))])
+    assert example.traces == 1
+
+
+def test_variable_dimensions_are_never_traced_again(load: Callable[..., KerasModel]):
+    model = load(sequential(keras.layers.GlobalMaxPooling1D(name="y"), shape=(None, 2)))
+    model.warm_up(3)
+    for length in (1, 2, 7, 100):
+        for size in (1, 4):
+            x = np.arange(size * length * 2, dtype="float32").reshape(size, length, 2)
+            (answer,) = model.predict([Tensors({"x": x})])
+            assert answer.arrays["y"].tolist() == x.max(axis=1).tolist()
+    assert model.traces == 1
+
+
+def test_a_model_that_answers_too_many_rows_answers_nobody(load: Callable[..., KerasModel]):
+    x = keras.Input((1,), name="x")
+    model = load(keras.Model(x, keras.ops.concatenate([x, x], axis=0)))
+    with pytest.raises(WrongRowCount, match="4 rows came out where 2 went in"):
+        model.predict([rows(1), rows(2)])
+
+
+def test_a_model_that_mixes_its_rows_into_one_answers_nobody(load: Callable[..., KerasModel]):
+    x = keras.Input((1,), name="x")
+    model = load(keras.Model(x, keras.ops.mean(x, axis=0, keepdims=True)))
+    with pytest.raises(WrongRowCount, match="1 rows came out where 2 went in"):
+        model.predict([rows(1), rows(2)])
+
+
+# What it says of itself
+
+
+def test_the_signature_of_the_example(example: KerasModel):
+    spec = TensorSpec("x", (1,), "float32")
+    assert example.signature == Signature((spec,), (TensorSpec("y", (1,), "float32"),))
+
+
+def two_inputs() -> tuple[Any, Any, Any, Any]:
+    user, item = keras.Input((2,), name="user", dtype="int32"), keras.Input((None,), name="item")
+    score = keras.layers.Dense(3, name="score")(keras.layers.Embedding(4, 2)(user))
+    best = keras.layers.GlobalMaxPooling1D(name="best")(keras.layers.Reshape((-1, 1))(item))
+    return user, item, score, best
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_lists_go_by_the_names_of_inputs_and_output_layers(
+    load: Callable[..., KerasModel], ending: str
+):
+    user, item, score, best = two_inputs()
+    model = load(keras.Model([user, item], [score, best]), ending)
+
+    assert list(map(str, model.signature.inputs)) == ["user: int32[2]", "item: float32[?]"]
+    assert list(map(str, model.signature.outputs)) == ["score: float32[2, 3]", "best: float32[1]"]
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_dicts_go_by_their_keys(load: Callable[..., KerasModel], ending: str):
+    """In the order they were written in, and whatever their tensors are called."""
+    user, item, score, best = two_inputs()
+    model = load(keras.Model({"u": user, "i": item}, {"s": score, "b": best}), ending)
+    model.warm_up(2)
+
+    assert list(map(str, model.signature.inputs)) == ["u: int32[2]", "i: float32[?]"]
+    assert list(map(str, model.signature.outputs)) == ["s: float32[2, 3]", "b: float32[1]"]
+    x = {"i": np.array([[1, 5, 2]], "float32"), "u": np.array([[0, 3]], "int32")}
+    (answer,) = model.predict([Tensors(x)])
+    assert {name: array.shape for name, array in answer.arrays.items()} == {
+        "s": (1, 2, 3),
+        "b": (1, 1),
+    }
+    assert answer.arrays["b"].tolist() == [[5]]
+
+
+def test_rows_may_be_single_numbers(load: Callable[..., KerasModel]):
+    x = keras.Input((), name="x")
+    model = load(keras.Model(x, keras.layers.Rescaling(2.0, name="y")(x)))
+
+    assert str(model.signature.inputs[0]) == "x: float32[]"
+    (answer,) = model.predict([Tensors({"x": np.array([1, 2], "float32")})])
+    assert answer.arrays["y"].tolist() == [2, 4]
+
+
+def test_a_file_that_was_built_on_a_batch_of_two_takes_any_number(load: Callable[..., KerasModel]):
+    model = keras.Sequential([keras.layers.Dense(1, name="y")])
+    model(np.zeros((2, 3)))
+
+    model = load(model)
+    assert str(model.signature.inputs[0]).endswith("float32[3]")
+    model.warm_up(5)
+
+
+def test_bfloat16_comes_out_as_float32(load: Callable[..., KerasModel]):
+    model = load(sequential(keras.layers.Dense(1, dtype="mixed_bfloat16", name="y")))
+
+    assert str(model.signature.outputs[0]) == "y: float32[1]"
+    assert model.predict([rows(1)])[0].arrays["y"].dtype == np.float32
+
+
+# What it refuses
+
+
+def test_a_wrong_file_is_refused_before_keras_sees_it(tmp_path: Path):
+    assert refusal(tmp_path / "m.keras")[0].startswith("no such file")
+
+
+def test_a_wrong_digest_is_refused(example_model: Path):
+    with pytest.raises(ModelError, match=r"its SHA-256 is [0-9a-f]{64}, but ff is expected"):
+        KerasModel.load(example_model, "ff")
+
+
+def lambda_layer() -> Any:
+    return keras.layers.Lambda(lambda x: x * 3)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_python_code_in_a_file_is_refused(save: Callable[..., Path], ending: str, nested: bool):
+    inner = sequential(lambda_layer())
+    model = sequential(keras.layers.TimeDistributed(inner), shape=(2, 1)) if nested else inner
+
+    line, cause = refusal(save(model, ending))
+    assert line.startswith("has a Lambda layer with Python code in it")
+    assert isinstance(cause, ValueError)
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the configuration of the model in a file."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            change(config)
+            file.attrs["model_config"] = json.dumps(config)
+        return
+    original = path.rename(path.with_suffix(".zip"))
+    with zipfile.ZipFile(original) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                change(config)
+                content = json.dumps(config).encode()
+            new.writestr(name, content)
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize("way", ["keras 2", "keras 3", "activation", "function"])
+def test_code_slipped_into_a_file_never_runs(
+    save: Callable[..., Path], tmp_path: Path, ending: str, way: str
+):
+    """By the ways that files of Keras 2 and 3 have of naming a function."""
+    trap = tmp_path / "it-ran"
+    source = compile(f"lambda x: open({str(trap)!r}, 'w') and x", "trap", "eval")
+    code = base64.b64encode(marshal.dumps(source.co_consts[0])).decode()
+    function: dict[str, Any] = {
+        "keras 2": {"function": [code, None, None], "function_type": "lambda"},
+        "keras 3": {
+            "function": {
+                "class_name": "__lambda__",
+                "config": {"code": code, "defaults": None, "closure": None},
+            }
+        },
+        "activation": {"class_name": "__lambda__", "config": {"value": [code, None, None]}},
+        "function": {
+            "class_name": "function",
+            "module": "os",
+            "config": "abort",
+            "registered_name": "abort",
+        },
+    }[way]
+
+    def change(config: dict[str, Any]) -> None:
+        layer = config["config"]["layers"][-1]
+        if "function" in function:
+            layer |= {"class_name": "Lambda", "config": {"name": "y", **function}}
+        else:
+            layer["config"]["activation"] = function
+
+    path = save(sequential(keras.layers.Dense(1, activation="relu", name="y")), ending)
+    edit(path, change)
+    refusal(path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_a_class_of_ones_own_is_named(save: Callable[..., Path], ending: str):
+    class Mine(keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x
+
+    line, cause = refusal(save(sequential(Mine()), ending))
+    assert line.startswith("needs Mine, which Keras does not know")
+    assert cause is not None
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+def test_a_sequential_without_an_input_shape(save: Callable[..., Path], ending: str):
+    line, _ = refusal(save(keras.Sequential([keras.layers.Dense(1)]), ending))
+    assert line.startswith("the model has no input shape; begin it with `keras.Input(shape)`")
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_a_configuration_that_is_none(save: Callable[..., Path], ending: str):
+    path = save(sequential(keras.layers.Dense(1)), ending)
+    edit(path, lambda config: config.clear())
+    line, _ = refusal(path)
+    assert line.startswith(("Keras cannot load it (", "holds a dict where a model is expected"))
+
+
+def test_weights_of_another_model(save: Callable[..., Path], tmp_path: Path):
+    path = save(sequential(keras.layers.Dense(1)))
+    edit(path, lambda config: config["config"]["layers"][-1]["config"].update(units=2))
+    line, cause = refusal(path)
+    assert line.startswith("Keras cannot load it (")
+    assert line.endswith("save the model again with this version of Keras")
+    assert cause is not None
+
+
+def test_an_h5_file_under_the_other_ending(save: Callable[..., Path]):
+    path = save(sequential(keras.layers.Dense(1)), ".h5")
+    assert refusal(Path(shutil.copy(path, path.with_suffix(".keras"))))[0].startswith(
+        "is an HDF5 file; rename it to .h5"
+    )
+
+
+def test_a_model_for_a_fixed_number_of_rows(save: Callable[..., Path]):
+    x = keras.Input(batch_shape=(4, 3), name="x")
+    line, cause = refusal(save(keras.Model(x, keras.layers.Add()(keras.ops.unstack(x, axis=0)))))
+    assert line.startswith("cannot be called with a varying number of rows: ")
+    assert cause is not None
+
+
+def test_names_that_come_twice(save: Callable[..., Path]):
+    x = keras.Input((1,), name="x")
+    y = keras.layers.Dense(1, name="y")(x)
+    assert refusal(save(keras.Model(x, [y, y])))[0].endswith("are not unique: y, y")
+
+
+def test_nested_inputs(save: Callable[..., Path]):
+    a, b = keras.Input((1,), name="a"), keras.Input((1,), name="b")
+    line, _ = refusal(save(keras.Model([a, [b]], keras.layers.Add()([a, b]))))
+    assert line.startswith("the model has nested inputs or outputs")
+
+
+def test_an_output_without_rows(save: Callable[..., Path]):
+    x = keras.Input((1,), name="x")
+    assert "has no axis for the rows" in refusal(save(keras.Model(x, keras.ops.sum(x))))[0]
+
+
+def test_text(save: Callable[..., Path]):
+    x = keras.Input((1,), name="words", dtype="string")
+    hashed = keras.layers.Hashing(3)(x)
+    assert refusal(save(keras.Model(x, hashed)))[0].startswith("words is of type string")
+
+
+# Warm-up
+
+
+def test_warming_up_calls_for_1_2_4_and_the_largest(
+    load: Callable[..., KerasModel], monkeypatch: pytest.MonkeyPatch
+):
+    model = load(sequential(keras.layers.Dense(1)))
+    sizes: list[int] = []
+    predict = model.predict
+    monkeypatch.setattr(
+        model, "predict", lambda parts: sizes.append(len(parts[0])) or predict(parts)
+    )
+
+    for max_rows in (1, 4, 6):
+        model.warm_up(max_rows)
+    assert sizes == [1, 1, 2, 4, 1, 2, 4, 6]
+
+
+def test_warming_up_finds_a_size_that_variable_dimensions_may_have(
+    load: Callable[..., KerasModel],
+):
+    """A convolution over 5 needs 5 at least."""
+    model = load(sequential(keras.layers.Conv1D(1, 5), shape=(None, 1)))
+    model.warm_up(2)
+    assert model.row_dependence() < 1e-5
+
+
+def test_a_model_that_cannot_be_batched_is_told_at_warm_up(load: Callable[..., KerasModel]):
+    x = keras.Input((1,), name="x")
+    model = load(keras.Model(x, keras.ops.mean(x, axis=0, keepdims=True)))
+
+    model.warm_up(1)
+    with pytest.raises(ModelError, match="on a batch of 2, all zeros: 1 rows came out") as refused:
+        model.warm_up(4)
+    assert isinstance(refused.value.__cause__, WrongRowCount)
+
+
+def test_a_model_that_keeps_state_is_told_at_warm_up(load: Callable[..., KerasModel]):
+    """It is made for a fixed number of rows, and would mix what its clients send."""
+    x = keras.Input(batch_shape=(4, 3, 1), name="x")
+    model = load(keras.Model(x, keras.layers.LSTM(2, stateful=True)(x)))
+
+    with pytest.raises(ModelError, match="the model fails on a batch of 1, all zeros: "):
+        model.warm_up(4)
+
+
+# Whether rows depend on each other
+
+
+def test_rows_of_the_example_do_not_depend_on_each_other(example: KerasModel):
+    assert example.row_dependence() < 1e-5
+
+
+def test_a_softmax_over_the_batch_is_seen(load: Callable[..., KerasModel]):
+    model = load(sequential(keras.layers.Softmax(axis=0)))
+    assert model.row_dependence() > 0.1
+
+
+def test_a_count_of_the_batch_is_seen_in_integers(load: Callable[..., KerasModel]):
+    x = keras.Input((1,), name="x", dtype="int32")
+    model = load(keras.Model(x, keras.ops.cumsum(keras.ops.ones_like(x), axis=0)))
+    assert model.row_dependence() > 0.1
+
+
+def test_a_model_that_takes_no_random_input_is_compared_on_zeros(load: Callable[..., KerasModel]):
+    """An Embedding with a single id fails for any other."""
+    x = keras.Input((1,), name="x", dtype="int32")
+    model = load(keras.Model(x, keras.layers.Embedding(1, 2)(x)))
+    assert model.row_dependence() < 1e-5
+
+
+def test_values_that_are_no_numbers_are_equal_to_themselves(load: Callable[..., KerasModel]):
+    model = load(sequential(keras.layers.Activation("log_softmax"), keras.layers.Rescaling(np.inf)))
+    assert model.row_dependence() == 0

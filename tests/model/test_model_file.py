@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from pathlib import Path
+
+import h5py
+import pytest
+
+from model.model_file import ModelError, check_file
+
+
+def zipped(path: Path, **members: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name.replace("__", "."), text)
+    return path
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Path:
+    """Looks like a model from the outside, which is all that is checked here."""
+    return zipped(tmp_path / "m.keras", config__json="{}", model__weights__h5="w" * 1000)
+
+
+@pytest.fixture
+def h5_file(tmp_path: Path) -> Path:
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = "{}"
+        file.create_group("model_weights")
+        file["filler"] = list(range(1000))
+    return path
+
+
+def refusal(path: Path | str, sha256: str | None = None) -> str:
+    """What the one line says after the path."""
+    with pytest.raises(ModelError) as refused:
+        check_file(path, sha256)
+    line = str(refused.value)
+    assert "\n" not in line
+    assert line.startswith(f"{path}: ")
+    return line.removeprefix(f"{path}: ")
+
+
+def test_whole_files_are_taken(model_file: Path, h5_file: Path):
+    check_file(model_file)
+    check_file(str(model_file))
+    check_file(h5_file)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://example.org/m.keras", "hf://org/m", "gs://bucket/m.keras", "file:///m.h5"]
+)
+@pytest.mark.parametrize("kind", [str, Path])
+def test_addresses_are_refused(address: str, kind: type):
+    assert refusal(kind(address)).startswith("is an address; download the file")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path):
+    assert refusal(tmp_path / "m.keras").startswith("no such file; check the path")
+
+
+@pytest.mark.parametrize("name", ["folder", "m.keras"])
+def test_a_folder(tmp_path: Path, name: str):
+    (tmp_path / name).mkdir()
+    assert refusal(tmp_path / name).startswith("is a folder, not a file; save the model with")
+
+
+def test_a_saved_model_folder(tmp_path: Path):
+    (tmp_path / "saved_model.pb").touch()
+    assert refusal(tmp_path).startswith("is a SavedModel folder, not a file")
+
+
+def test_what_is_neither_file_nor_folder():
+    assert refusal("/dev/null").startswith("is not a regular file")
+
+
+@pytest.mark.parametrize(
+    "name, why",
+    [("m.pkl", "ends in .pkl"), ("m", "has no ending"), ("m.keras.bak", "ends in .bak")],
+)
+def test_another_ending(tmp_path: Path, name: str, why: str):
+    (tmp_path / name).write_text("?")
+    assert refusal(tmp_path / name).startswith(f"{why}, and only .keras and .h5 are served")
+
+
+@pytest.mark.parametrize(
+    "content, why",
+    [
+        (b"", "is empty"),
+        (b"hello", "is no zip archive, so no .keras file"),
+        (b"PK", "is cut off or damaged"),
+        (b"\x89HDF\r\n\x1a\n...", "is an HDF5 file; rename it to .h5"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+    ],
+)
+def test_content_that_is_no_keras_file(tmp_path: Path, content: bytes, why: str):
+    path = tmp_path / "m.keras"
+    path.write_bytes(content)
+    assert refusal(path).startswith(why)
+
+
+@pytest.mark.parametrize(
+    "content, why",
+    [
+        (b"", "is empty"),
+        (b"hello", "is no HDF5 file, so no .h5 file"),
+        (b"PK\3\4", "is a zip archive, as .keras files are; rename it to .keras"),
+        (b"\x89HDF\r\n\x1a\n...", "is cut off or damaged"),
+    ],
+)
+def test_content_that_is_no_h5_file(tmp_path: Path, content: bytes, why: str):
+    path = tmp_path / "m.h5"
+    path.write_bytes(content)
+    assert refusal(path).startswith(why)
+
+
+def test_archives_that_hold_no_model(tmp_path: Path):
+    assert refusal(zipped(tmp_path / "a.keras", a="b")).startswith(
+        "is a zip archive without config.json"
+    )
+    assert refusal(zipped(tmp_path / "b.keras", config__json="{}")).startswith(
+        "is a zip archive without weights"
+    )
+
+
+def test_an_h5_file_of_weights_alone(tmp_path: Path):
+    with h5py.File(tmp_path / "m.weights.h5", "w") as file:
+        file["kernel"] = [1.0]
+    assert refusal(tmp_path / "m.weights.h5").startswith("does not hold a whole model, weights")
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
+def test_files_that_are_cut_off(model_file: Path, h5_file: Path, kept: float):
+    for path in (model_file, h5_file):
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * kept)])
+        assert refusal(path).startswith("is cut off or damaged")
+
+
+@pytest.mark.parametrize("member, text", [("model.weights.h5", b"wwww"), ("config.json", b"{}")])
+def test_a_single_wrong_byte_in_an_archive(model_file: Path, member: str, text: bytes):
+    content = bytearray(model_file.read_bytes())
+    content[content.index(text)] ^= 1
+    model_file.write_bytes(content)
+    assert refusal(model_file).startswith(f"is damaged: the checksum of {member} is wrong")
+
+
+def test_the_digest_pins_the_content(model_file: Path):
+    right, wrong = hashlib.sha256(model_file.read_bytes()).hexdigest(), "0" * 64
+
+    check_file(model_file, right)
+    check_file(model_file, f" {right.upper()}\n")
+    assert re.match(f"its SHA-256 is {right}, but {wrong} is expected", refusal(model_file, wrong))
+
+
+def test_the_digest_is_looked_at_before_the_content(h5_file: Path):
+    """No parser sees a file that is not the pinned one."""
+    h5_file.write_bytes(b"\x89HDF\r\n\x1a\n...")
+    assert refusal(h5_file, "0" * 64).startswith("its SHA-256 is")
+
+
+def test_a_line_end_in_a_path_does_not_make_two_lines():
+    with pytest.raises(ModelError) as refused:
+        check_file("a\nb.keras")
+    assert str(refused.value).startswith("a b.keras: no such file")
