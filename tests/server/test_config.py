@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import re
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from server.config import SCHEMA, SECTIONS, SETTINGS, ConfigError, Settings, load, plain
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write the folder's config.yaml."""
+
+    def write(text: str | bytes) -> None:
+        data = text if isinstance(text, bytes) else text.encode()
+        (tmp_path / "config.yaml").write_bytes(data)
+
+    return write
+
+
+def refusal(argv=(), environ=None, folder=Path("/nowhere")) -> str:
+    """Return the words with which the settings are refused."""
+    with pytest.raises(ConfigError) as caught:
+        load(argv, environ or {}, folder)
+    words = str(caught.value)
+    assert "\n" not in words
+    return words
+
+
+def markdown_table() -> str:
+    """Return the settings as the README shows them."""
+    rows = [
+        f"| `{item.name}` | `{plain(item.default)}` | {item.sentence.replace('|', chr(92) + '|')} |"
+        for item in SETTINGS
+    ]
+    return "\n".join(["| setting | default | what it does |", "|---|---|---|", *rows])
+
+
+def test_without_anything_the_defaults_hold(tmp_path):
+    assert load([], {}, tmp_path) == Settings()
+
+
+def test_the_defaults_are_those_that_were_measured():
+    settings = Settings()
+
+    assert (settings.http.host, settings.http.port) == ("127.0.0.1", 8888)
+    assert settings.http.max_body_bytes == 8 * 1024 * 1024
+    assert settings.http.max_header_bytes == 16 * 1024
+    assert settings.batching.max_rows == "auto"
+    assert settings.batching.queue_bytes == 256 * 1024 * 1024
+
+
+def test_settings_cannot_be_changed(tmp_path):
+    settings = load([], {}, tmp_path)
+
+    with pytest.raises(FrozenInstanceError):
+        settings.http.port = 1
+
+
+def test_a_flag_beats_the_environment_and_that_the_file(tmp_path, write):
+    write("http: {port: 1, host: one, idle_timeout_s: 1}\nbatching: {max_rows: 1}")
+    environ = {"SERVER_HTTP__PORT": "2", "SERVER_HTTP__HOST": "two"}
+
+    settings = load(["--http.port", "3"], environ, tmp_path)
+
+    assert settings.http.port == 3
+    assert settings.http.host == "two"
+    assert settings.http.idle_timeout_s == 1
+    assert settings.batching.max_rows == 1
+    assert settings.http.body_timeout_s == Settings().http.body_timeout_s
+
+
+@pytest.mark.parametrize("item", SETTINGS, ids=lambda item: item.name)
+def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
+    text = {"batching.max_rows": "7", "predict.non_finite": "as_null", "logging.level": "debug"}
+    text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
+    told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
+    if item.key == "max_header_bytes":
+        told = "2048"
+    value = told if isinstance(item.default, str) and told != "7" else yaml.safe_load(told)
+
+    by_flag = load([item.flag, told], {}, tmp_path)
+    by_variable = load([], {item.variable: told}, tmp_path)
+    write(yaml.safe_dump({item.section: {item.key: value}}))
+    by_file = load([], {}, tmp_path)
+
+    assert by_flag == by_variable == by_file
+    assert getattr(getattr(by_flag, item.section), item.key) == value != item.default
+
+
+def test_the_types_are_the_declared_ones(tmp_path, write):
+    write("http: {idle_timeout_s: 5, port: 5}\nbatching: {max_rows: 5}\nlogging: {access: no}")
+
+    settings = load(["--http.body_timeout_s", "6", "--model.version", "3"], {}, tmp_path)
+
+    assert type(settings.http.idle_timeout_s) is float
+    assert type(settings.http.body_timeout_s) is float
+    assert type(settings.http.port) is int
+    assert type(settings.batching.max_rows) is int
+    assert settings.logging.access is False
+    assert settings.model.version == "3"
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["a.keras"],
+        ["a.keras", "--http.port", "1"],
+        ["--http.port=1", "a.keras"],
+        ["--http.port", "1", "a.keras", "--http.host", "h"],
+        ["--model.path", "a.keras"],
+    ],
+)
+def test_the_model_stands_anywhere_among_the_flags(argv, tmp_path, write):
+    write("model: {path: b.keras}")
+
+    assert load(argv, {"SERVER_MODEL__PATH": "c.keras"}, tmp_path).model.path == "a.keras"
+
+
+def test_config_names_another_file(tmp_path, write):
+    write("http: {port: 1}")
+    (tmp_path / "other.yaml").write_text("http: {port: 2}")
+
+    assert load(["--config", "other.yaml"], {}, tmp_path).http.port == 2
+    assert load(["--config", str(tmp_path / "other.yaml")], {}, Path("/")).http.port == 2
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "http:\nmodel:\n", "{}"])
+def test_an_empty_file_or_section_changes_nothing(text, tmp_path, write):
+    write(text)
+
+    assert load([], {}, tmp_path) == Settings()
+
+
+def test_a_model_without_a_name_is_called_as_its_file(tmp_path):
+    assert load(["here/My Model.keras"], {}, tmp_path).model.served_name == "My Model"
+    assert load(["a.keras", "--model.name", "b"], {}, tmp_path).model.served_name == "b"
+    assert load(["\udcff.keras"], {}, tmp_path).model.served_name == "?"
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("batching: {max_rows: 0}", "batching.max_rows: 0 is less than the minimum of 1"),
+        ("batching: {max_rows: x}", "batching.max_rows: 'x' is not an integer or auto"),
+        ("batching: {max_rows: true}", "batching.max_rows: true is not an integer or auto"),
+        (
+            "batching: {max_row: 0}",
+            "batching.max_row: unknown setting (did you mean max_rows?)",
+        ),
+        ("htpp: {port: 1}", "htpp: unknown section (did you mean http?)"),
+        ("1: {}", "1: unknown section"),
+        ("http: {on: 1}", "http.true: unknown setting"),
+        ("http: 3", "http: 3 is not a mapping of settings"),
+        ("http: {port: true}", "http.port: true is not an integer"),
+        ("http: {port: null}", "http.port: null is not an integer"),
+        ("http: {port: 8e3}", "http.port: '8e3' is not an integer"),
+        ("http: {port: 8000.0}", "http.port: 8000.0 is not an integer"),
+        ("http: {port: 65536}", "http.port: 65536 is greater than the maximum of 65535"),
+        ("http: {idle_timeout_s: .nan}", "http.idle_timeout_s: nan is not a finite number"),
+        ("http: {idle_timeout_s: .inf}", "http.idle_timeout_s: inf is not a finite number"),
+        ("http: {idle_timeout_s: true}", "http.idle_timeout_s: true is not a finite number"),
+        ("http: {host: ''}", "http.host: must not be empty"),
+        ("logging: {access: 1}", "logging.access: 1 is not true or false"),
+        ("logging: {file: 1}", "logging.file: 1 is not a string (put it in quotes)"),
+        (
+            "predict: {non_finite: nul}",
+            "predict.non_finite: 'nul' is not one of error, as_null",
+        ),
+        ("model: {sha256: abc}", "model.sha256: 'abc' is not a string of 64 hexadecimal digits"),
+        (
+            'model: {version: "2\\n"}',
+            "model.version: '2\\n' is not a string of visible ASCII characters (put it in quotes)",
+        ),
+        ("[1]", "[1] is not a mapping of sections"),
+        ("http:\n  port: 1\n  port: 2", "line 3: port: given twice"),
+        ("http: {}\nmodel: {}\nhttp: {}", "line 3: http: given twice"),
+        ("http:\n\tport: 1", "line 2: while scanning for the next token: found character '\\t'"),
+        ("http: {}\n--- {}", "line 2: expected a single document"),
+        ("? [1]\n: 2", "line 1: while constructing a mapping: found unhashable key"),
+        ("model: !!python/object/apply:os.system [id]", "line 1: could not determine"),
+        ("http: {port: 2024-13-45}", "not YAML: month must be in 1..12"),
+        (b"http: {host: \x80}", "not YAML: unacceptable character #x0080"),
+        ("[" * 5000, "not YAML: maximum recursion depth exceeded"),
+    ],
+)
+def test_a_mistake_in_the_file_is_named(text, words, tmp_path, write):
+    write(text)
+
+    assert refusal(folder=tmp_path).startswith(f"config.yaml: {words}")
+
+
+def test_a_mistake_in_the_file_counts_also_where_a_flag_beats_it(tmp_path, write):
+    write("http: {port: x}")
+
+    assert "http.port" in refusal(["--http.port", "1"], folder=tmp_path)
+
+
+def test_a_long_wrong_value_is_cut(tmp_path, write):
+    write(f"http: {{port: '{'9' * 5000}'}}")
+
+    assert len(refusal(folder=tmp_path)) < 200
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "config.yaml").mkdir()
+
+    assert refusal(folder=tmp_path) == "config.yaml: cannot be read: Is a directory"
+    assert refusal(["--config", "no.yaml"]) == "no.yaml: cannot be read: there is no such file"
+
+
+@pytest.mark.parametrize(
+    "environ, words",
+    [
+        ({"SERVER_HTTP__PORT": "abc"}, "SERVER_HTTP__PORT: 'abc' is not an integer"),
+        ({"SERVER_HTTP__PORT": ""}, "SERVER_HTTP__PORT: '' is not an integer"),
+        ({"SERVER_HTTP__PORT": " 1"}, "SERVER_HTTP__PORT: ' 1' is not an integer"),
+        ({"SERVER_HTTP__PORT": "1_0"}, "SERVER_HTTP__PORT: '1_0' is not an integer"),
+        ({"SERVER_HTTP__PORT": "8e3"}, "SERVER_HTTP__PORT: '8e3' is not an integer"),
+        ({"SERVER_HTTP__IDLE_TIMEOUT_S": "nan"}, "SERVER_HTTP__IDLE_TIMEOUT_S: 'nan' is not a"),
+        ({"SERVER_HTTP__IDLE_TIMEOUT_S": "1e999"}, "SERVER_HTTP__IDLE_TIMEOUT_S: inf is not a"),
+        ({"SERVER_LOGGING__ACCESS": "True"}, "SERVER_LOGGING__ACCESS: 'True' is not true or false"),
+        (
+            {"SERVER_HTTP__PROT": "1"},
+            "SERVER_HTTP__PROT: unknown setting (did you mean SERVER_HTTP__PORT?)",
+        ),
+        (
+            {"SERVER_HTPP__PORT": "1"},
+            "SERVER_HTPP__PORT: unknown setting (did you mean SERVER_HTTP__PORT?)",
+        ),
+        (
+            {"SERVER_HTTP__port": "1"},
+            "SERVER_HTTP__port: unknown setting (did you mean SERVER_HTTP__PORT?)",
+        ),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(environ, words):
+    assert refusal(environ=environ).startswith(f"environment {words}")
+
+
+def test_what_an_orchestrator_injects_is_not_ours(tmp_path):
+    injected = {
+        "SERVER_PORT": "tcp://10.0.0.1:8888",
+        "SERVER_PORT_8888_TCP": "tcp://10.0.0.1:8888",
+        "SERVER_SERVICE_HOST": "10.0.0.1",
+        "SERVER_": "",
+        "SERVER_FOO__BAR": "1",
+        "MY_SERVER_HTTP__PORT": "x",
+    }
+
+    assert load([], injected, tmp_path) == Settings()
+
+
+@pytest.mark.parametrize(
+    "argv, words",
+    [
+        (["--http.port", "abc"], "--http.port: 'abc' is not an integer"),
+        (["--http.port", "-1"], "--http.port: -1 is less than the minimum of 0"),
+        (["--http.port"], "--http.port: expected one argument"),
+        (["--http.prot", "1"], "--http.prot: unknown flag (did you mean --http.port?)"),
+        (["--http.por=1"], "--http.por: unknown flag (did you mean --http.port?)"),
+        (["-x"], "-x: unknown flag"),
+        (["a.keras", "b.keras"], "b.keras: one MODEL is served, and it is given already"),
+        (
+            ["a.keras", "--model.path", "b.keras"],
+            "--model.path: MODEL is given as well; one of them is enough",
+        ),
+        ([""], "MODEL: must not be empty"),
+    ],
+)
+def test_a_mistake_in_the_flags_is_named(argv, words):
+    assert refusal(argv) == words
+
+
+def test_help_shows_every_flag_with_its_sentence_and_default(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        load(["--help"], {}, tmp_path)
+
+    out, err = capsys.readouterr()
+    words = " ".join(out.split())
+    assert ended.value.code == 0
+    assert err == ""
+    assert out.startswith("usage: python -m server [MODEL] [--config FILE] [--section.key VALUE")
+    assert max(map(len, out.splitlines())) <= 80
+    for item in SETTINGS:
+        assert f"{item.flag} {item.kind.metavar} {item.sentence}" in words
+        assert f"{item.sentence} (default: {plain(item.default)})" in words
+
+
+def test_the_schema_is_one_and_takes_the_defaults():
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    defaults = {section: {} for section in SECTIONS}
+    for item in SETTINGS:
+        defaults[item.section][item.key] = item.default
+
+    jsonschema.Draft202012Validator(SCHEMA).validate(defaults)
+
+
+def test_config_yaml_holds_every_setting_with_its_default_and_sentence():
+    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
+    sentences = re.findall(r"^  # (.*)\n  (\w+): .*$", text, re.MULTILINE)
+    document = yaml.safe_load(text)
+
+    assert [(s, key) for s in document for key in document[s]] == [
+        (item.section, item.key) for item in SETTINGS
+    ]
+    assert sentences == [(item.sentence, item.key) for item in SETTINGS]
+    for item in SETTINGS:
+        value = document[item.section][item.key]
+        assert (type(value), value) == (type(item.default), item.default), item.name
+
+
+def test_config_yaml_can_be_read():
+    assert load([], {}, ROOT) == Settings()
+
+
+def test_the_readme_shows_the_settings_as_they_are():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", text, re.DOTALL)
+
+    assert shown is not None, "README.md has no <!-- settings --> … <!-- /settings -->"
+    assert shown[1].strip() == markdown_table()
