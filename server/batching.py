@@ -1,0 +1,394 @@
+"""Micro-batching: many requests wait, one coroutine calls the model once for all their rows.
+
+Pure asyncio: rows are whatever has a length and can be sliced, the model is whatever takes a list
+of them and returns their answers. All times are seconds of the event loop's clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from itertools import chain
+from typing import Any
+
+from server.fair_queue import FairQueue, Piece
+
+Rows = Any  # a sequence of rows: has `len()` and can be sliced
+Run = Callable[[list[Rows]], Awaitable[Sequence[Rows]]]
+
+
+class BatchingError(Exception):
+    """Rows that got no answer."""
+
+
+class Overloaded(BatchingError):
+    """The queue is full; trying again after `retry_after` seconds may work."""
+
+    def __init__(self, reason: str, retry_after: float) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+
+
+class TooManyRows(BatchingError):
+    """A request that the queue could not hold even if it were empty."""
+
+
+class Draining(BatchingError):
+    """Nothing is accepted any more; what was accepted is still answered."""
+
+
+class DeadlineExceeded(BatchingError):
+    """The deadline passed before the answer was there."""
+
+
+class ModelFailed(BatchingError):
+    """The model raised, or gave something else than one row for each row."""
+
+
+class WrongRowCount(Exception):
+    """The model gave another number of rows than it got, so none can be given to its owner."""
+
+
+class Observer:
+    """Hears what happens in a batcher; this one ignores it."""
+
+    def refused(self, reason: str) -> None:
+        """A request was not accepted: `queue_full`, `queue_wait`, `too_large` or `draining`."""
+
+    def ran(self, rows: int, requests: int, seconds: float) -> None:
+        """The model was called, successfully or not."""
+
+    def answered(self, job: Job) -> None:
+        """All rows of a request have their answer."""
+
+    def expired(self, job: Job) -> None:
+        """A deadline passed."""
+
+    def cancelled(self, job: Job) -> None:
+        """A client left."""
+
+    def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:
+        """The model failed for some requests; `isolated` from others that were answered."""
+
+
+class Job(asyncio.Future[Rows]):
+    """A request on its way: await it for its answer, cancel it to withdraw it.
+
+    Attributes:
+        size: its number of rows.
+        taken: how many of them have gone into a batch, or need not any more.
+        queue_seconds: from `submit` to its first batch.
+        model_seconds: the time its batches took, together.
+        batch_rows: the rows of the largest batch that it was part of.
+    """
+
+    def __init__(
+        self, batcher: Batcher, rows: Rows, deadline: float, shape: Hashable, nbytes: int
+    ) -> None:
+        super().__init__(loop=batcher.loop)
+        self.size = len(rows)
+        self.shape = shape
+        self.nbytes = nbytes
+        self.taken = 0
+        self._missing = self.size
+        self.queue_seconds = 0.0
+        self.model_seconds = 0.0
+        self.batch_rows = 0
+        self._batcher = batcher
+        self._rows = rows
+        self._answers: list[Rows] = []
+        self._submitted = batcher.clock()
+        self._deadline = deadline
+        self._timer: asyncio.TimerHandle | None = None
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Withdraw the request: rows that still wait are not computed."""
+        if not super().cancel(msg):
+            return False
+        self._leave()
+        self._batcher.observer.cancelled(self)
+        return True
+
+    def arm(self) -> None:
+        """Let the deadline fail the request from now on."""
+        self._timer = self._batcher.loop.call_at(self._deadline, self._expire)
+
+    def expired(self, now: float) -> bool:
+        """Tell whether the deadline has passed; if so it fails, even before its timer fires."""
+        if now >= self._deadline:
+            self._expire()
+        return self.done()
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Return some of its rows."""
+        return self._rows if stop - start == self.size else self._rows[start:stop]
+
+    def ride(self, started: float, seconds: float, batch_rows: int) -> None:
+        """Remember a batch that this request was part of."""
+        if not self.batch_rows:
+            self.queue_seconds = started - self._submitted
+        self.model_seconds += seconds
+        self.batch_rows = max(self.batch_rows, batch_rows)
+
+    def add(self, answer: Rows, join: Callable[[list[Rows]], Rows]) -> None:
+        """Take the answer to its next rows; settle when it was the last one."""
+        self._answers.append(answer)
+        self._missing -= len(answer)
+        if self._missing:
+            return
+        answers = self._answers
+        self.set_result(answers[0] if len(answers) == 1 else join(answers))
+        self._leave()
+        self._batcher.observer.answered(self)
+
+    def fail(self, error: Exception) -> None:
+        """Settle with an error."""
+        self.set_exception(error)
+        self._leave()
+
+    def _expire(self) -> None:
+        if not self.done():
+            self.fail(DeadlineExceeded())
+            self._batcher.observer.expired(self)
+
+    def _leave(self) -> None:
+        """Let go of everything that only waiting needs."""
+        if self._timer:
+            self._timer.cancel()
+        self._batcher.queue.remove(self)
+        self._rows = self._answers = []
+
+
+class Speed:
+    """How long batches take, learned from those that ran: `fixed + per_row * rows` seconds.
+
+    Least squares in which every batch weighs a tenth less than the next one.
+    """
+
+    def __init__(self) -> None:
+        self._weight = self._n = self._t = self._nn = self._nt = 0.0
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """Take a batch into account."""
+        self._weight = 0.9 * self._weight + 1
+        self._n = 0.9 * self._n + rows
+        self._t = 0.9 * self._t + seconds
+        self._nn = 0.9 * self._nn + rows * rows
+        self._nt = 0.9 * self._nt + rows * seconds
+
+    def predict(self, batches: int, rows: int) -> float:
+        """Return the seconds that so many batches with so many rows in all will take."""
+        if not self._weight:
+            return 0.0
+        spread = self._weight * self._nn - self._n * self._n
+        covariance = self._weight * self._nt - self._n * self._t
+        per_row = max(0.0, covariance / spread) if spread > 1e-6 * self._nn else 0.0
+        fixed = max(0.0, (self._t - per_row * self._n) / self._weight)
+        return batches * fixed + rows * per_row
+
+
+def concatenate(answers: list[Rows]) -> Rows:
+    """Join the answers of a request that was cut, for rows that are in lists."""
+    return list(chain.from_iterable(answers))
+
+
+def halves(pieces: list[Piece[Job]]) -> list[list[Piece[Job]]]:
+    """Cut a batch in two between requests."""
+    middle = len(pieces) // 2
+    return [pieces[:middle], pieces[middle:]]
+
+
+class Batcher:
+    """The queue in front of a model, and the coroutine `serve` that empties it in batches.
+
+    Args:
+        run: calls the model once: takes a list of rows that share a shape and returns a list with
+            as many answers for each.
+        join: puts the answers of a request that was cut together again.
+        whole_batch_errors: what `run` raises when no single request is to blame, so that the
+            whole batch fails at once.
+        max_rows: the most rows in a batch.
+        max_wait: how long an idle model waits for a batch to fill up.
+        max_queue: how long the batches ahead of a new request may be predicted to take.
+        queue_rows, queue_bytes: how much may wait.
+        observer: hears what happens.
+        clock: measures durations; the loop's own is used if none is given, but that of uvloop
+            stands still within a turn of the loop and counts whole milliseconds.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        join: Callable[[list[Rows]], Rows] = concatenate,
+        whole_batch_errors: tuple[type[Exception], ...] = (),
+        max_rows: int = 64,
+        max_wait: float = 0.0,
+        max_queue: float = 1.0,
+        queue_rows: int = 65_536,
+        queue_bytes: int = 256 * 2**20,
+        observer: Observer | None = None,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.clock = clock or self.loop.time
+        self.queue: FairQueue[Job] = FairQueue(max_rows)
+        self.observer = observer or Observer()
+        self._run = run
+        self._join = join
+        self._whole_batch_errors: tuple[type[Exception], ...] = (WrongRowCount, *whole_batch_errors)
+        self._max_wait = max_wait
+        self._max_queue = max_queue
+        self._queue_rows = queue_rows
+        self._queue_bytes = queue_bytes
+        self._speed = Speed()
+        self._arrived = asyncio.Event()
+        self._draining = False
+
+    def submit(self, rows: Rows, deadline: float, *, shape: Hashable = (), nbytes: int = 0) -> Job:
+        """Enqueue `rows`; rows of equal `shape` can share a batch. Answers come in their order.
+
+        The job fails with DeadlineExceeded at `deadline`, or with ModelFailed.
+
+        Raises:
+            Overloaded: too much is waiting.
+            TooManyRows: more rows or bytes than the queue can ever hold.
+            Draining: the service is about to end.
+            ValueError: there are no rows.
+        """
+        job = Job(self, rows, deadline, shape, nbytes)
+        self._admit(job)
+        self.queue.add(job)
+        job.arm()
+        self._arrived.set()
+        return job
+
+    async def serve(self) -> None:
+        """Run batches; return when draining has been asked for and all is answered."""
+        while await self._rows_wait():
+            await self._fill_up()
+            if pieces := self._in_time(self.queue.take()):
+                await self._answer(pieces)
+
+    def drain(self) -> None:
+        """Accept nothing more; `serve` returns once everything accepted is settled."""
+        self._draining = True
+        self._arrived.set()
+
+    def _admit(self, job: Job) -> None:
+        queue = self.queue
+        if not job.size:
+            raise ValueError("a request without rows")
+        if self._draining:
+            self._refuse("draining", Draining())
+        if job.size > self._queue_rows or job.nbytes > self._queue_bytes:
+            self._refuse("too_large", TooManyRows(f"at most {self._queue_rows} rows can wait"))
+        if (
+            queue.rows + job.size > self._queue_rows
+            or queue.nbytes + job.nbytes > self._queue_bytes
+        ):
+            self._refuse("queue_full", Overloaded("the queue is full", self._seconds_to_empty()))
+        if self._speed.predict(*queue.ahead(job.shape)) > self._max_queue:
+            self._refuse("queue_wait", Overloaded("the wait is too long", self._seconds_to_empty()))
+
+    def _refuse(self, reason: str, error: BatchingError) -> None:
+        self.observer.refused(reason)
+        raise error
+
+    def _seconds_to_empty(self) -> float:
+        """Return how long the rows that wait now will take."""
+        rows = self.queue.rows
+        return self._speed.predict(math.ceil(rows / self.queue.max_rows), rows)
+
+    async def _rows_wait(self) -> bool:
+        """Wait for rows; False when there are none and there will be none."""
+        while not self.queue.rows:
+            if self._draining:
+                return False
+            self._arrived.clear()
+            await self._arrived.wait()
+        return True
+
+    async def _fill_up(self) -> None:
+        """Give late rows up to `max_wait` seconds to fill the batch up."""
+        give_up = self.loop.time() + self._max_wait
+        while self.queue.rows < self.queue.max_rows and not self._draining:
+            if (remaining := give_up - self.loop.time()) <= 0:
+                return
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), remaining)
+
+    async def _answer(self, pieces: list[Piece[Job]]) -> None:
+        """Settle every request of a batch, whatever the model does with it."""
+        error = await self._try(pieces)
+        if isinstance(error, self._whole_batch_errors):
+            self._fail(pieces, error, isolated=False)
+        elif error:
+            await self._isolate(pieces, error)
+
+    async def _call(self, pieces: list[Piece[Job]]) -> None:
+        """Call the model once and hand out its answers; raises what the model raises."""
+        rows = sum(map(len, pieces))
+        started = self.clock()
+        try:
+            answers = await self._run([job.rows(start, stop) for job, start, stop in pieces])
+        finally:
+            seconds = self.clock() - started
+            self._speed.learn(rows, seconds)
+            self.observer.ran(rows, len(pieces), seconds)
+        if [len(answer) for answer in answers] != [len(piece) for piece in pieces]:
+            raise WrongRowCount(f"{rows} rows went in and {sum(map(len, answers))} came out")
+        for piece, answer in zip(pieces, answers, strict=True):
+            if not piece.job.done():  # expired, or its client has gone
+                piece.job.ride(started, seconds, rows)
+                piece.job.add(answer, self._join)
+
+    async def _isolate(self, pieces: list[Piece[Job]], error: Exception) -> None:
+        """Find the requests at fault by halving, with at most 4 log2(n) further calls."""
+        calls = int(4 * math.log2(len(pieces)))
+        suspects = halves(pieces)
+        failures: list[tuple[list[Piece[Job]], Exception]] = []
+        answered = False
+        while suspects:
+            group = self._in_time(suspects.pop())
+            if not group:
+                continue
+            if calls:
+                calls -= 1
+                failure = await self._try(group)
+                if failure is None:
+                    answered = True
+                    continue
+                error = failure
+                if len(group) > 1 and not isinstance(error, self._whole_batch_errors):
+                    suspects += halves(group)
+                    continue
+            failures.append((group, error))
+        for group, error in failures:
+            self._fail(group, error, isolated=answered)
+
+    async def _try(self, pieces: list[Piece[Job]]) -> Exception | None:
+        """Call the model once and hand out its answers; return what it raised."""
+        try:
+            await self._call(pieces)
+        except Exception as error:
+            return error
+        return None
+
+    def _in_time(self, pieces: list[Piece[Job]]) -> list[Piece[Job]]:
+        """Return the pieces that somebody still waits for."""
+        now = self.loop.time()
+        return [piece for piece in pieces if not piece.job.expired(now)]
+
+    def _fail(self, pieces: list[Piece[Job]], error: Exception, isolated: bool) -> None:
+        """Settle those that still wait, each with an exception of its own."""
+        jobs = [piece.job for piece in pieces if not piece.job.done()]
+        for job in jobs:
+            failure = ModelFailed()
+            failure.__cause__ = error
+            job.fail(failure)
+        if jobs:
+            self.observer.failed(jobs, error, isolated)

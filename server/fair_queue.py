@@ -1,0 +1,166 @@
+"""Which rows go into the next batch: a fair queue that cuts large requests to fit.
+
+Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) with every request a flow of its own.
+A request is tagged with the virtual time of its arrival and the lowest tag is served first; what is
+left of a cut request is tagged as many rows later as were served. So a small request overtakes the
+rest of a large one. Virtual time also moves on by each waiting request's equal share of the rows
+served, so that a steady stream of small requests cannot starve a large one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable
+from itertools import count
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+
+class Entry(Protocol):
+    """What the queue needs to know of a request."""
+
+    size: int
+    nbytes: int
+    shape: Hashable
+    taken: int
+
+    def done(self) -> bool:
+        """Whether nobody waits for it any more."""
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Piece(NamedTuple, Generic[E]):
+    """The rows `start` to `stop` of a request, as they go into one batch."""
+
+    job: E
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+class Ticket(NamedTuple, Generic[E]):
+    """A place in a lane: among equal tags, a fresh request goes before the rest of a cut one."""
+
+    tag: float
+    is_rest: bool
+    order: int
+    job: E
+
+
+class Lane(Generic[E]):
+    """The waiting requests of one shape, the next one on top of a heap."""
+
+    def __init__(self) -> None:
+        self.heap: list[Ticket[E]] = []
+        self.waiting = 0
+        self.next_rows = 0
+
+    def head(self) -> Ticket[E]:
+        """Return the ticket that is served next; there must be one."""
+        while self.heap[0].job.done():
+            heapq.heappop(self.heap)
+        return self.heap[0]
+
+    def compact(self) -> None:
+        """Forget the tickets of requests that have gone, once they are the larger part."""
+        if len(self.heap) > 2 * self.waiting + 64:
+            self.heap = [ticket for ticket in self.heap if not ticket.job.done()]
+            heapq.heapify(self.heap)
+
+
+class FairQueue(Generic[E]):
+    """Waiting rows in fair order; batches hold rows of one shape and at most `max_rows` of them.
+
+    An entry must be `remove`d when it is done before its last row was taken.
+    """
+
+    def __init__(self, max_rows: int) -> None:
+        self.max_rows = max_rows
+        self.rows = 0
+        self.nbytes = 0
+        self._jobs = 0
+        self._lanes: dict[Hashable, Lane[E]] = {}
+        self._order = count()
+        self._virtual_time = 0.0
+        self._share_served = 0.0
+
+    def add(self, job: E) -> None:
+        """Put a request behind those that came before it."""
+        lane = self._lanes.setdefault(job.shape, Lane())
+        heapq.heappush(lane.heap, Ticket(self._virtual_time, False, next(self._order), job))
+        lane.waiting += 1
+        lane.next_rows += self._next_rows(job)
+        self._jobs += 1
+        self.rows += job.size
+        self.nbytes += job.nbytes
+
+    def remove(self, job: E) -> None:
+        """Take out what waits of a request that is done; nothing happens when nothing does."""
+        if job.taken == job.size:
+            return
+        lane = self._lanes[job.shape]
+        self._leave(job, lane)
+        lane.next_rows -= self._next_rows(job)
+        self.rows -= job.size - job.taken
+        job.taken = job.size
+        lane.compact()
+
+    def take(self) -> list[Piece[E]]:
+        """Remove and return the next batch: pieces of one shape, none when nothing waits."""
+        if not self._jobs:
+            return []
+        shape = min(self._lanes, key=lambda shape: self._lanes[shape].head())
+        lane = self._lanes[shape]
+        jobs, tag, room = self._jobs, 0.0, self.max_rows
+        pieces: list[Piece[E]] = []
+        while room and lane.waiting:
+            tag = lane.head().tag
+            pieces.append(self._cut(lane, room))
+            room -= len(pieces[-1])
+        self._virtual_time = max(self._virtual_time + self._share_served, tag)
+        self._share_served = (self.max_rows - room) / jobs
+        return pieces
+
+    def ahead(self, shape: Hashable) -> tuple[int, int]:
+        """Return the whole batches, and the rows in them, that go before a newcomer of `shape`.
+
+        Of a large request at most one batch goes before; its rest is overtaken.
+        """
+        batches = rows = 0
+        for other, lane in self._lanes.items():
+            full = lane.next_rows // self.max_rows
+            if other == shape:
+                batches, rows = batches + full, rows + full * self.max_rows
+            else:
+                batches, rows = batches - (-lane.next_rows // self.max_rows), rows + lane.next_rows
+        return batches, rows
+
+    def _next_rows(self, job: E) -> int:
+        """Return how many rows of `job` can go into one batch."""
+        return min(job.size - job.taken, self.max_rows)
+
+    def _cut(self, lane: Lane[E], room: int) -> Piece[E]:
+        """Take up to `room` rows of the request whose turn it is."""
+        tag, _, order, job = lane.head()
+        heapq.heappop(lane.heap)
+        start, stop = job.taken, min(job.size, job.taken + room)
+        lane.next_rows -= self._next_rows(job)
+        job.taken = stop
+        self.rows -= stop - start
+        if stop < job.size:
+            lane.next_rows += self._next_rows(job)
+            heapq.heappush(lane.heap, Ticket(tag + stop - start, True, order, job))
+        else:
+            self._leave(job, lane)
+        return Piece(job, start, stop)
+
+    def _leave(self, job: E, lane: Lane[E]) -> None:
+        """Stop counting a request that has no rows here any more."""
+        lane.waiting -= 1
+        self._jobs -= 1
+        self.nbytes -= job.nbytes
+        if not lane.waiting:
+            del self._lanes[job.shape]

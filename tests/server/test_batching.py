@@ -1,0 +1,1190 @@
+"""What batching promises, on plain integers: a fake model answers ten times each row.
+
+Time is fake: a test says how long things take, and its clock jumps (see `FakeTimeLoop`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import cast
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from server.batching import (
+    Batcher,
+    BatchingError,
+    DeadlineExceeded,
+    Draining,
+    Job,
+    ModelFailed,
+    Overloaded,
+    TooManyRows,
+)
+from tests.server.fakes import Diary, FakeModel, FakeTimeLoop
+
+# Of fake seconds: what would hang fails at once.
+fake_time = pytest.mark.gen_test(timeout=10_000)
+
+Serving = Callable[..., Batcher]
+
+
+@pytest.fixture
+def io_loop() -> Iterator[IOLoop]:
+    """The loop that tests run in: one whose clock jumps."""
+    io_loop = IOLoop(asyncio_loop=FakeTimeLoop(), make_current=False)
+    io_loop.make_current()
+    yield io_loop
+    io_loop.clear_current()
+    io_loop.close(all_fds=True)
+
+
+@pytest.fixture
+def model() -> FakeModel:
+    return FakeModel()
+
+
+@pytest.fixture
+def diary() -> Diary:
+    return Diary()
+
+
+@pytest.fixture
+def serving(io_loop: IOLoop, model: FakeModel, diary: Diary) -> Iterator[Serving]:
+    """Start batchers; whatever a test did, they drain, and nothing is left in their queues."""
+    started: list[tuple[Batcher, asyncio.Task[None]]] = []
+
+    def serving(**settings: object) -> Batcher:
+        batcher = Batcher(model.run, observer=diary, **settings)
+        started.append((batcher, asyncio.create_task(batcher.serve())))
+        return batcher
+
+    yield serving
+
+    async def end() -> None:
+        model.release()
+        for batcher, served in started:
+            batcher.drain()
+            await served
+            assert (batcher.queue.rows, batcher.queue.nbytes) == (0, 0)
+        for job, fate in diary.fates:
+            if fate != "cancelled":
+                job.exception()  # a test need not await every request that it made
+
+    io_loop.run_sync(end, timeout=10_000)
+    assert not model.overlapped
+
+
+def clock() -> FakeTimeLoop:
+    return cast(FakeTimeLoop, asyncio.get_running_loop())
+
+
+def soon(seconds: float = 1000) -> float:
+    """Return a deadline."""
+    return clock().time() + seconds
+
+
+async def busy(batcher: Batcher, model: FakeModel) -> Job:
+    """Occupy the model with row 0, until it is released."""
+    model.hold()
+    job = batcher.submit([0], deadline=soon())
+    await model.called(len(model.calls) + 1)
+    return job
+
+
+async def outcomes(*jobs: Job) -> list[object]:
+    """Wait for all; return the answers, and for what failed the kind of error."""
+    ends = await asyncio.gather(*jobs, return_exceptions=True)
+    return [type(end) if isinstance(end, BaseException) else end for end in ends]
+
+
+def tenfold(rows: range) -> list[int]:
+    return [10 * row for row in rows]
+
+
+# 1. It counts rows, not requests.
+
+
+@fake_time
+async def test_requests_share_a_batch_until_their_rows_fill_it(serving, model):
+    """Two requests of two rows are a full batch of four."""
+    batcher = serving(max_rows=4)
+    first = await busy(batcher, model)
+    jobs = [batcher.submit([n, n + 1], deadline=soon()) for n in (10, 20, 30)]
+    model.release()
+
+    assert await outcomes(first, *jobs) == [[0], [100, 110], [200, 210], [300, 310]]
+    assert model.batches == [[0], [10, 11, 20, 21], [30, 31]]
+
+
+@fake_time
+async def test_the_queue_is_bounded_in_rows_not_requests(serving, model):
+    """One request of three rows leaves room for one row."""
+    batcher = serving(queue_rows=4)
+    await busy(batcher, model)
+    batcher.submit([1, 2, 3], deadline=soon())
+
+    with pytest.raises(Overloaded):
+        batcher.submit([4, 5], deadline=soon())
+    batcher.submit([4], deadline=soon())
+
+
+@fake_time
+async def test_a_request_without_rows_does_no_harm(serving, model):
+    """Whether it is refused or answered, the requests after it are served."""
+    batcher = serving()
+    with contextlib.suppress(ValueError, BatchingError):
+        job = batcher.submit([], deadline=soon(0.25))
+        assert await job == []
+    await asyncio.sleep(1)
+
+    assert await batcher.submit([1], deadline=soon()) == [10]
+    assert model.batches == [[1]]
+
+
+# 2. An idle model starts at once.
+
+
+@fake_time
+async def test_a_lone_request_waits_for_nothing(serving, model):
+    """No time at all passes between a request and the call of an idle model."""
+    batcher = serving()
+    start = clock().time()
+
+    for n in range(3):
+        assert await batcher.submit([n], deadline=soon()) == [10 * n]
+
+    assert model.batches == [[0], [1], [2]]
+    assert clock().time() == start
+
+
+@fake_time
+async def test_with_max_wait_an_idle_model_lets_its_batch_fill_up_so_long(serving, model):
+    """What comes within max_wait of the first request shares its batch; no longer than that."""
+    batcher = serving(max_wait=0.5)
+    start = clock().time()
+    first = batcher.submit([1], deadline=soon())
+    await asyncio.sleep(0.3)
+    second = batcher.submit([2], deadline=soon())
+
+    assert await outcomes(first, second) == [[10], [20]]
+    assert model.batches == [[1, 2]]
+    assert clock().time() == pytest.approx(start + 0.5)
+
+
+@fake_time
+async def test_a_full_batch_does_not_wait_for_max_wait(serving, model):
+    """There is nothing to wait for once max_rows rows are there."""
+    batcher = serving(max_wait=0.5, max_rows=2)
+    start = clock().time()
+    first = batcher.submit([1], deadline=soon())
+    await asyncio.sleep(0.3)
+    second = batcher.submit([2], deadline=soon())
+
+    assert await outcomes(first, second) == [[10], [20]]
+    assert model.batches == [[1, 2]]
+    assert clock().time() == pytest.approx(start + 0.3)
+
+
+@fake_time
+async def test_a_request_that_leaves_during_max_wait_costs_no_call(serving, model):
+    """When nobody is left after max_wait the model is not called, and the next one is answered."""
+    batcher = serving(max_wait=0.5)
+    job = batcher.submit([1], deadline=soon())
+    await clock().quiet()
+    job.cancel()
+    await asyncio.sleep(1)
+
+    assert model.calls == []
+    assert await batcher.submit([2], deadline=soon()) == [20]
+
+
+@fake_time
+async def test_a_deadline_shorter_than_max_wait_is_kept(serving, model):
+    """Waiting for company does not make a request late."""
+    batcher = serving(max_wait=0.5)
+    start = clock().time()
+
+    with pytest.raises(DeadlineExceeded):
+        await batcher.submit([1], deadline=soon(0.2))
+    assert clock().time() == pytest.approx(start + 0.2)
+
+
+# 3. While a batch runs requests gather; the next batch is decided when the model is free.
+
+
+@fake_time
+async def test_what_gathers_while_the_model_is_busy_is_one_batch(serving, model):
+    """Requests of different times wait for the same call."""
+    batcher = serving()
+    first = await busy(batcher, model)
+    jobs = []
+    for n in range(1, 6):
+        jobs.append(batcher.submit([n], deadline=soon()))
+        await asyncio.sleep(0.1)
+    model.release()
+
+    assert await outcomes(first, *jobs) == [[10 * n] for n in range(6)]
+    assert model.batches == [[0], [1, 2, 3, 4, 5]]
+
+
+@fake_time
+async def test_a_place_that_gets_free_while_the_model_is_busy_is_taken_by_another(serving, model):
+    """The next batch is not frozen before it runs: a leaver's place goes to the next in line."""
+    batcher = serving(max_rows=2)
+    first = await busy(batcher, model)
+    jobs = [batcher.submit([n], deadline=soon()) for n in (1, 2, 3)]
+    await clock().quiet()
+    jobs[0].cancel()
+    await clock().quiet()
+    model.release()
+
+    assert await outcomes(first, *jobs) == [[0], asyncio.CancelledError, [20], [30]]
+    assert model.batches == [[0], [2, 3]]
+
+
+# 4. At most max_rows rows a call.
+
+
+@fake_time
+async def test_a_call_has_at_most_max_rows_rows(serving, model):
+    """Ten rows are three calls of a model that takes four."""
+    batcher = serving(max_rows=4)
+    first = await busy(batcher, model)
+    jobs = [batcher.submit([n], deadline=soon()) for n in range(1, 11)]
+    model.release()
+
+    assert await outcomes(first, *jobs) == [[10 * n] for n in range(11)]
+    assert [len(batch) for batch in model.batches] == [1, 4, 4, 2]
+
+
+@fake_time
+async def test_the_model_is_called_with_one_part_a_request(serving, model):
+    """Parts are not padded, merged or reordered."""
+    batcher = serving(max_rows=8)
+    await busy(batcher, model)
+    batcher.submit([1], deadline=soon())
+    batcher.submit([2, 3], deadline=soon())
+    model.step()
+    await model.called(2)
+
+    assert model.calls[1] == [[1], [2, 3]]
+
+
+# 5. A larger request is cut when rows are taken, and joined again; small ones overtake its rest.
+
+
+@fake_time
+async def test_a_large_request_is_cut_and_joined_again_in_order(serving, model):
+    """Ten rows through a model that takes four come back as they went in."""
+    batcher = serving(max_rows=4)
+
+    assert await batcher.submit(range(10), deadline=soon()) == tenfold(range(10))
+    assert model.batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+@fake_time
+async def test_a_large_request_fills_up_a_batch(serving, model):
+    """Of three small requests and a large one the first batch is full."""
+    batcher = serving(max_rows=4)
+    first = await busy(batcher, model)
+    jobs = [batcher.submit([n], deadline=soon()) for n in (1, 2, 3)]
+    jobs.append(batcher.submit(range(10, 15), deadline=soon()))
+    model.release()
+
+    assert await outcomes(first, *jobs) == [[0], [10], [20], [30], tenfold(range(10, 15))]
+    assert model.batches == [[0], [1, 2, 3, 10], [11, 12, 13, 14]]
+
+
+@fake_time
+async def test_a_small_request_goes_before_the_rest_of_a_large_one(serving, model):
+    """It may wait behind the large one or come while that is under way."""
+    batcher = serving(max_rows=4)
+    await busy(batcher, model)
+    large = batcher.submit(range(10, 30), deadline=soon())
+    behind = batcher.submit([1], deadline=soon())
+    model.step()
+    await model.called(2)
+    later = batcher.submit([2], deadline=soon())
+    model.step()
+    await model.called(3)
+
+    assert model.batches[1:] == [[10, 11, 12, 13], [1, 2, 14, 15]]
+    model.release()
+    assert await outcomes(behind, later, large) == [[10], [20], tenfold(range(10, 30))]
+
+
+@fake_time
+async def test_every_small_request_overtakes_a_large_one_in_its_first_batch(serving, model):
+    """However much of it waits, small ones that come now and then wait for one call."""
+    batcher = serving(max_rows=4)
+    model.hold()
+    large = batcher.submit(range(100, 140), deadline=soon())
+    await model.called()
+    for n in range(8):
+        batcher.submit([n], deadline=soon())
+        model.step()
+        await model.called(n + 2)
+        assert n in model.batches[-1]
+        assert len(model.batches[-1]) == 4
+    model.release()
+
+    assert await large == tenfold(range(100, 140))
+
+
+@pytest.mark.parametrize("waiting", [1, 4, 16])
+@fake_time
+async def test_a_steady_stream_of_small_requests_cannot_starve_a_large_one(serving, model, waiting):
+    """A large request gets its share though small ones would fill every batch."""
+    batcher = serving(max_rows=4)
+    await busy(batcher, model)
+    large = batcher.submit(range(-20, 0), deadline=soon())
+    small: list[Job] = []
+    calls = 0
+    while not large.done():
+        small += [
+            batcher.submit([len(small) + n], deadline=soon())
+            for n in range(waiting + 4 - sum(not job.done() for job in small))
+        ]
+        model.step()
+        calls += 1
+        await model.called(calls + 1)
+        # An equal share of the rows for each of those that wait, twice over, and the queue before.
+        assert calls <= 2 * 20 * (waiting + 5) / 4 + waiting
+
+    assert await large == tenfold(range(-20, 0))
+    model.release()
+    assert await outcomes(*small) == [[10 * n] for n in range(len(small))]
+
+
+@fake_time
+async def test_what_is_cut_is_joined_by_the_function_given(serving):
+    """Rows are whatever has a length and can be sliced: here letters of a word."""
+
+    async def louder(parts):
+        return [part.upper() for part in parts]
+
+    batcher = Batcher(louder, max_rows=3, join="".join)
+    served = asyncio.create_task(batcher.serve())
+
+    assert await batcher.submit("micro-batching", deadline=soon()) == "MICRO-BATCHING"
+    batcher.drain()
+    await served
+
+
+# 6. Inputs with a variable dimension are batched with others of the same shape.
+
+
+@fake_time
+async def test_a_batch_has_one_shape(serving, model):
+    """Requests of the same shape share a batch, and the shape that came first goes first."""
+    batcher = serving()
+    first = await busy(batcher, model)
+    shapes = {10: "b", 20: "a", 11: "b", 30: "c", 21: "a"}
+    jobs = [batcher.submit([n], deadline=soon(), shape=shape) for n, shape in shapes.items()]
+    model.release()
+
+    assert await outcomes(first, *jobs) == [[0], [100], [200], [110], [300], [210]]
+    assert model.batches == [[0], [10, 11], [20, 21], [30]]
+
+
+@fake_time
+async def test_a_rare_shape_is_not_starved_by_a_frequent_one(serving, model):
+    """A shape goes first when its head does, however many of another come."""
+    batcher = serving(max_rows=4)
+    await busy(batcher, model)
+    for n in range(4):
+        batcher.submit([n], deadline=soon(), shape="frequent")
+    rare = batcher.submit([-1], deadline=soon(), shape="rare")
+    for n in range(2):
+        for row in range(4):
+            batcher.submit([row], deadline=soon(), shape="frequent")
+        model.step()
+        await model.called(n + 2)
+    model.release()
+
+    assert model.batches[1:3] == [[0, 1, 2, 3], [-1]]
+    assert await rare == [-10]
+
+
+@fake_time
+async def test_a_request_of_another_shape_goes_before_the_rest_of_a_large_one(serving, model):
+    """A large request does not hold up small ones, whatever their shape."""
+    batcher = serving(max_rows=4)
+    model.hold()
+    large = batcher.submit(range(10, 30), deadline=soon(), shape="large")
+    await model.called()
+    batcher.submit([1], deadline=soon(), shape="small")
+    model.step()
+    await model.called(2)
+    model.release()
+
+    assert model.batches[1] == [1]
+    assert await large == tenfold(range(10, 30))
+
+
+# 7. The queue is bounded in rows, in bytes and in time.
+
+
+@fake_time
+async def test_beyond_its_bound_of_rows_the_queue_refuses_at_once(serving, model, diary):
+    """What runs is not counted; what does not fit leaves no trace; smaller ones still fit."""
+    batcher = serving(queue_rows=4, max_rows=2)
+    first = await busy(batcher, model)
+    jobs = [batcher.submit([1, 2, 3], deadline=soon())]
+
+    with pytest.raises(Overloaded) as refusal:
+        batcher.submit([4, 5], deadline=soon())
+    assert 0 <= refusal.value.retry_after < math.inf
+    assert diary.refusals == ["queue_full"]
+    assert batcher.queue.rows == 3
+
+    jobs.append(batcher.submit([6], deadline=soon()))
+    model.release()
+    assert await outcomes(first, *jobs) == [[0], [10, 20, 30], [60]]
+
+
+@fake_time
+async def test_beyond_its_bound_of_bytes_the_queue_refuses_at_once(serving, model, diary):
+    """Bytes are bounded as rows are, and given back as rows are taken."""
+    batcher = serving(queue_bytes=1000)
+    first = await busy(batcher, model)
+    jobs = [batcher.submit([1], deadline=soon(), nbytes=600)]
+
+    with pytest.raises(Overloaded):
+        batcher.submit([2], deadline=soon(), nbytes=401)
+    assert diary.refusals == ["queue_full"]
+    assert batcher.queue.nbytes == 600
+
+    jobs.append(batcher.submit([3], deadline=soon(), nbytes=400))
+    model.step()
+    await model.called(2)
+    jobs.append(batcher.submit([4], deadline=soon(), nbytes=1000))
+    model.release()
+    assert await outcomes(first, *jobs) == [[0], [10], [30], [40]]
+
+
+@fake_time
+async def test_what_can_never_fit_is_refused_for_good(serving, diary):
+    """More than an empty queue holds is an error of the request: trying again cannot help."""
+    batcher = serving(queue_rows=4, queue_bytes=1000)
+
+    with pytest.raises(TooManyRows):
+        batcher.submit(range(5), deadline=soon())
+    with pytest.raises(TooManyRows):
+        batcher.submit([1], deadline=soon(), nbytes=1001)
+
+    assert diary.refusals == ["too_large", "too_large"]
+    assert await batcher.submit(range(4), deadline=soon(), nbytes=1000) == tenfold(range(4))
+
+
+async def learned(batcher: Batcher, model: FakeModel, seconds: float) -> None:
+    """Run a few batches of one to four rows that take so long each."""
+    model.seconds = lambda rows: seconds
+    for rows in (1, 2, 3, 4):
+        await batcher.submit(range(rows), deadline=soon())
+
+
+@fake_time
+async def test_a_request_is_refused_when_the_batches_ahead_would_take_too_long(
+    serving, model, diary
+):
+    """At 0.4 s a batch, two may wait ahead of a request that wants to begin within 1 s."""
+    batcher = serving(max_rows=4, max_queue=1.0)
+    await learned(batcher, model, seconds=0.4)
+    jobs = [await busy(batcher, model)]
+    jobs += [batcher.submit([n], deadline=soon()) for n in range(12)]
+
+    with pytest.raises(Overloaded):
+        batcher.submit([12], deadline=soon())
+    assert diary.refusals == ["queue_wait"]
+
+    model.release()
+    assert await outcomes(*jobs) == [[0]] + [[10 * n] for n in range(12)]
+
+
+@fake_time
+async def test_a_slow_model_can_always_fill_its_next_batch(serving, model):
+    """The batch that runs and the request's own are not counted against max_queue."""
+    batcher = serving(max_rows=4, max_queue=1.0)
+    await learned(batcher, model, seconds=30)
+    jobs = [await busy(batcher, model)]
+    jobs += [batcher.submit([n], deadline=soon()) for n in range(4)]
+
+    with pytest.raises(Overloaded):
+        batcher.submit([4], deadline=soon())
+
+    model.release()
+    assert await outcomes(*jobs) == [[0], [0], [10], [20], [30]]
+    assert model.batches[-1] == [0, 1, 2, 3]
+
+
+@fake_time
+async def test_the_batches_of_a_large_request_do_not_count_against_itself(serving, model):
+    """A slow model takes a large request when nothing waits ahead of it."""
+    batcher = serving(max_rows=4, max_queue=1.0)
+    await learned(batcher, model, seconds=30)
+    await busy(batcher, model)
+    large = batcher.submit(range(20), deadline=soon())
+    model.release()
+
+    assert await large == tenfold(range(20))
+
+
+@fake_time
+async def test_the_rest_of_a_large_request_does_not_count_for_those_who_overtake_it(serving, model):
+    """Behind a large request a small one waits for one batch, and is refused for no more."""
+    batcher = serving(max_rows=4, max_queue=1.0)
+    await learned(batcher, model, seconds=0.8)
+    await busy(batcher, model)
+    batcher.submit(range(100, 140), deadline=soon())
+    small = batcher.submit([1], deadline=soon())
+    model.step()
+    await model.called(len(model.calls) + 1)
+    model.step()
+    await model.called(len(model.calls) + 1)
+
+    assert 1 in model.batches[-1]
+    model.release()
+    assert await small == [10]
+
+
+@fake_time
+async def test_batches_of_other_shapes_are_ahead_and_a_waiting_one_can_be_joined(serving, model):
+    """At 0.8 s a batch, one other shape may wait; who joins the first batch waits for none."""
+    batcher = serving(max_rows=4, max_queue=1.0)
+    await learned(batcher, model, seconds=0.8)
+    jobs = [await busy(batcher, model)]
+    jobs += [batcher.submit([n], deadline=soon(), shape=shape) for n, shape in [(1, "a"), (2, "b")]]
+
+    with pytest.raises(Overloaded):
+        batcher.submit([3], deadline=soon(), shape="c")
+    jobs.append(batcher.submit([4], deadline=soon(), shape="a"))
+
+    model.release()
+    assert await outcomes(*jobs) == [[0], [10], [20], [40]]
+    assert model.batches[-2:] == [[1, 4], [2]]
+
+
+@pytest.mark.parametrize(
+    "bound, fits", [({"queue_rows": 8, "max_queue": 1e9}, 8), ({"max_queue": 0.01}, 4)]
+)
+@fake_time
+async def test_retry_after_grows_as_the_measured_speed_falls(serving, model, bound, fits):
+    """The slower the model, the later it makes sense to try again."""
+    delays = []
+    for seconds in (0.5, 5):
+        batcher = serving(max_rows=4, **bound)
+        await learned(batcher, model, seconds)
+        jobs = [await busy(batcher, model)]
+        jobs += [batcher.submit([n], deadline=soon()) for n in range(fits)]
+        with pytest.raises(Overloaded) as refusal:
+            batcher.submit([fits], deadline=soon())
+        delays.append(refusal.value.retry_after)
+        model.release()
+        await outcomes(*jobs)
+
+    assert 0 < delays[0] < delays[1] < math.inf
+    assert delays[1] == pytest.approx(10 * delays[0], rel=0.1)
+
+
+# 8. Every request has a deadline; it is answered at its time, and not computed afterwards.
+
+
+@fake_time
+async def test_a_deadline_that_passes_in_the_queue_is_answered_at_its_time(serving, model, diary):
+    """The request fails on time, gives its room back, and is never computed."""
+    batcher = serving(queue_rows=1, queue_bytes=100)
+    first = await busy(batcher, model)
+    deadline = soon(0.25)
+    late = batcher.submit([1], deadline, nbytes=100)
+
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert clock().time() == pytest.approx(deadline)
+    assert diary.fates == [(late, "expired")]
+    assert (batcher.queue.rows, batcher.queue.nbytes) == (0, 0)
+
+    next_one = batcher.submit([2], deadline=soon(), nbytes=100)
+    model.release()
+    assert await outcomes(first, next_one) == [[0], [20]]
+    assert model.batches == [[0], [2]]
+
+
+@fake_time
+async def test_a_deadline_is_kept_while_the_model_is_stuck_on_the_request_itself(serving, model):
+    """Its batch is running, and the answer does not wait for it; the others' answers still come."""
+    batcher = serving()
+    await busy(batcher, model)
+    deadline = soon(0.25)
+    late, other = batcher.submit([1], deadline), batcher.submit([2], deadline=soon())
+    model.step()
+    await model.called(2)
+
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert clock().time() == pytest.approx(deadline)
+    assert not other.done()
+
+    model.release()
+    assert await other == [20]
+    assert model.batches == [[0], [1, 2]]
+
+
+@fake_time
+async def test_a_deadline_that_has_passed_at_submit_is_answered_at_once(serving, model):
+    """No time passes, and an idle model is not called for it."""
+    batcher = serving()
+    start = clock().time()
+
+    for late_by in (0, 1):
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit([1], deadline=start - late_by)
+    await clock().quiet()
+
+    assert clock().time() == start
+    assert model.calls == []
+
+
+@fake_time
+async def test_a_deadline_that_passed_while_the_loop_was_blocked_is_not_computed(serving, model):
+    """The model is free before the timers have fired; late rows are left out all the same."""
+    batcher = serving()
+    first = await busy(batcher, model)
+    late, other = batcher.submit([1], deadline=soon(1)), batcher.submit([2], deadline=soon(3))
+    model.release()
+    clock().block(2)
+
+    assert await outcomes(first, late, other) == [[0], DeadlineExceeded, [20]]
+    assert model.batches == [[0], [2]]
+
+
+@fake_time
+async def test_the_rest_of_a_request_is_not_computed_after_its_deadline(serving, model):
+    """A large request that expires half-way leaves nothing behind."""
+    batcher = serving(max_rows=4)
+    model.hold()
+    large = batcher.submit(range(20), deadline=soon(0.25), nbytes=2000)
+    await model.called()
+
+    with pytest.raises(DeadlineExceeded):
+        await large
+    assert (batcher.queue.rows, batcher.queue.nbytes) == (0, 0)
+
+    model.release()
+    assert await batcher.submit([50], deadline=soon()) == [500]
+    assert model.batches == [[0, 1, 2, 3], [50]]
+
+
+@fake_time
+async def test_an_answer_in_time_is_not_disturbed_by_the_deadline_after_it(serving, diary):
+    """The deadline of an answered request is forgotten."""
+    batcher = serving()
+    job = batcher.submit([1], deadline=soon(0.25))
+
+    assert await job == [10]
+    await asyncio.sleep(1)
+    assert diary.fates == [(job, "answered")]
+
+
+# 9. A client that leaves takes its waiting rows with it and disturbs nobody.
+
+
+@fake_time
+async def test_a_client_that_leaves_the_queue_is_not_computed(serving, model, diary):
+    """Its rows cost no call, and its room is free at once."""
+    batcher = serving(queue_rows=2, queue_bytes=100)
+    first = await busy(batcher, model)
+    leaver = batcher.submit([1, 2], deadline=soon(), nbytes=100)
+
+    assert leaver.cancel()
+    assert (batcher.queue.rows, batcher.queue.nbytes) == (0, 0)
+    stayer = batcher.submit([3, 4], deadline=soon(), nbytes=100)
+    model.release()
+
+    assert await outcomes(first, leaver, stayer) == [[0], asyncio.CancelledError, [30, 40]]
+    assert model.batches == [[0], [3, 4]]
+    assert diary.fates.count((leaver, "cancelled")) == 1
+
+
+@fake_time
+async def test_a_client_that_leaves_does_not_disturb_its_batch(serving, model):
+    """The rest of the batch is answered when one of its clients goes away meanwhile."""
+    batcher = serving()
+    await busy(batcher, model)
+    jobs = [batcher.submit([n], deadline=soon()) for n in (1, 2, 3)]
+    model.step()
+    await model.called(2)
+    jobs[1].cancel()
+    model.release()
+
+    assert await outcomes(*jobs) == [[10], asyncio.CancelledError, [30]]
+
+
+@fake_time
+async def test_a_batch_that_everybody_leaves_disturbs_nobody(serving, model):
+    """The model ends what it does, and goes on with the next request."""
+    batcher = serving()
+    leaver = await busy(batcher, model)
+    leaver.cancel()
+    job = batcher.submit([1], deadline=soon())
+    model.release()
+
+    assert await job == [10]
+
+
+@fake_time
+async def test_a_client_that_leaves_half_way_takes_the_rest_of_its_rows_along(serving, model):
+    """What waits of a large request is not computed."""
+    batcher = serving(max_rows=4, queue_rows=16)
+    model.hold()
+    large = batcher.submit(range(16), deadline=soon(), nbytes=1600)
+    await model.called()
+    large.cancel()
+
+    assert (batcher.queue.rows, batcher.queue.nbytes) == (0, 0)
+    other = batcher.submit(range(50, 66), deadline=soon())
+    model.release()
+    assert await other == tenfold(range(50, 66))
+    assert model.rows == [0, 1, 2, 3, *range(50, 66)]
+
+
+@fake_time
+async def test_a_task_that_is_cancelled_while_it_waits_withdraws_its_request(serving, model):
+    """A handler need not know: cancelling it is enough."""
+    batcher = serving()
+    await busy(batcher, model)
+
+    async def handler() -> list[int]:
+        return await batcher.submit([1], deadline=soon())
+
+    task = asyncio.create_task(handler())
+    await clock().quiet()
+    assert batcher.queue.rows == 1
+    task.cancel()
+    await clock().quiet()
+    assert batcher.queue.rows == 0
+    model.release()
+    await clock().quiet()
+    assert model.batches == [[0]]
+
+
+@fake_time
+async def test_leaving_twice_or_after_the_answer_changes_nothing(serving, model, diary):
+    """Only the first withdrawal counts, and none after the end."""
+    batcher = serving()
+    answered = batcher.submit([1], deadline=soon())
+    assert await answered == [10]
+    assert not answered.cancel()
+    assert answered.result() == [10]
+
+    await busy(batcher, model)
+    leaver = batcher.submit([1], deadline=soon())
+    assert [leaver.cancel(), leaver.cancel()] == [True, False]
+    await clock().quiet()
+    assert diary.fates == [(answered, "answered"), (leaver, "cancelled")]
+
+
+# 10. When a batch fails it is halved until only those at fault fail.
+
+
+async def batch_of(batcher: Batcher, model: FakeModel, size: int) -> list[Job]:
+    """Run one batch of `size` requests with rows 1, 2, 3, …; forget the calls before it."""
+    await busy(batcher, model)
+    jobs = [batcher.submit([n], deadline=soon()) for n in range(1, size + 1)]
+    model.calls.clear()
+    model.release()
+    await asyncio.wait(jobs)
+    return jobs
+
+
+@pytest.mark.parametrize("guilty", [1, 2, 33, 63, 64])
+@fake_time
+async def test_a_poisoned_request_among_63_good_ones_fails_alone(serving, model, guilty):
+    """Wherever it stands, it takes at most 24 further calls to answer the others."""
+    model.poison = {guilty}
+    jobs = await batch_of(serving(max_rows=64), model, 64)
+
+    expected = [ModelFailed if n == guilty else [10 * n] for n in range(1, 65)]
+    assert await outcomes(*jobs) == expected
+    assert len(model.batches[0]) == 64
+    assert len(model.calls) - 1 <= 4 * math.log2(64)
+
+
+@fake_time
+async def test_two_poisoned_requests_fail_and_nobody_else(serving, model):
+    """The bound on calls is wide enough for two that are far apart."""
+    model.poison = {1, 64}
+    jobs = await batch_of(serving(max_rows=64), model, 64)
+
+    expected = [ModelFailed if n in (1, 64) else [10 * n] for n in range(1, 65)]
+    assert await outcomes(*jobs) == expected
+    assert len(model.calls) - 1 <= 4 * math.log2(64)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8, 64])
+@fake_time
+async def test_when_everyone_is_poisoned_the_calls_are_still_bounded(serving, model, size):
+    """A broken model is not called for every request on its own."""
+    model.poison = set(range(1, size + 1))
+    jobs = await batch_of(serving(max_rows=64), model, size)
+
+    assert await outcomes(*jobs) == [ModelFailed] * size
+    assert len(model.calls) - 1 <= 4 * math.log2(size)
+
+
+@fake_time
+async def test_the_answers_of_good_halves_are_kept_when_the_calls_run_out(serving, model):
+    """Every second one is poisoned: those fail, and nobody gets another's row."""
+    model.poison = set(range(1, 65, 2))
+    jobs = await batch_of(serving(max_rows=64), model, 64)
+
+    for n, outcome in enumerate(await outcomes(*jobs), start=1):
+        assert outcome in ([ModelFailed] if n in model.poison else [ModelFailed, [10 * n]])
+    assert len(model.calls) - 1 <= 4 * math.log2(64)
+
+
+@fake_time
+async def test_a_request_is_never_cut_to_find_out_who_is_at_fault(serving, model):
+    """Batches are halved by request: all rows of one stay together."""
+    model.poison = {3}
+    batcher = serving(max_rows=16)
+    await busy(batcher, model)
+    jobs = [
+        batcher.submit(rows, deadline=soon()) for rows in ([1, 2, 3, 4], [5], [6, 7, 8], [9, 10])
+    ]
+    model.release()
+
+    assert await outcomes(*jobs) == [ModelFailed, [50], [60, 70, 80], [90, 100]]
+    assert all(
+        part in ([0], [1, 2, 3, 4], [5], [6, 7, 8], [9, 10])
+        for parts in model.calls
+        for part in parts
+    )
+
+
+@fake_time
+async def test_a_lone_request_that_fails_is_not_tried_again(serving, model):
+    """There is nobody to tell it from."""
+    model.poison = {1}
+    batcher = serving()
+
+    with pytest.raises(ModelFailed):
+        await batcher.submit([1], deadline=soon())
+    assert model.batches == [[1]]
+    assert await batcher.submit([2], deadline=soon()) == [20]
+
+
+@fake_time
+async def test_halves_never_mix_with_new_work(serving, model):
+    """What comes while the guilty are looked for waits until they are found."""
+    model.poison = {2}
+    batcher = serving(max_rows=8)
+    await busy(batcher, model)
+    jobs = [batcher.submit([n], deadline=soon()) for n in (1, 2, 3, 4)]
+    model.step()
+    await model.called(2)
+    new: list[Job] = []
+    while not all(job.done() for job in jobs):
+        new.append(batcher.submit([100 + len(new)], deadline=soon()))
+        model.step()
+        await clock().quiet()
+    model.release()
+
+    await outcomes(*jobs)
+    assert await outcomes(*new) == [[1000 + 10 * n] for n in range(len(new))]
+    old_or_new = [{row >= 100 for row in batch} for batch in model.batches]
+    assert all(len(kinds) == 1 for kinds in old_or_new)
+    assert old_or_new == sorted(old_or_new, key=lambda kinds: True in kinds)
+
+
+@fake_time
+async def test_a_request_settled_while_the_guilty_are_looked_for_is_not_computed_again(
+    serving, model
+):
+    """One leaves and one expires while the other half runs: both are left out from then on."""
+    model.poison = {1, 8}
+    batcher = serving(max_rows=8)
+    await busy(batcher, model)
+    jobs = {n: batcher.submit([n], deadline=soon(n)) for n in range(1, 9)}
+    model.step()
+    await model.called(2)
+    model.step()
+    await model.called(3)
+    leaver, late = (2, 3) if 8 in model.batches[2] else (6, 5)
+    jobs[leaver].cancel()
+    await asyncio.sleep(late - 0.5)
+    assert not jobs[late].done()
+    await asyncio.wait([jobs[late]])
+    model.release()
+    await outcomes(*jobs.values())
+
+    assert jobs[leaver].cancelled()
+    assert isinstance(jobs[late].exception(), DeadlineExceeded)
+    assert not {leaver, late} & set(model.rows[9:])
+
+
+@fake_time
+async def test_a_deadline_that_passes_while_the_guilty_are_looked_for_and_the_loop_is_blocked(
+    serving, model
+):
+    """Its rows are left out of further calls even before the timers have fired."""
+    model.poison = {1, 8}
+    batcher = serving(max_rows=8)
+    await busy(batcher, model)
+    deadlines = {n: soon(1 if n in (3, 6) else 1000) for n in range(1, 9)}
+    jobs = {n: batcher.submit([n], deadline) for n, deadline in deadlines.items()}
+    model.step()
+    await model.called(2)
+    model.step()
+    await model.called(3)
+    late = 3 if 8 in model.batches[2] else 6
+    model.release()
+    clock().block(2)
+    await outcomes(*jobs.values())
+
+    assert isinstance(jobs[late].exception(), DeadlineExceeded)
+    assert late not in model.rows[9:]
+
+
+@fake_time
+async def test_a_cut_request_that_fails_is_not_computed_any_further(serving, model):
+    """Once a part of it failed, the rest costs no call, and its room is free."""
+    model.poison = {2}
+    batcher = serving(max_rows=4)
+    large = batcher.submit(range(20), deadline=soon(), nbytes=2000)
+
+    with pytest.raises(ModelFailed):
+        await large
+    assert (batcher.queue.rows, batcher.queue.nbytes) == (0, 0)
+    assert await batcher.submit([50], deadline=soon()) == [500]
+    assert model.batches == [[0, 1, 2, 3], [50]]
+
+
+@fake_time
+async def test_a_cut_request_does_not_pull_down_those_that_share_its_batches(serving, model):
+    """The last rows of a large request are poisoned: those who ride with them are answered."""
+    model.poison = {19}
+    batcher = serving(max_rows=4)
+    await busy(batcher, model)
+    large = batcher.submit(range(10, 20), deadline=soon())
+    small = [batcher.submit([n], deadline=soon()) for n in (1, 2, 3)]
+    model.release()
+
+    assert await outcomes(large, *small) == [ModelFailed, [10], [20], [30]]
+
+
+WRONG_COUNTS = {
+    "a row too few": lambda answers: [*answers[:-1], answers[-1][1:]],
+    "a row too many": lambda answers: [*answers[:-1], answers[-1] + [7]],
+    "a part too few": lambda answers: answers[:-1],
+    "a part too many": lambda answers: [*answers, [7]],
+    "a row in the wrong part": lambda answers: [answers[0] + [7], answers[1][1:], *answers[2:]],
+    "nothing": lambda answers: [],
+}
+
+
+@pytest.mark.parametrize("spoil", WRONG_COUNTS.values(), ids=WRONG_COUNTS.keys())
+@fake_time
+async def test_a_wrong_number_of_rows_fails_the_whole_batch_at_once(serving, model, spoil):
+    """Nobody gets another's row, and the model is not called again for this batch."""
+    model.spoil = spoil
+    batcher = serving()
+    jobs = await batch_of(batcher, model, 8)
+
+    assert await outcomes(*jobs) == [ModelFailed] * 8
+    assert len(model.calls) == 1
+
+    model.spoil = lambda answers: answers
+    assert await batcher.submit([9], deadline=soon()) == [90]
+
+
+@fake_time
+async def test_errors_that_are_nobodys_fault_fail_the_whole_batch_at_once(serving, model):
+    """`whole_batch_errors` are not looked into."""
+    model.poison = {3}
+    jobs = await batch_of(serving(whole_batch_errors=(ValueError,)), model, 8)
+
+    assert await outcomes(*jobs) == [ModelFailed] * 8
+    assert len(model.calls) == 1
+
+
+@pytest.mark.parametrize("settings", [{}, {"whole_batch_errors": (ValueError,)}])
+@fake_time
+async def test_no_two_requests_share_an_exception(serving, model, settings):
+    """Each gets an error of its own: a traceback grows with everyone who awaits it."""
+    model.poison = set(range(1, 9))
+    jobs = await batch_of(serving(**settings), model, 8)
+
+    errors = [job.exception() for job in jobs]
+    assert all(isinstance(error, BatchingError) for error in errors)
+    assert len(set(map(id, errors))) == 8
+
+
+# 11. Draining answers everything that was accepted, then ends.
+
+
+@fake_time
+async def test_draining_answers_everything_that_was_accepted_then_ends(serving, model, diary):
+    """What runs, what waits and what is cut is answered; what comes later is refused."""
+    batcher = Batcher(model.run, max_rows=4, observer=diary)
+    served = asyncio.create_task(batcher.serve())
+    jobs = [await busy(batcher, model)]
+    jobs += [batcher.submit(range(10), deadline=soon()), batcher.submit([7], deadline=soon())]
+    batcher.drain()
+
+    with pytest.raises(Draining):
+        batcher.submit([8], deadline=soon())
+    assert diary.refusals == ["draining"]
+    await clock().quiet()
+    assert not served.done()
+
+    model.release()
+    await served
+    assert all(job.done() for job in jobs)
+    assert await outcomes(*jobs) == [[0], tenfold(range(10)), [70]]
+
+
+@fake_time
+async def test_draining_ends_an_idle_batcher_at_once(model):
+    """Twice asked is asked once."""
+    batcher = Batcher(model.run)
+    served = asyncio.create_task(batcher.serve())
+    await clock().quiet()
+    start = clock().time()
+    batcher.drain()
+    batcher.drain()
+
+    await served
+    assert clock().time() == start
+
+
+@fake_time
+async def test_draining_before_it_serves_still_answers(model):
+    """What was accepted before the start is answered too."""
+    batcher = Batcher(model.run)
+    job = batcher.submit([1], deadline=soon())
+    batcher.drain()
+
+    await batcher.serve()
+    assert await job == [10]
+
+
+@fake_time
+async def test_draining_ends_when_those_who_waited_have_left(serving, model):
+    """The last ones leave, expire or fail, and it ends."""
+    batcher = Batcher(model.run)
+    served = asyncio.create_task(batcher.serve())
+    model.poison = {0}
+    jobs = [await busy(batcher, model)]
+    jobs += [batcher.submit([1], deadline=soon()), batcher.submit([2], deadline=soon(0.25))]
+    batcher.drain()
+    jobs[1].cancel()
+    await asyncio.sleep(0.5)
+    model.release()
+
+    await served
+    assert await outcomes(*jobs) == [ModelFailed, asyncio.CancelledError, DeadlineExceeded]
+    assert model.batches == [[0]]
+
+
+# 12. It tells an observer what happened.
+
+
+@fake_time
+async def test_an_observer_hears_of_every_call(serving, model, diary):
+    """Rows, requests and duration, whether it succeeded or not."""
+    model.seconds = lambda rows: 0.5 * rows
+    model.poison = {3}
+    batcher = serving()
+    first = await busy(batcher, model)
+    jobs = [batcher.submit([1, 2], deadline=soon()), batcher.submit([3], deadline=soon())]
+    model.release()
+    await outcomes(first, *jobs)
+
+    assert diary.runs[:2] == [(1, 1, pytest.approx(0.5)), (3, 2, pytest.approx(1.5))]
+    assert sorted(diary.runs[2:]) == [(1, 1, pytest.approx(0.5)), (2, 1, pytest.approx(1.0))]
+
+
+@fake_time
+async def test_an_answered_request_knows_how_long_it_took(serving, model, diary):
+    """Queue, model and batch are there when the observer hears of it."""
+    model.seconds = lambda rows: 0.5 * rows
+    batcher = serving(max_rows=4)
+    first = batcher.submit([0], deadline=soon())
+    await asyncio.sleep(0.2)
+    jobs = [batcher.submit(range(6), deadline=soon()), batcher.submit([9], deadline=soon())]
+    await outcomes(first, *jobs)
+
+    assert [fate for _, fate in diary.fates] == ["answered"] * 3
+    assert model.batches == [[0], [0, 1, 2, 3], [9, 4, 5]]
+    numbers = [(job.queue_seconds, job.model_seconds, job.batch_rows) for job in (first, *jobs)]
+    assert numbers == [
+        (0, pytest.approx(0.5), 1),
+        (pytest.approx(0.3), pytest.approx(2 + 1.5), 4),
+        (pytest.approx(0.3 + 2), pytest.approx(1.5), 3),
+    ]
+
+
+@fake_time
+async def test_an_observer_hears_who_failed_and_whether_alone(serving, model, diary):
+    """The request at fault, the model's own error, and that its batch-mates are answered."""
+    model.poison = {3}
+    jobs = await batch_of(serving(), model, 4)
+    await outcomes(*jobs)
+
+    [(failed, error, isolated)] = diary.failures
+    assert (failed, isolated) == ([jobs[2]], True)
+    assert "cannot stand [3]" in str(error)
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 64])
+@fake_time
+async def test_a_model_that_fails_for_everybody_has_isolated_nobody(serving, model, diary, size):
+    """An observer can tell a broken model from a bad request among good ones."""
+    model.poison = set(range(1, size + 1))
+    await outcomes(*await batch_of(serving(), model, size))
+
+    assert sum(len(failed) for failed, _, _ in diary.failures) == size
+    assert not any(isolated for _, _, isolated in diary.failures)
+
+
+@fake_time
+async def test_an_observer_hears_of_each_request_once(serving, model, diary):
+    """Answered, expired, left or failed: every accepted request has one fate."""
+    model.poison = {4}
+    batcher = serving(max_rows=4)
+    jobs = [await busy(batcher, model)]
+    jobs += [batcher.submit([n], deadline=soon(n)) for n in (1, 2, 3, 4)]
+    jobs[2].cancel()
+    await asyncio.sleep(1.5)
+    model.release()
+    await outcomes(*jobs)
+    await asyncio.sleep(10)
+
+    fates = ["answered", "expired", "cancelled", "answered", "failed"]
+    assert sorted(diary.fates, key=lambda fate: jobs.index(fate[0])) == [
+        *zip(jobs, fates, strict=True)
+    ]
+
+
+@fake_time
+async def test_a_batcher_needs_no_observer(model):
+    """The observer that nobody gave ignores everything."""
+    batcher = Batcher(model.run, queue_rows=1)
+    served = asyncio.create_task(batcher.serve())
+    model.poison = {0}
+    jobs = [await busy(batcher, model), batcher.submit([1], deadline=soon(0.25))]
+    with pytest.raises(Overloaded):
+        batcher.submit([2], deadline=soon())
+    await asyncio.sleep(0.5)
+    jobs.append(batcher.submit([3], deadline=soon()))
+    jobs[2].cancel()
+    model.release()
+    batcher.drain()
+    await served
+
+    assert await outcomes(*jobs) == [ModelFailed, DeadlineExceeded, asyncio.CancelledError]
