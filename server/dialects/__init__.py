@@ -1,0 +1,1 @@
+"""The protocols a client can speak: JSON to tensors, tensors to JSON, a schema, its errors."""

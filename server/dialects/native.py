@@ -1,0 +1,173 @@
+"""The native dialect: `{"data": …}` to `{"prediction": …}`.
+
+Data of the model's input rank is one example, one rank more is a batch of examples. An output whose
+signature shape is exactly `[1]` is answered as a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import orjson
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors, WrongRowCount
+from server.dialects import numbers
+from server.dialects.validation import Schema, Validator, violation
+from server.errors import InvalidData, InvalidJSON, NonFiniteOutput
+
+MEDIA_TYPE = "application/json"
+
+MAX_EXAMPLE = 200
+
+_ANSWER = b'{"prediction":'
+
+
+@dataclass(frozen=True, slots=True)
+class NativeRequest:
+    """What a body said: rows, whether they were given as one example, and the data itself."""
+
+    tensors: Tensors
+    single: bool
+    data: Any
+
+
+class NativeDialect:
+    """Decodes and encodes for one signature.
+
+    Attributes:
+        schema: the JSON Schema of a request, the very document that validates.
+        answer_schema: the JSON Schema of an answer.
+    """
+
+    def __init__(self, signature: Signature, *, non_finite_as_null: bool = False) -> None:
+        self._signature = signature
+        self._non_finite_as_null = non_finite_as_null
+        single = _side(signature.inputs, batch=False)
+        batch = _side(signature.inputs, batch=True)
+        self.schema = _object(data={"anyOf": [single, batch]})
+        shown = _shown(signature.outputs)
+        self.answer_schema = _object(
+            prediction={"anyOf": [_side(shown, batch=False), _side(shown, batch=True)]}
+        )
+        self._validator = Validator(self.schema)
+        self._single_validator = Validator(_object(data=single))
+        self._batch_validator = Validator(_object(data=batch))
+        self._expected = self._describe()
+
+    def decode(self, body: bytes) -> NativeRequest:
+        """Read a request.
+
+        Raises:
+            InvalidJSON: the body is no JSON (RFC 8259), or nested too deep.
+            InvalidData: it is not what the model takes.
+        """
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidJSON(f"The body is not valid JSON: {error}") from None
+        if not self._validator.accepts(document):
+            raise self._refusal(document, len(body))
+        data = document["data"]
+        single = self._is_single(data)
+        return NativeRequest(self._tensors(data, single), single, data)
+
+    def encode(self, answer: Tensors, single: bool) -> bytes:
+        """Write an answer; raises NonFiniteOutput for NaN and infinity, unless set otherwise."""
+        values = [self._shown_value(spec, answer) for spec in self._signature.outputs]
+        if single:
+            values = [value[0] for value in values]
+        prediction: Any = values[0]
+        if len(values) > 1:
+            names = (spec.name for spec in self._signature.outputs)
+            prediction = dict(zip(names, values, strict=True))
+        return orjson.dumps({"prediction": prediction}, option=orjson.OPT_SERIALIZE_NUMPY)
+
+    def excerpt(self, request: NativeRequest, answer: bytes) -> tuple[bytes, bytes]:
+        """Return the data and the prediction as JSON, for the record."""
+        return orjson.dumps(request.data), answer[len(_ANSWER) : -1]
+
+    def example(self, rows: int | None = None) -> bytes:
+        """Return the body of a valid request: one example, or a batch of `rows`."""
+        data: dict[str, Any] = {}
+        for spec in self._signature.inputs:
+            array = np.stack([numbers.example(spec, row) for row in range(rows or 1)])
+            data[spec.name] = (array[0] if rows is None else array).tolist()
+        return orjson.dumps({"data": data if len(data) > 1 else next(iter(data.values()))})
+
+    def _is_single(self, data: Any) -> bool:
+        """Tell one example from a batch by the depth of the first input that is there."""
+        inputs = self._signature.inputs
+        if len(inputs) == 1:
+            return _depth(data) <= inputs[0].rank
+        given = data if isinstance(data, dict) else {}
+        return any(_depth(given[spec.name]) <= spec.rank for spec in inputs if spec.name in given)
+
+    def _refusal(self, document: Any, size: int) -> InvalidData:
+        """Explain with the branch of the schema that the data was meant for."""
+        data = document.get("data") if isinstance(document, dict) else None
+        validator = self._single_validator if self._is_single(data) else self._batch_validator
+        return InvalidData(self._expected, validator.explain(document, size))
+
+    def _tensors(self, data: Any, single: bool) -> Tensors:
+        inputs = self._signature.inputs
+        named = {inputs[0].name: data} if len(inputs) == 1 else data
+        arrays = {}
+        for spec in inputs:
+            path = ("data",) if len(inputs) == 1 else ("data", spec.name)
+            array = numbers.to_array(named[spec.name], spec, path)
+            arrays[spec.name] = array[np.newaxis] if single else array
+        try:
+            return Tensors(arrays)
+        except WrongRowCount:
+            message = "All inputs must have the same number of examples"
+            raise InvalidData(message, [violation(["data"], message)]) from None
+
+    def _shown_value(self, spec: TensorSpec, answer: Tensors) -> np.ndarray:
+        """Return an output as it is shown: finite, and without the axis of a shape `[1]`."""
+        array = answer.arrays[spec.name]
+        if not self._non_finite_as_null and not numbers.is_finite(array):
+            raise NonFiniteOutput(f"The output {spec.name} has values that are not finite numbers.")
+        return np.ascontiguousarray(array[:, 0] if spec.shape == (1,) else array)
+
+    def _describe(self) -> str:
+        """Return the sentence that tells the sender of refused data what to send."""
+        one, two = (self.example(rows).decode() for rows in (None, 2))
+        if len(two) > MAX_EXAMPLE:
+            inputs = ", ".join(str(spec) for spec in self._signature.inputs)
+            return f"Expected one example ({inputs}), or a list of examples."
+        return f"Expected one example, such as {one}, or a list of examples, such as {two}."
+
+
+def _object(**properties: Schema) -> Schema:
+    """Return the schema of an object with exactly these properties."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _side(specs: Sequence[TensorSpec], *, batch: bool) -> Schema:
+    """Return the schema of all inputs, or all outputs: an object by name if there are several."""
+    schemas = {spec.name: numbers.array_schema(spec, batch=batch) for spec in specs}
+    schema = _object(**schemas) if len(schemas) > 1 else next(iter(schemas.values()))
+    return {"title": "a batch of examples" if batch else "one example", **schema}
+
+
+def _shown(specs: Sequence[TensorSpec]) -> list[TensorSpec]:
+    """Return outputs as they are answered: those of shape `[1]` as numbers."""
+    return [replace(spec, shape=()) if spec.shape == (1,) else spec for spec in specs]
+
+
+def _depth(data: Any) -> int:
+    """Return how deep the first element of nested lists is."""
+    depth = 0
+    while isinstance(data, list):
+        depth += 1
+        data = data[0] if data else None
+    return depth

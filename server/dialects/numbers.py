@@ -1,0 +1,85 @@
+"""Numbers between JSON and arrays of a dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from model.signature import TensorSpec
+from server.dialects.validation import Schema, violation
+from server.errors import InvalidData
+
+_TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
+_FORMATS = {"float32": "float", "float64": "double", "int32": "int32", "int64": "int64"}
+_EXACT_IN_FLOAT64 = 2**53
+
+
+def cell_schema(dtype: str) -> Schema:
+    """Return the JSON Schema of one number.
+
+    Its range is not part of it: a `maximum` on every cell makes validation 200 times slower.
+    `to_array` checks it.
+    """
+    schema: Schema = {"type": _TYPES[np.dtype(dtype).kind]}
+    if dtype in _FORMATS:
+        schema["format"] = _FORMATS[dtype]
+    return schema
+
+
+def array_schema(spec: TensorSpec, *, batch: bool) -> Schema:
+    """Return the JSON Schema of one row of a tensor, or of a list of rows."""
+    schema = cell_schema(spec.dtype)
+    for size in reversed(spec.shape):
+        schema = {"type": "array", "items": schema, "minItems": size or 1}
+        if size is not None:
+            schema["maxItems"] = size
+    return {"type": "array", "items": schema, "minItems": 1} if batch else schema
+
+
+def to_array(data: Any, spec: TensorSpec, path: tuple[str, ...]) -> np.ndarray:
+    """Convert validated JSON to an array of the input's dtype.
+
+    Raises InvalidData when the lists are not rectangular, or when a number at `path` is out of the
+    range of the dtype.
+    """
+    try:
+        with np.errstate(over="ignore"):
+            array, fits = _convert(data, np.dtype(spec.dtype))
+    except ValueError:
+        message = "Lists along one dimension must be of one length"
+        raise InvalidData(message, [violation(path, message)]) from None
+    if not fits.all():
+        cell = np.argwhere(~fits)[0].tolist()
+        message = f"the number is out of the range of {spec.dtype}"
+        raise InvalidData(
+            f"A number does not fit {spec.dtype}", [violation([*path, *cell], message)]
+        )
+    return array
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Tell whether no cell is NaN or infinite."""
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def example(spec: TensorSpec, row: int) -> np.ndarray:
+    """Return a plausible example: tens for a lone number, small numbers otherwise."""
+    shape = [2 if size is None else size for size in spec.shape]
+    value = 10 * (row + 1) if spec.shape in ((), (1,)) else row + 1
+    return np.full(shape, value, spec.dtype)
+
+
+def _convert(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
+    """Return the array and, for every cell, whether it fits the dtype."""
+    if dtype.kind == "f":
+        array = np.array(data, dtype)
+        return array, np.isfinite(array)
+    if dtype.kind == "b":
+        return np.array(data, dtype), np.True_
+    wide = np.array(data)
+    if wide.dtype.kind == "f" and (np.abs(wide) >= _EXACT_IN_FLOAT64).any():
+        wide = np.array(data, object)  # numpy had rounded large integers to make one dtype of them
+    limits = np.iinfo(dtype)
+    fits = (wide >= limits.min) & (wide <= limits.max)
+    return np.where(fits, wide, 0).astype(dtype), fits
