@@ -1,0 +1,177 @@
+"""Request in, response out, whatever carried the bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import orjson
+
+from server.batching import BatchingError, Job, ModelFailed
+from server.dialects.native import MEDIA_TYPE, NativeRequest
+from server.errors import (
+    InternalError,
+    InvalidData,
+    InvalidRequest,
+    ServiceError,
+    UnsupportedMediaType,
+    detail_of,
+    headers_of,
+    problem_of,
+)
+from server.logs import PayloadLog
+from server.service import ServedModel, Service
+
+log = logging.getLogger("server")
+
+COMMON_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+_TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,8}")
+
+
+class Headers(Protocol):
+    """A request's headers; names are matched without regard to case."""
+
+    def get(self, name: str, default: str, /) -> str:
+        """Return a header's value, or `default`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What an endpoint sees of a request."""
+
+    id: str
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What an endpoint answers; the length of the body is the carrier's to declare."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def request_id(headers: Headers) -> str:
+    """Return the client's X-Request-ID where it is a sound one, else a new one."""
+    given = headers.get("X-Request-ID", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def problem(error: Exception, id_: str) -> Response:
+    """Answer an error as a problem document (RFC 9457); `instance` is the request's id."""
+    what = problem_of(error)
+    document: dict[str, Any] = {
+        "type": f"/problems/{what.slug}",
+        "title": what.title,
+        "status": what.status.value,
+        "detail": detail_of(error),
+        "instance": id_,
+    }
+    if isinstance(error, InvalidData):
+        document["errors"] = error.violations
+    headers = {
+        "Content-Type": "application/problem+json",
+        "X-Request-ID": id_,
+        **COMMON_HEADERS,
+        **headers_of(error),
+    }
+    return Response(what.status.value, headers, orjson.dumps(document))
+
+
+class PredictEndpoint:
+    """`POST /predict` in the native dialect.
+
+    Cancel the call when the client has left: the rows that still wait are not computed then.
+    """
+
+    def __init__(self, service: Service, payload_log: PayloadLog | None) -> None:
+        self._service = service
+        self._payload_log = payload_log
+        self._longest = service.settings.batching.deadline_ms / 1000
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer a request, with a problem document if need be; never raises an error."""
+        try:
+            return await self._predict(request)
+        except ModelFailed as error:
+            log.error("request %s: the model failed: %.300s", request.id, error.__cause__)
+            return problem(error, request.id)
+        except (ServiceError, BatchingError) as error:
+            return problem(error, request.id)
+        except Exception:
+            log.exception("request %s failed", request.id)
+            return problem(InternalError(), request.id)
+
+    async def _predict(self, request: Request) -> Response:
+        started = time.perf_counter()
+        model = self._service.model
+        check_media_type(request.headers)
+        deadline = asyncio.get_running_loop().time() + self._timeout(request.headers)
+        asked = model.dialect.decode(request.body)
+        rows = asked.tensors
+        job = model.batcher.submit(rows, deadline, shape=rows.row_shape, nbytes=rows.nbytes)
+        body = model.dialect.encode(await job, asked.single)
+        seconds = time.perf_counter() - started
+        self._record(request.id, model, asked, body, seconds)
+        headers = {
+            "Content-Type": MEDIA_TYPE,
+            "X-Request-ID": request.id,
+            "X-Model-Version": model.version,
+            "Server-Timing": server_timing(job, seconds),
+            **COMMON_HEADERS,
+        }
+        return Response(200, headers, body)
+
+    def _timeout(self, headers: Headers) -> float:
+        """Return the seconds that the request may take; a client can only ask for less."""
+        given = headers.get("X-Request-Timeout-Ms", "")
+        if not given:
+            return self._longest
+        if not _TIMEOUT_MS.fullmatch(given):
+            raise InvalidRequest("X-Request-Timeout-Ms must be a whole number of milliseconds > 0.")
+        return min(int(given) / 1000, self._longest)
+
+    def _record(
+        self, id_: str, model: ServedModel, asked: NativeRequest, body: bytes, seconds: float
+    ) -> None:
+        if self._payload_log is None:
+            return
+        data, prediction = model.dialect.excerpt(asked, body)
+        self._payload_log.write(
+            request_id=id_,
+            model=model.name,
+            version=model.version,
+            input=data,
+            prediction=prediction,
+            ms=seconds * 1000,
+        )
+
+
+def check_media_type(headers: Headers) -> None:
+    """Raise UnsupportedMediaType unless the body is JSON that is not compressed."""
+    media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if media_type != MEDIA_TYPE:
+        raise UnsupportedMediaType(
+            f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}."
+        )
+    coding = headers.get("Content-Encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise UnsupportedMediaType(f"Send the body as it is, without {coding[:80]}.")
+
+
+def server_timing(job: Job, seconds: float) -> str:
+    """Return where the time went, in milliseconds (W3C Server Timing)."""
+    return (
+        f"queue;dur={job.queue_seconds * 1000:.3f}, model;dur={job.model_seconds * 1000:.3f}, "
+        f'batch;desc="{job.batch_rows} rows", total;dur={seconds * 1000:.3f}'
+    )

@@ -1,0 +1,176 @@
+"""Every situation in which a request gets no prediction, and the answer that HTTP gives to it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from http import HTTPStatus
+
+from server import batching
+
+
+class ServiceError(Exception):
+    """A request that gets no prediction; the text is for its sender."""
+
+
+class InvalidRequest(ServiceError):
+    """Something other than the body is wrong: a header, or the path's encoding."""
+
+
+class InvalidJSON(ServiceError):
+    """The body is no JSON document."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One place at which a document breaks its schema; `pointer` is a JSON Pointer (RFC 6901)."""
+
+    pointer: str
+    detail: str
+
+
+class InvalidData(ServiceError):
+    """The body is JSON, but not what the model takes."""
+
+    def __init__(self, message: str, violations: list[Violation]) -> None:
+        super().__init__(message)
+        self.violations = violations
+
+
+class UnknownPath(ServiceError):
+    """Nothing is served here."""
+
+
+class MethodNotAllowed(ServiceError):
+    """The path takes other methods."""
+
+    def __init__(self, method: str, allowed: list[str]) -> None:
+        super().__init__(f"{method} is not possible here; use {', '.join(allowed)}")
+        self.allowed = allowed
+
+
+class BodyTooLarge(ServiceError):
+    """The body is longer than the service reads."""
+
+
+class UnsupportedMediaType(ServiceError):
+    """The body is of a type, or in a content coding, that the service does not read."""
+
+
+class Loading(ServiceError):
+    """The model is not there yet."""
+
+
+class TooManyConnections(ServiceError):
+    """No more connections are accepted for now."""
+
+
+class NonFiniteOutput(ServiceError):
+    """The model answered NaN or infinity, which JSON cannot say."""
+
+
+class InternalError(ServiceError):
+    """A mistake of ours."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """How a situation is told to a client: status, the slug of its type, its title."""
+
+    status: HTTPStatus
+    slug: str
+    title: str
+    detail: str = field(default="")
+
+
+PROBLEMS: dict[type[Exception], Problem] = {
+    InvalidRequest: Problem(HTTPStatus.BAD_REQUEST, "invalid-request", "Invalid request"),
+    InvalidJSON: Problem(HTTPStatus.BAD_REQUEST, "invalid-json", "The body is not JSON"),
+    InvalidData: Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-data", "The data does not fit the model"
+    ),
+    UnknownPath: Problem(HTTPStatus.NOT_FOUND, "not-found", "Nothing is here"),
+    MethodNotAllowed: Problem(
+        HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"
+    ),
+    BodyTooLarge: Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is too large"
+    ),
+    batching.TooManyRows: Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-many-rows", "Too many rows in one request"
+    ),
+    UnsupportedMediaType: Problem(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type"
+    ),
+    batching.ModelFailed: Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "model-failed",
+        "The model failed",
+        "The model failed on this request; the log has the reason under the request id.",
+    ),
+    NonFiniteOutput: Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "non-finite-output", "The prediction is not a number"
+    ),
+    InternalError: Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "internal-error",
+        "Internal error",
+        "Something went wrong here; the log has the reason under the request id.",
+    ),
+    Loading: Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "loading",
+        "The model is still loading",
+        "The model is being loaded and warmed up; try again soon.",
+    ),
+    batching.Overloaded: Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Too many requests are waiting"
+    ),
+    TooManyConnections: Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "too-many-connections",
+        "Too many connections",
+        "The service has as many open connections as it takes; try again soon.",
+    ),
+    batching.Draining: Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "draining",
+        "The service is shutting down",
+        "The service is about to end and accepts nothing more; try again, at another instance.",
+    ),
+    batching.DeadlineExceeded: Problem(
+        HTTPStatus.GATEWAY_TIMEOUT,
+        "deadline-exceeded",
+        "The deadline passed",
+        "The answer was not there before the request's deadline.",
+    ),
+}
+
+LOADING_RETRY_SECONDS = 2
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the table's line for `error`; an error that is not in it is a mistake of ours."""
+    return PROBLEMS.get(type(error), PROBLEMS[InternalError])
+
+
+def detail_of(error: Exception) -> str:
+    """Return the sentence for the client; never the text of an error that is not in the table."""
+    return problem_of(error).detail or str(error)
+
+
+def headers_of(error: Exception) -> dict[str, str]:
+    """Return what an error's answer carries besides its body (RFC 9110, sections 10 and 15)."""
+    match error:
+        case MethodNotAllowed():
+            return {"Allow": ", ".join(error.allowed)}
+        case UnsupportedMediaType():
+            return {"Accept-Post": "application/json", "Accept-Encoding": "identity"}
+        case batching.Overloaded():
+            return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+        case Loading():
+            return {"Retry-After": str(LOADING_RETRY_SECONDS)}
+        case batching.Draining() | TooManyConnections():
+            return {"Retry-After": "1"}
+        case _:
+            return {}

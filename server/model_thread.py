@@ -1,0 +1,62 @@
+"""The thread that the model lives in."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class _Call(NamedTuple):
+    future: asyncio.Future[Any]
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+class ModelThread:
+    """Calls functions one after another in a thread of its own, never on the event loop.
+
+    The thread is a daemon: one that is stuck does not keep the process from ending.
+    """
+
+    def __init__(self) -> None:
+        self.busy = False
+        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        threading.Thread(target=self._work, name="model", daemon=True).start()
+
+    def call(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        """Return a future of `function(*arguments)`, to be called after those before it."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._calls.put(_Call(future, function, arguments))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            call = self._calls.get()
+            self.busy = True
+            self._do(call)
+            self.busy = False
+
+    def _do(self, call: _Call) -> None:
+        """Make one call and hand its outcome to the loop."""
+        result, error = None, None
+        try:
+            result = call.function(*call.arguments)
+        except Exception as failure:
+            error = failure
+        loop = call.future.get_loop()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle, call.future, result, error)
+
+
+def _settle(future: asyncio.Future[T], result: T, error: Exception | None) -> None:
+    if future.done():  # nobody waits for it any more
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
