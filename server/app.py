@@ -1,0 +1,93 @@
+"""The Tornado application: one table of routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tornado.web import Application, url
+
+from server import openapi
+from server.endpoints import PredictEndpoint
+from server.handlers import (
+    Activity,
+    BaseHandler,
+    LiveHandler,
+    NotFoundHandler,
+    PredictHandler,
+    ReadyHandler,
+    log_request,
+)
+from server.logs import PayloadLog
+from server.openapi import Operation
+from server.pages import (
+    TEMPLATES,
+    AssetHandler,
+    DocsHandler,
+    IndexHandler,
+    OpenAPIHandler,
+    ProblemHandler,
+    read_assets,
+)
+from server.service import ServedModel, Service
+
+
+@dataclass(frozen=True)
+class Route:
+    """A path in OpenAPI's notation, who answers it, what it does, which parts that needs."""
+
+    path: str
+    handler: type[BaseHandler]
+    describe: Callable[[ServedModel], dict[str, Operation]]
+    needs: tuple[str, ...] = ()
+
+
+ROUTES = [
+    Route("/predict", PredictHandler, openapi.predict, ("endpoint",)),
+    Route("/v2/health/live", LiveHandler, openapi.live),
+    Route("/v2/health/ready", ReadyHandler, openapi.ready),
+    Route("/", IndexHandler, openapi.page("index", "What is served, and how to ask it")),
+    Route("/docs", DocsHandler, openapi.page("docs", "The API, to read and to try")),
+    Route("/openapi.json", OpenAPIHandler, openapi.openapi, ("describe",)),
+    Route("/problems/{slug}", ProblemHandler, openapi.problem_page),
+    Route("/static/{name}", AssetHandler, openapi.asset, ("assets",)),
+]
+
+
+@lru_cache(maxsize=1)
+def openapi_document(model: ServedModel) -> bytes:
+    """Return the OpenAPI document of all that is served, as it is sent."""
+    return openapi.text_of(openapi.document(ROUTES, model)).encode()
+
+
+def make_app(
+    service: Service, activity: Activity, payload_log: PayloadLog | None = None
+) -> Application:
+    """Return the application that serves `service`; `activity` follows its requests."""
+    shared = {"service": service, "activity": activity}
+    parts = {
+        "endpoint": PredictEndpoint(service, payload_log),
+        "describe": openapi_document,
+        "assets": read_assets(),
+    }
+    return Application(
+        [
+            url(
+                pattern(route.path),
+                route.handler,
+                shared | {name: parts[name] for name in route.needs},
+            )
+            for route in ROUTES
+        ],
+        default_handler_class=NotFoundHandler,
+        default_handler_args=shared,
+        template_path=str(TEMPLATES),
+        log_function=log_request if service.settings.logging.access else lambda _: None,
+    )
+
+
+def pattern(path: str) -> str:
+    """Return the regular expression of a path with at most one parameter."""
+    before, brace, _ = path.partition("{")
+    return f"{before}([^/]+)" if brace else path

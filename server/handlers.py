@@ -1,0 +1,230 @@
+"""Tornado request handlers: requests into calls, answers into responses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from tornado.concurrent import Future
+from tornado.escape import json_encode
+from tornado.web import HTTPError, RequestHandler, stream_request_body
+
+from server.batching import Draining
+from server.endpoints import (
+    COMMON_HEADERS,
+    PredictEndpoint,
+    Request,
+    Response,
+    problem,
+    request_id,
+)
+from server.errors import (
+    InternalError,
+    InvalidRequest,
+    MethodNotAllowed,
+    ServiceError,
+    UnknownPath,
+)
+from server.logs import log_access
+from server.service import Service, State
+
+log = logging.getLogger("server")
+
+CLIENT_LEFT = 499
+
+
+class Activity:
+    """The requests in progress, from their headers to the last byte of their answer."""
+
+    def __init__(self) -> None:
+        self._active: set[object] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def begin(self, request: object) -> None:
+        """Count a request."""
+        self._active.add(request)
+        self._idle.clear()
+
+    def end(self, request: object) -> None:
+        """Stop counting it; nothing happens when it has ended already."""
+        self._active.discard(request)
+        if not self._active:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Wait until there are none."""
+        await self._idle.wait()
+
+
+@stream_request_body  # without it Tornado parses forms, of any size, before a handler is asked
+class BaseHandler(RequestHandler):
+    """What all handlers share: the body, the request's id, problem documents, Allow."""
+
+    METHODS: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
+
+    def initialize(self, service: Service, activity: Activity, **_: Any) -> None:
+        """Take the parts that every handler needs."""
+        self.service = service
+        self.activity = activity
+
+    def prepare(self) -> None:
+        """Begin a request: its headers are there, its body is not."""
+        self.activity.begin(self)
+        self.chunks: list[bytes] = []
+
+    @cached_property
+    def request_id(self) -> str:
+        """The client's id for this request, or ours."""
+        return request_id(self.request.headers)
+
+    def set_default_headers(self) -> None:
+        """Replace Tornado's headers, which tell its version."""
+        self.set_header("Server", "keras-batch-server")
+        self.set_header("X-Request-ID", self.request_id)
+        for name, value in COMMON_HEADERS.items():
+            self.set_header(name, value)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Collect the body, whose size the server has limited."""
+        self.chunks.append(chunk)
+
+    def head(self, *args: str) -> Any:
+        """Answer as to GET; Tornado leaves the body out."""
+        return self.get(*args)
+
+    def options(self, *_: str) -> None:
+        """Tell what is possible here."""
+        self.set_header("Allow", ", ".join(self.allowed()))
+        self.set_status(HTTPStatus.NO_CONTENT)
+
+    def allowed(self) -> list[str]:
+        """Return the methods that this handler answers."""
+        return [*self.METHODS, "OPTIONS"]
+
+    def respond(self, response: Response) -> None:
+        """Send an endpoint's answer."""
+        self.set_status(response.status)
+        self.clear_header("Content-Type")
+        for name, value in response.headers.items():
+            self.set_header(name, value)
+        self.finish(response.body)
+
+    def send_json(self, document: Mapping[str, Any]) -> None:
+        """Answer with a JSON document."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(json_encode(document))
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
+        """Send the answer; the request ends with its last byte."""
+        sent = super().finish(chunk)
+        sent.add_done_callback(self._sent)
+        return sent
+
+    def on_connection_close(self) -> None:
+        """End a request whose client has left."""
+        super().on_connection_close()
+        self.activity.end(self)
+
+    def compute_etag(self) -> None:
+        """Spend nothing on ETags: answers are not cached."""
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with a problem document, whatever went wrong."""
+        error = kwargs.get("exc_info", (None, None))[1]
+        self.respond(problem(self._situation(status_code, error), self.request_id))
+
+    def log_exception(self, _: Any, value: BaseException | None, __: Any) -> None:
+        """Log mistakes of ours, and not those of clients."""
+        if not isinstance(value, HTTPError | ServiceError | Draining):
+            log.error("request %s failed", self.request_id, exc_info=value)
+
+    def _sent(self, sent: Future[None]) -> None:
+        sent.exception()  # a client that has left is no error of ours
+        self.activity.end(self)
+
+    def _situation(self, status_code: int, error: BaseException | None) -> Exception:
+        """Say in our words what Tornado, or a handler, raised."""
+        if isinstance(error, ServiceError | Draining):
+            return error
+        if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return MethodNotAllowed(self.request.method or "", self.allowed())
+        if status_code == HTTPStatus.BAD_REQUEST:
+            return InvalidRequest("The request's path is not valid UTF-8.")
+        return InternalError()
+
+
+class PredictHandler(BaseHandler):
+    """Bytes in, bytes out."""
+
+    METHODS = ("POST",)
+
+    def initialize(self, endpoint: PredictEndpoint, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
+        """Take the endpoint."""
+        super().initialize(**parts)
+        self.endpoint = endpoint
+        self.call: asyncio.Task[Response] | None = None
+
+    async def post(self) -> None:
+        """Answer a request for predictions."""
+        request = Request(self.request_id, self.request.headers, b"".join(self.chunks))
+        self.call = asyncio.ensure_future(self.endpoint(request))
+        try:
+            self.respond(await self.call)
+        except asyncio.CancelledError:
+            self.set_status(CLIENT_LEFT, "Client Closed Request")
+            self.finish()
+
+    def on_connection_close(self) -> None:
+        """Withdraw what a client that has left was waiting for."""
+        super().on_connection_close()
+        if self.call:
+            self.call.cancel()
+
+
+class LiveHandler(BaseHandler):
+    """Whether the process is alive."""
+
+    def get(self) -> None:
+        """Say so."""
+        self.send_json({"live": True})
+
+
+class ReadyHandler(BaseHandler):
+    """Whether predictions can be asked for."""
+
+    def get(self) -> None:
+        """Say so, or answer 503."""
+        if self.service.state is State.DRAINING:
+            raise Draining
+        model = self.service.model
+        self.send_json({"ready": True, "model": model.name, "version": model.version})
+
+
+class NotFoundHandler(BaseHandler):
+    """Every path that is no route's."""
+
+    METHODS = ()
+
+    def refuse(self, *_: str) -> None:
+        """Answer 404, whatever the method."""
+        raise UnknownPath(f"There is nothing at {self.request.path[:80]}.")
+
+    get = post = put = patch = delete = options = refuse
+
+
+def log_request(handler: RequestHandler) -> None:
+    """Write the access log's line of a finished request."""
+    request = handler.request
+    log_access(
+        request.method or "",
+        request.path,
+        handler.get_status(),
+        request.request_time(),
+        handler._headers.get("X-Request-ID", ""),
+        request.remote_ip or "",
+    )

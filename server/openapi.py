@@ -1,0 +1,286 @@
+"""The OpenAPI document, made from the route table and the signature of the loaded model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import apispec
+
+from server import __version__
+from server.dialects.native import MEDIA_TYPE
+from server.errors import PROBLEMS, Problem
+from server.service import ServedModel
+
+Operation = dict[str, Any]
+Schema = dict[str, Any]
+
+OPENAPI_VERSION = "3.1.0"
+PROBLEM_TYPE = "application/problem+json"
+
+
+class Documented(Protocol):
+    """A route that says what it does."""
+
+    @property
+    def path(self) -> str:
+        """Its path, in OpenAPI's notation."""
+
+    @property
+    def describe(self) -> Callable[[ServedModel], dict[str, Operation]]:
+        """What returns its operations, by method."""
+
+
+def document(routes: Iterable[Documented], model: ServedModel) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of `routes`; it holds the very schema that validates."""
+    spec = apispec.APISpec(
+        title=f"Predictions of {model.name}",
+        version=__version__,
+        openapi_version=OPENAPI_VERSION,
+        info={
+            "summary": f"The model {model.name}, version {model.version}, over HTTP.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        servers=[{"url": "/"}],
+        tags=[
+            {"name": "predictions", "description": "Ask the model."},
+            {"name": "health", "description": "Whether it can be asked."},
+            {"name": "documentation", "description": "For people and their tools."},
+        ],
+    )
+    add_components(spec, model)
+    for route in routes:
+        spec.path(path=route.path, operations=route.describe(model))
+    return spec.to_dict()
+
+
+def text_of(spec: dict[str, Any]) -> str:
+    """Return a document as it is written to a file."""
+    return json.dumps(spec, indent=2, ensure_ascii=False) + "\n"
+
+
+def predict(model: ServedModel) -> dict[str, Operation]:
+    """Describe `POST /predict`."""
+    refusals = [
+        *("invalid-request", "invalid-json", "not-found", "method-not-allowed", "body-too-large"),
+        *("too-many-rows", "unsupported-media-type", "invalid-data", "model-failed"),
+        *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
+        *("too-many-connections", "deadline-exceeded"),
+    ]
+    answer = {
+        "description": "One prediction for one example, a list in the same order for a batch.",
+        "headers": refs("headers", "X-Request-ID", "X-Model-Version", "Server-Timing"),
+        "content": content("PredictAnswer", {e.summary: e.answer for e in model.examples}),
+    }
+    operation = {
+        "operationId": "predict",
+        "tags": ["predictions"],
+        "summary": "Predict one example, or a batch of them",
+        "description": "Requests that wait at the same time are computed together.",
+        "parameters": list(PARAMETERS),  # apispec makes references of names
+        "requestBody": {
+            "required": True,
+            "content": content("PredictRequest", {e.summary: e.request for e in model.examples}),
+        },
+        "responses": {"200": answer, **problem_responses(refusals)},
+    }
+    return {"post": operation}
+
+
+def live(_: ServedModel) -> dict[str, Operation]:
+    """Describe `GET /v2/health/live`."""
+    return get("health", "live", "Whether the process is alive", flag("live"))
+
+
+def ready(_: ServedModel) -> dict[str, Operation]:
+    """Describe `GET /v2/health/ready`."""
+    schema = flag("ready")
+    schema["properties"] |= {"model": {"type": "string"}, "version": {"type": "string"}}
+    summary = "Whether predictions can be asked for"
+    return get("health", "ready", summary, schema, refusals=["loading", "draining"])
+
+
+def openapi(_: ServedModel) -> dict[str, Operation]:
+    """Describe `GET /openapi.json`."""
+    schema: Schema = {"type": "object"}
+    return get("documentation", "openapi", "This document", schema, refusals=["loading"])
+
+
+def page(name: str, summary: str) -> Callable[[ServedModel], dict[str, Operation]]:
+    """Describe a page of HTML."""
+    return lambda _: get("documentation", name, summary, {"type": "string"}, "text/html")
+
+
+def problem_page(_: ServedModel) -> dict[str, Operation]:
+    """Describe the pages that explain problems."""
+    slugs = sorted(problem.slug for problem in PROBLEMS.values())
+    parameter = path_parameter("slug", {"type": "string", "examples": slugs})
+    summary, text = "What a type of problem means", {"type": "string"}
+    described = get("documentation", "problem", summary, text, "text/html", ["not-found"])
+    return {"get": {"parameters": [parameter], **described["get"]}}
+
+
+def asset(_: ServedModel) -> dict[str, Operation]:
+    """Describe the files that pages load."""
+    parameter = path_parameter("name", {"type": "string", "examples": ["pages.css"]})
+    summary, text = "A file that pages load", {"type": "string"}
+    described = get("documentation", "asset", summary, text, "*/*", ["not-found"])
+    return {"get": {"parameters": [parameter], **described["get"]}}
+
+
+def get(
+    tag: str,
+    name: str,
+    summary: str,
+    schema: Schema,
+    media_type: str = MEDIA_TYPE,
+    refusals: Iterable[str] = (),
+) -> dict[str, Operation]:
+    """Return a GET operation; every path refuses other methods."""
+    answer = {
+        "description": summary,
+        "headers": refs("headers", "X-Request-ID"),
+        "content": {media_type: {"schema": schema}},
+    }
+    operation = {
+        "operationId": name,
+        "tags": [tag],
+        "summary": summary,
+        "responses": {"200": answer, **problem_responses([*refusals, "method-not-allowed"])},
+    }
+    return {"get": operation}
+
+
+def add_components(spec: apispec.APISpec, model: ServedModel) -> None:
+    """Add what the operations refer to."""
+    spec.components.schema("PredictRequest", model.dialect.schema)
+    spec.components.schema("PredictAnswer", model.dialect.answer_schema)
+    spec.components.schema("Problem", PROBLEM_SCHEMA)
+    for name, (schema, text) in HEADERS.items():
+        spec.components.header(name, {"schema": schema, "description": text})
+    for name, (schema, text) in PARAMETERS.items():
+        parameter = {"name": name, "schema": schema, "description": text}
+        spec.components.parameter(name, "header", parameter)
+
+
+def problem_responses(slugs: Iterable[str]) -> dict[str, Any]:
+    """Return responses by status; problems of one status share a response."""
+    by_status: dict[HTTPStatus, list[Problem]] = {}
+    for problem in PROBLEMS.values():
+        if problem.slug in slugs:
+            by_status.setdefault(problem.status, []).append(problem)
+    return {
+        str(status.value): problem_response(problems)
+        for status, problems in sorted(by_status.items())
+    }
+
+
+def problem_response(problems: list[Problem]) -> dict[str, Any]:
+    """Return the response for problems that share a status, with an example of each."""
+    headers = ["X-Request-ID", *CARRIED.get(problems[0].status, ())]
+    examples = {
+        problem.slug: {
+            "summary": problem.title,
+            "value": {
+                "type": f"/problems/{problem.slug}",
+                "title": problem.title,
+                "status": problem.status.value,
+                "detail": problem.detail or "…",
+                "instance": "4f1c2a",
+            },
+        }
+        for problem in problems
+    }
+    return {
+        "description": "; ".join(f"{problem.title} (`{problem.slug}`)" for problem in problems),
+        "headers": refs("headers", *headers),
+        "content": {PROBLEM_TYPE: {"schema": ref("schemas", "Problem"), "examples": examples}},
+    }
+
+
+def content(schema: str, bodies: dict[str, bytes]) -> dict[str, Any]:
+    """Return a JSON body with its schema and examples."""
+    examples = {
+        summary.replace(" ", "-"): {"summary": summary, "value": json.loads(body)}
+        for summary, body in bodies.items()
+    }
+    return {MEDIA_TYPE: {"schema": ref("schemas", schema), "examples": examples}}
+
+
+def flag(name: str) -> Schema:
+    """Return the schema of an object that says one thing is true."""
+    return {"type": "object", "required": [name], "properties": {name: {"const": True}}}
+
+
+def path_parameter(name: str, schema: Schema) -> dict[str, Any]:
+    """Return a parameter that is part of the path."""
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def ref(kind: str, name: str) -> dict[str, str]:
+    """Return a reference to a component."""
+    return {"$ref": f"#/components/{kind}/{name}"}
+
+
+def refs(kind: str, *names: str) -> dict[str, dict[str, str]]:
+    """Return references to components, by name."""
+    return {name: ref(kind, name) for name in names}
+
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "description": "A problem document (RFC 9457).",
+    "type": "object",
+    "required": ["type", "title", "status", "detail", "instance"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference", "description": "Says what it is."},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong with this request."},
+        "instance": {"type": "string", "description": "The request's id."},
+        "errors": {
+            "description": "Where the data does not fit the model.",
+            "type": "array",
+            "maxItems": 8,
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {
+                    "pointer": {"type": "string", "description": "A JSON Pointer (RFC 6901)."},
+                    "detail": {"type": "string", "maxLength": 160},
+                },
+            },
+        },
+    },
+}
+
+HEADERS: dict[str, tuple[dict[str, Any], str]] = {
+    "X-Request-ID": ({"type": "string"}, "The request's id: the client's own, or a new one."),
+    "X-Model-Version": ({"type": "string"}, "The version of the model that answered."),
+    "Server-Timing": (
+        {"type": "string"},
+        "Where the time went, in milliseconds, and how many rows the batch held.",
+    ),
+    "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds after which to try again."),
+    "Allow": ({"type": "string"}, "The methods that are possible here."),
+    "Accept-Post": ({"type": "string"}, "The media type that is read here."),
+    "Accept-Encoding": ({"type": "string"}, "The content coding that is read here."),
+}
+
+PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
+    "X-Request-ID": (
+        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "An id for this request, to find it again in the logs. One of another form is replaced.",
+    ),
+    "X-Request-Timeout-Ms": (
+        {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+        "The milliseconds after which the answer is of no use any more.",
+    ),
+}
+
+CARRIED: dict[HTTPStatus, tuple[str, ...]] = {
+    HTTPStatus.METHOD_NOT_ALLOWED: ("Allow",),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("Accept-Post", "Accept-Encoding"),
+    HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),
+}

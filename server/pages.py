@@ -1,0 +1,103 @@
+"""What a person looks at: the start page, the documentation, what an error means."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from server.errors import PROBLEMS, UnknownPath
+from server.handlers import BaseHandler
+from server.service import ServedModel, State
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+TEMPLATES = HERE / "templates"
+
+# Nothing is loaded from elsewhere. Swagger UI styles its elements and draws with data: URLs.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+class PageHandler(BaseHandler):
+    """A page of HTML."""
+
+    def set_default_headers(self) -> None:
+        """Let a page load nothing but what is ours."""
+        super().set_default_headers()
+        self.set_header("Content-Security-Policy", PAGE_POLICY)
+        self.set_header("Referrer-Policy", "no-referrer")
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        """Give templates what is served, or None while it is loading."""
+        model = None if self.service.state is State.LOADING else self.service.model
+        return {**super().get_template_namespace(), "model": model}
+
+
+class IndexHandler(PageHandler):
+    """What is served, and how to ask it."""
+
+    def get(self) -> None:
+        """Show it."""
+        origin = f"{self.request.protocol}://{self.request.host}"
+        self.render("index.html", state=self.service.state.value, origin=origin)
+
+
+class DocsHandler(PageHandler):
+    """Swagger UI for our OpenAPI document."""
+
+    def get(self) -> None:
+        """Show it."""
+        self.render("docs.html")
+
+
+class ProblemHandler(PageHandler):
+    """What the type of a problem document means."""
+
+    def get(self, slug: str) -> None:
+        """Explain it with the words of the error itself."""
+        for error, problem in PROBLEMS.items():
+            if problem.slug == slug:
+                self.render("problem.html", problem=problem, meaning=error.__doc__)
+                return
+        raise UnknownPath(f"There is no problem called {slug[:80]}.")
+
+
+class OpenAPIHandler(BaseHandler):
+    """The OpenAPI document of what is served."""
+
+    def initialize(self, describe: Callable[[ServedModel], bytes], **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
+        """Take what makes the document."""
+        super().initialize(**parts)
+        self.describe = describe
+
+    def get(self) -> None:
+        """Send it."""
+        self.set_header("Content-Type", "application/json")
+        self.finish(self.describe(self.service.model))
+
+
+class AssetHandler(BaseHandler):
+    """The files that pages load."""
+
+    def initialize(self, assets: dict[str, bytes], **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
+        """Take the files, by name."""
+        super().initialize(**parts)
+        self.assets = assets
+
+    def get(self, name: str) -> None:
+        """Send one."""
+        if name not in self.assets:
+            raise UnknownPath(f"There is no file {name[:80]}.")
+        self.set_header("Content-Type", mimetypes.guess_type(name)[0] or "text/plain")
+        self.set_header("Cache-Control", "public, max-age=3600")
+        self.finish(self.assets[name])
+
+
+def read_assets() -> dict[str, bytes]:
+    """Return the content of every file that pages load."""
+    return {path.name: path.read_bytes() for path in STATIC.iterdir() if path.is_file()}
