@@ -1,0 +1,60 @@
+"""Write `openapi/openapi.json` as the server shows it for a model, or check that it is current."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from model.keras_model import KerasModel  # noqa: E402  # the line above makes it importable
+from server.app import openapi_document  # noqa: E402
+from server.config import ModelSettings, Settings  # noqa: E402
+from server.service import Service  # noqa: E402
+
+FILE = ROOT / "openapi" / "openapi.json"
+MODEL = ROOT / "model" / "my_best_model.keras"
+
+
+async def document(model: Path) -> bytes:
+    """Return the document for a model's file."""
+    service = Service(Settings(model=ModelSettings(path=str(model))))
+    await service.start(lambda: KerasModel.load(model))
+    return openapi_document(service.model)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Compare two documents; numbers may differ in the last bits, as processors do."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-4)
+    return bool(a == b)
+
+
+def main() -> int:
+    """Write the file, or with `--check` return 1 when it is stale."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
+    parser.add_argument("--model", type=Path, default=MODEL, help="the model's file")
+    arguments = parser.parse_args()
+    made = asyncio.run(document(arguments.model))
+    if not arguments.check:
+        FILE.write_bytes(made)
+        return 0
+    if FILE.exists() and same(json.loads(FILE.read_bytes()), json.loads(made)):
+        return 0
+    print(f"{FILE.relative_to(ROOT)} is stale: run `make spec`", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

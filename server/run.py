@@ -1,0 +1,195 @@
+"""The life of the process: bind, load, serve, drain, end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from tornado.netutil import bind_sockets
+
+from model.keras_model import KerasModel, ModelError
+from server.app import make_app
+from server.config import ConfigError, HttpSettings, ModelSettings, Settings, load
+from server.handlers import Activity
+from server.http_server import BoundedHTTPServer
+from server.logs import PayloadLog, configure
+from server.service import Model, Service
+
+log = logging.getLogger("server")
+
+EXIT_CLEAN = 0
+EXIT_CANNOT_START = 2
+EXIT_DRAIN_TIMEOUT = 3
+FLUSH_SECONDS = 2.0
+SPARE_FILES = 64
+BACKLOG = 1024
+
+
+class CannotStart(Exception):
+    """One clear line on what keeps the service from starting."""
+
+
+def load_model(settings: ModelSettings) -> Model:
+    """Load the model's file; raises ModelError when it cannot be served."""
+    return KerasModel.load(settings.path, settings.sha256 or None)
+
+
+def main(load_model: Callable[[ModelSettings], Model] = load_model) -> int:
+    """Run the service with this process's arguments and environment; return its exit code."""
+    try:
+        settings = load(sys.argv[1:], os.environ, Path.cwd())
+        configure(settings.logging.level, settings.logging.access)
+        settings = with_enough_files(settings)
+        sockets = bind(settings.http)
+        payload_log = open_payload_log(settings)
+        process = Process(settings, sockets, payload_log, load_model)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            code = runner.run(process.run())
+    except (ConfigError, CannotStart) as error:
+        print(error, file=sys.stderr)
+        return EXIT_CANNOT_START
+    if payload_log:
+        payload_log.close(FLUSH_SECONDS)
+    if process.model_is_busy():
+        logging.shutdown()
+        os._exit(code)  # Python would end the thread in the middle of TensorFlow, and crash
+    return code
+
+
+class Process:
+    """One run of the service, from its sockets to its exit code."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        sockets: list[socket.socket],
+        payload_log: PayloadLog | None,
+        load_model: Callable[[ModelSettings], Model],
+    ) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._payload_log = payload_log
+        self._load_model = load_model
+        self._service: Service | None = None
+
+    def model_is_busy(self) -> bool:
+        """Tell whether the model's thread is in the middle of something."""
+        return self._service is not None and self._service.is_busy()
+
+    async def run(self) -> int:
+        """Serve until a signal comes; return the exit code. Raises CannotStart."""
+        stop = self._catch_signals()
+        service = self._service = Service(self._settings)
+        activity = Activity()
+        app = make_app(service, activity, self._payload_log)
+        server = BoundedHTTPServer(app, self._settings.http)
+        server.add_sockets(self._sockets)
+        log.info("listening on %s, loading %s", self._origin(), self._settings.model.path)
+        await self._until_ready(service, stop)
+        await stop.wait()
+        return await self._drain(service, server, activity)
+
+    async def _until_ready(self, service: Service, stop: asyncio.Event) -> None:
+        """Load the model, unless a signal comes before it is there."""
+        loading = asyncio.ensure_future(service.start(self._load))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not loading.done():
+            loading.cancel()
+            return
+        try:
+            loading.result()
+        except ModelError as error:
+            raise CannotStart(str(error)) from error
+        log.info("ready: %s, POST %s/predict", service.model, self._origin())
+
+    async def _drain(self, service: Service, server: BoundedHTTPServer, activity: Activity) -> int:
+        """Answer everything that was accepted, then end.
+
+        Until the grace is over predictions are accepted, because clients learn from
+        `Connection: close` alone that they must not send another one.
+        """
+        log.info("draining")
+        http = self._settings.http
+        server.close_after_answers()
+        if service.stop_being_ready():
+            await asyncio.sleep(http.drain_grace_ms / 1000)
+        server.stop()
+        try:
+            async with asyncio.timeout(http.drain_timeout_s):
+                await service.drain()
+                await activity.idle()
+                await server.close_all_connections()
+        except TimeoutError:
+            log.error("not drained after %g s: giving up", http.drain_timeout_s)
+            return EXIT_DRAIN_TIMEOUT
+        log.info("drained")
+        return EXIT_CLEAN
+
+    def _load(self) -> Model:
+        return self._load_model(self._settings.model)
+
+    def _catch_signals(self) -> asyncio.Event:
+        """Return an event that the first signal sets; the second ends the process at once."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._signal, number, stop)
+        return stop
+
+    def _signal(self, number: int, stop: asyncio.Event) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    def _origin(self) -> str:
+        """Return the address at which the service is reached from this machine."""
+        host, port = self._sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def bind(settings: HttpSettings) -> list[socket.socket]:
+    """Listen on the address; raises CannotStart when that is not possible."""
+    try:
+        return bind_sockets(settings.port, settings.host, backlog=BACKLOG)
+    except OSError as error:
+        where = f"{settings.host}, port {settings.port}"
+        raise CannotStart(f"cannot listen on {where}: {error.strerror}") from error
+
+
+def open_payload_log(settings: Settings) -> PayloadLog | None:
+    """Open the log of inputs and predictions, unless it is off."""
+    if not settings.logging.payloads:
+        return None
+    return PayloadLog(settings.logging.file, max_bytes=settings.logging.payload_max_bytes)
+
+
+def with_enough_files(settings: Settings) -> Settings:
+    """Raise the limit on open files; lower `http.max_connections` to what it allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.http.max_connections + SPARE_FILES
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    if max(soft, limit) >= wanted:
+        return settings
+    connections = max(1, limit - SPARE_FILES)
+    log.warning("only %d files can be open: http.max_connections is %d", limit, connections)
+    return replace(settings, http=replace(settings.http, max_connections=connections))
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes the event loop: uvloop where it is installed, else asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
