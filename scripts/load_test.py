@@ -1,0 +1,13 @@
+"""Put load on a running server and report what came back; see `--help`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.loadtest.command import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,124 @@
+"""What the model itself says to every request, to compare answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import orjson
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors
+
+TOLERANCE = 1e-5  # of the value's scale: batching changes the last bits of a float
+ROWS_A_CALL = 1024
+
+
+class Model(Protocol):
+    """As much of `model.keras_model.KerasModel` as it takes."""
+
+    signature: Signature
+
+    def predict(self, parts: Sequence[Tensors]) -> list[Tensors]:
+        """Return the outputs for each of `parts`."""
+
+
+class ExpectedAnswers:
+    """The model's own prediction for each request of a pool."""
+
+    def __init__(self, model: Model, pool: Sequence[Any], rows: int) -> None:
+        """Compute them all; `rows` is the number of rows in each of the requests."""
+        parts = [_tensors(data, model.signature.inputs, rows) for data in pool]
+        outputs = _predict(model, parts)
+        self._floors = _floors(outputs)
+        specs = model.signature.outputs
+        self._predictions = [_prediction(output, specs, rows) for output in outputs]
+
+    def __getitem__(self, index: int) -> Any:
+        """Return what the request of that number should be answered."""
+        return self._predictions[index]
+
+    def matches(self, index: int, body: bytes) -> bool:
+        """Tell whether `body` is the answer to the request of that number."""
+        try:
+            prediction = orjson.loads(body)["prediction"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return False
+        expected = self._predictions[index]
+        if len(self._floors) == 1:
+            return _close(prediction, expected, next(iter(self._floors.values())))
+        return (
+            isinstance(prediction, dict)
+            and prediction.keys() == expected.keys()
+            and all(
+                _close(prediction[name], expected[name], self._floors[name]) for name in expected
+            )
+        )
+
+
+def _close(value: Any, expected: Any, floor: float) -> bool:
+    """Tell whether form and numbers are equal, the latter within the tolerance."""
+    if isinstance(expected, float):  # the usual case, at a tenth of numpy's cost
+        return (
+            isinstance(value, int | float)
+            and abs(value - expected) <= max(abs(expected), floor) * TOLERANCE
+        )
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        return False
+    if array.shape != expected.shape:
+        return False
+    return bool(np.all(np.abs(array - expected) <= np.maximum(np.abs(expected), floor) * TOLERANCE))
+
+
+def _tensors(data: Any, inputs: Sequence[TensorSpec], rows: int) -> Tensors:
+    named = data if isinstance(data, Mapping) else {inputs[0].name: data}
+    arrays = {spec.name: np.asarray(named[spec.name], dtype=spec.dtype) for spec in inputs}
+    if rows == 1:
+        arrays = {name: array[np.newaxis] for name, array in arrays.items()}
+    return Tensors(arrays)
+
+
+def _predict(model: Model, parts: Sequence[Tensors]) -> list[Tensors]:
+    outputs: dict[int, Tensors] = {}
+    for numbers in _batches(parts):
+        results = model.predict([parts[number] for number in numbers])
+        outputs.update(zip(numbers, results, strict=True))
+    return [outputs[number] for number in range(len(parts))]
+
+
+def _batches(parts: Sequence[Tensors]) -> Iterator[list[int]]:
+    """Yield the numbers of parts that can go into one call."""
+    alike: dict[Hashable, list[int]] = {}
+    for number, part in enumerate(parts):
+        alike.setdefault(part.row_shape, []).append(number)
+    for numbers in alike.values():
+        step = max(1, ROWS_A_CALL // len(parts[numbers[0]]))
+        for start in range(0, len(numbers), step):
+            yield numbers[start : start + step]
+
+
+def _floors(outputs: Sequence[Tensors]) -> dict[str, float]:
+    """Return the least scale of each output: its usual size, 1 at most.
+
+    Values that happen to be near zero are off by as much as the others.
+    """
+    sizes = {
+        name: np.mean([np.abs(output.arrays[name]).mean() for output in outputs])
+        for name in outputs[0].arrays
+    }
+    return {name: min(1.0, float(size)) for name, size in sizes.items()}
+
+
+def _prediction(output: Tensors, specs: Sequence[TensorSpec], rows: int) -> Any:
+    """Bring the outputs into the form of an answer: a float, an array, or a dict of these."""
+    values = {}
+    for spec in specs:
+        array = output.arrays[spec.name].astype(np.float64)
+        if spec.shape == (1,):
+            array = array[:, 0]
+        value = array[0] if rows == 1 else array
+        values[spec.name] = value if value.ndim else float(value)
+    return values if len(specs) > 1 else values[specs[0].name]

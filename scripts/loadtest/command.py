@@ -1,0 +1,229 @@
+"""The command line: find the server's schema, make requests, run the load, report."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import http.client
+import math
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from scripts.loadtest.answers import ExpectedAnswers, Model
+from scripts.loadtest.client import Target
+from scripts.loadtest.load import Load
+from scripts.loadtest.payload import Payload, PayloadError, draw_pool, encode
+from scripts.loadtest.progress import show_progress
+from scripts.loadtest.report import EXCERPT, Tally, figures, print_report
+from scripts.loadtest.schedule import (
+    ClosedLoop,
+    OpenLoop,
+    Schedule,
+    constant_arrivals,
+    poisson_arrivals,
+)
+
+DEFAULT_DURATION = 10.0
+POOL_ROWS = 100_000
+POOL_REQUESTS = 20_000  # where nothing says how many will be sent
+
+LoadModel = Callable[[Path], Model]
+
+
+class UsageError(Exception):
+    """The load cannot begin; one line says why."""
+
+
+def main(argv: Sequence[str], load_model: LoadModel | None = None) -> int:
+    """Run the load test; return 0 when all went well, 1 when not, 2 when it could not begin."""
+    options = _parser().parse_args(argv)
+    try:
+        numbers = _run(options, load_model or _load_keras_model)
+    except (UsageError, PayloadError) as error:
+        print(f"load_test: {error}", file=sys.stderr)
+        return 2
+    return 0 if numbers["ok"] else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="load_test.py",
+        description="Put load on a running server, with requests made from its own schema.",
+        epilog="Exit code 1: a lost or wrong answer, or an unexpected status. 2: could not begin.",
+    )
+    add = parser.add_argument
+    add("--url", default="http://127.0.0.1:8888", help="the server (%(default)s)")
+    add("--path", default="/predict", help="where to POST (%(default)s)")
+    add("--connections", type=_count, default=64, help="at most so many (%(default)s)")
+    add("--rate", type=_positive, help="open loop: requests a second, whatever comes back")
+    add("--arrivals", choices=["poisson", "constant"], default="poisson", help="of the open loop")
+    add("--duration", type=_positive, help=f"seconds ({DEFAULT_DURATION:g} without --requests)")
+    add("--requests", type=_count, help="end after so many")
+    add("--rows", type=_count, default=1, help="rows a request; more than 1 are sent as a batch")
+    add("--seed", type=int, default=0, help="of the rows and the arrivals (%(default)s)")
+    add("--model", type=Path, metavar="FILE", help="compare every answer with this model's own")
+    add("--timeout", type=_positive, default=60.0, help="seconds till an answer counts as lost")
+    add("--expect", type=_statuses, default={200}, help="statuses that are no failure (200)")
+    add("--json", type=Path, metavar="FILE", help="write the numbers")
+    return parser
+
+
+def _run(options: argparse.Namespace, load_model: LoadModel) -> dict[str, Any]:
+    target = _target(options.url, options.path)
+    payload = Payload(_fetch_document(_target(options.url, "/openapi.json")), options.path)
+    pool = draw_pool(payload, _pool_size(options), options.rows, options.seed)
+    answers = _expected_answers(options, load_model, pool)
+    messages = [target.message(encode(data)) for data in pool]
+    tally = Tally(rows=options.rows)
+    _event_loop_run(_put_load(options, target, messages, tally, answers))
+    numbers = figures(tally, options.expect)
+    _report(options, numbers, tally, answers)
+    return numbers
+
+
+async def _put_load(
+    options: argparse.Namespace,
+    target: Target,
+    messages: Sequence[bytes],
+    tally: Tally,
+    answers: ExpectedAnswers | None,
+) -> None:
+    load = Load(
+        target,
+        messages,
+        _schedule(options),
+        tally,
+        connections=options.connections,
+        timeout=options.timeout,
+        check=answers.matches if answers else None,
+    )
+    with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # no main thread
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, load.stop)
+    gc.collect()
+    gc.freeze()  # a full collection in the middle would show as latency
+    progress = asyncio.create_task(show_progress(Console(stderr=True), load, tally))
+    await load.run()
+    gc.unfreeze()
+    progress.cancel()
+    await asyncio.wait([progress])
+
+
+def _report(
+    options: argparse.Namespace,
+    numbers: dict[str, Any],
+    tally: Tally,
+    answers: ExpectedAnswers | None,
+) -> None:
+    console = Console()
+    console.print(_headline(options), highlight=False, soft_wrap=True)
+    print_report(console, numbers, tally)
+    for index, excerpt in tally.wrong_samples:
+        print(f"  expected {answers and str(answers[index])[:EXCERPT]}, got {excerpt}")
+    if options.json:
+        options.json.write_bytes(orjson.dumps(numbers, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def _headline(options: argparse.Namespace) -> str:
+    loop = f"open loop, {options.rate:g}/s {options.arrivals}" if options.rate else "closed loop"
+    return (
+        f"{options.url}{options.path}: {loop}, {options.connections} connections, "
+        f"rows a request: {options.rows}"
+    )
+
+
+def _schedule(options: argparse.Namespace) -> Schedule:
+    requests = options.requests or math.inf
+    duration = options.duration or (math.inf if options.requests else DEFAULT_DURATION)
+    if not options.rate:
+        return ClosedLoop(duration, requests)
+    if options.arrivals == "constant":
+        return OpenLoop(constant_arrivals(options.rate), duration, requests)
+    return OpenLoop(poisson_arrivals(options.rate, Random(options.seed)), duration, requests)
+
+
+def _pool_size(options: argparse.Namespace) -> int:
+    wanted: int = options.requests or POOL_REQUESTS
+    room: int = POOL_ROWS // options.rows
+    return max(1, min(wanted, room))
+
+
+def _expected_answers(
+    options: argparse.Namespace, load_model: LoadModel, pool: Sequence[Any]
+) -> ExpectedAnswers | None:
+    if not options.model:
+        return None
+    print(f"asking {options.model} for {len(pool):,} answers", file=sys.stderr)
+    return ExpectedAnswers(load_model(options.model), pool, options.rows)
+
+
+def _load_keras_model(path: Path) -> Model:
+    from model.keras_model import KerasModel, ModelError  # takes seconds, and is rarely wanted
+
+    try:
+        return KerasModel.load(path)
+    except ModelError as error:
+        raise UsageError(str(error)) from error
+
+
+def _target(url: str, path: str) -> Target:
+    try:
+        return Target.parse(url, path)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _fetch_document(target: Target) -> Any:
+    """Return the server's own description of itself."""
+    address = f"http://{target.host}:{target.port}{target.path}"
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=10)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", target.path)
+            answer = connection.getresponse()
+            body = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise UsageError(f"{address} cannot be reached: {error}") from error
+    if answer.status != 200:
+        raise UsageError(f"{address} answered {answer.status} {answer.reason}")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise UsageError(f"{address} is not JSON: {error}") from error
+
+
+def _event_loop_run(coroutine: Any) -> None:
+    try:
+        import uvloop
+    except ImportError:  # it does not exist for every system
+        asyncio.run(coroutine)
+    else:
+        uvloop.run(coroutine)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("not a whole number above 0")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError("not a number above 0")
+
+
+def _statuses(text: str) -> set[int]:
+    statuses = text.split(",")
+    if not all(each.isdecimal() for each in statuses):
+        raise argparse.ArgumentTypeError("not a list such as 200,503")
+    return {int(each) for each in statuses}

@@ -1,0 +1,124 @@
+"""Answers against the model's own."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors, merge, split
+from scripts.loadtest.answers import ExpectedAnswers
+
+X = TensorSpec("x", (1,), "float32")
+VECTOR = TensorSpec("v", (None,), "float32")
+SUM = TensorSpec("sum", (1,), "float32")
+SCALED = TensorSpec("scaled", (None,), "float32")
+
+
+class FakeModel:
+    """Sums up all inputs of a row, and scales the last."""
+
+    def __init__(self, inputs, outputs=(SUM,), factor=1.0):
+        self.signature = Signature(inputs, outputs)
+        self.factor = factor
+        self.calls = []
+
+    def predict(self, parts):
+        """Return the outputs that the signature names."""
+        batch = merge(parts)
+        self.calls.append(len(batch))
+        *_, last = batch.arrays.values()
+        total = sum(array.sum(axis=1, keepdims=True) for array in batch.arrays.values())
+        outputs = {"sum": total * self.factor, "scaled": last * 2}
+        wanted = {spec.name: outputs[spec.name] for spec in self.signature.outputs}
+        return split(Tensors(wanted), [len(part) for part in parts])
+
+
+def answer(prediction):
+    """Return the body of an answer."""
+    return orjson.dumps({"prediction": prediction})
+
+
+def test_the_right_answer_to_one_example_is_its_number():
+    """Not a list of one, and not that of another request."""
+    answers = ExpectedAnswers(FakeModel([X]), [[1.5], [20]], rows=1)
+
+    assert answers.matches(0, answer(1.5))
+    assert answers.matches(1, answer(20))
+    assert not answers.matches(0, answer(20))
+    assert not answers.matches(0, answer([1.5]))
+
+
+def test_the_right_answer_to_a_batch_is_its_numbers_in_order():
+    """None missing, none exchanged."""
+    answers = ExpectedAnswers(FakeModel([X]), [[[1], [2]]], rows=2)
+
+    assert answers.matches(0, answer([1, 2]))
+    assert not answers.matches(0, answer([2, 1]))
+    assert not answers.matches(0, answer([1]))
+    assert not answers.matches(0, answer([1, 2, 3]))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"no", b"[]", b"{}", answer(None), answer("1"), answer([[1], 2])]
+)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_what_is_no_answer_at_all_is_wrong(body, rows):
+    """It never stops the load test."""
+    data = [1] if rows == 1 else [[1], [2]]
+
+    assert not ExpectedAnswers(FakeModel([X]), [data], rows).matches(0, body)
+
+
+@pytest.mark.parametrize(
+    "factor, value, right",
+    [
+        (1, 30 + 2e-4, True),
+        (1, 30 + 4e-4, False),
+        (1e-6, 30e-6 * (1 + 9e-6), True),
+        (1e-6, 30e-6 * (1 + 2e-5), False),
+    ],
+)
+def test_numbers_may_differ_by_a_hundred_thousandth_of_their_scale(factor, value, right):
+    """Batching changes the last bits of a float, and nothing more, be the outputs ever so small."""
+    answers = ExpectedAnswers(FakeModel([X], factor=factor), [[30]], rows=1)
+
+    assert answers.matches(0, answer(value)) is right
+
+
+def test_a_number_near_zero_may_be_off_by_as_much_as_the_others():
+    """Its own size is no scale for what was subtracted to make it."""
+    answers = ExpectedAnswers(FakeModel([X]), [[1e-9], [2]], rows=1)
+
+    assert answers.matches(0, answer(9e-6))
+    assert not answers.matches(0, answer(2e-5))
+
+
+def test_several_inputs_and_outputs_go_by_their_names():
+    """An answer is an object then, and every output counts."""
+    answers = ExpectedAnswers(
+        FakeModel([X, VECTOR], [SUM, SCALED]), [{"v": [2, 3], "x": [1]}], rows=1
+    )
+
+    assert answers.matches(0, answer({"sum": 6, "scaled": [4, 6]}))
+    assert not answers.matches(0, answer({"sum": 6, "scaled": [4, 7]}))
+    assert not answers.matches(0, answer({"sum": 6}))
+    assert not answers.matches(0, answer(6))
+
+
+def test_rows_of_different_shapes_go_into_different_calls():
+    """And each answer stays with its own request."""
+    model = FakeModel([VECTOR])
+    answers = ExpectedAnswers(model, [[1, 2], [3], [4, 5], [6]], rows=1)
+
+    assert [answers[index] for index in range(4)] == [3, 3, 9, 6]
+    assert model.calls == [2, 2]
+
+
+def test_many_requests_are_computed_in_large_batches():
+    """A pool of thousands takes a few calls."""
+    model = FakeModel([X])
+    answers = ExpectedAnswers(model, [[number] for number in range(2500)], rows=1)
+
+    assert answers[2499] == 2499
+    assert model.calls == [1024, 1024, 452]

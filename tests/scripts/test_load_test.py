@@ -1,0 +1,477 @@
+"""The load test against a server that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors
+from scripts.loadtest import load as load_module
+from scripts.loadtest.client import Target
+from scripts.loadtest.command import main
+from scripts.loadtest.load import Load
+from scripts.loadtest.report import Tally
+from scripts.loadtest.schedule import ClosedLoop
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "load_test.py"
+ROW = {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 1}
+BODY = {
+    "type": "object",
+    "properties": {"data": {"anyOf": [ROW, {"type": "array", "items": ROW}]}},
+}
+DOCUMENT = {
+    "paths": {
+        "/predict": {
+            "post": {"requestBody": {"content": {"application/json": {"schema": BODY}}}},
+        }
+    }
+}
+
+
+def http(body, status="200 OK", *headers):
+    """Return the bytes of an answer."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def triple(data):
+    """Return 3x + 1, as the model of these tests would have it."""
+    prediction = [3 * x + 1 for (x,) in data] if isinstance(data[0], list) else 3 * data[0] + 1
+    return http(
+        orjson.dumps({"prediction": prediction}), "200 OK", 'Server-Timing: batch;desc="2 rows"'
+    )
+
+
+async def right(number, data):
+    """Answer as the model would."""
+    return triple(data)
+
+
+class ScriptedServer:
+    """A server in a thread, whose `answer(number, data)` returns the bytes to send back.
+
+    Numbers count from 0. It closes the connection after each answer that does not begin with
+    `HTTP/1.1`, or says that it will.
+    """
+
+    def __init__(self):
+        self.answer = right
+        self.requests = 0
+        self.connections = 0
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
+
+    def __enter__(self):
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *error):
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join()
+
+    def stop_listening(self):
+        """Take no new connections; to be called in the server's own thread."""
+        self._server.close()
+
+    async def _serve(self):
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+        self._talks = set()
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self._ready.set()
+        await self._over.wait()
+        self.stop_listening()
+        for task in self._talks:
+            task.cancel()
+        await asyncio.gather(*self._talks, return_exceptions=True)
+
+    async def _talk(self, reader, writer):
+        self._talks.add(asyncio.current_task())
+        self.connections += 1
+        try:
+            while (answer := await self._one(reader)) is not None:
+                writer.write(answer.removesuffix(b"CLOSE"))
+                if not answer.startswith(b"HTTP/1.1") or answer.endswith(b"CLOSE"):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the load test has enough
+        finally:
+            writer.close()
+
+    async def _one(self, reader):
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if head.startswith(b"get"):
+            return http(orjson.dumps(DOCUMENT))
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r")[0])
+        data = orjson.loads(await reader.readexactly(length))["data"]
+        number = self.requests
+        self.requests += 1
+        return await self.answer(number, data)
+
+
+@pytest.fixture
+def server():
+    """A running server that answers everything rightly till it is told otherwise."""
+    with ScriptedServer() as running:
+        yield running
+
+
+@pytest.fixture
+def load(server, tmp_path):
+    """Run the load test against the server; return its exit code and its numbers."""
+
+    def run(*flags, load_model=None):
+        file = tmp_path / "numbers.json"
+        code = main(["--url", server.url, "--json", str(file), *flags], load_model)
+        return code, orjson.loads(file.read_bytes())
+
+    return run
+
+
+class FakeModel:
+    """3x + 1, as the server has it."""
+
+    signature = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),))
+
+    def predict(self, parts):
+        """Return 3x + 1 of every row."""
+        return [Tensors({"y": 3 * part.arrays["x"].astype(np.float64) + 1}) for part in parts]
+
+
+def fake_model(path):
+    """Stand in for loading a file."""
+    assert path == Path("a.keras")
+    return FakeModel()
+
+
+def in_place_of_number(wanted, odd):
+    """Return an `answer` that gives `odd` to one request and the right one to the others."""
+
+    async def answer(number, data):
+        return odd if number == wanted else triple(data)
+
+    return answer
+
+
+def test_a_number_of_requests_is_sent_exactly(server, load):
+    """Over as many connections as were asked for, each kept."""
+    code, numbers = load("--requests", "1000", "--connections", "8")
+
+    assert code == 0
+    assert numbers["sent"] == numbers["answered"] == server.requests == 1000
+    assert numbers["statuses"] == {"200": 1000}
+    assert numbers["connections_opened"] == 8
+    assert server.connections == 8 + 1  # one fetched the document
+    assert numbers["batches"]["mean_rows"] == 2
+
+
+def test_rows_make_a_batch_of_each_request(server, load):
+    """The rows that come back count."""
+    code, numbers = load(
+        "--requests", "10", "--rows", "4", "--model", "a.keras", load_model=fake_model
+    )
+
+    assert code == 0
+    assert numbers["rows_per_second"] == pytest.approx(4 * numbers["goodput"])
+
+
+def test_a_duration_ends_a_closed_loop(server, load):
+    """And what is in flight then is still answered."""
+    code, numbers = load("--duration", "0.3", "--connections", "4")
+
+    assert code == 0
+    assert numbers["seconds"] >= 0.3
+    assert numbers["answered"] == server.requests
+
+
+def test_an_open_loop_sends_at_its_rate(server, load):
+    """Not as fast as the server can."""
+    code, numbers = load("--rate", "100", "--arrivals", "constant", "--duration", "0.5")
+
+    assert code == 0
+    assert numbers["answered"] == server.requests == 50
+    assert numbers["seconds"] >= 0.49
+
+
+def test_an_open_loop_counts_a_stall_from_the_intended_time(server, load):
+    """One connection, one answer that takes half a second: fifty others should have been sent."""
+
+    async def stall_once(number, data):
+        await asyncio.sleep(0.5 if number == 20 else 0)
+        return triple(data)
+
+    server.answer = stall_once
+    code, numbers = load(
+        "--rate", "100", "--arrivals", "constant", "--requests", "100", "--connections", "1"
+    )
+
+    assert code == 0
+    assert numbers["latency_ms"]["200"]["p90"] > 200
+    assert numbers["latency_ms"]["200"]["max"] >= 499
+
+
+def test_a_closed_loop_sends_nothing_during_a_stall(server, load):
+    """Which is why only the one request that stalled shows it."""
+
+    async def stall_once(number, data):
+        await asyncio.sleep(0.5 if number == 20 else 0)
+        return triple(data)
+
+    server.answer = stall_once
+    _, numbers = load("--requests", "100", "--connections", "1")
+
+    assert numbers["latency_ms"]["200"]["p90"] < 200
+    assert numbers["latency_ms"]["200"]["max"] >= 499
+
+
+def test_an_open_loop_opens_no_more_connections_than_it_needs(server, load):
+    """A quick server is used over a few, again and again."""
+    code, numbers = load("--rate", "200", "--arrivals", "constant", "--requests", "100")
+
+    assert code == 0
+    assert numbers["connections_opened"] < 50
+
+
+@pytest.mark.parametrize("odd", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalfCLOSE"])
+def test_a_request_whose_connection_ends_is_lost(server, load, odd, capsys):
+    """With no byte of an answer, or with a part of one; the others go on."""
+    server.answer = in_place_of_number(50, odd)
+    code, numbers = load("--requests", "100", "--connections", "4")
+
+    assert code == 1
+    assert numbers["lost_by_reason"] == {"connection ended": 1}
+    assert numbers["answered"] == 99
+    assert "LOST 1: connection ended" in capsys.readouterr().out
+
+
+def test_what_is_no_http_is_a_lost_answer(server, load):
+    """However it came about."""
+    server.answer = in_place_of_number(5, b"SSH-2.0-OpenSSH\r\n")
+    code, numbers = load("--requests", "10")
+
+    assert code == 1
+    assert numbers["lost_by_reason"] == {"answer is not HTTP": 1}
+
+
+def test_a_request_without_an_answer_in_time_is_lost(server, load):
+    """The load test does not wait for ever."""
+
+    async def never_the_third(number, data):
+        await asyncio.sleep(60 if number == 3 else 0)
+        return triple(data)
+
+    server.answer = never_the_third
+    code, numbers = load("--requests", "10", "--connections", "2", "--timeout", "0.3")
+
+    assert code == 1
+    assert numbers["lost_by_reason"] == {"no answer in time": 1}
+    assert numbers["answered"] == 9
+
+
+def test_requests_that_wait_in_line_too_long_are_given_up(server, load):
+    """They were due, so they count, and the run ends."""
+
+    async def never(number, data):
+        await asyncio.sleep(60)
+
+    server.answer = never
+    flags = ["--rate", "100", "--arrivals", "constant", "--requests", "10"]
+    code, numbers = load(*flags, "--connections", "2", "--timeout", "0.3")
+
+    assert code == 1
+    assert numbers["lost"] + numbers["unsent"] == 10
+    assert numbers["unsent"] > 0
+
+
+def test_an_unexpected_status_fails_the_run(server, load, capsys):
+    """And its first answer is shown."""
+    server.answer = in_place_of_number(5, http(b"too busy", "503 Service Unavailable"))
+    code, numbers = load("--requests", "10")
+
+    assert code == 1
+    assert numbers["unexpected"] == {"503": 1}
+    assert "STATUS 503, 1 times, first: too busy" in capsys.readouterr().out
+
+
+def test_a_status_can_be_expected(server, load):
+    """An overload test is about refusals."""
+    server.answer = in_place_of_number(5, http(b"too busy", "503 Service Unavailable"))
+    code, numbers = load("--requests", "10", "--expect", "200,503")
+
+    assert code == 0
+    assert numbers["statuses"] == {"200": 9, "503": 1}
+
+
+def test_right_answers_pass_the_comparison_with_the_model(server, load):
+    """A thousand rows, each its own."""
+    code, numbers = load("--requests", "1000", "--model", "a.keras", load_model=fake_model)
+
+    assert code == 0
+    assert numbers["wrong"] == 0
+
+
+def test_a_wrong_answer_fails_the_run(server, load, capsys):
+    """And both the expected and the given one are shown."""
+    server.answer = in_place_of_number(500, triple([123]))
+    code, numbers = load("--requests", "1000", "--model", "a.keras", load_model=fake_model)
+
+    assert code == 1
+    assert numbers["wrong"] == 1
+    assert 'got {"prediction":370}' in capsys.readouterr().out
+
+
+def test_an_announced_end_of_a_connection_loses_nothing(server, load):
+    """The next request goes over a new one."""
+
+    async def last_words(number, data):
+        return triple(data).replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + b"CLOSE"
+
+    server.answer = last_words
+    code, numbers = load("--requests", "50", "--connections", "4")
+
+    assert code == 0
+    assert numbers["connections_opened"] == 50
+
+
+def test_an_idle_connection_that_ends_loses_nothing(server, load):
+    """With 125 ms between two requests, the end of the connection is known before the next."""
+
+    async def gone_without_a_word(number, data):
+        return triple(data) + b"CLOSE"
+
+    server.answer = gone_without_a_word
+    code, numbers = load("--rate", "8", "--arrivals", "constant", "--requests", "4")
+
+    assert code == 0
+    assert numbers["answered"] == numbers["connections_opened"] == 4
+
+
+def test_a_server_that_leaves_ends_the_run(server, load, monkeypatch, capsys):
+    """What it answered is reported, and what could not be sent is not called lost."""
+
+    async def leave(number, data):
+        if number < 20:
+            return triple(data)
+        server.stop_listening()
+        return triple(data) + b"CLOSE"
+
+    server.answer = leave
+    monkeypatch.setattr(load_module, "GONE_AFTER", 0.5)
+    # The pace makes sure that the end of the connection is seen before the next request.
+    flags = ["--rate", "50", "--arrivals", "constant", "--duration", "60", "--connections", "1"]
+    code, numbers = load(*flags)
+
+    assert code == 1
+    assert numbers["gone"]
+    assert numbers["answered"] == 21
+    assert numbers["lost"] == 0
+    assert numbers["unsent"] > 0
+    assert "GONE: the server takes no connections any more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b'7\r\n{"predi\r\n9\r\nction":4}\r\n0\r\n\r\n',
+        b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"prediction":4}CLOSE',
+    ],
+    ids=["chunks", "till the end of the connection"],
+)
+def test_bodies_of_unknown_length_are_understood(server, load, answer):
+    """As HTTP allows them."""
+
+    async def same(number, data):
+        return answer
+
+    class Constant(FakeModel):
+        def predict(self, parts):
+            return [Tensors({"y": np.full((1, 1), 4.0)}) for _ in parts]
+
+    server.answer = same
+    code, _ = load("--requests", "20", "--model", "a.keras", load_model=lambda path: Constant())
+
+    assert code == 0
+
+
+def test_a_model_that_cannot_judge_ends_the_load_test_with_its_error(server, load):
+    """Numbers of a load test that is broken itself would mean nothing."""
+
+    class Broken(FakeModel):
+        def predict(self, parts):
+            raise RuntimeError("no answers from me")
+
+    with pytest.raises(RuntimeError, match="no answers from me"):
+        load("--requests", "20", "--model", "a.keras", load_model=lambda path: Broken())
+
+
+def test_an_error_of_the_load_test_itself_ends_it(server):
+    """In the middle of the load, too: it is neither hidden nor waited out."""
+
+    def check(index, body):
+        raise RuntimeError("no verdict from me")
+
+    target = Target.parse(server.url, "/predict")
+    messages = [target.message(b'{"data":[1]}')]
+    load = Load(target, messages, ClosedLoop(requests=100), Tally(), check=check)
+
+    with pytest.raises(RuntimeError, match="no verdict from me"):
+        asyncio.run(load.run())
+
+
+def test_a_server_that_is_not_there_is_one_clear_line(capsys):
+    """And the code for what could not begin."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+        assert main(["--url", url]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"load_test: {url}/openapi.json cannot be reached: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "flags, line",
+    [
+        (["--path", "/other"], "POST /other"),
+        (["--url", "https://localhost"], "not an http:// address"),
+        (["--connections", "0"], "not a whole number above 0"),
+        (["--rate", "-1"], "not a number above 0"),
+        (["--expect", "all"], "not a list such as 200,503"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(server, flags, line, capsys):
+    """And the same code."""
+    try:
+        code = main(["--url", server.url, *flags])
+    except SystemExit as end:
+        code = end.code
+
+    assert code == 2
+    assert line in capsys.readouterr().err
+
+
+def test_the_script_runs_in_any_folder(server, tmp_path):
+    """Its own process, its own imports, its exit code."""
+    flags = ["--url", server.url, "--requests", "20"]
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    run = subprocess.run(
+        [sys.executable, SCRIPT, *flags], cwd=tmp_path, env=clean, capture_output=True, text=True
+    )
+
+    assert run.returncode == 0, run.stderr
+    assert "20 of 20 sent" in run.stdout
+    assert run.stderr == ""

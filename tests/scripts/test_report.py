@@ -1,0 +1,148 @@
+"""What is made of the answers."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from scripts.loadtest.report import Tally, batch_rows, figures, print_report
+
+
+def tally_of(*answers, rows=1, seconds=2.0):
+    """Return a tally of answers, each a status, a latency and the rows of its batch."""
+    tally = Tally(rows=rows, sent=len(answers), seconds=seconds)
+    for status, latency, batch in answers:
+        timing = b'queue;dur=1.5, batch;desc="%d rows", total;dur=2' % batch if batch else b""
+        tally.answered(status, latency, timing, b'{"answer": 1}')
+    return tally
+
+
+@pytest.mark.parametrize(
+    "header, rows",
+    [
+        (b'queue;dur=0.1, model;dur=2, batch;desc="17 rows", total;dur=3', 17),
+        (b'batch;desc="1 rows"', 1),
+        (b'batch;desc="many rows"', 0),
+        (b"queue;dur=0.1", 0),
+        (b"", 0),
+    ],
+)
+def test_the_size_of_a_batch_is_read_from_server_timing(header, rows):
+    """And nothing is made of a header that does not tell it."""
+    assert batch_rows(header) == rows
+
+
+def test_rates_count_answers_and_goodput_those_with_200():
+    """Two of three good ones, of five rows each, in two seconds."""
+    numbers = figures(tally_of((200, 1, 0), (200, 1, 0), (503, 1, 0), rows=5), {200, 503})
+
+    assert numbers["achieved_rate"] == 1.5
+    assert numbers["goodput"] == 1
+    assert numbers["rows_per_second"] == 5
+    assert numbers["statuses"] == {"200": 2, "503": 1}
+
+
+def test_latencies_are_percentiles_in_milliseconds_by_status():
+    """A quick refusal does not make answers look quick."""
+    slow = [(200, second, 0) for second in range(101)]
+    numbers = figures(tally_of((503, 0.001, 0), *slow), {200, 503})
+
+    assert numbers["latency_ms"]["503"]["max"] == 1
+    assert numbers["latency_ms"]["200"] == pytest.approx(
+        {"p50": 50_000, "p90": 90_000, "p99": 99_000, "p99.9": 99_900, "max": 100_000}
+    )
+
+
+def test_batches_are_counted_once_and_not_once_a_request():
+    """One batch of nine and one of one are five rows on average, though nine in ten say nine."""
+    numbers = figures(tally_of((200, 1, 1), *[(200, 1, 9)] * 9), {200})
+
+    assert numbers["batches"] == {"count": 2, "mean_rows": 5, "by_rows": {"1": 1, "9": 1}}
+
+
+def test_a_request_of_many_rows_is_a_larger_part_of_its_batch():
+    """Two requests of eight rows fill a batch of sixteen."""
+    numbers = figures(tally_of(*[(200, 1, 16)] * 2, rows=8), {200})
+
+    assert numbers["batches"] == {"count": 1, "mean_rows": 16, "by_rows": {"16": 1}}
+
+
+def test_a_server_that_tells_no_batches_has_none():
+    """The mean of nothing is nothing."""
+    assert figures(tally_of((200, 1, 0)), {200})["batches"]["mean_rows"] is None
+
+
+def test_all_is_well_when_every_answer_is_an_expected_one():
+    """Nothing else to say."""
+    numbers = figures(tally_of((200, 1, 0), (503, 1, 0)), {200, 503})
+
+    assert numbers["ok"]
+    assert numbers["unexpected"] == {}
+
+
+def lost(tally):
+    """One request got no answer."""
+    tally.lost["connection ended"] += 1
+
+
+def wrong(tally):
+    """One request got another's answer."""
+    tally.wrong(0, b"{}")
+
+
+def unsent(tally):
+    """One request waited in vain for a connection."""
+    tally.unsent += 1
+
+
+def gone(tally):
+    """The server went away."""
+    tally.gone = True
+
+
+def unexpected(tally):
+    """One request was answered with a surprise."""
+    tally.answered(418, 1, b"", b"I am a teapot")
+
+
+@pytest.mark.parametrize(
+    "harm, line",
+    [
+        (lost, "LOST 1: connection ended"),
+        (wrong, "WRONG 1 answers"),
+        (unsent, "UNSENT 1: "),
+        (gone, "GONE: "),
+        (unexpected, "STATUS 418, 1 times, first: I am a teapot"),
+    ],
+)
+def test_whatever_is_not_well_fails_the_run_and_is_named(harm, line):
+    """Below the tables, in a line of its own."""
+    tally = tally_of((200, 1, 3))
+    harm(tally)
+    numbers = figures(tally, {200})
+    page = StringIO()
+    print_report(Console(file=page), numbers, tally)
+
+    assert not numbers["ok"]
+    assert line in page.getvalue()
+
+
+def test_a_run_without_any_answer_can_be_reported():
+    """There are no percentiles of nothing."""
+    tally = Tally(seconds=1, unsent=3)
+    page = StringIO()
+    print_report(Console(file=page), figures(tally, {200}), tally)
+
+    assert "0 of 0 sent" in page.getvalue()
+
+
+def test_the_tables_show_rates_latencies_and_batches():
+    """On 80 columns, with nothing cut off."""
+    tally = tally_of(*[(200, 1.2345678, 6)] * 6000)
+    page = StringIO()
+    print_report(Console(file=page, width=80), figures(tally, {200}), tally)
+
+    for text in ("3,000.0 /s", "1,234.57", "1,000 batches, 6.00 rows on average", "4-7"):
+        assert text in page.getvalue()
