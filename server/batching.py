@@ -115,11 +115,10 @@ class Job(asyncio.Future[Rows]):
         """Let the deadline fail the request from now on."""
         self._timer = self._batcher.loop.call_at(self._deadline, self._expire)
 
-    def expired(self, now: float) -> bool:
-        """Tell whether the deadline has passed; if so it fails, even before its timer fires."""
+    def settle_if_late(self, now: float) -> None:
+        """Fail if the deadline has passed, even before its timer fires."""
         if now >= self._deadline:
             self._expire()
-        return self.done()
 
     def rows(self, start: int, stop: int) -> Rows:
         """Return some of its rows."""
@@ -139,7 +138,13 @@ class Job(asyncio.Future[Rows]):
         if self._missing:
             return
         answers = self._answers
-        self.set_result(answers[0] if len(answers) == 1 else join(answers))
+        try:
+            whole = answers[0] if len(answers) == 1 else join(answers)
+        except Exception as error:
+            self.fail(failure_of(error))
+            self._batcher.observer.failed([self], error, isolated=True)
+            return
+        self.set_result(whole)
         self._leave()
         self._batcher.observer.answered(self)
 
@@ -192,6 +197,13 @@ class Speed:
 def concatenate(answers: list[Rows]) -> Rows:
     """Join the answers of a request that was cut, for rows that are in lists."""
     return list(chain.from_iterable(answers))
+
+
+def failure_of(error: Exception) -> ModelFailed:
+    """Return what one job fails with: exceptions are not shared, as raising changes them."""
+    failure = ModelFailed()
+    failure.__cause__ = error
+    return failure
 
 
 def halves(pieces: list[Piece[Job]]) -> list[list[Piece[Job]]]:
@@ -284,7 +296,8 @@ class Batcher:
         if self._draining:
             self._refuse("draining", Draining())
         if job.size > self._queue_rows or job.nbytes > self._queue_bytes:
-            self._refuse("too_large", TooManyRows(f"at most {self._queue_rows} rows can wait"))
+            limits = f"{self._queue_rows} rows or {self._queue_bytes} bytes"
+            self._refuse("too_large", TooManyRows(f"More than can ever wait at once: {limits}."))
         if (
             queue.rows + job.size > self._queue_rows
             or queue.nbytes + job.nbytes > self._queue_bytes
@@ -381,14 +394,14 @@ class Batcher:
     def _in_time(self, pieces: list[Piece[Job]]) -> list[Piece[Job]]:
         """Return the pieces that somebody still waits for."""
         now = self.loop.time()
-        return [piece for piece in pieces if not piece.job.expired(now)]
+        for piece in pieces:
+            piece.job.settle_if_late(now)
+        return [piece for piece in pieces if not piece.job.done()]
 
     def _fail(self, pieces: list[Piece[Job]], error: Exception, isolated: bool) -> None:
         """Settle those that still wait, each with an exception of its own."""
         jobs = [piece.job for piece in pieces if not piece.job.done()]
         for job in jobs:
-            failure = ModelFailed()
-            failure.__cause__ = error
-            job.fail(failure)
+            job.fail(failure_of(error))
         if jobs:
             self.observer.failed(jobs, error, isolated)

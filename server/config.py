@@ -115,7 +115,7 @@ class HttpSettings:
     )
     body_timeout_s: float = setting(
         10,
-        "Seconds that the body of a request may take to arrive.",
+        "Seconds for a body to arrive; also how long a client may read nothing of its answer.",
         minimum=0.1,
         maximum=A_DAY_S,
     )

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from server.batching import BatchingError, Job, ModelFailed
-from server.dialects.native import MEDIA_TYPE, NativeRequest
+from server.dialects.native import MEDIA_TYPE
 from server.errors import (
     InternalError,
     InvalidData,
@@ -30,10 +30,14 @@ from server.service import ServedModel, Service
 
 log = logging.getLogger("server")
 
-COMMON_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+COMMON_HEADERS: Final = {
+    "Server": "keras-batch-server",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,8}")
+_TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,999}")
 
 
 class Headers(Protocol):
@@ -97,7 +101,7 @@ class PredictEndpoint:
     def __init__(self, service: Service, payload_log: PayloadLog | None) -> None:
         self._service = service
         self._payload_log = payload_log
-        self._longest = service.settings.batching.deadline_ms / 1000
+        self._longest_ms = service.settings.batching.deadline_ms
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request, with a problem document if need be; never raises an error."""
@@ -117,12 +121,12 @@ class PredictEndpoint:
         model = self._service.model
         check_media_type(request.headers)
         deadline = asyncio.get_running_loop().time() + self._timeout(request.headers)
-        asked = model.dialect.decode(request.body)
-        rows = asked.tensors
-        job = model.batcher.submit(rows, deadline, shape=rows.row_shape, nbytes=rows.nbytes)
-        body = model.dialect.encode(await job, asked.single)
+        rows, single = model.dialect.decode(request.body)
+        nbytes = rows.nbytes + len(request.body)
+        job = model.batcher.submit(rows, deadline, shape=rows.row_shape, nbytes=nbytes)
+        body = model.dialect.encode(await job, single)
         seconds = time.perf_counter() - started
-        self._record(request.id, model, asked, body, seconds)
+        self._record(request, model, body, seconds)
         headers = {
             "Content-Type": MEDIA_TYPE,
             "X-Request-ID": request.id,
@@ -136,19 +140,17 @@ class PredictEndpoint:
         """Return the seconds that the request may take; a client can only ask for less."""
         given = headers.get("X-Request-Timeout-Ms", "")
         if not given:
-            return self._longest
+            return self._longest_ms / 1000
         if not _TIMEOUT_MS.fullmatch(given):
             raise InvalidRequest("X-Request-Timeout-Ms must be a whole number of milliseconds > 0.")
-        return min(int(given) / 1000, self._longest)
+        return min(int(given), self._longest_ms) / 1000
 
-    def _record(
-        self, id_: str, model: ServedModel, asked: NativeRequest, body: bytes, seconds: float
-    ) -> None:
+    def _record(self, request: Request, model: ServedModel, body: bytes, seconds: float) -> None:
         if self._payload_log is None:
             return
-        data, prediction = model.dialect.excerpt(asked, body)
+        data, prediction = model.dialect.excerpt(request.body, body)
         self._payload_log.write(
-            request_id=id_,
+            request_id=request.id,
             model=model.name,
             version=model.version,
             input=data,

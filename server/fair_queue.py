@@ -3,8 +3,9 @@
 Start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996) with every request a flow of its own.
 A request is tagged with the virtual time of its arrival and the lowest tag is served first; what is
 left of a cut request is tagged as many rows later as were served. So a small request overtakes the
-rest of a large one. Virtual time also moves on by each waiting request's equal share of the rows
-served, so that a steady stream of small requests cannot starve a large one.
+rest of a large one. Virtual time also moves on, by a batch, when each waiting request's share of
+the rows that went to small ones has come to a batch: a steady stream of small requests that fills
+all batches cannot starve a large one.
 """
 
 from __future__ import annotations
@@ -39,6 +40,11 @@ class Piece(NamedTuple, Generic[E]):
 
     def __len__(self) -> int:
         return self.stop - self.start
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether these are all rows of the request."""
+        return len(self) == self.job.size
 
 
 class Ticket(NamedTuple, Generic[E]):
@@ -120,8 +126,8 @@ class FairQueue(Generic[E]):
             tag = lane.head().tag
             pieces.append(self._cut(lane, room))
             room -= len(pieces[-1])
-        self._virtual_time = max(self._virtual_time + self._share_served, tag)
-        self._share_served = (self.max_rows - room) / jobs
+        self._virtual_time = max(self._virtual_time, tag)
+        self._count_share(sum(len(piece) for piece in pieces if piece.is_whole) / jobs)
         return pieces
 
     def ahead(self, shape: Hashable) -> tuple[int, int]:
@@ -137,6 +143,13 @@ class FairQueue(Generic[E]):
             else:
                 batches, rows = batches - (-lane.next_rows // self.max_rows), rows + lane.next_rows
         return batches, rows
+
+    def _count_share(self, rows: float) -> None:
+        """Move virtual time on by a batch whenever small requests got a batch's worth each."""
+        self._share_served += rows
+        if self._share_served >= self.max_rows:
+            self._share_served -= self.max_rows
+            self._virtual_time += self.max_rows
 
     def _next_rows(self, job: E) -> int:
         """Return how many rows of `job` can go into one batch."""

@@ -84,7 +84,6 @@ class BaseHandler(RequestHandler):
 
     def set_default_headers(self) -> None:
         """Replace Tornado's headers, which tell its version."""
-        self.set_header("Server", "keras-batch-server")
         self.set_header("X-Request-ID", self.request_id)
         for name, value in COMMON_HEADERS.items():
             self.set_header(name, value)
@@ -92,6 +91,11 @@ class BaseHandler(RequestHandler):
     def data_received(self, chunk: bytes) -> None:
         """Collect the body, whose size the server has limited."""
         self.chunks.append(chunk)
+
+    def take_body(self) -> bytes:
+        """Return the body, and forget it: a request may wait for long."""
+        body, self.chunks = b"".join(self.chunks), []
+        return body
 
     def head(self, *args: str) -> Any:
         """Answer as to GET; Tornado leaves the body out."""
@@ -120,7 +124,13 @@ class BaseHandler(RequestHandler):
         self.finish(json_encode(document))
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
-        """Send the answer; the request ends with its last byte."""
+        """Send the answer; the request ends with its last byte.
+
+        Tornado tells a client that its connection will be closed only if it knew so before the
+        request came; while draining a client must be told in any case.
+        """
+        if self.service.state is State.DRAINING:
+            self.set_header("Connection", "close")
         sent = super().finish(chunk)
         sent.add_done_callback(self._sent)
         return sent
@@ -151,6 +161,8 @@ class BaseHandler(RequestHandler):
         """Say in our words what Tornado, or a handler, raised."""
         if isinstance(error, ServiceError | Draining):
             return error
+        if not self.METHODS:
+            return UnknownPath(f"There is nothing at {self.request.path[:80]}.")
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             return MethodNotAllowed(self.request.method or "", self.allowed())
         if status_code == HTTPStatus.BAD_REQUEST:
@@ -171,7 +183,7 @@ class PredictHandler(BaseHandler):
 
     async def post(self) -> None:
         """Answer a request for predictions."""
-        request = Request(self.request_id, self.request.headers, b"".join(self.chunks))
+        request = Request(self.request_id, self.request.headers, self.take_body())
         self.call = asyncio.ensure_future(self.endpoint(request))
         try:
             self.respond(await self.call)
@@ -212,7 +224,7 @@ class NotFoundHandler(BaseHandler):
 
     def refuse(self, *_: str) -> None:
         """Answer 404, whatever the method."""
-        raise UnknownPath(f"There is nothing at {self.request.path[:80]}.")
+        raise HTTPError(HTTPStatus.NOT_FOUND)
 
     get = post = put = patch = delete = options = refuse
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import select
+import socket
 import sys
 from collections.abc import Awaitable
 from http.client import responses
 from typing import Any
 
-from tornado.concurrent import Future
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
 from tornado.httputil import (
@@ -18,7 +20,7 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 from tornado.ioloop import PeriodicCallback
-from tornado.iostream import IOStream
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import Application
 
 from server.config import HttpSettings
@@ -26,15 +28,18 @@ from server.endpoints import Response, problem, request_id
 from server.errors import BodyTooLarge, TooManyConnections
 from server.logs import log_access
 
+ENDED = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux tells a half-close, too
 MAX_DISCARDED_BYTES = 64 * 2**20
+MAX_TURNED_AWAY = 128
 SWEEP_SECONDS = 0.5
+LINGER_SECONDS = 1.0
 
 
 class BoundedHTTPServer(HTTPServer):
     """An HTTPServer that answers 413 and 503 itself, and cuts headers that come too slowly.
 
-    Tornado's own limit on bodies gives a 400 without a document, and its timeout for headers is
-    that of an idle connection.
+    Tornado's own limit on bodies gives a 400 without a document, its timeout for headers is that of
+    an idle connection, and it has none for a client that does not read its answer.
     """
 
     def initialize(self, application: Application, limits: HttpSettings) -> None:  # type: ignore[override]  # Tornado's is a constructor under another name
@@ -48,22 +53,21 @@ class BoundedHTTPServer(HTTPServer):
         )
         self._limits = limits
         self._awaiting_headers: dict[HTTP1Connection, float] = {}
-        self._sweep = PeriodicCallback(self._cut_slow_headers, SWEEP_SECONDS * 1000)
-        self._sweep.start()
+        self._stalled: dict[IOStream, tuple[int, float]] = {}
+        self._turned_away: set[asyncio.Task[None]] = set()
+        self._sweeping = PeriodicCallback(self._sweep, SWEEP_SECONDS * 1000)
+        self._sweeping.start()
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a new connection, or refuse it with a 503 when there are too many."""
         if len(self._connections) < self._limits.max_connections:
             super().handle_stream(stream, address)
-            return
-        refusal = problem(TooManyConnections(), request_id(HTTPHeaders()))
-        written = stream.write(to_bytes(refusal))
-
-        def close(written: Future[None]) -> None:
-            written.exception()  # it may have left
+        elif len(self._turned_away) < MAX_TURNED_AWAY:
+            task = asyncio.ensure_future(turn_away(stream))
+            self._turned_away.add(task)
+            task.add_done_callback(self._turned_away.discard)
+        else:
             stream.close()
-
-        written.add_done_callback(close)
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
         """Follow the next request of a connection, from before its first byte."""
@@ -80,13 +84,27 @@ class BoundedHTTPServer(HTTPServer):
         self.conn_params.no_keep_alive = True
 
     def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening, once what the system has accepted for us is ours."""
+        for listener in list(self._sockets.values()):
+            with contextlib.suppress(OSError):  # none is left
+                while True:
+                    self._handle_connection(*listener.accept())
         super().stop()
-        self._sweep.stop()
 
-    def _cut_slow_headers(self) -> None:
-        """Close connections whose headers began to arrive too long ago."""
+    async def close_all_connections(self) -> None:
+        """Close what is open."""
+        self._sweeping.stop()
+        await super().close_all_connections()
+
+    def _sweep(self) -> None:
+        """Look at all connections; one timer for all of them costs requests nothing."""
         now = asyncio.get_running_loop().time()
+        self._cut_slow_headers(now)
+        self._cut_slow_readers(now)
+        self._notice_those_who_left()
+
+    def _cut_slow_headers(self, now: float) -> None:
+        """Close connections whose headers began to arrive too long ago."""
         for connection, since in list(self._awaiting_headers.items()):
             stream = connection.stream
             if stream is None or stream.closed():
@@ -97,6 +115,33 @@ class BoundedHTTPServer(HTTPServer):
                 self._awaiting_headers[connection] = now
             elif now - since > self._limits.header_timeout_s:
                 stream.close()
+
+    def _cut_slow_readers(self, now: float) -> None:
+        """Close connections whose client has taken nothing of its answer for too long."""
+        stalled: dict[IOStream, tuple[int, float]] = {}
+        for connection in list(self._connections):
+            stream = connection.stream
+            if not stream.writing():
+                continue
+            written = stream._total_write_done_index  # Tornado tells it nowhere else
+            before, since = self._stalled.get(stream, (-1, now))
+            stalled[stream] = (written, since if written == before else now)
+            if now - stalled[stream][1] > self._limits.body_timeout_s:
+                stream.close()
+        self._stalled = stalled
+
+    def _notice_those_who_left(self) -> None:
+        """Close connections that the client has ended, behind bytes that nobody has read yet.
+
+        While such bytes wait, Tornado does not look at the socket, and so does not see its end.
+        """
+        streams = [connection.stream for connection in self._connections]
+        unread = {s.socket.fileno(): s for s in streams if not s.closed() and s._read_buffer_size}
+        poll = select.poll()
+        for descriptor in unread:
+            poll.register(descriptor, ENDED)
+        for descriptor, _ in poll.poll(0):
+            unread[descriptor].close()
 
 
 class BoundedBody(HTTPMessageDelegate):
@@ -129,8 +174,13 @@ class BoundedBody(HTTPMessageDelegate):
         self._server.headers_arrived(self._connection)
         assert isinstance(start_line, RequestStartLine)
         self._start_line, self._headers = start_line, headers
+        if self._connection.stream.closed():  # pipelined, by a client that has left
+            self._refused = True
+            return None
         if declared_length(headers) > self._max_bytes:
             self._refuse()
+            if headers.get("Expect", "").lower() == "100-continue":
+                self._connection.finish()  # the client has not sent the body and need not
             return None
         return self._inner.headers_received(start_line, headers)
 
@@ -148,7 +198,9 @@ class BoundedBody(HTTPMessageDelegate):
 
     def finish(self) -> None:
         """End the body."""
-        if self._refused:
+        if self._connection.stream.closed():
+            self._connection.close()
+        elif self._refused:
             self._connection.finish()
         else:
             self._inner.finish()
@@ -167,8 +219,6 @@ class BoundedBody(HTTPMessageDelegate):
         headers = HTTPHeaders({**response.headers, "Content-Length": str(len(response.body))})
         start_line = ResponseStartLine("HTTP/1.1", response.status, responses[response.status])
         self._connection.write_headers(start_line, headers, response.body)
-        if "Expect" in self._headers:
-            self._connection.finish()  # the client has not sent the body and need not
         log_access(
             self._start_line.method,
             self._start_line.path.partition("?")[0],
@@ -179,10 +229,24 @@ class BoundedBody(HTTPMessageDelegate):
         )
 
 
+async def turn_away(stream: IOStream) -> None:
+    """Answer 503 to a connection that is one too many, and close it when it has been read."""
+    refusal = problem(TooManyConnections(), request_id(HTTPHeaders()))
+    with contextlib.suppress(StreamClosedError, TimeoutError, OSError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            await stream.write(to_bytes(refusal))
+            stream.socket.shutdown(socket.SHUT_WR)
+            while True:
+                await stream.read_bytes(65_536, partial=True)
+    stream.close()
+
+
 def declared_length(headers: HTTPHeaders) -> int:
     """Return the Content-Length; 0 where there is none or Tornado will refuse it."""
     value = headers.get("Content-Length", "")
-    return int(value) if value.isascii() and value.isdigit() and len(value) < 19 else 0
+    if not (value.isascii() and value.isdigit()):
+        return 0
+    return int(value) if len(value) < 19 else sys.maxsize
 
 
 def to_bytes(response: Response) -> bytes:

@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
+from queue import Full, Queue
 from typing import Final
 
 import orjson
@@ -23,6 +25,7 @@ from server.config import ConfigError
 log = logging.getLogger(__name__)
 access = logging.getLogger("server.access")
 
+BUFFERED_RECORDS: Final = 10_000
 LINE_END: Final = 0x0A
 NO_FD: Final = -1  # writing to it fails with EBADF, as to any sink that is gone
 
@@ -45,6 +48,33 @@ def configure(level: str, access: bool = True) -> None:
     root.setLevel(level.upper())
     for name in ("server.access", "tornado.access"):
         logging.getLogger(name).disabled = not access
+
+
+def write_in_background() -> Callable[[float], bool]:
+    """Let a thread write the application log: a standard error that nobody reads blocks nobody.
+
+    Records that find the buffer full are dropped. Returns a function that waits, for at most so
+    many seconds, until what was logged is written, and tells whether it is.
+    """
+    root = logging.getLogger()
+    records: Queue[logging.LogRecord] = Queue(BUFFERED_RECORDS)
+    QueueListener(records, *root.handlers).start()  # its thread is a daemon
+    for handler in list(root.handlers):
+        root.removeHandler(handler)
+    root.addHandler(_DroppingQueueHandler(records))
+
+    def flush(seconds: float) -> bool:
+        with records.all_tasks_done:
+            return records.all_tasks_done.wait_for(lambda: not records.unfinished_tasks, seconds)
+
+    return flush
+
+
+class _DroppingQueueHandler(QueueHandler):
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Hand a record over, unless the writer is too far behind."""
+        with contextlib.suppress(Full):
+            self.queue.put_nowait(record)
 
 
 def log_access(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -40,17 +41,20 @@ class ModelThread:
             self.busy = True
             self._do(call)
             self.busy = False
+            del call  # a batch of memory, until the next one comes
 
     def _do(self, call: _Call) -> None:
         """Make one call and hand its outcome to the loop."""
-        result, error = None, None
+        result: Any = None
+        error: Exception | None = None
         try:
             result = call.function(*call.arguments)
         except Exception as failure:
             error = failure
-        loop = call.future.get_loop()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_settle, call.future, result, error)
+        except BaseException as failure:  # the thread must live on
+            error = RuntimeError(f"{type(failure).__name__}: {failure}")
+        with contextlib.suppress(RuntimeError):  # the loop has been closed: the process ends
+            call.future.get_loop().call_soon_threadsafe(_settle, call.future, result, error)
 
 
 def _settle(future: asyncio.Future[T], result: T, error: Exception | None) -> None:

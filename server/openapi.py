@@ -274,7 +274,7 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
         "An id for this request, to find it again in the logs. One of another form is replaced.",
     ),
     "X-Request-Timeout-Ms": (
-        {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+        {"type": "integer", "minimum": 1},
         "The milliseconds after which the answer is of no use any more.",
     ),
 }

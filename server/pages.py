@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class PageHandler(BaseHandler):
     def get_template_namespace(self) -> dict[str, Any]:
         """Give templates what is served, or None while it is loading."""
         model = None if self.service.state is State.LOADING else self.service.model
-        return {**super().get_template_namespace(), "model": model}
+        return {**super().get_template_namespace(), "model": model, "quote": shlex.quote}
 
 
 class IndexHandler(PageHandler):

@@ -20,17 +20,19 @@ from server.app import make_app
 from server.config import ConfigError, HttpSettings, ModelSettings, Settings, load
 from server.handlers import Activity
 from server.http_server import BoundedHTTPServer
-from server.logs import PayloadLog, configure
+from server.logs import PayloadLog, configure, write_in_background
 from server.service import Model, Service
 
 log = logging.getLogger("server")
 
 EXIT_CLEAN = 0
+EXIT_BROKEN = 1
 EXIT_CANNOT_START = 2
 EXIT_DRAIN_TIMEOUT = 3
 FLUSH_SECONDS = 2.0
-SPARE_FILES = 64
+SPARE_FILES = 256
 BACKLOG = 1024
+LAST_REQUESTS_SECONDS = 0.1  # for those whose connection was accepted last to send their request
 
 
 class CannotStart(Exception):
@@ -47,6 +49,7 @@ def main(load_model: Callable[[ModelSettings], Model] = load_model) -> int:
     try:
         settings = load(sys.argv[1:], os.environ, Path.cwd())
         configure(settings.logging.level, settings.logging.access)
+        flush_log = write_in_background()
         settings = with_enough_files(settings)
         sockets = bind(settings.http)
         payload_log = open_payload_log(settings)
@@ -58,9 +61,9 @@ def main(load_model: Callable[[ModelSettings], Model] = load_model) -> int:
         return EXIT_CANNOT_START
     if payload_log:
         payload_log.close(FLUSH_SECONDS)
-    if process.model_is_busy():
-        logging.shutdown()
-        os._exit(code)  # Python would end the thread in the middle of TensorFlow, and crash
+    log_is_written = flush_log(FLUSH_SECONDS)
+    if process.model_is_busy() or not log_is_written:
+        os._exit(code)  # Python would end TensorFlow in the middle and crash, or wait for the log
     return code
 
 
@@ -94,6 +97,7 @@ class Process:
         server.add_sockets(self._sockets)
         log.info("listening on %s, loading %s", self._origin(), self._settings.model.path)
         await self._until_ready(service, stop)
+        service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
         await stop.wait()
         return await self._drain(service, server, activity)
 
@@ -110,6 +114,9 @@ class Process:
             loading.result()
         except ModelError as error:
             raise CannotStart(str(error)) from error
+        except Exception as error:
+            what = " ".join(f"{type(error).__name__}: {error}".split())
+            raise CannotStart(f"{self._settings.model.path}: cannot be served: {what}") from error
         log.info("ready: %s, POST %s/predict", service.model, self._origin())
 
     async def _drain(self, service: Service, server: BoundedHTTPServer, activity: Activity) -> int:
@@ -126,8 +133,9 @@ class Process:
         server.stop()
         try:
             async with asyncio.timeout(http.drain_timeout_s):
-                await service.drain()
+                await asyncio.sleep(LAST_REQUESTS_SECONDS)
                 await activity.idle()
+                await service.drain()
                 await server.close_all_connections()
         except TimeoutError:
             log.error("not drained after %g s: giving up", http.drain_timeout_s)
@@ -160,9 +168,10 @@ def bind(settings: HttpSettings) -> list[socket.socket]:
     """Listen on the address; raises CannotStart when that is not possible."""
     try:
         return bind_sockets(settings.port, settings.host, backlog=BACKLOG)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for names that cannot be looked up
         where = f"{settings.host}, port {settings.port}"
-        raise CannotStart(f"cannot listen on {where}: {error.strerror}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise CannotStart(f"cannot listen on {where}: {reason}") from error
 
 
 def open_payload_log(settings: Settings) -> PayloadLog | None:

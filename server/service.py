@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import time
@@ -23,6 +24,7 @@ log = logging.getLogger("server")
 
 DEFAULT_MAX_ROWS = 64
 MAX_ROW_DEPENDENCE = 1e-4
+EXAMPLE_SIZES = (2, 8, 32, 128)  # of a variable dimension
 
 
 class Model(Protocol):
@@ -91,6 +93,17 @@ class Service:
         if self._model is None:
             raise Loading
         return self._model
+
+    def when_broken(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called if the batcher ever ends with an error, a mistake of ours."""
+
+        def ended(serving: asyncio.Task[None]) -> None:
+            if not serving.cancelled() and (error := serving.exception()):
+                log.critical("the batcher broke", exc_info=error)
+                callback()
+
+        if self._serving:
+            self._serving.add_done_callback(ended)
 
     async def start(self, load: Callable[[], Model]) -> None:
         """Load and warm up in the model's thread, then be ready; raises what `load` raises."""
@@ -178,11 +191,25 @@ def warn_of_dependent_rows(difference: float) -> None:
 
 
 def examples_of(model: Model, dialect: NativeDialect) -> list[Example]:
-    """Ask the model itself for the answers that the documentation shows."""
-    examples = []
-    for summary, rows in (("one example", None), ("a batch of two", 2)):
-        body = dialect.example(rows)
-        request = dialect.decode(body)
-        [answer] = model.predict([request.tensors])
-        examples.append(Example(summary, body, dialect.encode(answer, request.single)))
-    return examples
+    """Ask the model itself for the answers that the documentation shows.
+
+    A model may refuse what is only plausible, such as a sequence shorter than its window; what it
+    does not answer is not shown.
+    """
+    for size in EXAMPLE_SIZES:
+        with contextlib.suppress(Exception):
+            return [
+                example_of(model, dialect, "one example", dialect.example(variable_size=size)),
+                example_of(
+                    model, dialect, "a batch of two", dialect.example(2, variable_size=size)
+                ),
+            ]
+    log.warning("the model answers none of the made-up examples: the documentation has none")
+    return []
+
+
+def example_of(model: Model, dialect: NativeDialect, summary: str, body: bytes) -> Example:
+    """Return a request with the model's answer; raises what the model raises."""
+    request = dialect.decode(body)
+    [answer] = model.predict([request.tensors])
+    return Example(summary, body, dialect.encode(answer, request.single))

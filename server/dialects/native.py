@@ -6,9 +6,10 @@ signature shape is exactly `[1]` is answered as a number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -24,15 +25,14 @@ MEDIA_TYPE = "application/json"
 MAX_EXAMPLE = 200
 
 _ANSWER = b'{"prediction":'
+_ONLY_DATA = re.compile(rb'\s*\{\s*"data"\s*:([^"]*)\}\s*')  # with more text in it, parse again
 
 
-@dataclass(frozen=True, slots=True)
-class NativeRequest:
-    """What a body said: rows, whether they were given as one example, and the data itself."""
+class NativeRequest(NamedTuple):
+    """What a body said: rows, and whether they were given as one example."""
 
     tensors: Tensors
     single: bool
-    data: Any
 
 
 class NativeDialect:
@@ -51,7 +51,12 @@ class NativeDialect:
         self.schema = _object(data={"anyOf": [single, batch]})
         shown = _shown(signature.outputs)
         self.answer_schema = _object(
-            prediction={"anyOf": [_side(shown, batch=False), _side(shown, batch=True)]}
+            prediction={
+                "anyOf": [
+                    _side(shown, batch=False, nullable=non_finite_as_null),
+                    _side(shown, batch=True, nullable=non_finite_as_null),
+                ]
+            }
         )
         self._validator = Validator(self.schema)
         self._single_validator = Validator(_object(data=single))
@@ -73,7 +78,7 @@ class NativeDialect:
             raise self._refusal(document, len(body))
         data = document["data"]
         single = self._is_single(data)
-        return NativeRequest(self._tensors(data, single), single, data)
+        return NativeRequest(self._tensors(data, single), single)
 
     def encode(self, answer: Tensors, single: bool) -> bytes:
         """Write an answer; raises NonFiniteOutput for NaN and infinity, unless set otherwise."""
@@ -86,15 +91,19 @@ class NativeDialect:
             prediction = dict(zip(names, values, strict=True))
         return orjson.dumps({"prediction": prediction}, option=orjson.OPT_SERIALIZE_NUMPY)
 
-    def excerpt(self, request: NativeRequest, answer: bytes) -> tuple[bytes, bytes]:
-        """Return the data and the prediction as JSON, for the record."""
-        return orjson.dumps(request.data), answer[len(_ANSWER) : -1]
+    def excerpt(self, body: bytes, answer: bytes) -> tuple[bytes, bytes]:
+        """Return the data of a valid request and the prediction, as JSON, for the record."""
+        found = _ONLY_DATA.fullmatch(body)
+        data = found[1] if found else orjson.dumps(orjson.loads(body)["data"])
+        return data, answer[len(_ANSWER) : -1]
 
-    def example(self, rows: int | None = None) -> bytes:
+    def example(self, rows: int | None = None, *, variable_size: int = 2) -> bytes:
         """Return the body of a valid request: one example, or a batch of `rows`."""
         data: dict[str, Any] = {}
         for spec in self._signature.inputs:
-            array = np.stack([numbers.example(spec, row) for row in range(rows or 1)])
+            array = np.stack(
+                [numbers.example(spec, row, variable_size) for row in range(rows or 1)]
+            )
             data[spec.name] = (array[0] if rows is None else array).tolist()
         return orjson.dumps({"data": data if len(data) > 1 else next(iter(data.values()))})
 
@@ -152,9 +161,11 @@ def _object(**properties: Schema) -> Schema:
     }
 
 
-def _side(specs: Sequence[TensorSpec], *, batch: bool) -> Schema:
+def _side(specs: Sequence[TensorSpec], *, batch: bool, nullable: bool = False) -> Schema:
     """Return the schema of all inputs, or all outputs: an object by name if there are several."""
-    schemas = {spec.name: numbers.array_schema(spec, batch=batch) for spec in specs}
+    schemas = {
+        spec.name: numbers.array_schema(spec, batch=batch, nullable=nullable) for spec in specs
+    }
     schema = _object(**schemas) if len(schemas) > 1 else next(iter(schemas.values()))
     return {"title": "a batch of examples" if batch else "one example", **schema}
 

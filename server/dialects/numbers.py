@@ -13,6 +13,7 @@ from server.errors import InvalidData
 _TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 _FORMATS = {"float32": "float", "float64": "double", "int32": "int32", "int64": "int64"}
 _EXACT_IN_FLOAT64 = 2**53
+_IS_FLOAT = np.frompyfunc(lambda number: isinstance(number, float), 1, 1)
 
 
 def cell_schema(dtype: str) -> Schema:
@@ -27,9 +28,11 @@ def cell_schema(dtype: str) -> Schema:
     return schema
 
 
-def array_schema(spec: TensorSpec, *, batch: bool) -> Schema:
+def array_schema(spec: TensorSpec, *, batch: bool, nullable: bool = False) -> Schema:
     """Return the JSON Schema of one row of a tensor, or of a list of rows."""
     schema = cell_schema(spec.dtype)
+    if nullable:
+        schema["type"] = [schema["type"], "null"]
     for size in reversed(spec.shape):
         schema = {"type": "array", "items": schema, "minItems": size or 1}
         if size is not None:
@@ -63,11 +66,12 @@ def is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def example(spec: TensorSpec, row: int) -> np.ndarray:
-    """Return a plausible example: tens for a lone number, small numbers otherwise."""
-    shape = [2 if size is None else size for size in spec.shape]
-    value = 10 * (row + 1) if spec.shape in ((), (1,)) else row + 1
-    return np.full(shape, value, spec.dtype)
+def example(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
+    """Return a plausible example: tens for a lone number; 0, 1, … for integers, often ids."""
+    shape = [variable_size if size is None else size for size in spec.shape]
+    if np.dtype(spec.dtype).kind != "f":
+        return np.full(shape, row, spec.dtype)
+    return np.full(shape, 10 * (row + 1) if spec.shape in ((), (1,)) else row + 1, spec.dtype)
 
 
 def _convert(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
@@ -78,8 +82,10 @@ def _convert(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bo
     if dtype.kind == "b":
         return np.array(data, dtype), np.True_
     wide = np.array(data)
-    if wide.dtype.kind == "f" and (np.abs(wide) >= _EXACT_IN_FLOAT64).any():
-        wide = np.array(data, object)  # numpy had rounded large integers to make one dtype of them
     limits = np.iinfo(dtype)
+    if wide.dtype.kind == "f" and (np.abs(wide) >= _EXACT_IN_FLOAT64).any():
+        # numpy rounds large integers to make one dtype of all, JSON's parser those beyond 64 bits
+        wide = np.array(data, object)
+        wide[_IS_FLOAT(wide).astype(bool) & (wide == limits.min)] = limits.min - 1
     fits = (wide >= limits.min) & (wide <= limits.max)
     return np.where(fits, wide, 0).astype(dtype), fits
