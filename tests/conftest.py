@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,15 @@ def example_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "my_best_model.keras"
     save_model(train_model(*get_data()), path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def no_unexpected_warnings(
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+) -> Iterator[None]:
+    """A record at WARNING or above fails a test that is not marked `logs_warnings`."""
+    yield
+    if not request.node.get_closest_marker("logs_warnings"):
+        records = caplog.get_records("call")
+        unexpected = [r.getMessage() for r in records if r.levelno >= logging.WARNING]
+        assert not unexpected

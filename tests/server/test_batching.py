@@ -317,22 +317,29 @@ async def test_a_small_request_goes_before_the_rest_of_a_large_one(serving, mode
     assert await outcomes(behind, later, large) == [[10], [20], tenfold(range(10, 30))]
 
 
+@pytest.mark.parametrize("count, max_rows", [(1, 4), (2, 4), (10, 64)])
 @fake_time
-async def test_every_small_request_overtakes_a_large_one_in_its_first_batch(serving, model):
-    """However much of it waits, small ones that come now and then wait for one call."""
-    batcher = serving(max_rows=4)
+async def test_every_small_request_overtakes_the_rest_of_large_ones(
+    serving, model, count, max_rows
+):
+    """However many of them wait, a small one that comes now and then waits for one call."""
+    batcher = serving(max_rows=max_rows)
+    rows = [range(1000 * n, 1000 * n + 10 * max_rows) for n in range(1, count + 1)]
     model.hold()
-    large = batcher.submit(range(100, 140), deadline=soon())
+    large = [batcher.submit(own, deadline=soon()) for own in rows]
     await model.called()
+    for _ in range(count - 1):  # until all of them have begun
+        model.step()
+        await clock().quiet()
     for n in range(8):
         batcher.submit([n], deadline=soon())
         model.step()
-        await model.called(n + 2)
+        await clock().quiet()
         assert n in model.batches[-1]
-        assert len(model.batches[-1]) == 4
+        assert len(model.batches[-1]) == max_rows
     model.release()
 
-    assert await large == tenfold(range(100, 140))
+    assert await outcomes(*large) == [tenfold(own) for own in rows]
 
 
 @pytest.mark.parametrize("waiting", [1, 4, 16])

@@ -226,6 +226,7 @@ def test_a_file_that_another_has_replaced_is_opened_anew(payload_log, tmp_path):
     assert (new, torn, json.loads(line)["ms"]) == (b'{"new": 1}', b'{"torn', 1.5)
 
 
+@pytest.mark.logs_warnings
 def test_a_file_whose_folder_is_gone_is_tried_again(payload_log, warnings, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -256,6 +257,7 @@ def test_a_file_that_cannot_be_opened_is_told_at_once(tmp_path):
         PayloadLog("\0")
 
 
+@pytest.mark.logs_warnings
 def test_a_full_disk_is_counted_and_survived_and_warned_of_once(payload_log, warnings):
     log = payload_log("/dev/full")
     write(log)
@@ -268,6 +270,7 @@ def test_a_full_disk_is_counted_and_survived_and_warned_of_once(payload_log, war
     assert warnings.words == ["payload lines are lost: No space left on device"]
 
 
+@pytest.mark.logs_warnings
 def test_a_reader_that_has_gone_is_counted_and_survived(payload_log, warnings, pipe):
     log = payload_log(pipe[1].fileno())
     pipe[0].close()
@@ -279,6 +282,7 @@ def test_a_reader_that_has_gone_is_counted_and_survived(payload_log, warnings, p
     assert warnings.words == ["payload lines are lost: Broken pipe"]
 
 
+@pytest.mark.logs_warnings
 def test_a_descriptor_that_is_closed_is_counted_and_survived(payload_log, warnings, pipe):
     closed = os.dup(pipe[1].fileno())
     os.close(closed)
@@ -290,6 +294,7 @@ def test_a_descriptor_that_is_closed_is_counted_and_survived(payload_log, warnin
     assert warnings.words == ["payload lines are lost: Bad file descriptor"]
 
 
+@pytest.mark.logs_warnings
 @pytest.mark.parametrize("room", [0, 1, 30, -1])
 def test_a_line_that_was_written_in_part_is_completed_first(room, payload_log, warnings, tmp_path):
     """The disk is full after `room` bytes of the second of three lines; later it has room again."""
@@ -311,6 +316,7 @@ def test_a_line_that_was_written_in_part_is_completed_first(room, payload_log, w
     assert log.dropped == 4 - len(ids)
 
 
+@pytest.mark.logs_warnings
 def test_a_line_that_was_written_in_part_waits_until_there_is_room(payload_log, warnings, tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b'{"old": 1}\n' * 100_000)
@@ -348,6 +354,7 @@ class file_size_limit:  # noqa: N801  # reads as a context manager does
         resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
 
 
+@pytest.mark.logs_warnings
 def test_a_stuck_reader_stops_nobody_and_finds_all_that_was_accepted(payload_log, warnings, pipe):
     fill(pipe[1])
     log = payload_log(pipe[1].fileno(), buffer_lines=10)
@@ -365,6 +372,7 @@ def test_a_stuck_reader_stops_nobody_and_finds_all_that_was_accepted(payload_log
     assert [json.loads(line)["request_id"] for line in lines] == [f"r-{n}" for n in range(10)]
 
 
+@pytest.mark.logs_warnings
 def test_the_buffer_is_bounded_in_bytes(payload_log, warnings, pipe):
     fill(pipe[1])
     log = payload_log(pipe[1].fileno(), buffer_bytes=10_000)

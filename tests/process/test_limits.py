@@ -1,0 +1,200 @@
+"""What runs short: readers of standard output, connections, file descriptors."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import time
+from collections import Counter
+
+import pytest
+
+from tests.process.conftest import Start
+from tests.process.harness import Answer, Client, Server, free_port, wait_until
+
+pytestmark = pytest.mark.process
+
+ROWS = 2_000
+ONE_BATCH = f"--batching.max_rows={ROWS}"
+LARGE = [[n] for n in range(ROWS)]  # its line is about 25 kB, a pipe holds 64 KiB
+
+
+def ask_often(server: Server, times: int = 100) -> None:
+    """Ask with large payloads over one connection, and look at each answer."""
+    client = server.connect()
+    for _ in range(times):
+        assert client.send(LARGE).answer(keep=True).prediction[-1] == 3 * (ROWS - 1) + 1
+    client.close()
+
+
+def test_a_pipe_that_nobody_reads_stops_nothing(start: Start) -> None:
+    """Neither answers nor the end, which does not wait longer than it flushes."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing):
+        server = start(ONE_BATCH, "--http.drain_grace_ms", "0", stdout=writing)
+        ask_often(server)
+        began = time.monotonic()
+        server.signal()
+
+        assert server.exit_code(within=10) == 0
+        assert time.monotonic() - began < 5
+    assert "Traceback" not in server.stderr
+
+
+def test_a_pipe_whose_reader_has_gone_stops_nothing(start: Start) -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing):
+        server = start(ONE_BATCH, "--http.drain_grace_ms", "0", stdout=writing)
+        os.close(reading)
+        ask_often(server, 50)
+        assert_ends_promptly(server)
+    assert server.stderr.count("payload lines are lost: Broken pipe") == 1
+
+
+def test_standard_output_closed_from_the_start_stops_nothing(start: Start) -> None:
+    """What is opened first takes its number, and must not get the lines."""
+    server = start(ONE_BATCH, "--http.drain_grace_ms", "0", shell="exec >&-")
+    ask_often(server, 50)
+    assert_ends_promptly(server)
+    assert server.stderr.count("payload lines are lost") == 1
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        pytest.param("exec 2>&-", id="closed from the start"),
+        pytest.param("mkfifo pipe && exec 2<>pipe", id="a pipe that nobody reads"),
+    ],
+)
+def test_standard_error_that_takes_nothing_stops_nothing(start: Start, shell: str) -> None:
+    """The access log of these requests is more than a pipe holds."""
+    port = free_port()
+    arguments = ("--http.drain_grace_ms", "0", "--http.port", str(port))
+    server = start(*arguments, ready=False, shell=shell)
+    server.port = port
+    wait_until(server.is_listening, what="listening")
+    server.until_ready()
+    client = server.connect()
+    for n in range(800):
+        assert client.send([n]).answer(keep=True).prediction == 3 * n + 1
+    assert_ends_promptly(server)
+
+
+def test_a_full_disk_stops_nothing(start: Start) -> None:
+    server = start(ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "/dev/full")
+    ask_often(server, 20)
+    assert_ends_promptly(server)
+    assert server.stderr.count("payload lines are lost: No space left on device") == 1
+
+
+def assert_ends_promptly(server: Server) -> None:
+    began = time.monotonic()
+    server.signal()
+    assert server.exit_code(within=10) == 0
+    assert time.monotonic() - began < 3
+    assert "Traceback" not in server.stderr
+
+
+def assert_is_refusal(answer: Answer) -> None:
+    assert answer.status == 503
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.headers["Connection"] == "close"
+    assert answer.json["type"].endswith("too-many-connections")
+    assert int(answer.headers["Retry-After"]) >= 1
+
+
+def fill(server: Server, connections: int) -> list[Client]:
+    """Keep so many connections, each with one answer behind it."""
+    return [connect_and_stay(server) for _ in range(connections)]
+
+
+def connect_and_stay(server: Server) -> Client:
+    """Come in as soon as there is room, which earlier clients may still take up."""
+    clients: list[Client] = []
+
+    def is_in() -> bool:
+        clients.append(server.connect())
+        return clients[-1].send([1]).answer(keep=True).status == 200
+
+    wait_until(is_in, what="room for a connection")
+    return clients[-1]
+
+
+def test_surplus_connections_get_503_and_the_others_go_on(start: Start) -> None:
+    server = start("--http.max_connections", "5")
+    kept = fill(server, 5)
+
+    for _ in range(20):
+        assert_is_refusal(server.post([2]))
+    assert [each.send([3]).answer(keep=True).prediction for each in kept] == [10] * 5
+    for client in kept:
+        client.close()
+    wait_until(lambda: server.post([4]).status == 200, what="recovery")
+
+
+def test_a_surplus_client_that_sends_in_pieces_gets_its_503(start: Start) -> None:
+    """The head, then the body, as most libraries do; the refusal is not reset away."""
+    server = start("--http.max_connections", "1")
+    [kept] = fill(server, 1)
+    for _ in range(50):
+        client = server.connect()
+        client.send_bytes(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
+        client.send_bytes(b'{"data":')
+        client.send_bytes(b"1")
+        assert_is_refusal(client.answer())
+    kept.close()
+
+
+FEW_FILES = 320
+
+
+@pytest.fixture
+def crowded_server(start: Start) -> Server:
+    """A server that can open few files, and so takes few connections."""
+    server = start(shell=f"ulimit -n {FEW_FILES}")
+    pattern = rf"WARNING server: only {FEW_FILES} files can be open: http.max_connections is (\d+)"
+    lowered = re.search(pattern, server.stderr)
+    assert lowered
+    assert 1 <= int(lowered[1]) < FEW_FILES / 2
+    return server
+
+
+def test_few_files_lower_the_cap_on_connections(crowded_server: Server) -> None:
+    """Those beyond it get their 503, all others go on, and it recovers."""
+    clients = [crowded_server.connect() for _ in range(150)]
+    answers = [client.send([1]).answer(keep=True) for client in clients]
+
+    served = [answer for answer in answers if answer.status == 200]
+    assert 0 < len(served) < 150
+    for answer in answers:
+        if answer not in served:
+            assert_is_refusal(answer)
+    for client in clients:
+        client.close()
+    wait_until(lambda: outcome(crowded_server.send([4])) == 200, what="recovery")
+
+
+def test_more_clients_than_files_make_nothing_spin(crowded_server: Server) -> None:
+    """Far more, at once: some may be closed without a word, the file descriptors never run out."""
+    clients = [crowded_server.connect() for _ in range(2 * FEW_FILES)]
+    outcomes = Counter(outcome(client.send([1])) for client in clients)
+    assert outcomes.keys() <= {200, 503, "closed"}, outcomes
+    assert outcomes[200]
+    assert outcomes[503]
+    before = crowded_server.cpu_seconds()
+    time.sleep(0.5)  # the time in which it should do nothing
+
+    assert crowded_server.cpu_seconds() - before < 0.2
+    for client in clients:
+        client.close()
+    wait_until(lambda: outcome(crowded_server.send([4])) == 200, what="recovery")
+    assert "Too many open files" not in crowded_server.stderr
+    assert "Traceback" not in crowded_server.stderr
+
+
+def outcome(client: Client) -> int | str:
+    try:
+        return client.answer(keep=True).status
+    except (ConnectionError, http.client.HTTPException):
+        return "closed"

@@ -1,0 +1,234 @@
+"""How it ends: nothing is lost, nothing hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.conftest import Start, StartLoad
+from tests.process.harness import REAL, Client, Server, wait_until
+
+pytestmark = pytest.mark.process
+
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+AT_ONCE = 1.0  # seconds, on a machine that has other things to do
+
+
+def end_under_load(
+    server: Server, start_load: StartLoad, number: int = signal.SIGTERM
+) -> dict[str, Any]:
+    """Signal in the middle of a load of 64 connections that goes on longer than the service."""
+    load = start_load(server, "--connections", "64", "--duration", "2.5", "--expect", "200,503")
+    wait_until(lambda: server.stdout.count("\n") > 300, what="answers")
+    server.signal(number)
+    assert server.exit_code() == 0
+    assert load.is_running(), "the load ended first, so it shows nothing"
+    figures = load.figures()
+    shown = ("answered", "statuses", "lost_by_reason", "connections_opened", "connections_refused")
+    print({name: figures[name] for name in shown})
+    assert "Traceback" not in server.stderr
+    return figures
+
+
+def assert_nothing_is_lost(figures: dict[str, Any]) -> None:
+    assert figures["lost"] == 0, figures["lost_by_reason"]
+    assert figures["statuses"].keys() <= {"200", "503"}
+    assert figures["statuses"]["200"] > 300
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_under_load_loses_nothing(
+    start: Start, start_load: StartLoad, number: signal.Signals
+) -> None:
+    assert_nothing_is_lost(end_under_load(start(), start_load, number))
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(300)
+def test_five_sigterms_in_a_row_lose_nothing(start: Start, start_load: StartLoad) -> None:
+    runs = [end_under_load(start(), start_load) for _ in range(5)]
+    for figures in runs:
+        assert_nothing_is_lost(figures)
+
+
+@pytest.mark.torture
+@pytest.mark.keras
+@pytest.mark.timeout(900)
+def test_ten_sigterms_in_a_row_lose_nothing_of_the_real_model(
+    start: Start, start_load: StartLoad, example_model: Path
+) -> None:
+    runs = [end_under_load(start(str(example_model), command=REAL), start_load) for _ in range(10)]
+    for figures in runs:
+        assert_nothing_is_lost(figures)
+
+
+def test_requests_that_arrive_with_the_end_of_the_grace_are_not_cut_off(start: Start) -> None:
+    """The operating system has taken their connections; a 503 would do, a reset is a loss.
+
+    The process is stopped while many deadlines and the grace pass, so that the event loop has all
+    of it to do in one go, and connections come in during that.
+    """
+    server = start("--http.drain_grace_ms", "800")
+    server.gate.hold()
+    waiting = [server.send([n], {"X-Request-Timeout-Ms": "700"}) for n in range(400)]
+    server.settle()
+    server.signal()
+    over = time.monotonic() + 1
+    wait_until(lambda: "draining" in server.stderr)
+    server.signal(signal.SIGSTOP)
+    wait_until(lambda: time.monotonic() > over)
+    server.signal(signal.SIGCONT)
+    late = send_until_refused(server, at_most=400)
+    server.gate.release()
+
+    assert {outcome(client) for client in waiting} <= {200, 504}
+    outcomes = Counter(outcome(client) for client in late)
+    assert outcomes.keys() <= {200, 503}, outcomes
+    assert server.exit_code() == 0
+
+
+def send_until_refused(server: Server, at_most: int) -> list[Client]:
+    """Return clients that were let in and have sent a request."""
+    clients: list[Client] = []
+    with contextlib.suppress(ConnectionError):
+        while len(clients) < at_most:
+            clients.append(server.send([1]))
+    return clients
+
+
+def outcome(client: Client) -> int | str:
+    """Return the status of an answer, or what came in its place."""
+    try:
+        return client.answer().status
+    except (ConnectionError, http.client.HTTPException) as error:
+        return type(error).__name__
+
+
+def test_everything_accepted_is_answered_after_the_grace(start: Start) -> None:
+    """The model is held till the service has stopped listening; nobody is cut off."""
+    server = start("--http.drain_grace_ms", "50")
+    first = server.occupy()
+    waiting = [server.send([n]) for n in range(1, 100)]
+    server.settle()
+    server.signal()
+    wait_until(lambda: not server.is_listening(), what="the end of listening")
+    server.gate.release()
+
+    assert first.answer().prediction == 1
+    assert [each.answer().prediction for each in waiting] == [3 * n + 1 for n in range(1, 100)]
+    assert server.exit_code() == 0
+    assert len(server.stdout.splitlines()) == 100, "what was answered is on record"
+
+
+def test_during_the_grace_predictions_are_answered_and_connections_end(start: Start) -> None:
+    server = start("--http.drain_grace_ms", "2000")
+    kept = server.connect()
+    before = kept.send([1]).answer(keep=True)
+    assert before.headers["Connection"] != "close"
+    server.signal()
+    wait_until(lambda: server.get("/v2/health/ready").status == 503)
+
+    live, ready = server.get("/v2/health/live"), server.get("/v2/health/ready")
+    assert (live.status, ready.status) == (200, 503)
+    assert int(ready.headers["Retry-After"]) >= 1
+    fresh, last = server.post([2]), kept.send([3]).answer(keep=True)
+    assert (fresh.prediction, last.prediction) == (7, 10)
+    assert fresh.headers["Connection"] == last.headers["Connection"] == "close"
+    assert kept.is_closed()
+    kept.close()
+    assert server.exit_code() == 0
+
+
+def test_idle_connections_do_not_hold_up_the_end(start: Start) -> None:
+    server = start("--http.drain_grace_ms", "50")
+    silent, kept = server.connect(), server.connect()
+    kept.send([1]).answer(keep=True)
+    server.signal()
+
+    assert server.exit_code(within=5) == 0
+    for client in (silent, kept):
+        assert client.is_closed()
+        client.close()
+
+
+def test_a_request_without_its_body_does_not_hold_up_the_end_for_ever(start: Start) -> None:
+    server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "1")
+    slow = server.connect()
+    slow.socket.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+    server.settle()
+    server.signal()
+
+    assert server.exit_code(within=5) in (0, 3)
+    slow.close()
+
+
+def test_a_stuck_model_ends_with_3_after_the_drain_timeout(start: Start) -> None:
+    server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "0.5")
+    stuck = server.occupy()
+    began = time.monotonic()
+    server.signal()
+
+    assert server.exit_code(within=10) == 3
+    assert 0.5 <= time.monotonic() - began < 0.55 + AT_ONCE
+    assert "not drained after 0.5 s" in server.stderr
+    assert "Traceback" not in server.stderr
+    stuck.close()
+
+
+def test_a_model_that_comes_free_in_time_ends_with_0(start: Start) -> None:
+    server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "20")
+    stuck = server.occupy()
+    server.signal()
+    wait_until(lambda: not server.is_listening())
+    server.gate.release()
+
+    assert stuck.answer().prediction == 1
+    assert server.exit_code() == 0
+
+
+def test_a_call_whose_requests_have_expired_does_not_hold_up_the_end_for_ever(
+    start: Start,
+) -> None:
+    """The model is stuck in a call for which nobody waits any more."""
+    server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "0.5")
+    server.gate.hold()
+    assert server.post([1], {"X-Request-Timeout-Ms": "100"}).status == 504
+    server.signal()
+
+    assert server.exit_code(within=5) in (0, 3)
+
+
+@pytest.mark.parametrize("first, second", [SIGNALS, SIGNALS[::-1]])
+def test_a_second_signal_ends_it_at_once(
+    start: Start, first: signal.Signals, second: signal.Signals
+) -> None:
+    server = start()
+    stuck = server.occupy()
+    server.signal(first)
+    wait_until(lambda: "draining" in server.stderr)
+    began = time.monotonic()
+    server.signal(second)
+
+    assert server.exit_code() == 128 + second
+    assert time.monotonic() - began < AT_ONCE
+    stuck.close()
+
+
+def test_what_was_answered_is_on_record_at_the_end(start: Start) -> None:
+    """The payload log is written out before the process ends, a file as well."""
+    server = start("--http.drain_grace_ms", "0", "--logging.file", "payloads.jsonl")
+    answers = [server.post([n]) for n in range(20)]
+    server.signal()
+
+    assert server.exit_code() == 0
+    lines = (server.folder / "payloads.jsonl").read_text().splitlines()
+    assert [json.loads(line)["prediction"] for line in lines] == [a.prediction for a in answers]
+    assert server.stdout == ""

@@ -1,0 +1,145 @@
+"""Who may import whom: one direction of imports, and one home for each third-party library."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+LAYERS = ("model", "server", "scripts")
+
+# Where each library may be imported: files, or folders with all that is in them.
+HOMES = {
+    "apispec": ["server/openapi.py"],
+    "h5py": ["model/"],
+    "httptools": ["scripts/"],
+    "jsonschema": ["server/config.py", "server/dialects/"],
+    "jsonschema_rs": ["server/dialects/"],
+    "keras": ["model/"],
+    "numpy": ["model/", "server/dialects/", "scripts/"],
+    "orjson": ["server/dialects/", "server/endpoints.py", "server/logs.py", "scripts/"],
+    "rich": ["model/train.py", "scripts/"],
+    "tensorflow": ["model/"],
+    "tornado": ["server/app.py", "server/handlers.py", "server/http_server.py", "server/run.py"],
+    "uvloop": ["server/run.py", "scripts/"],
+    "yaml": ["server/config.py"],
+}
+
+# Which of the project's own packages each may import, beside itself.
+BELOW = {"model": set(), "server": {"model"}, "scripts": {"model", "server"}}
+
+
+class Import(NamedTuple):
+    """One import of a module, wherever in its file it stands."""
+
+    file: str
+    line: int
+    module: str
+
+    @property
+    def package(self) -> str:
+        return self.module.partition(".")[0]
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.module}"
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    file = path.relative_to(CHECKOUT).as_posix()
+    for node in ast.walk(ast.parse(path.read_text(), file)):
+        if isinstance(node, ast.Import):
+            yield from (Import(file, node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            home = ".".join(Path(file).parts[: -node.level]) if node.level else ""
+            yield Import(file, node.lineno, ".".join(filter(None, [home, node.module])))
+
+
+IMPORTS = [
+    item
+    for layer in LAYERS
+    for path in sorted((CHECKOUT / layer).rglob("*.py"))
+    for item in imports_of(path)
+]
+OWN = {*LAYERS, "tests"}
+THIRD_PARTY = [
+    item
+    for item in IMPORTS
+    if item.package not in sys.stdlib_module_names and item.package not in OWN
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_go_in_one_direction(layer: str) -> None:
+    """`model` knows nothing of `server`, and nothing that runs knows its tests."""
+    allowed = BELOW[layer] | {layer}
+
+    wrong = [
+        str(item)
+        for item in IMPORTS
+        if item.file.startswith(f"{layer}/") and item.package in OWN - allowed
+    ]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("file", ["server/batching.py", "server/fair_queue.py"])
+def test_batching_is_made_of_the_standard_library_alone(file: str) -> None:
+    """No Keras, no HTTP, no numpy: it can be tested on plain integers."""
+    own = {"server.batching", "server.fair_queue"}
+
+    wrong = [
+        str(item)
+        for item in IMPORTS
+        if item.file == file
+        and item.package not in sys.stdlib_module_names
+        and item.module not in own
+    ]
+
+    assert wrong == []
+
+
+def test_each_library_stays_in_its_home() -> None:
+    wrong = [
+        str(item)
+        for item in THIRD_PARTY
+        if not any(
+            item.file == home or (home.endswith("/") and item.file.startswith(home))
+            for home in HOMES.get(item.package, [])
+        )
+    ]
+
+    assert wrong == []
+
+
+def test_every_home_is_lived_in() -> None:
+    """A line that nothing needs any longer goes."""
+    used = {item.package for item in THIRD_PARTY}
+
+    empty = [
+        f"{package}: {home}"
+        for package, homes in HOMES.items()
+        for home in homes
+        if package not in used
+        or not any(item.package == package and item.file.startswith(home) for item in THIRD_PARTY)
+    ]
+
+    assert empty == []
+
+
+def test_the_application_is_there_without_tensorflow() -> None:
+    """Else every test and every command would wait for seconds."""
+    program = (
+        "import sys, server.app; print(sorted({'tensorflow', 'keras', 'h5py'} & set(sys.modules)))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True
+    )
+
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
