@@ -44,7 +44,9 @@ def assert_nothing_is_lost(figures: dict[str, Any]) -> None:
     assert figures["statuses"]["200"] > 300
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.torture)]
+)
 def test_a_signal_under_load_loses_nothing(
     start: Start, start_load: StartLoad, number: signal.Signals
 ) -> None:
