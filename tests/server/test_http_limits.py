@@ -129,6 +129,18 @@ async def test_a_client_that_sends_30_mib_can_read_its_413(in_chunks: bool) -> N
     assert_problem(response, 413, "body-too-large")
 
 
+@pytest.mark.parametrize("length", ["1" + "0" * 12, str(2**63), str(2**64 + 1), "9" * 5000])
+@over_http
+async def test_a_length_beyond_all_bounds_is_413(length: str) -> None:
+    async with serving() as server:
+        client = await server.connect()
+        headers = {"Content-Type": JSON, "Content-Length": length}
+        await client.send(request_bytes("POST", "/predict", headers))
+        assert_problem(await client.receive(), 413, "body-too-large")
+        client.close()
+        assert (await server.predict([10])).status == 200
+
+
 @over_http
 async def test_a_client_that_expects_100_continue_gets_413_at_once() -> None:
     async with serving(settings=SMALL) as server:

@@ -448,8 +448,9 @@ def test_a_refusal_names_the_place_whether_the_body_is_small_or_large(cells: int
         {str(n): n for n in range(50_000)},
         [[1] * 200_000],
         [[[[[1]]]]] * 50_000,
+        [[1]] * 500_000 + [["a"]],
     ],
-    ids=["words", "rows", "long", "long cell", "long key", "keys", "wide", "deep"],
+    ids=["words", "rows", "long", "long cell", "long key", "keys", "wide", "deep", "last row"],
 )
 def test_explaining_a_large_body_is_short_and_cheap(data: Any) -> None:
     dialect = dialect_of(x(1))

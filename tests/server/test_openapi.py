@@ -65,7 +65,13 @@ def resolve(document: Any, node: Any) -> Any:
 
 @pytest.mark.keras
 def test_the_checked_in_file_is_current(example_model: Path) -> None:
-    command = [sys.executable, "scripts/export_openapi.py", "--check", "--model", example_model]
+    command = [
+        sys.executable,
+        "scripts/export_openapi.py",
+        "--check",
+        "--model",
+        str(example_model),
+    ]
     ended = subprocess.run(command, cwd=CHECKED_IN.parents[1], capture_output=True, text=True)
 
     assert ended.returncode == 0, ended.stderr
