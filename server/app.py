@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from http import HTTPStatus
 
 from tornado.web import Application, url
 
 from server import openapi
+from server.dialects.native import NAME as NATIVE
 from server.endpoints import PredictEndpoint
 from server.handlers import (
     Activity,
     BaseHandler,
     LiveHandler,
+    MetricsHandler,
     NotFoundHandler,
     PredictHandler,
     ReadyHandler,
     log_request,
 )
 from server.logs import PayloadLog
+from server.metrics import Metrics
 from server.openapi import Operation
 from server.pages import (
     TEMPLATES,
@@ -47,6 +51,7 @@ ROUTES = [
     Route("/predict", PredictHandler, openapi.predict, ("endpoint",)),
     Route("/v2/health/live", LiveHandler, openapi.live),
     Route("/v2/health/ready", ReadyHandler, openapi.ready),
+    Route("/metrics", MetricsHandler, openapi.metrics, ("metrics",)),
     Route("/", IndexHandler, openapi.page("index", "What is served, and how to ask it")),
     Route("/docs", DocsHandler, openapi.page("docs", "The API, to read and to try")),
     Route("/openapi.json", OpenAPIHandler, openapi.openapi, ("describe",)),
@@ -69,6 +74,7 @@ def make_app(
     parts = {
         "endpoint": PredictEndpoint(service, payload_log),
         "describe": openapi_document,
+        "metrics": Metrics(service, payload_log),
         "assets": read_assets(),
     }
     return Application(
@@ -85,6 +91,17 @@ def make_app(
         template_path=str(TEMPLATES),
         log_function=log_request if service.settings.logging.access else lambda _: None,
     )
+
+
+def too_large_counter(service: Service) -> Callable[[str, str], None]:
+    """Return what counts a request that was refused for its size, before it had an endpoint."""
+    requests = service.counts.requests_in(NATIVE)
+
+    def count(method: str, path: str) -> None:
+        if (method, path) == ("POST", "/predict"):
+            requests.ended(HTTPStatus.REQUEST_ENTITY_TOO_LARGE.value, 0.0)
+
+    return count
 
 
 def pattern(path: str) -> str:

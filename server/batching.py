@@ -73,6 +73,43 @@ class Observer:
         """The model failed for some requests; `isolated` from others that were answered."""
 
 
+class Observers(Observer):
+    """Tells several observers, one after another."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def refused(self, reason: str) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.refused(reason)
+
+    def ran(self, rows: int, requests: int, seconds: float) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.ran(rows, requests, seconds)
+
+    def answered(self, job: Job) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.answered(job)
+
+    def expired(self, job: Job) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.expired(job)
+
+    def cancelled(self, job: Job) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.cancelled(job)
+
+    def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:
+        """Pass it on."""
+        for observer in self._observers:
+            observer.failed(jobs, error, isolated)
+
+
 class Job(asyncio.Future[Rows]):
     """A request on its way: await it for its answer, cancel it to withdraw it.
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from server.batching import BatchingError, Job, ModelFailed
-from server.dialects.native import MEDIA_TYPE
+from server.dialects.native import MEDIA_TYPE, NAME
 from server.errors import (
     InternalError,
     InvalidData,
@@ -30,6 +30,7 @@ from server.service import ServedModel, Service
 
 log = logging.getLogger("server")
 
+CLIENT_LEFT: Final = 499
 COMMON_HEADERS: Final = {
     "Server": "keras-batch-server",
     "Cache-Control": "no-store",
@@ -95,18 +96,30 @@ def problem(error: Exception, id_: str) -> Response:
 class PredictEndpoint:
     """`POST /predict` in the native dialect.
 
-    Cancel the call when the client has left: the rows that still wait are not computed then.
+    Cancel the call when the client has left: the rows that still wait are not computed then, and
+    the request counts as 499. A call that is cancelled before its first step is not counted.
     """
 
     def __init__(self, service: Service, payload_log: PayloadLog | None) -> None:
         self._service = service
         self._payload_log = payload_log
+        self._requests = service.counts.requests_in(NAME)
         self._longest_ms = service.settings.batching.deadline_ms
 
     async def __call__(self, request: Request) -> Response:
         """Answer a request, with a problem document if need be; never raises an error."""
+        started = time.perf_counter()
+        status = CLIENT_LEFT
         try:
-            return await self._predict(request)
+            response = await self._answer(request, started)
+            status = response.status
+            return response
+        finally:
+            self._requests.ended(status, time.perf_counter() - started)
+
+    async def _answer(self, request: Request, started: float) -> Response:
+        try:
+            return await self._predict(request, started)
         except ModelFailed as error:
             log.error("request %s: the model failed: %.300s", request.id, error.__cause__)
             return problem(error, request.id)
@@ -116,8 +129,7 @@ class PredictEndpoint:
             log.exception("request %s failed", request.id)
             return problem(InternalError(), request.id)
 
-    async def _predict(self, request: Request) -> Response:
-        started = time.perf_counter()
+    async def _predict(self, request: Request, started: float) -> Response:
         model = self._service.model
         check_media_type(request.headers)
         deadline = asyncio.get_running_loop().time() + self._timeout(request.headers)

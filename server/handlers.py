@@ -15,6 +15,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from server.batching import Draining
 from server.endpoints import (
+    CLIENT_LEFT,
     COMMON_HEADERS,
     PredictEndpoint,
     Request,
@@ -30,11 +31,10 @@ from server.errors import (
     UnknownPath,
 )
 from server.logs import log_access
+from server.metrics import Metrics
 from server.service import Service, State
 
 log = logging.getLogger("server")
-
-CLIENT_LEFT = 499
 
 
 class Activity:
@@ -215,6 +215,22 @@ class ReadyHandler(BaseHandler):
             raise Draining
         model = self.service.model
         self.send_json({"ready": True, "model": model.name, "version": model.version})
+
+
+class MetricsHandler(BaseHandler):
+    """What was counted."""
+
+    def initialize(self, metrics: Metrics, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
+        """Take the metrics."""
+        super().initialize(**parts)
+        self.metrics = metrics
+
+    def get(self) -> None:
+        """Show it, in the format that is asked for."""
+        text, media_type = self.metrics.text(self.request.headers.get("Accept", ""))
+        self.set_header("Content-Type", media_type)
+        self.set_header("Vary", "Accept")
+        self.finish(text)
 
 
 class NotFoundHandler(BaseHandler):

@@ -7,7 +7,7 @@ import contextlib
 import select
 import socket
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from http.client import responses
 from typing import Any
 
@@ -39,10 +39,16 @@ class BoundedHTTPServer(HTTPServer):
     """An HTTPServer that answers 413 and 503 itself, and cuts headers that come too slowly.
 
     Tornado's own limit on bodies gives a 400 without a document, its timeout for headers is that of
-    an idle connection, and it has none for a client that does not read its answer.
+    an idle connection, and it has none for a client that does not read its answer. `on_too_large`
+    hears the method and the path of each 413.
     """
 
-    def initialize(self, application: Application, limits: HttpSettings) -> None:  # type: ignore[override]  # Tornado's is a constructor under another name
+    def initialize(  # type: ignore[override]  # Tornado's is a constructor under another name
+        self,
+        application: Application,
+        limits: HttpSettings,
+        on_too_large: Callable[[str, str], None] = lambda *_: None,
+    ) -> None:
         """Set the limits; called by Tornado with the constructor's arguments."""
         super().initialize(
             application,
@@ -52,6 +58,7 @@ class BoundedHTTPServer(HTTPServer):
             max_body_size=sys.maxsize,  # BoundedBody looks after it
         )
         self._limits = limits
+        self.on_too_large = on_too_large
         self._awaiting_headers: dict[HTTP1Connection, float] = {}
         self._stalled: dict[IOStream, tuple[int, float]] = {}
         self._turned_away: set[asyncio.Task[None]] = set()
@@ -219,9 +226,11 @@ class BoundedBody(HTTPMessageDelegate):
         headers = HTTPHeaders({**response.headers, "Content-Length": str(len(response.body))})
         start_line = ResponseStartLine("HTTP/1.1", response.status, responses[response.status])
         self._connection.write_headers(start_line, headers, response.body)
+        method, path = self._start_line.method, self._start_line.path.partition("?")[0]
+        self._server.on_too_large(method, path)
         log_access(
-            self._start_line.method,
-            self._start_line.path.partition("?")[0],
+            method,
+            path,
             response.status,
             0.0,
             response.headers["X-Request-ID"],

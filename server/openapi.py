@@ -47,6 +47,7 @@ def document(routes: Iterable[Documented], model: ServedModel) -> dict[str, Any]
         tags=[
             {"name": "predictions", "description": "Ask the model."},
             {"name": "health", "description": "Whether it can be asked."},
+            {"name": "monitoring", "description": "How it fares."},
             {"name": "documentation", "description": "For people and their tools."},
         ],
     )
@@ -100,6 +101,16 @@ def ready(_: ServedModel) -> dict[str, Operation]:
     schema["properties"] |= {"model": {"type": "string"}, "version": {"type": "string"}}
     summary = "Whether predictions can be asked for"
     return get("health", "ready", summary, schema, refusals=["loading", "draining"])
+
+
+def metrics(_: ServedModel) -> dict[str, Operation]:
+    """Describe `GET /metrics`."""
+    summary, text = "What was counted, for Prometheus", {"type": "string"}
+    described = get("monitoring", "metrics", summary, text, "text/plain")
+    described["get"]["responses"]["200"]["content"]["application/openmetrics-text"] = {
+        "schema": text
+    }
+    return described
 
 
 def openapi(_: ServedModel) -> dict[str, Operation]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tornado.netutil import bind_sockets
 
 from model.keras_model import KerasModel, ModelError
-from server.app import make_app
+from server.app import make_app, too_large_counter
 from server.config import ConfigError, HttpSettings, ModelSettings, Settings, load
 from server.handlers import Activity
 from server.http_server import BoundedHTTPServer
@@ -93,7 +93,7 @@ class Process:
         service = self._service = Service(self._settings)
         activity = Activity()
         app = make_app(service, activity, self._payload_log)
-        server = BoundedHTTPServer(app, self._settings.http)
+        server = BoundedHTTPServer(app, self._settings.http, too_large_counter(service))
         server.add_sockets(self._sockets)
         log.info("listening on %s, loading %s", self._origin(), self._settings.model.path)
         await self._until_ready(service, stop)

@@ -14,8 +14,9 @@ from typing import Protocol
 
 from model.signature import Signature
 from model.tensors import Tensors, WrongRowCount, merge
-from server.batching import Batcher, Job, Observer
+from server.batching import Batcher, Job, Observer, Observers
 from server.config import Settings
+from server.counts import Counts, LoopLag
 from server.dialects.native import NativeDialect
 from server.errors import Loading
 from server.model_thread import ModelThread
@@ -78,11 +79,18 @@ class ServedModel:
 
 
 class Service:
-    """One model behind one batcher."""
+    """One model behind one batcher.
+
+    Attributes:
+        counts: what has happened so far.
+        loop_lag: how late the event loop is.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.state = State.LOADING
+        self.counts = Counts()
+        self.loop_lag = LoopLag()
         self._model: ServedModel | None = None
         self._thread = ModelThread()
         self._serving: asyncio.Task[None] | None = None
@@ -107,6 +115,7 @@ class Service:
 
     async def start(self, load: Callable[[], Model]) -> None:
         """Load and warm up in the model's thread, then be ready; raises what `load` raises."""
+        self.loop_lag.start()
         loaded = await self._thread.call(self._load, load)
         self._model = self._serve(*loaded)
         gc.collect()
@@ -126,6 +135,7 @@ class Service:
 
     async def drain(self) -> None:
         """Accept nothing more; return when everything accepted is settled."""
+        self.loop_lag.stop()
         if self._serving:
             self.model.batcher.drain()
             await self._serving
@@ -162,7 +172,7 @@ class Service:
             max_queue=settings.max_queue_ms / 1000,
             queue_rows=settings.queue_rows,
             queue_bytes=settings.queue_bytes,
-            observer=FailureLog(),
+            observer=Observers(self.counts, FailureLog()),
             clock=time.perf_counter,
         )
 

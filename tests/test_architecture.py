@@ -24,6 +24,7 @@ HOMES = {
     "keras": ["model/"],
     "numpy": ["model/", "server/dialects/", "scripts/"],
     "orjson": ["server/dialects/", "server/endpoints.py", "server/logs.py", "scripts/"],
+    "prometheus_client": ["server/metrics.py"],
     "rich": ["model/train.py", "scripts/"],
     "tensorflow": ["model/"],
     "tornado": ["server/app.py", "server/handlers.py", "server/http_server.py", "server/run.py"],

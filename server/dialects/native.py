@@ -20,6 +20,7 @@ from server.dialects import numbers
 from server.dialects.validation import Schema, Validator, violation
 from server.errors import InvalidData, InvalidJSON, NonFiniteOutput
 
+NAME = "native"
 MEDIA_TYPE = "application/json"
 
 MAX_EXAMPLE = 200

@@ -24,7 +24,7 @@ from tornado.netutil import bind_sockets
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
-from server.app import make_app, openapi_document
+from server.app import make_app, openapi_document, too_large_counter
 from server.config import Settings
 from server.handlers import Activity
 from server.http_server import BoundedHTTPServer
@@ -387,7 +387,8 @@ async def listening(
     """Listen without a model until the test is over; see that nothing is left behind then."""
     settings = settings or Settings()
     service, activity = Service(settings), Activity()
-    http = BoundedHTTPServer(make_app(service, activity, payload_log), settings.http)
+    app = make_app(service, activity, payload_log)
+    http = BoundedHTTPServer(app, settings.http, too_large_counter(service))
     sockets = bind_sockets(0, "127.0.0.1")
     http.add_sockets(sockets)
     server = Server(service, http, activity, sockets[0].getsockname()[1])

@@ -1,0 +1,156 @@
+"""What happens, counted in plain numbers; whoever wants to know reads them.
+
+A count is an addition on the event loop and nothing else: names, labels and text are made when
+somebody asks, in `server.metrics`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from server.batching import Job, Observer
+
+SECONDS: Final = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+ROWS: Final = tuple(float(2**power) for power in range(13))
+REFUSALS: Final = ("queue_full", "queue_wait", "too_large", "draining")
+
+
+class Histogram:
+    """How often values fell between fixed bounds, each bound with those below it.
+
+    Attributes:
+        bounds: the upper bounds, ascending.
+        counts: one for each bound, and one for what is above the last.
+        sum: all values together.
+    """
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class Requests:
+    """The requests for predictions that came in one dialect.
+
+    Attributes:
+        by_status: how many were answered with a status; 499 are the clients that left before.
+    """
+
+    def __init__(self, durations: Histogram) -> None:
+        self.by_status: dict[int, int] = {}
+        self._durations = durations
+
+    def ended(self, status: int, seconds: float) -> None:
+        """Count a request that has its answer, or whose client has left."""
+        self.by_status[status] = self.by_status.get(status, 0) + 1
+        self._durations.add(seconds)
+
+
+class Counts(Observer):
+    """All that is counted about predictions; what a batcher does is told to it as an observer.
+
+    Attributes:
+        requests: by dialect.
+        durations: seconds from a request's body to its answer, whatever its status.
+        queue_waits: seconds from the queue to the first batch, of answered requests.
+        model_durations: seconds of each call of the model.
+        batch_rows: rows of each call of the model.
+        rows: the rows of answered requests.
+        refusals: by reason.
+        expiries, cancellations: requests in the batcher whose deadline passed, whose client left.
+        isolated_failures: requests on which the model failed while it answered others of their
+            batch.
+    """
+
+    def __init__(self) -> None:
+        self.requests: dict[str, Requests] = {}
+        self.durations = Histogram(SECONDS)
+        self.queue_waits = Histogram(SECONDS)
+        self.model_durations = Histogram(SECONDS)
+        self.batch_rows = Histogram(ROWS)
+        self.rows = 0
+        self.refusals = dict.fromkeys(REFUSALS, 0)
+        self.expiries = 0
+        self.cancellations = 0
+        self.isolated_failures = 0
+
+    def requests_in(self, dialect: str) -> Requests:
+        """Return the account of a dialect's requests."""
+        return self.requests.setdefault(dialect, Requests(self.durations))
+
+    def refused(self, reason: str) -> None:
+        """Count a request that was refused at the door."""
+        self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
+    def ran(self, rows: int, requests: int, seconds: float) -> None:  # noqa: ARG002  # Observer's
+        """Count a call of the model."""
+        self.batch_rows.add(rows)
+        self.model_durations.add(seconds)
+
+    def answered(self, job: Job) -> None:
+        """Count a request's rows and its wait."""
+        self.rows += job.size
+        self.queue_waits.add(job.queue_seconds)
+
+    def expired(self, job: Job) -> None:  # noqa: ARG002  # Observer's
+        """Count a deadline that passed."""
+        self.expiries += 1
+
+    def cancelled(self, job: Job) -> None:  # noqa: ARG002  # Observer's
+        """Count a client that left."""
+        self.cancellations += 1
+
+    def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:  # noqa: ARG002  # Observer's
+        """Count the requests at fault, where they could be told from others."""
+        if isolated:
+            self.isolated_failures += len(jobs)
+
+
+class LoopLag:
+    """How late the event loop comes to a timer that is due every `interval` seconds.
+
+    A stall shows when the timer is due in the middle of it: every long one does, and a short one
+    as seldom as it is short.
+    """
+
+    def __init__(self, interval: float = 0.5, kept: int = 30) -> None:
+        self._interval = interval
+        self._lags: deque[float] = deque(maxlen=kept)
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+
+    @property
+    def longest(self) -> float:
+        """The longest of the lags that are kept, those of 15 seconds, in seconds."""
+        return max(self._lags, default=0.0)
+
+    def start(self) -> None:
+        """Look from now on; call it on the event loop."""
+        # The clock of uvloop counts whole milliseconds.
+        self._due = time.perf_counter() + self._interval
+        self._timer = asyncio.get_running_loop().call_later(self._interval, self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        self._lags.append(max(0.0, time.perf_counter() - self._due))
+        self.start()
