@@ -19,11 +19,16 @@ class Tensors:
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take `arrays` over without copying; raises WrongRowCount when their first axes differ."""
-        lengths = {len(array) for array in arrays.values()}
-        if len(lengths) != 1:
-            raise WrongRowCount(f"arrays of {sorted(lengths)} rows where all should have the same")
+        rows = -1
+        for array in arrays.values():
+            if rows not in (-1, len(array)):
+                lengths = sorted({len(array) for array in arrays.values()})
+                raise WrongRowCount(f"arrays of {lengths} rows where all should have the same")
+            rows = len(array)
+        if rows < 0:
+            raise WrongRowCount("no arrays, so no rows")
         self.arrays = arrays
-        self.rows = lengths.pop()
+        self.rows = rows
 
     def __len__(self) -> int:
         return self.rows
@@ -35,12 +40,12 @@ class Tensors:
     @property
     def row_shape(self) -> Hashable:
         """Equal for two Tensors exactly when `merge` can put them into one batch."""
-        return tuple((name, array.shape[1:]) for name, array in self.arrays.items())
+        return tuple([(name, array.shape[1:]) for name, array in self.arrays.items()])
 
     @property
     def nbytes(self) -> int:
         """The size of all arrays in bytes."""
-        return sum(array.nbytes for array in self.arrays.values())
+        return sum([array.nbytes for array in self.arrays.values()])
 
 
 def merge(parts: Sequence[Tensors]) -> Tensors:

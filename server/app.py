@@ -1,19 +1,19 @@
-"""The Tornado application: one table of routes."""
+"""All that is served: one table of routes, and the carrier that brings requests to them."""
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from http import HTTPStatus
+from typing import Any
 
 from tornado.web import Application, url
 
 from server import openapi
-from server.dialects.native import NAME as NATIVE
+from server.carrier import Activity, Carrier
 from server.endpoints import PredictEndpoint
 from server.handlers import (
-    Activity,
     BaseHandler,
     LiveHandler,
     MetricsHandler,
@@ -22,6 +22,8 @@ from server.handlers import (
     ReadyHandler,
     log_request,
 )
+from server.http_server import BoundedHTTPServer
+from server.llhttp.server import LlhttpServer
 from server.logs import PayloadLog
 from server.metrics import Metrics
 from server.openapi import Operation
@@ -66,17 +68,33 @@ def openapi_document(model: ServedModel) -> bytes:
     return openapi.text_of(openapi.document(ROUTES, model)).encode()
 
 
-def make_app(
-    service: Service, activity: Activity, payload_log: PayloadLog | None = None
-) -> Application:
-    """Return the application that serves `service`; `activity` follows its requests."""
-    shared = {"service": service, "activity": activity}
+def make_carrier(
+    service: Service,
+    activity: Activity,
+    payload_log: PayloadLog | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Carrier:
+    """Return the carrier that `http.transport` names, for all that is served.
+
+    `activity` follows the requests in progress.
+    """
+    settings = service.settings
+    endpoints = {("POST", "/predict"): PredictEndpoint(service, payload_log)}
     parts = {
-        "endpoint": PredictEndpoint(service, payload_log),
+        "endpoint": endpoints["POST", "/predict"],
         "describe": openapi_document,
         "metrics": Metrics(service, payload_log),
         "assets": read_assets(),
     }
+    app = make_app(service, activity, parts)
+    if settings.http.transport == "tornado":
+        return BoundedHTTPServer(app, settings.http, endpoints, tls)
+    return LlhttpServer(app, settings, endpoints, activity, tls)
+
+
+def make_app(service: Service, activity: Activity, parts: dict[str, Any]) -> Application:
+    """Return the Tornado application; each route's handler gets those `parts` that it needs."""
+    shared = {"service": service, "activity": activity}
     return Application(
         [
             url(
@@ -91,17 +109,6 @@ def make_app(
         template_path=str(TEMPLATES),
         log_function=log_request if service.settings.logging.access else lambda _: None,
     )
-
-
-def too_large_counter(service: Service) -> Callable[[str, str], None]:
-    """Return what counts a request that was refused for its size, before it had an endpoint."""
-    requests = service.counts.requests_in(NATIVE)
-
-    def count(method: str, path: str) -> None:
-        if (method, path) == ("POST", "/predict"):
-            requests.ended(HTTPStatus.REQUEST_ENTITY_TOO_LARGE.value, 0.0)
-
-    return count
 
 
 def pattern(path: str) -> str:

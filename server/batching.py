@@ -211,6 +211,7 @@ class Speed:
 
     def __init__(self) -> None:
         self._weight = self._n = self._t = self._nn = self._nt = 0.0
+        self._fixed = self._per_row = 0.0
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take a batch into account."""
@@ -219,16 +220,14 @@ class Speed:
         self._t = 0.9 * self._t + seconds
         self._nn = 0.9 * self._nn + rows * rows
         self._nt = 0.9 * self._nt + rows * seconds
+        spread = self._weight * self._nn - self._n * self._n
+        covariance = self._weight * self._nt - self._n * self._t
+        self._per_row = max(0.0, covariance / spread) if spread > 1e-6 * self._nn else 0.0
+        self._fixed = max(0.0, (self._t - self._per_row * self._n) / self._weight)
 
     def predict(self, batches: int, rows: int) -> float:
         """Return the seconds that so many batches with so many rows in all will take."""
-        if not self._weight:
-            return 0.0
-        spread = self._weight * self._nn - self._n * self._n
-        covariance = self._weight * self._nt - self._n * self._t
-        per_row = max(0.0, covariance / spread) if spread > 1e-6 * self._nn else 0.0
-        fixed = max(0.0, (self._t - per_row * self._n) / self._weight)
-        return batches * fixed + rows * per_row
+        return batches * self._fixed + rows * self._per_row
 
 
 def concatenate(answers: list[Rows]) -> Rows:

@@ -90,6 +90,11 @@ class HttpSettings:
     port: int = setting(
         8888, "The port to listen on; 0 is any free one.", minimum=0, maximum=65_535
     )
+    transport: Literal["llhttp", "tornado"] = setting(
+        "llhttp", "What carries requests: a fast path on llhttp, or Tornado's own HTTP server."
+    )
+    tls_cert: str = setting("", "The file with the certificate chain (PEM) for HTTPS; empty: HTTP.")
+    tls_key: str = setting("", "The file with the certificate's key (PEM), unencrypted.")
     max_body_bytes: int = setting(
         8 * MIB, "The largest body of a request, in bytes; a larger one gets 413.", minimum=1
     )

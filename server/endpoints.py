@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import time
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from itertools import count
+from typing import Any, Final, NamedTuple, Protocol
 
 import orjson
 
@@ -37,19 +37,20 @@ COMMON_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 
+_PROCESS_ID: Final = os.urandom(8).hex()  # no other process makes the same request ids
+_NUMBERS: Final = count()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,999}")
 
 
 class Headers(Protocol):
-    """A request's headers; names are matched without regard to case."""
+    """A request's headers."""
 
     def get(self, name: str, default: str, /) -> str:
-        """Return a header's value, or `default`."""
+        """Return the value of the header with this name, in lower case, or `default`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """What an endpoint sees of a request."""
 
     id: str
@@ -57,8 +58,7 @@ class Request:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """What an endpoint answers; the length of the body is the carrier's to declare."""
 
     status: int
@@ -68,8 +68,10 @@ class Response:
 
 def request_id(headers: Headers) -> str:
     """Return the client's X-Request-ID where it is a sound one, else a new one."""
-    given = headers.get("X-Request-ID", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    given = headers.get("x-request-id", "")
+    if given and _REQUEST_ID.fullmatch(given):
+        return given
+    return f"{_PROCESS_ID}{next(_NUMBERS):016x}"
 
 
 def problem(error: Exception, id_: str) -> Response:
@@ -117,6 +119,10 @@ class PredictEndpoint:
         finally:
             self._requests.ended(status, time.perf_counter() - started)
 
+    def refused(self, status: int) -> None:
+        """Count a request that was answered before it came here."""
+        self._requests.ended(status, 0.0)
+
     async def _answer(self, request: Request, started: float) -> Response:
         try:
             return await self._predict(request, started)
@@ -150,7 +156,7 @@ class PredictEndpoint:
 
     def _timeout(self, headers: Headers) -> float:
         """Return the seconds that the request may take; a client can only ask for less."""
-        given = headers.get("X-Request-Timeout-Ms", "")
+        given = headers.get("x-request-timeout-ms", "")
         if not given:
             return self._longest_ms / 1000
         if not _TIMEOUT_MS.fullmatch(given):
@@ -173,12 +179,13 @@ class PredictEndpoint:
 
 def check_media_type(headers: Headers) -> None:
     """Raise UnsupportedMediaType unless the body is JSON that is not compressed."""
-    media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    given = headers.get("content-type", "")
+    media_type = given if given == MEDIA_TYPE else given.partition(";")[0].strip().lower()
     if media_type != MEDIA_TYPE:
         raise UnsupportedMediaType(
             f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}."
         )
-    coding = headers.get("Content-Encoding", "").strip().lower()
+    coding = headers.get("content-encoding", "").strip().lower()
     if coding not in ("", "identity"):
         raise UnsupportedMediaType(f"Send the body as it is, without {coding[:80]}.")
 

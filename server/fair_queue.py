@@ -95,7 +95,9 @@ class FairQueue(Generic[E]):
 
     def add(self, job: E) -> None:
         """Put a request behind those that came before it."""
-        lane = self._lanes.setdefault(job.shape, Lane())
+        lane = self._lanes.get(job.shape)
+        if lane is None:
+            lane = self._lanes[job.shape] = Lane()
         heapq.heappush(lane.heap, Ticket(self._virtual_time, False, next(self._order), job))
         lane.waiting += 1
         lane.next_rows += self._next_rows(job)
@@ -153,7 +155,8 @@ class FairQueue(Generic[E]):
 
     def _next_rows(self, job: E) -> int:
         """Return how many rows of `job` can go into one batch."""
-        return min(job.size - job.taken, self.max_rows)
+        left = job.size - job.taken
+        return left if left < self.max_rows else self.max_rows
 
     def _cut(self, lane: Lane[E], room: int) -> Piece[E]:
         """Take up to `room` rows of the request whose turn it is."""

@@ -14,6 +14,7 @@ from tornado.escape import json_encode
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from server.batching import Draining
+from server.carrier import Activity
 from server.endpoints import (
     CLIENT_LEFT,
     COMMON_HEADERS,
@@ -35,30 +36,6 @@ from server.metrics import Metrics
 from server.service import Service, State
 
 log = logging.getLogger("server")
-
-
-class Activity:
-    """The requests in progress, from their headers to the last byte of their answer."""
-
-    def __init__(self) -> None:
-        self._active: set[object] = set()
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def begin(self, request: object) -> None:
-        """Count a request."""
-        self._active.add(request)
-        self._idle.clear()
-
-    def end(self, request: object) -> None:
-        """Stop counting it; nothing happens when it has ended already."""
-        self._active.discard(request)
-        if not self._active:
-            self._idle.set()
-
-    async def idle(self) -> None:
-        """Wait until there are none."""
-        await self._idle.wait()
 
 
 @stream_request_body  # without it Tornado parses forms, of any size, before a handler is asked

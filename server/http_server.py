@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import select
 import socket
+import ssl
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from http.client import responses
 from typing import Any
 
@@ -23,47 +23,54 @@ from tornado.ioloop import PeriodicCallback
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.web import Application
 
+from server.carrier import (
+    LINGER_SECONDS,
+    MAX_DISCARDED_BYTES,
+    MAX_TURNED_AWAY,
+    SWEEP_SECONDS,
+    Endpoints,
+    those_who_left,
+)
 from server.config import HttpSettings
 from server.endpoints import Response, problem, request_id
 from server.errors import BodyTooLarge, TooManyConnections
 from server.logs import log_access
-
-ENDED = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux tells a half-close, too
-MAX_DISCARDED_BYTES = 64 * 2**20
-MAX_TURNED_AWAY = 128
-SWEEP_SECONDS = 0.5
-LINGER_SECONDS = 1.0
 
 
 class BoundedHTTPServer(HTTPServer):
     """An HTTPServer that answers 413 and 503 itself, and cuts headers that come too slowly.
 
     Tornado's own limit on bodies gives a 400 without a document, its timeout for headers is that of
-    an idle connection, and it has none for a client that does not read its answer. `on_too_large`
-    hears the method and the path of each 413.
+    an idle connection, and it has none for a client that does not read its answer.
     """
 
     def initialize(  # type: ignore[override]  # Tornado's is a constructor under another name
         self,
         application: Application,
         limits: HttpSettings,
-        on_too_large: Callable[[str, str], None] = lambda *_: None,
+        endpoints: Endpoints,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Set the limits; called by Tornado with the constructor's arguments."""
         super().initialize(
             application,
+            ssl_options=tls,
             max_header_size=limits.max_header_bytes,
             idle_connection_timeout=limits.idle_timeout_s,
             body_timeout=limits.body_timeout_s,
             max_body_size=sys.maxsize,  # BoundedBody looks after it
         )
         self._limits = limits
-        self.on_too_large = on_too_large
+        self.endpoints = endpoints
         self._awaiting_headers: dict[HTTP1Connection, float] = {}
         self._stalled: dict[IOStream, tuple[int, float]] = {}
         self._turned_away: set[asyncio.Task[None]] = set()
         self._sweeping = PeriodicCallback(self._sweep, SWEEP_SECONDS * 1000)
         self._sweeping.start()
+
+    async def listen(self, sockets: list[socket.socket]) -> None:  # type: ignore[override]  # Tornado's takes an address
+        """Accept connections on sockets that are bound."""
+        self.add_sockets(sockets)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a new connection, or refuse it with a 503 when there are too many."""
@@ -144,10 +151,7 @@ class BoundedHTTPServer(HTTPServer):
         """
         streams = [connection.stream for connection in self._connections]
         unread = {s.socket.fileno(): s for s in streams if not s.closed() and s._read_buffer_size}
-        poll = select.poll()
-        for descriptor in unread:
-            poll.register(descriptor, ENDED)
-        for descriptor, _ in poll.poll(0):
+        for descriptor in those_who_left(unread):
             unread[descriptor].close()
 
 
@@ -186,7 +190,7 @@ class BoundedBody(HTTPMessageDelegate):
             return None
         if declared_length(headers) > self._max_bytes:
             self._refuse()
-            if headers.get("Expect", "").lower() == "100-continue":
+            if expects_continue(headers):
                 self._connection.finish()  # the client has not sent the body and need not
             return None
         return self._inner.headers_received(start_line, headers)
@@ -224,10 +228,13 @@ class BoundedBody(HTTPMessageDelegate):
             request_id(self._headers),
         )
         headers = HTTPHeaders({**response.headers, "Content-Length": str(len(response.body))})
+        if expects_continue(self._headers):
+            headers["Connection"] = "close"
         start_line = ResponseStartLine("HTTP/1.1", response.status, responses[response.status])
         self._connection.write_headers(start_line, headers, response.body)
         method, path = self._start_line.method, self._start_line.path.partition("?")[0]
-        self._server.on_too_large(method, path)
+        if endpoint := self._server.endpoints.get((method, path)):
+            endpoint.refused(response.status)
         log_access(
             method,
             path,
@@ -248,6 +255,11 @@ async def turn_away(stream: IOStream) -> None:
             while True:
                 await stream.read_bytes(65_536, partial=True)
     stream.close()
+
+
+def expects_continue(headers: HTTPHeaders) -> bool:
+    """Tell whether the client waits for leave to send its body."""
+    return headers.get("Expect", "").lower() == "100-continue"
 
 
 def declared_length(headers: HTTPHeaders) -> int:

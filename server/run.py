@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,12 +17,12 @@ from pathlib import Path
 from tornado.netutil import bind_sockets
 
 from model.keras_model import KerasModel, ModelError
-from server.app import make_app, too_large_counter
+from server.app import make_carrier
+from server.carrier import BACKLOG, Activity, Carrier
 from server.config import ConfigError, HttpSettings, ModelSettings, Settings, load
-from server.handlers import Activity
-from server.http_server import BoundedHTTPServer
 from server.logs import PayloadLog, configure, write_in_background
 from server.service import Model, Service
+from server.tls import context_of
 
 log = logging.getLogger("server")
 
@@ -31,7 +32,6 @@ EXIT_CANNOT_START = 2
 EXIT_DRAIN_TIMEOUT = 3
 FLUSH_SECONDS = 2.0
 SPARE_FILES = 256
-BACKLOG = 1024
 LAST_REQUESTS_SECONDS = 0.1  # for those whose connection was accepted last to send their request
 
 
@@ -51,9 +51,10 @@ def main(load_model: Callable[[ModelSettings], Model] = load_model) -> int:
         configure(settings.logging.level, settings.logging.access)
         flush_log = write_in_background()
         settings = with_enough_files(settings)
+        tls = context_of(settings.http)
         sockets = bind(settings.http)
         payload_log = open_payload_log(settings)
-        process = Process(settings, sockets, payload_log, load_model)
+        process = Process(settings, sockets, tls, payload_log, load_model)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(process.run())
     except (ConfigError, CannotStart) as error:
@@ -74,11 +75,13 @@ class Process:
         self,
         settings: Settings,
         sockets: list[socket.socket],
+        tls: ssl.SSLContext | None,
         payload_log: PayloadLog | None,
         load_model: Callable[[ModelSettings], Model],
     ) -> None:
         self._settings = settings
         self._sockets = sockets
+        self._tls = tls
         self._payload_log = payload_log
         self._load_model = load_model
         self._service: Service | None = None
@@ -92,14 +95,13 @@ class Process:
         stop = self._catch_signals()
         service = self._service = Service(self._settings)
         activity = Activity()
-        app = make_app(service, activity, self._payload_log)
-        server = BoundedHTTPServer(app, self._settings.http, too_large_counter(service))
-        server.add_sockets(self._sockets)
+        carrier = make_carrier(service, activity, self._payload_log, self._tls)
+        await carrier.listen(self._sockets)
         log.info("listening on %s, loading %s", self._origin(), self._settings.model.path)
         await self._until_ready(service, stop)
         service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
         await stop.wait()
-        return await self._drain(service, server, activity)
+        return await self._drain(service, carrier, activity)
 
     async def _until_ready(self, service: Service, stop: asyncio.Event) -> None:
         """Load the model, unless a signal comes before it is there."""
@@ -119,7 +121,7 @@ class Process:
             raise CannotStart(f"{self._settings.model.path}: cannot be served: {what}") from error
         log.info("ready: %s, POST %s/predict", service.model, self._origin())
 
-    async def _drain(self, service: Service, server: BoundedHTTPServer, activity: Activity) -> int:
+    async def _drain(self, service: Service, carrier: Carrier, activity: Activity) -> int:
         """Answer everything that was accepted, then end.
 
         Until the grace is over predictions are accepted, because clients learn from
@@ -127,16 +129,16 @@ class Process:
         """
         log.info("draining")
         http = self._settings.http
-        server.close_after_answers()
+        carrier.close_after_answers()
         if service.stop_being_ready():
             await asyncio.sleep(http.drain_grace_ms / 1000)
-        server.stop()
+        carrier.stop()
         try:
             async with asyncio.timeout(http.drain_timeout_s):
                 await asyncio.sleep(LAST_REQUESTS_SECONDS)
                 await activity.idle()
                 await service.drain()
-                await server.close_all_connections()
+                await carrier.close_all_connections()
         except TimeoutError:
             log.error("not drained after %g s: giving up", http.drain_timeout_s)
             return EXIT_DRAIN_TIMEOUT
@@ -161,7 +163,8 @@ class Process:
     def _origin(self) -> str:
         """Return the address at which the service is reached from this machine."""
         host, port = self._sockets[0].getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def bind(settings: HttpSettings) -> list[socket.socket]:

@@ -18,7 +18,7 @@ LAYERS = ("model", "server", "scripts")
 HOMES = {
     "apispec": ["server/openapi.py"],
     "h5py": ["model/"],
-    "httptools": ["scripts/"],
+    "httptools": ["server/llhttp/", "scripts/"],
     "jsonschema": ["server/config.py", "server/dialects/"],
     "jsonschema_rs": ["server/dialects/"],
     "keras": ["model/"],
@@ -27,7 +27,13 @@ HOMES = {
     "prometheus_client": ["server/metrics.py"],
     "rich": ["model/train.py", "scripts/"],
     "tensorflow": ["model/"],
-    "tornado": ["server/app.py", "server/handlers.py", "server/http_server.py", "server/run.py"],
+    "tornado": [
+        "server/app.py",
+        "server/handlers.py",
+        "server/http_server.py",
+        "server/llhttp/",
+        "server/run.py",
+    ],
     "uvloop": ["server/run.py", "scripts/"],
     "yaml": ["server/config.py"],
 }

@@ -83,9 +83,7 @@ class NativeDialect:
 
     def encode(self, answer: Tensors, single: bool) -> bytes:
         """Write an answer; raises NonFiniteOutput for NaN and infinity, unless set otherwise."""
-        values = [self._shown_value(spec, answer) for spec in self._signature.outputs]
-        if single:
-            values = [value[0] for value in values]
+        values = [self._shown_value(spec, answer, single) for spec in self._signature.outputs]
         prediction: Any = values[0]
         if len(values) > 1:
             names = (spec.name for spec in self._signature.outputs)
@@ -136,11 +134,14 @@ class NativeDialect:
             message = "All inputs must have the same number of examples"
             raise InvalidData(message, [violation(["data"], message)]) from None
 
-    def _shown_value(self, spec: TensorSpec, answer: Tensors) -> np.ndarray:
+    def _shown_value(self, spec: TensorSpec, answer: Tensors, single: bool) -> Any:
         """Return an output as it is shown: finite, and without the axis of a shape `[1]`."""
         array = answer.arrays[spec.name]
         if not self._non_finite_as_null and not numbers.is_finite(array):
             raise NonFiniteOutput(f"The output {spec.name} has values that are not finite numbers.")
+        if single:
+            row = array[0, 0] if spec.shape == (1,) else array[0]
+            return np.ascontiguousarray(row) if row.ndim else row
         return np.ascontiguousarray(array[:, 0] if spec.shape == (1,) else array)
 
     def _describe(self) -> str:

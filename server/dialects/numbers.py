@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ _TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 _FORMATS = {"float32": "float", "float64": "double", "int32": "int32", "int64": "int64"}
 _EXACT_IN_FLOAT64 = 2**53
 _IS_FLOAT = np.frompyfunc(lambda number: isinstance(number, float), 1, 1)
+_SMALL = 1024  # cells: above, looking at each costs little beside reading it
+# By the size of a float: what bounds the sum of the squares of numbers that all fit it.
+_SQUARES = {2: 65504.0**2, 4: 1e76, 8: np.inf}
 
 
 def cell_schema(dtype: str) -> Schema:
@@ -47,12 +51,11 @@ def to_array(data: Any, spec: TensorSpec, path: tuple[str, ...]) -> np.ndarray:
     range of the dtype.
     """
     try:
-        with np.errstate(over="ignore"):
-            array, fits = _convert(data, np.dtype(spec.dtype))
+        array, fits = _convert(data, np.dtype(spec.dtype))
     except ValueError:
         message = "Lists along one dimension must be of one length"
         raise InvalidData(message, [violation(path, message)]) from None
-    if not fits.all():
+    if fits is not np.True_ and not fits.all():
         cell = np.argwhere(~fits)[0].tolist()
         message = f"the number is out of the range of {spec.dtype}"
         raise InvalidData(
@@ -63,7 +66,11 @@ def to_array(data: Any, spec: TensorSpec, path: tuple[str, ...]) -> np.ndarray:
 
 def is_finite(array: np.ndarray) -> bool:
     """Tell whether no cell is NaN or infinite."""
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+    if array.dtype.kind != "f":
+        return True
+    if array.size == 1:
+        return math.isfinite(array.item())
+    return bool(np.isfinite(array).all())
 
 
 def example(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
@@ -77,8 +84,7 @@ def example(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
 def _convert(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
     """Return the array and, for every cell, whether it fits the dtype."""
     if dtype.kind == "f":
-        array = np.array(data, dtype)
-        return array, np.isfinite(array)
+        return _to_floats(data, dtype)
     if dtype.kind == "b":
         return np.array(data, dtype), np.True_
     wide = np.array(data)
@@ -89,3 +95,12 @@ def _convert(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bo
         wide[_IS_FLOAT(wide).astype(bool) & (wide == limits.min)] = limits.min - 1
     fits = (wide >= limits.min) & (wide <= limits.max)
     return np.where(fits, wide, 0).astype(dtype), fits
+
+
+def _to_floats(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
+    wide = np.array(data, np.float64)
+    if wide.size <= _SMALL and np.vdot(wide, wide) < _SQUARES[dtype.itemsize]:
+        return wide.astype(dtype, copy=False), np.True_  # one call told it of all cells
+    with np.errstate(over="ignore"):
+        array = wide.astype(dtype, copy=False)
+    return array, np.isfinite(array)

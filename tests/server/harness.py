@@ -24,20 +24,26 @@ from tornado.netutil import bind_sockets
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
-from server.app import make_app, openapi_document, too_large_counter
+from server.app import make_carrier, openapi_document
+from server.carrier import Activity, Carrier
 from server.config import Settings
-from server.handlers import Activity
-from server.http_server import BoundedHTTPServer
 from server.logs import PayloadLog
 from server.service import Model, Service
 
-# Seconds that a test may take: more than any needs, so that only what hangs gets there.
-over_http = pytest.mark.gen_test(timeout=60)
+TEST_SECONDS = 60  # more than any test needs, so that only what hangs gets there
 SOON = 10.0  # seconds that a step of a test may take
 
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 NUMBER = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),))
+
+
+transport = "llhttp"  # the fixture `carrier` sets it
+
+
+def over_http(test: Any) -> Any:
+    """Mark a test that is run on the event loop, once for each carrier."""
+    return pytest.mark.usefixtures("carrier")(pytest.mark.gen_test(timeout=TEST_SECONDS)(test))
 
 
 def with_settings(**sections: Mapping[str, Any]) -> Settings:
@@ -297,7 +303,11 @@ class Server:
     """
 
     def __init__(
-        self, service: Service, http: BoundedHTTPServer, activity: Activity, port: int
+        self,
+        service: Service,
+        http: Carrier,
+        activity: Activity,
+        port: int,
     ) -> None:
         self.service = service
         self.http = http
@@ -386,11 +396,11 @@ async def listening(
 ) -> AsyncIterator[Server]:
     """Listen without a model until the test is over; see that nothing is left behind then."""
     settings = settings or Settings()
+    settings = replace(settings, http=replace(settings.http, transport=transport))
     service, activity = Service(settings), Activity()
-    app = make_app(service, activity, payload_log)
-    http = BoundedHTTPServer(app, settings.http, too_large_counter(service))
+    http = make_carrier(service, activity, payload_log)
     sockets = bind_sockets(0, "127.0.0.1")
-    http.add_sockets(sockets)
+    await http.listen(sockets)
     server = Server(service, http, activity, sockets[0].getsockname()[1])
     server.expected_logs += expected_logs
     with recording(server.logs):

@@ -79,6 +79,7 @@ def test_a_flag_beats_the_environment_and_that_the_file(tmp_path, write):
 @pytest.mark.parametrize("item", SETTINGS, ids=lambda item: item.name)
 def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text = {"batching.max_rows": "7", "predict.non_finite": "as_null", "logging.level": "debug"}
+    text |= {"http.transport": "tornado"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
     told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
     if item.key == "max_header_bytes":

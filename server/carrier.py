@@ -1,0 +1,82 @@
+"""What carries requests to endpoints and their answers back, and what all carriers share."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Final, Protocol
+
+from server.endpoints import Request, Response
+
+ENDED: Final = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux tells a half-close, too
+MAX_DISCARDED_BYTES: Final = 64 * 2**20
+MAX_TURNED_AWAY: Final = 128
+SWEEP_SECONDS: Final = 0.5
+LINGER_SECONDS: Final = 1.0
+BACKLOG: Final = 1024
+
+
+class Endpoint(Protocol):
+    """Answers the requests of one method and path; cancel a call whose client has left."""
+
+    def __call__(self, request: Request) -> Awaitable[Response]:
+        """Answer a request."""
+
+    def refused(self, status: int) -> None:
+        """Hear of a request that was answered, with an error, before it came here."""
+
+
+Endpoints = Mapping[tuple[str, str], Endpoint]  # by method and path
+
+
+class Carrier(Protocol):
+    """An HTTP server: from bytes on sockets to endpoints, and back."""
+
+    async def listen(self, sockets: list[socket.socket]) -> None:
+        """Accept connections on sockets that are bound and listen."""
+
+    def close_after_answers(self) -> None:
+        """Answer every request from now on with `Connection: close`."""
+
+    def stop(self) -> None:
+        """Stop listening, once what the system has accepted for us is ours."""
+
+    async def close_all_connections(self) -> None:
+        """Close what is open."""
+
+
+class Activity:
+    """The requests in progress, from their headers to the last byte of their answer."""
+
+    def __init__(self) -> None:
+        self._active: set[object] = set()
+        self._waiting: list[Callable[[], None]] = []
+
+    def begin(self, request: object) -> None:
+        """Count a request."""
+        self._active.add(request)
+
+    def end(self, request: object) -> None:
+        """Stop counting it; nothing happens when it has ended already."""
+        self._active.discard(request)
+        if not self._active and self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for wake in waiting:
+                wake()
+
+    async def idle(self) -> None:
+        """Wait until there are none."""
+        while self._active:
+            woken = asyncio.Event()
+            self._waiting.append(woken.set)
+            await woken.wait()
+
+
+def those_who_left(descriptors: Iterable[int]) -> list[int]:
+    """Return the sockets whose other end has closed its sending side, whatever is still unread."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, ENDED)
+    return [descriptor for descriptor, _ in poll.poll(0)]

@@ -1,0 +1,1 @@
+"""The carrier that parses with llhttp, the parser of Node.js, and goes straight to the endpoint."""

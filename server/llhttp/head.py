@@ -1,0 +1,170 @@
+"""The head of a request, its line and its fields, read strictly: what is doubtful is refused.
+
+Two servers in a row that understand a request differently can be made to disagree on where the
+next one begins (request smuggling), so everything that another might read otherwise is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+END: Final = b"\r\n\r\n"
+
+_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_LINE: Final = re.compile(rb"(%b) ([\x21-\x7e\x80-\xff]+) (HTTP/1\.[01])\r\n" % _TOKEN)
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+;=\[\]:]|%[0-9A-Fa-f]{2})*")
+_ILLEGAL: Final = re.compile(
+    rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
+    rb"|\r(?![\n]|\Z)|(?<!\r)\n"  # half a line end
+    rb"|\n[ \t]"  # a folded line
+)
+_LONG_LENGTH: Final = re.compile(rb"(?i)(?<=\ncontent-length:)([ \t]*)[0-9]{19,}(?=[ \t]*\r)")
+_TOO_LONG: Final = b"9" * 18  # the parser refuses what 64 bits cannot hold; it is only too large
+_REMEMBERED_BYTES: Final = 1024
+
+
+class BadRequest(Exception):
+    """Bytes that are no request of HTTP/1.1 or 1.0, or one that could be misunderstood."""
+
+
+Fields = dict[str, str]  # by their names in lower case; those of one name are joined by commas
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The head of a request, with what it says about the message and its connection.
+
+    Attributes:
+        target: the path and the query, as they were sent.
+        version: `HTTP/1.1` or `HTTP/1.0`.
+        route: the method, and the path without the query.
+        pairs: the fields as they came; a name can be there more than once.
+        length: the bytes of the body; 0 where it comes in chunks.
+        keep_alive: whether the client wants to go on with the connection.
+    """
+
+    method: str
+    target: str
+    version: str
+    route: tuple[str, str]
+    fields: Fields
+    pairs: Pairs
+    length: int
+    chunked: bool
+    keep_alive: bool
+    expects_continue: bool
+
+    @property
+    def path(self) -> str:
+        """The target without the query."""
+        return self.route[1]
+
+    @property
+    def is_http_1_0(self) -> bool:
+        """Whether the client may know nothing of chunks and kept connections."""
+        return self.version == "HTTP/1.0"
+
+
+def parse_head(data: bytes) -> Head:
+    """Read a whole head, up to and with its empty line; raises BadRequest.
+
+    Clients that keep a connection tend to send the same head again, so short ones are remembered.
+    """
+    return _remembered(data) if len(data) <= _REMEMBERED_BYTES else _parse(data)
+
+
+def check_beginning(data: bytes) -> None:
+    """Raise BadRequest as soon as what has arrived of a head cannot become a valid one."""
+    if _ILLEGAL.search(data) or (b"\n" in data and not _LINE.match(data)):
+        raise BadRequest
+
+
+def _parse(data: bytes) -> Head:
+    line = _LINE.match(data)
+    if not line or _ILLEGAL.search(data):
+        raise BadRequest
+    method, target, version = (part.decode("latin-1") for part in line.groups())
+    # The parser gets a line of ours: it knows neither all methods nor all targets, and begins
+    # another protocol after some of them.
+    rest = _LONG_LENGTH.sub(rb"\g<1>" + _TOO_LONG, data[line.end() - 1 :])
+    pairs = _parse_pairs(b"POST / %b\r%b" % (line[3], rest))
+    fields = _joined(pairs)
+    _check_host(pairs, version)
+    encoding = fields.get("transfer-encoding")
+    if encoding is not None and (version == "HTTP/1.0" or encoding.lower() != "chunked"):
+        raise BadRequest
+    length = fields.get("content-length", "")
+    return Head(
+        method=method,
+        target=target,
+        version=version,
+        route=(method, target.partition("?")[0]),
+        fields=fields,
+        pairs=pairs,
+        length=int(length) if length else 0,
+        chunked=encoding is not None,
+        keep_alive=_keeps_alive(fields, version, method),
+        expects_continue=version == "HTTP/1.1"
+        and fields.get("expect", "").lower() == "100-continue",
+    )
+
+
+_remembered = lru_cache(maxsize=1024)(_parse)
+
+
+class _Collector:
+    """Hears from the parser."""
+
+    def __init__(self) -> None:
+        self.pairs: Pairs = []
+        self.is_complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.pairs.append((name.decode("latin-1"), value.decode("latin-1").strip(" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.is_complete = True
+
+
+def _parse_pairs(data: bytes) -> Pairs:
+    collector = _Collector()
+    try:
+        HttpRequestParser(collector).feed_data(data)
+    except HttpParserUpgrade:
+        pass  # the client offers another protocol; we go on with this one
+    except HttpParserError:
+        raise BadRequest from None
+    if not collector.is_complete:
+        raise BadRequest
+    return collector.pairs
+
+
+def _joined(pairs: Pairs) -> Fields:
+    fields: Fields = {}
+    for name, value in pairs:
+        name = name.lower()
+        fields[name] = f"{fields[name]},{value}" if name in fields else value
+    return fields
+
+
+def _check_host(pairs: Pairs, version: str) -> None:
+    """See that there is one sound Host (RFC 9112, section 3.2); HTTP/1.0 may leave it out."""
+    hosts = [value for name, value in pairs if name.lower() == "host"]
+    if len(hosts) > 1 or (not hosts and version == "HTTP/1.1"):
+        raise BadRequest
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        raise BadRequest
+
+
+def _keeps_alive(fields: Fields, version: str, method: str) -> bool:
+    options = {option.strip().lower() for option in fields.get("connection", "").split(",")}
+    if version == "HTTP/1.1":
+        return "close" not in options
+    has_end = method in ("GET", "HEAD") or bool(fields.get("content-length", ""))
+    return "keep-alive" in options and "close" not in options and has_end

@@ -1,0 +1,177 @@
+"""The server: its sockets, its connections, and what they share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from email.utils import formatdate
+from functools import lru_cache
+from http.client import responses
+
+from tornado.web import Application
+
+from server.carrier import (
+    BACKLOG,
+    MAX_TURNED_AWAY,
+    SWEEP_SECONDS,
+    Activity,
+    Endpoints,
+    those_who_left,
+)
+from server.config import Settings
+from server.endpoints import Response
+from server.llhttp.connection import Connection
+
+
+class LlhttpServer:
+    """Carries requests: those of `endpoints` straight to them, all others through Tornado.
+
+    Args:
+        application: answers what no endpoint does.
+        settings: say how much, and how slowly, a client may send.
+        endpoints: by method and path.
+        activity: follows the requests in progress.
+        tls: makes the connections HTTPS.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        settings: Settings,
+        endpoints: Endpoints,
+        activity: Activity,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.application = application
+        self.endpoints = endpoints
+        self.activity = activity
+        self.limits = settings.http
+        self.logs_access = settings.logging.access
+        self.closes_after_answers = False
+        self.loop = asyncio.get_running_loop()
+        self._tls = tls
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[Connection] = set()
+        self._turned_away: set[Connection] = set()
+        self._accepting: set[asyncio.Task[object]] = set()
+        self._all_closed = asyncio.Event()
+        self._all_closed.set()
+        self._date = Date()
+        self._timer = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+    async def listen(self, sockets: list[socket.socket]) -> None:
+        """Accept connections on sockets that are bound."""
+        self._sockets = sockets
+        for each in sockets:
+            server = await self.loop.create_server(
+                lambda: Connection(self),
+                sock=each.dup(),  # the loop closes its own
+                ssl=self._tls,
+                ssl_handshake_timeout=self.limits.header_timeout_s if self._tls else None,
+                backlog=BACKLOG,
+            )
+            self._servers.append(server)
+
+    def close_after_answers(self) -> None:
+        """Answer every request from now on with `Connection: close`."""
+        self.closes_after_answers = True
+
+    def stop(self) -> None:
+        """Stop listening, once what the system has accepted for us is ours."""
+        for server in self._servers:
+            server.close()
+        for listener in self._sockets:
+            with contextlib.suppress(OSError):  # none is left
+                while True:
+                    self._take_over(listener.accept()[0])
+            listener.close()
+        self._sockets = []
+
+    async def close_all_connections(self) -> None:
+        """Close connections, and wait until all answers have been sent."""
+        if self._accepting:
+            await asyncio.wait(self._accepting)
+        for connection in list(self._connections | self._turned_away):
+            connection.close()
+        await self._all_closed.wait()
+        self._timer.cancel()
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection, unless there are too many."""
+        if len(self._connections) >= self.limits.max_connections:
+            return False
+        self._connections.add(connection)
+        self._all_closed.clear()
+        return True
+
+    def turns_away(self, connection: Connection) -> bool:
+        """Tell whether there is time for a word of refusal to a connection that is one too many."""
+        if len(self._turned_away) >= MAX_TURNED_AWAY:
+            return False
+        self._turned_away.add(connection)
+        self._all_closed.clear()
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """Stop counting a connection."""
+        self._connections.discard(connection)
+        self._turned_away.discard(connection)
+        if not self._connections and not self._turned_away:
+            self._all_closed.set()
+
+    def to_bytes(self, response: Response, option: str, method: str = "POST") -> bytes:
+        """Return an endpoint's answer as a message; `option` is a header line or nothing."""
+        fields = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
+        body = response.body
+        head = (
+            f"{_status_line(response.status)}{self._date.field()}{fields}"
+            f"Content-Length: {len(body)}\r\n{option}\r\n"
+        )
+        return head.encode("latin-1") + (body if method != "HEAD" else b"")
+
+    def _take_over(self, accepted: socket.socket) -> None:
+        """Serve a connection that was accepted by hand."""
+        accepted.setblocking(False)
+        task = self.loop.create_task(
+            self.loop.connect_accepted_socket(lambda: Connection(self), accepted, ssl=self._tls)
+        )
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+
+    def _sweep(self) -> None:
+        """Look at all connections; one timer for all of them costs requests nothing."""
+        now = self.loop.time()
+        unread: dict[int, Connection] = {}
+        for connection in [*self._connections, *self._turned_away]:
+            if connection.is_over(now):
+                connection.cut()
+            elif (descriptor := connection.unread_socket()) is not None:
+                unread[descriptor] = connection
+        for descriptor in those_who_left(unread):
+            unread[descriptor].cut()
+        self._timer = self.loop.call_later(SWEEP_SECONDS, self._sweep)
+
+
+class Date:
+    """The Date field, made once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._field = ""
+
+    def field(self) -> str:
+        """Return the line, with its end."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._field = f"Date: {formatdate(second, usegmt=True)}\r\n"
+        return self._field
+
+
+@lru_cache
+def _status_line(status: int) -> str:
+    return f"HTTP/1.1 {status} {responses[status]}\r\n"
