@@ -11,7 +11,7 @@ from typing import Any
 from tornado.web import Application, url
 
 from server import openapi
-from server.carrier import Activity, Carrier
+from server.carrier import Activity, Carrier, LogAccess
 from server.endpoints import PredictEndpoint
 from server.handlers import (
     BaseHandler,
@@ -20,7 +20,7 @@ from server.handlers import (
     NotFoundHandler,
     PredictHandler,
     ReadyHandler,
-    log_request,
+    request_logger,
 )
 from server.http_server import BoundedHTTPServer
 from server.llhttp.server import LlhttpServer
@@ -71,7 +71,9 @@ def openapi_document(model: ServedModel) -> bytes:
 def make_carrier(
     service: Service,
     activity: Activity,
+    *,
     payload_log: PayloadLog | None = None,
+    log_access: LogAccess = lambda *_: None,
     tls: ssl.SSLContext | None = None,
 ) -> Carrier:
     """Return the carrier that `http.transport` names, for all that is served.
@@ -86,13 +88,15 @@ def make_carrier(
         "metrics": Metrics(service, payload_log),
         "assets": read_assets(),
     }
-    app = make_app(service, activity, parts)
+    app = make_app(service, activity, log_access, parts)
     if settings.http.transport == "tornado":
-        return BoundedHTTPServer(app, settings.http, endpoints, tls)
-    return LlhttpServer(app, settings, endpoints, activity, tls)
+        return BoundedHTTPServer(app, settings.http, endpoints, log_access, tls)
+    return LlhttpServer(app, settings.http, endpoints, activity, log_access, tls)
 
 
-def make_app(service: Service, activity: Activity, parts: dict[str, Any]) -> Application:
+def make_app(
+    service: Service, activity: Activity, log_access: LogAccess, parts: dict[str, Any]
+) -> Application:
     """Return the Tornado application; each route's handler gets those `parts` that it needs."""
     shared = {"service": service, "activity": activity}
     return Application(
@@ -107,7 +111,7 @@ def make_app(service: Service, activity: Activity, parts: dict[str, Any]) -> App
         default_handler_class=NotFoundHandler,
         default_handler_args=shared,
         template_path=str(TEMPLATES),
-        log_function=log_request if service.settings.logging.access else lambda _: None,
+        log_function=request_logger(log_access),
     )
 
 

@@ -31,6 +31,15 @@ class Endpoint(Protocol):
 Endpoints = Mapping[tuple[str, str], Endpoint]  # by method and path
 
 
+class LogAccess(Protocol):
+    """Writes the line of a finished request."""
+
+    def __call__(
+        self, method: str, path: str, status: int, seconds: float, request_id: str, client: str, /
+    ) -> None:
+        """Write it; `seconds` is how long the request took."""
+
+
 class Carrier(Protocol):
     """An HTTP server: from bytes on sockets to endpoints, and back."""
 

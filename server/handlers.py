@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from tornado.escape import json_encode
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from server.batching import Draining
-from server.carrier import Activity
+from server.carrier import Activity, LogAccess
 from server.endpoints import (
     CLIENT_LEFT,
     COMMON_HEADERS,
@@ -31,7 +31,6 @@ from server.errors import (
     ServiceError,
     UnknownPath,
 )
-from server.logs import log_access
 from server.metrics import Metrics
 from server.service import Service, State
 
@@ -222,14 +221,18 @@ class NotFoundHandler(BaseHandler):
     get = post = put = patch = delete = options = refuse
 
 
-def log_request(handler: RequestHandler) -> None:
-    """Write the access log's line of a finished request."""
-    request = handler.request
-    log_access(
-        request.method or "",
-        request.path,
-        handler.get_status(),
-        request.request_time(),
-        handler._headers.get("X-Request-ID", ""),
-        request.remote_ip or "",
-    )
+def request_logger(log_access: LogAccess) -> Callable[[RequestHandler], None]:
+    """Return what writes the line of a finished request, as Tornado calls it."""
+
+    def log_request(handler: RequestHandler) -> None:
+        request = handler.request
+        log_access(
+            request.method or "",
+            request.path,
+            handler.get_status(),
+            request.request_time(),
+            handler._headers.get("X-Request-ID", ""),
+            request.remote_ip or "",
+        )
+
+    return log_request

@@ -29,12 +29,12 @@ from server.carrier import (
     MAX_TURNED_AWAY,
     SWEEP_SECONDS,
     Endpoints,
+    LogAccess,
     those_who_left,
 )
 from server.config import HttpSettings
 from server.endpoints import Response, problem, request_id
 from server.errors import BodyTooLarge, TooManyConnections
-from server.logs import log_access
 
 
 class BoundedHTTPServer(HTTPServer):
@@ -49,6 +49,7 @@ class BoundedHTTPServer(HTTPServer):
         application: Application,
         limits: HttpSettings,
         endpoints: Endpoints,
+        log_access: LogAccess,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Set the limits; called by Tornado with the constructor's arguments."""
@@ -62,6 +63,7 @@ class BoundedHTTPServer(HTTPServer):
         )
         self._limits = limits
         self.endpoints = endpoints
+        self.log_access = log_access
         self._awaiting_headers: dict[HTTP1Connection, float] = {}
         self._stalled: dict[IOStream, tuple[int, float]] = {}
         self._turned_away: set[asyncio.Task[None]] = set()
@@ -235,7 +237,7 @@ class BoundedBody(HTTPMessageDelegate):
         method, path = self._start_line.method, self._start_line.path.partition("?")[0]
         if endpoint := self._server.endpoints.get((method, path)):
             endpoint.refused(response.status)
-        log_access(
+        self._server.log_access(
             method,
             path,
             response.status,

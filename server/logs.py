@@ -1,42 +1,32 @@
-"""What is written: the application log, and one JSON line for every answered request."""
+"""What is written: the application log, a line for every request, a JSON line for every answer."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import select
-import stat
 import sys
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from logging.handlers import QueueHandler, QueueListener
-from pathlib import Path
 from queue import Full, Queue
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
-from server.config import ConfigError
-
-log = logging.getLogger(__name__)
-access = logging.getLogger("server.access")
+from server.line_writer import LineWriter
 
 BUFFERED_RECORDS: Final = 10_000
-LINE_END: Final = 0x0A
-NO_FD: Final = -1  # writing to it fails with EBADF, as to any sink that is gone
+STANDARD_ERROR: Final = 2
 
 
 # The application log.
 
 
-def configure(level: str, access: bool = True) -> None:
+def configure(level: str) -> None:
     """Send the application log to standard error, one line a record; safe to call again.
 
-    `level` is a word of `logging.level`; without `access` no request gets a line.
+    `level` is a word of `logging.level`.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.set_name("application")
@@ -46,8 +36,6 @@ def configure(level: str, access: bool = True) -> None:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for name in ("server.access", "tornado.access"):
-        logging.getLogger(name).disabled = not access
 
 
 def write_in_background() -> Callable[[float], bool]:
@@ -77,15 +65,6 @@ class _DroppingQueueHandler(QueueHandler):
             self.queue.put_nowait(record)
 
 
-def log_access(
-    method: str, path: str, status: int, seconds: float, request_id: str, client: str
-) -> None:
-    """Write the line of a finished request."""
-    access.info(
-        "%s %s %d %.1f ms %s from %s", method, path, status, seconds * 1000, request_id, client
-    )
-
-
 class LineFormatter(logging.Formatter):
     """Time (UTC), level, logger and message on one line; a traceback follows on its own lines."""
 
@@ -106,37 +85,52 @@ _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 1
 }
 
 
+# The access log.
+
+
+class AccessLog:
+    """One line on standard error for every finished request, in the form of the application log."""
+
+    def __init__(self, destination: str | int = STANDARD_ERROR) -> None:
+        self._stamp = _Stamp()
+        self._lines = LineWriter(destination, "access")
+        self.close = self._lines.close
+
+    def write(
+        self, method: str, path: str, status: int, seconds: float, request_id: str, client: str
+    ) -> None:
+        """Hand over one line; never blocks. Call it from one thread only."""
+        text = f"{method} {path} {status} {seconds * 1000:.1f} ms {request_id} from {client}"
+        if not text.isprintable():
+            text = text.translate(_ESCAPES)
+        self._lines.put(
+            b"%b INFO server.access: %b\n"
+            % (self._stamp.at(time.time()), text.encode(errors="replace"))
+        )
+
+
 # The payload log.
 
 
 class PayloadLog:
-    """One JSON line for every answered request, written by a thread of its own.
+    """One JSON line for every answered request.
 
-    `destination` is a path, "" for standard output, or a file descriptor, which is duplicated. A
-    file is appended to, and opened anew once a rotation has moved or removed it. A line that
-    cannot be written, or that finds the buffer full, is counted in `dropped`; the lines after it
-    are tried again. Raises ConfigError when the file cannot be opened.
+    `destination` is a path, "" for standard output, or a file descriptor; how lines are written,
+    and counted when they cannot be, says LineWriter, which takes the `bounds`.
     """
 
     def __init__(
-        self,
-        destination: str | int = "",
-        *,
-        max_bytes: int = 65_536,
-        buffer_lines: int = 65_536,
-        buffer_bytes: int = 64 * 1024 * 1024,
-        warn_every_s: float = 60.0,
+        self, destination: str | int = "", *, max_bytes: int = 65_536, **bounds: Any
     ) -> None:
         self._max_bytes = max_bytes
-        self._buffer_lines = buffer_lines
-        self._buffer_bytes = buffer_bytes
         self._stamp = _Stamp()
-        self._closed = False
-        # Counted by the thread that calls `write` alone, so that no lock is needed.
-        self._accepted_lines = self._accepted_bytes = self._refused = 0
-        self._warning = _Warning(warn_every_s)
-        self._writer = _Writer(_sink(destination), self._warning)
-        self._writer.start()
+        self._lines = LineWriter(destination, "payload", **bounds)
+        self.close = self._lines.close
+
+    @property
+    def dropped(self) -> int:
+        """The number of lines that were not written."""
+        return self._lines.dropped
 
     def write(
         self,
@@ -153,51 +147,24 @@ class PayloadLog:
         `input` and `prediction` are JSON and stand in the line as they are; one of more than
         `max_bytes` bytes is `null` there, followed by its size.
         """
-        if self._closed or self._is_full():
-            self._refuse()
-            return
-        line = b'{"time":"%b","request_id":%b,%b%b%b"ms":%.3f}\n' % (
-            self._stamp.at(time.time()),
-            orjson.dumps(request_id),
-            _names(model, version),
-            self._member(b"input", input),
-            self._member(b"prediction", prediction),
-            ms,
+        self._lines.put(
+            b'{"time":"%b","request_id":%b,%b%b%b"ms":%.3f}\n'
+            % (
+                self._stamp.at(time.time()),
+                orjson.dumps(request_id),
+                _names(model, version),
+                self._member(b"input", input),
+                self._member(b"prediction", prediction),
+                ms,
+            )
         )
-        self._accepted_lines += 1
-        self._accepted_bytes += len(line)
-        self._writer.put(line)
-
-    @property
-    def dropped(self) -> int:
-        """The number of lines that were not written."""
-        return self._refused + self._writer.lost
-
-    def close(self, timeout: float) -> None:
-        """Write what waits, for at most `timeout` seconds; what is left then is dropped."""
-        if self._closed:
-            return
-        self._closed = True
-        self._writer.stop(timeout)
-        if self._writer.is_alive():  # in a write that does not return; the thread is a daemon
-            self._refused += self._accepted_lines - self._writer.done_lines
-
-    def _is_full(self) -> bool:
-        return (
-            self._accepted_lines - self._writer.done_lines >= self._buffer_lines
-            or self._accepted_bytes - self._writer.done_bytes >= self._buffer_bytes
-        )
-
-    def _refuse(self) -> None:
-        self._refused += 1
-        if not self._closed:
-            self._warning.give("its buffer is full, because what it writes to is slow or stuck")
 
     def _member(self, key: bytes, value: bytes) -> bytes:
         if len(value) > self._max_bytes:
             return b'"%b":null,"%b_bytes":%d,' % (key, key, len(value))
-        # Valid JSON holds line ends between its tokens only. Without one, replace() copies nothing.
-        return b'"%b":%b,' % (key, value.replace(b"\n", b" ").replace(b"\r", b" "))
+        if b"\n" in value or b"\r" in value:  # between its tokens: elsewhere JSON has none
+            value = value.replace(b"\n", b" ").replace(b"\r", b" ")
+        return b'"%b":%b,' % (key, value)
 
 
 class _Stamp:
@@ -223,193 +190,3 @@ def _names(model: str, version: str) -> bytes:
 def _json(text: str) -> bytes:
     """Encode a string; a file's name may hold bytes that are no Unicode."""
     return orjson.dumps(text.encode(errors="replace").decode())
-
-
-class _Warning:
-    """Says that lines are lost, and why; at most once in `pause` seconds, not once a line."""
-
-    def __init__(self, pause: float) -> None:
-        self._pause = pause
-        self._next = 0.0
-
-    def give(self, reason: str) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + self._pause
-            log.warning("payload lines are lost: %s", reason)
-
-
-class _Writer(threading.Thread):
-    """Takes the lines that wait and writes them in one go."""
-
-    # More lines gather while it waits a little: without, the two threads hand the interpreter to
-    # each other all the time, and a line costs 9 µs of CPU instead of 3 (64 sockets on a loop).
-    LINGER_S: Final = 0.02
-    MAX_WRITE_BYTES: Final = 1024 * 1024
-
-    def __init__(self, sink: _Sink, warning: _Warning) -> None:
-        super().__init__(name="payload-log", daemon=True)
-        self._sink = sink
-        self._warning = warning
-        self._waiting: deque[bytes] = deque()
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self.done_lines = self.done_bytes = 0
-
-    @property
-    def lost(self) -> int:
-        return self._sink.lost
-
-    def put(self, line: bytes) -> None:
-        self._waiting.append(line)
-        if not self._wake.is_set():
-            self._wake.set()
-
-    def stop(self, timeout: float) -> None:
-        """End after what waits now; wait for that for `timeout` seconds. No `put` may follow."""
-        self._stopping.set()
-        self._wake.set()
-        self.join(timeout)
-
-    def run(self) -> None:
-        last = False
-        while not last:
-            self._wake.wait()
-            self._stopping.wait(self.LINGER_S)
-            self._wake.clear()
-            last = self._stopping.is_set()  # looked at before the lines: none comes after it
-            while lines := self._take():
-                self._write(lines)
-        self._sink.close()
-
-    def _take(self) -> list[bytes]:
-        lines: list[bytes] = []
-        size = 0
-        while self._waiting and size < self.MAX_WRITE_BYTES:
-            lines.append(self._waiting.popleft())
-            size += len(lines[-1])
-        return lines
-
-    def _write(self, lines: Sequence[bytes]) -> None:
-        try:
-            self._sink.write(lines)
-        except OSError as error:
-            self._warning.give(error.strerror or str(error))
-        self.done_lines += len(lines)
-        self.done_bytes += sum(map(len, lines))
-
-
-class _Sink:
-    """A file descriptor. A line that got there in part is completed before the next begins."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._rest = b""  # of the line that got there in part
-        self.lost = 0
-
-    def write(self, lines: Sequence[bytes]) -> None:
-        """Write all lines; raises OSError when it cannot, and counts the missing ones in `lost`."""
-        data = memoryview(self._rest + b"".join(lines))
-        written = 0
-        try:
-            while written < len(data):
-                written += _write_some(self._fd, data[written:])
-        except OSError:
-            self._give_up(data, written)
-            raise
-        self._rest = b""
-
-    def close(self) -> None:
-        self._drop_rest()
-        if self._fd != NO_FD:
-            os.close(self._fd)
-
-    def _give_up(self, data: memoryview, written: int) -> None:
-        """Keep the rest of a line that was begun; the lines after it are lost."""
-        begun = data[written - 1] != LINE_END if written else bool(self._rest)
-        left = bytes(data[written:])
-        self._rest = left[: left.index(LINE_END) + 1] if begun else b""
-        self.lost += left.count(LINE_END) - begun
-
-    def _drop_rest(self) -> None:
-        if self._rest not in (b"", b"\n"):  # all of a line but its end is a line
-            self.lost += 1
-        self._rest = b""
-
-
-class _FileSink(_Sink):
-    """A file by its path, opened anew once the path no longer leads to it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(_open(path))
-        self._path = path
-        self._end_torn_line()
-
-    def write(self, lines: Sequence[bytes]) -> None:
-        try:
-            self._follow()
-        except OSError:
-            self.lost += len(lines)
-            raise
-        super().write(lines)
-
-    def _follow(self) -> None:
-        if self._is_current():
-            return
-        fd = _open(self._path)
-        os.close(self._fd)
-        self._fd = fd
-        self._drop_rest()
-        self._end_torn_line()
-
-    def _is_current(self) -> bool:
-        try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._fd))
-        except FileNotFoundError:
-            return False
-
-    def _end_torn_line(self) -> None:
-        """Let the first line begin on a line of its own, whatever an earlier process left."""
-        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-            return
-        with contextlib.suppress(OSError), self._path.open("rb") as file:  # OSError: write-only
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - 1, 0))
-            self._rest = b"\n" if file.read(1) not in (b"", b"\n") else b""
-
-
-def _sink(destination: str | int) -> _Sink:
-    if isinstance(destination, int):
-        return _Sink(_duplicate(destination))
-    if not destination:
-        # Standard output that was closed before the start may be any other file by now.
-        return _Sink(_duplicate(1 if sys.__stdout__ else NO_FD))
-    try:
-        return _FileSink(Path(destination))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"logging.file: {destination!r} cannot be opened: {reason}") from None
-
-
-def _duplicate(fd: int) -> int:
-    try:
-        return os.dup(fd)
-    except OSError:
-        return NO_FD
-
-
-def _open(path: Path) -> int:
-    """Open a file to append; a named pipe that nobody reads is an error instead of a wait."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
-    os.set_blocking(fd, True)
-    return fd
-
-
-def _write_some(fd: int, data: memoryview) -> int:
-    """Write what fits and return how much; wait, where the sink was made non-blocking."""
-    try:
-        return os.write(fd, data)
-    except BlockingIOError:
-        room = select.poll()
-        room.register(fd, select.POLLOUT)
-        room.poll()
-        return 0

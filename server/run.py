@@ -11,7 +11,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tornado.netutil import bind_sockets
@@ -20,7 +20,7 @@ from model.keras_model import KerasModel, ModelError
 from server.app import make_carrier
 from server.carrier import BACKLOG, Activity, Carrier
 from server.config import ConfigError, HttpSettings, ModelSettings, Settings, load
-from server.logs import PayloadLog, configure, write_in_background
+from server.logs import AccessLog, PayloadLog, configure, write_in_background
 from server.service import Model, Service
 from server.tls import context_of
 
@@ -48,24 +48,37 @@ def main(load_model: Callable[[ModelSettings], Model] = load_model) -> int:
     """Run the service with this process's arguments and environment; return its exit code."""
     try:
         settings = load(sys.argv[1:], os.environ, Path.cwd())
-        configure(settings.logging.level, settings.logging.access)
+        configure(settings.logging.level)
         flush_log = write_in_background()
         settings = with_enough_files(settings)
         tls = context_of(settings.http)
         sockets = bind(settings.http)
-        payload_log = open_payload_log(settings)
-        process = Process(settings, sockets, tls, payload_log, load_model)
+        logs = Logs(open_payload_log(settings), open_access_log(settings))
+        process = Process(settings, sockets, tls, logs, load_model)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(process.run())
     except (ConfigError, CannotStart) as error:
         print(error, file=sys.stderr)
         return EXIT_CANNOT_START
-    if payload_log:
-        payload_log.close(FLUSH_SECONDS)
+    logs.close()
     log_is_written = flush_log(FLUSH_SECONDS)
     if process.model_is_busy() or not log_is_written:
         os._exit(code)  # Python would end TensorFlow in the middle and crash, or wait for the log
     return code
+
+
+@dataclass(frozen=True)
+class Logs:
+    """What is written about requests; None is off."""
+
+    payload: PayloadLog | None
+    access: AccessLog | None
+
+    def close(self) -> None:
+        """Write what waits."""
+        for each in (self.payload, self.access):
+            if each:
+                each.close(FLUSH_SECONDS)
 
 
 class Process:
@@ -76,13 +89,13 @@ class Process:
         settings: Settings,
         sockets: list[socket.socket],
         tls: ssl.SSLContext | None,
-        payload_log: PayloadLog | None,
+        logs: Logs,
         load_model: Callable[[ModelSettings], Model],
     ) -> None:
         self._settings = settings
         self._sockets = sockets
         self._tls = tls
-        self._payload_log = payload_log
+        self._logs = logs
         self._load_model = load_model
         self._service: Service | None = None
 
@@ -95,7 +108,13 @@ class Process:
         stop = self._catch_signals()
         service = self._service = Service(self._settings)
         activity = Activity()
-        carrier = make_carrier(service, activity, self._payload_log, self._tls)
+        carrier = make_carrier(
+            service,
+            activity,
+            payload_log=self._logs.payload,
+            log_access=self._logs.access.write if self._logs.access else lambda *_: None,
+            tls=self._tls,
+        )
         await carrier.listen(self._sockets)
         log.info("listening on %s, loading %s", self._origin(), self._settings.model.path)
         await self._until_ready(service, stop)
@@ -182,6 +201,12 @@ def open_payload_log(settings: Settings) -> PayloadLog | None:
     if not settings.logging.payloads:
         return None
     return PayloadLog(settings.logging.file, max_bytes=settings.logging.payload_max_bytes)
+
+
+def open_access_log(settings: Settings) -> AccessLog | None:
+    """Open the log of requests, whose lines are of the level `info`, unless it is off."""
+    is_shown = logging.getLogger().isEnabledFor(logging.INFO)
+    return AccessLog() if settings.logging.access and is_shown else None
 
 
 def with_enough_files(settings: Settings) -> Settings:

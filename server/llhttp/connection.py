@@ -14,7 +14,6 @@ from server.errors import BodyTooLarge, TooManyConnections
 from server.llhttp.body import Body, ChunkedBody, LengthBody
 from server.llhttp.exchange import TornadoExchange
 from server.llhttp.head import END, BadRequest, Head, check_beginning, parse_head
-from server.logs import log_access
 
 if TYPE_CHECKING:
     from server.llhttp.server import LlhttpServer
@@ -390,9 +389,8 @@ class Connection(asyncio.Protocol):
             self._log(self._head, CLIENT_LEFT)
 
     def _log(self, head: Head, status: int) -> None:
-        if self._server.logs_access:
-            seconds = time.perf_counter() - self._started
-            log_access(head.method, head.path, status, seconds, self._id, self.remote_ip)
+        seconds = time.perf_counter() - self._started
+        self._server.log_access(head.method, head.path, status, seconds, self._id, self.remote_ip)
 
 
 def _fail(future: asyncio.Future[None]) -> asyncio.Future[None]:

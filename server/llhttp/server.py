@@ -19,9 +19,10 @@ from server.carrier import (
     SWEEP_SECONDS,
     Activity,
     Endpoints,
+    LogAccess,
     those_who_left,
 )
-from server.config import Settings
+from server.config import HttpSettings
 from server.endpoints import Response
 from server.llhttp.connection import Connection
 
@@ -31,25 +32,27 @@ class LlhttpServer:
 
     Args:
         application: answers what no endpoint does.
-        settings: say how much, and how slowly, a client may send.
+        limits: how much, and how slowly, a client may send.
         endpoints: by method and path.
         activity: follows the requests in progress.
+        log_access: writes the line of a request that an endpoint answered.
         tls: makes the connections HTTPS.
     """
 
     def __init__(
         self,
         application: Application,
-        settings: Settings,
+        limits: HttpSettings,
         endpoints: Endpoints,
         activity: Activity,
+        log_access: LogAccess,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.application = application
         self.endpoints = endpoints
         self.activity = activity
-        self.limits = settings.http
-        self.logs_access = settings.logging.access
+        self.limits = limits
+        self.log_access = log_access
         self.closes_after_answers = False
         self.loop = asyncio.get_running_loop()
         self._tls = tls

@@ -264,6 +264,7 @@ class LogRecords(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
+        self.accesses: list[str] = []
         self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -277,10 +278,14 @@ class LogRecords(logging.Handler):
         """The records at WARNING and above."""
         return [record for record in self.records if record.levelno >= logging.WARNING]
 
-    @property
-    def accesses(self) -> list[str]:
-        """The lines of the access log."""
-        return [r.getMessage() for r in self.records if r.name == "server.access"]
+    def add_access(
+        self, method: str, path: str, status: int, seconds: float, request_id: str, client: str
+    ) -> None:
+        """Be the access log: keep a line of a request."""
+        self.accesses.append(
+            f"{method} {path} {status} {seconds * 1000:.1f} ms {request_id} from {client}"
+        )
+        self._arrived.set()
 
     async def access(self, *words: str) -> str:
         """Wait for a line of the access log that has all these words."""
@@ -308,13 +313,14 @@ class Server:
         http: Carrier,
         activity: Activity,
         port: int,
+        logs: LogRecords,
     ) -> None:
         self.service = service
         self.http = http
         self.activity = activity
         self.port = port
         self.exchanges: list[tuple[str, str, Response]] = []
-        self.logs = LogRecords()
+        self.logs = logs
         self.expected_logs: list[str] = []
         self._clients: list[Client] = []
 
@@ -398,10 +404,12 @@ async def listening(
     settings = settings or Settings()
     settings = replace(settings, http=replace(settings.http, transport=transport))
     service, activity = Service(settings), Activity()
-    http = make_carrier(service, activity, payload_log)
+    logs = LogRecords()
+    log_access = {"log_access": logs.add_access} if settings.logging.access else {}
+    http = make_carrier(service, activity, payload_log=payload_log, **log_access)
     sockets = bind_sockets(0, "127.0.0.1")
     await http.listen(sockets)
-    server = Server(service, http, activity, sockets[0].getsockname()[1])
+    server = Server(service, http, activity, sockets[0].getsockname()[1], logs)
     server.expected_logs += expected_logs
     with recording(server.logs):
         try:
@@ -421,17 +429,12 @@ async def listening(
 @contextmanager
 def recording(handler: LogRecords) -> Any:
     """Keep all records of all loggers."""
-    root, access = logging.getLogger(), logging.getLogger("server.access")
-    level, disabled = access.level, access.disabled
-    access.disabled = False
-    access.setLevel(logging.INFO)
+    root = logging.getLogger()
     root.addHandler(handler)
     try:
         yield
     finally:
         root.removeHandler(handler)
-        access.setLevel(level)
-        access.disabled = disabled
 
 
 def check_nothing_is_left(server: Server) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from server.config import ConfigError
-from server.logs import PayloadLog, configure
+from server.logs import AccessLog, PayloadLog, configure
 
 ROOT = Path(__file__).parents[2]
 SOON = 10.0  # seconds until something that should happen at once counts as missing
@@ -35,7 +35,7 @@ class Warnings(logging.Handler):
 
 @pytest.fixture
 def warnings(monkeypatch):
-    logger = logging.getLogger("server.logs")
+    logger = logging.getLogger("server.line_writer")
     handler = Warnings()
     monkeypatch.setattr(logger, "propagate", False)
     logger.addHandler(handler)
@@ -485,8 +485,6 @@ def loggers():
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name in ("server.access", "tornado.access"):
-        logging.getLogger(name).disabled = False
 
 
 def test_a_record_is_one_readable_line_on_standard_error(loggers, capsys):
@@ -535,15 +533,17 @@ def test_a_traceback_follows_its_line(loggers, capsys):
     assert last == "RuntimeError: broken"
 
 
-def test_the_access_log_can_be_off(loggers, capsys):
-    for access in (False, True):
-        configure("info", access=access)
-        for name in ("server.access", "tornado.access", "server.run"):
-            logging.getLogger(name).info("access is %s", access)
+# The access log.
 
-    assert [line.split()[2:] for line in capsys.readouterr().err.splitlines()] == [
-        ["server.run:", "access", "is", "False"],
-        ["server.access:", "access", "is", "True"],
-        ["tornado.access:", "access", "is", "True"],
-        ["server.run:", "access", "is", "True"],
-    ]
+
+def test_a_request_is_one_line_in_the_form_of_the_application_log(tmp_path):
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path))
+    log.write("GET", "/a\x1b[2J\x85", 200, 0.0123, "id-1", "127.0.0.1")
+    log.close(10)
+
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO server\.access: "
+        r"GET /a\\x1b\[2J\\x85 200 12\.3 ms id-1 from 127\.0\.0\.1\n",
+        path.read_text(),
+    )
