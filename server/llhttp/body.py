@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Protocol
 
-from httptools import HttpParserError, HttpRequestParser
+from server.llhttp.head import TOKEN, BadRequest
 
-from server.llhttp.head import END, BadRequest
+SHARE: Final = 16 * 2**10  # bytes of chunks; those of one byte each take 2 ms
+MAX_LINE_BYTES: Final = 4 * 2**10
+MAX_EXTRA_BYTES: Final = 16 * 2**10
+
+_CRLF: Final = b"\r\n"
+_PLAIN_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})\r\n")
+_QUOTED: Final = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~])*\""
+_EXTENSION: Final = rb";[ \t]*%b(?:=(?:%b|%b))?" % (TOKEN, TOKEN, _QUOTED)
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})((?:%b)*)\r\n" % _EXTENSION)
+_TRAILER: Final = re.compile(rb"(?:%b:[\t -~\x80-\xff]*)?\r\n" % TOKEN)
+_UNFINISHED: Final = re.compile(rb"[\t -~\x80-\xff]*\r?")
 
 
 class Body(Protocol):
-    """A body on its way; `size` is how many bytes of it have arrived."""
+    """A body on its way.
+
+    Attributes:
+        size: how many bytes of it have arrived.
+        is_complete: its end has arrived.
+    """
 
     size: int
+    is_complete: bool
 
-    def feed(self, data: bytes) -> bytes | None:
-        """Take what has arrived; return what is beyond the body's end, None before that."""
+    def feed(self, data: bytes, start: int) -> int:
+        """Take what has arrived, from `start`; return up to where.
+
+        That is the body's end where it is complete; else the end of `data`, or less of it when
+        more would keep the event loop for too long. Raises BadRequest.
+        """
 
     def take(self) -> bytes:
         """Hand over what has arrived since the last time."""
@@ -26,16 +47,18 @@ class LengthBody:
 
     def __init__(self, length: int) -> None:
         self.size = 0
+        self.is_complete = False
         self._parts: list[bytes] = []
         self._missing = length
 
-    def feed(self, data: bytes) -> bytes | None:
+    def feed(self, data: bytes, start: int) -> int:
         """Count down."""
-        part = data[: self._missing]
+        part = data[start : start + self._missing]
         self._parts.append(part)
         self.size += len(part)
         self._missing -= len(part)
-        return None if self._missing else data[len(part) :]
+        self.is_complete = not self._missing
+        return start + len(part)
 
     def take(self) -> bytes:
         """Join the parts."""
@@ -44,56 +67,111 @@ class LengthBody:
 
 
 class ChunkedBody:
-    """A body in chunks; extensions and trailers are dropped.
+    """A body in chunks (RFC 9112, section 7.1); extensions and trailers are dropped.
 
-    The parser is fed up to one empty line at a time, because a body ends with one, and the parser
-    does not tell where in its input that was.
+    It does not ask llhttp, which never tells where in its input a body ended, and so would have to
+    be fed piece by piece, up to everything that may be an end.
     """
-
-    _HEAD: Final = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     def __init__(self) -> None:
         self.size = 0
+        self.is_complete = False
         self._content = bytearray()  # and no list: there can be millions of chunks
-        self._is_complete = False
-        self._last = b""  # the last bytes fed, which may hold the beginning of an empty line
-        self._parser = HttpRequestParser(self)
-        self._parser.feed_data(self._HEAD)
+        self._missing = 0  # bytes of the chunk that has begun
+        self._in_chunk = False  # … the end of whose content is still to come
+        self._in_trailers = False
+        self._extra = 0  # bytes of extensions and trailers
+        self._rest = b""  # a line that has begun
 
-    def feed(self, data: bytes) -> bytes | None:
-        """Decode; raises BadRequest."""
-        start = 0
-        while start < len(data):
-            stop = self._cut(data, start)
-            try:
-                self._parser.feed_data(data[start:stop])
-            except HttpParserError:
-                raise BadRequest from None
-            if self._is_complete:
-                return data[stop:]
-            self._last = (self._last + data[start:stop])[1 - len(END) :]
-            start = stop
-        return None
+    def feed(self, data: bytes, start: int) -> int:
+        """Decode."""
+        stop = min(len(data), start + SHARE)
+        piece = self._rest + data[start:stop]
+        used = self._decode(piece)
+        if self.is_complete:
+            return stop - (len(piece) - used)
+        self._rest = piece[used:]
+        return stop
 
     def take(self) -> bytes:
         """Copy the content."""
         content, self._content = self._content, bytearray()
         return bytes(content)
 
-    def on_body(self, part: bytes) -> None:
-        """Hear of a part from the parser."""
-        self._content += part
-        self.size += len(part)
+    def _decode(self, piece: bytes) -> int:
+        """Use what can be used, and return how much that is."""
+        position = 0
+        while position < len(piece) and not self.is_complete:
+            if self._in_trailers:
+                next_position = self._read_trailer(piece, position)
+            elif self._in_chunk:
+                next_position = self._read_content(piece, position)
+            else:
+                position = self._read_whole_chunks(piece, position)
+                next_position = self._read_size(piece, position)
+            if next_position == position:
+                break
+            position = next_position
+        return position
 
-    def on_message_complete(self) -> None:
-        """Hear of the end from the parser."""
-        self._is_complete = True
+    def _read_whole_chunks(self, piece: bytes, position: int) -> int:
+        """Read the chunks without extensions that are all there; what else comes is for others."""
+        while line := _PLAIN_SIZE.match(piece, position):
+            start = line.end()
+            end = start + int(line[1], 16)
+            if end == start or piece[end : end + 2] != _CRLF:
+                break
+            self._content += piece[start:end]
+            self.size += end - start
+            position = end + 2
+        return position
 
-    def _cut(self, data: bytes, start: int) -> int:
-        """Return where the next empty line ends in `data`, or its length."""
-        overlap = self._last + data[start : start + len(END) - 1]
-        end = overlap.find(END)
-        if end >= 0:
-            return start + end + len(END) - len(self._last)
-        end = data.find(END, start)
-        return len(data) if end < 0 else end + len(END)
+    def _read_size(self, piece: bytes, position: int) -> int:
+        line = _match(_SIZE, piece, position)
+        if not line:
+            return position
+        self._missing = int(line[1], 16)
+        self._in_chunk = self._missing > 0
+        self._in_trailers = not self._in_chunk
+        self._count_extra(len(line[2]))
+        return line.end()
+
+    def _read_content(self, piece: bytes, position: int) -> int:
+        """Read content, and the end of the line behind it where both are there."""
+        if self._missing:
+            content = piece[position : position + self._missing]
+            self._content += content
+            self.size += len(content)
+            self._missing -= len(content)
+            position += len(content)
+        if self._missing:
+            return position
+        end = piece[position : position + 2]
+        if end == _CRLF:
+            self._in_chunk = False
+            return position + 2
+        if not _CRLF.startswith(end):
+            raise BadRequest
+        return position
+
+    def _read_trailer(self, piece: bytes, position: int) -> int:
+        line = _match(_TRAILER, piece, position)
+        if not line:
+            return position
+        self.is_complete = line.end() == position + len(_CRLF)
+        self._count_extra(line.end() - position)
+        return line.end()
+
+    def _count_extra(self, size: int) -> None:
+        self._extra += size
+        if self._extra > MAX_EXTRA_BYTES:
+            raise BadRequest
+
+
+def _match(pattern: re.Pattern[bytes], piece: bytes, position: int) -> re.Match[bytes] | None:
+    """Match a line; None when its end must still arrive. Raises BadRequest."""
+    line = pattern.match(piece, position)
+    end = line.end() if line else len(piece)
+    if end - position > MAX_LINE_BYTES or not (line or _UNFINISHED.fullmatch(piece, position)):
+        raise BadRequest
+    return line

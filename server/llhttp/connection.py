@@ -247,9 +247,7 @@ class Connection(asyncio.Protocol):
                 and self._writable
                 and not self._closing
             ):
-                if self._body is not None:
-                    self._read_body(self._body)
-                elif not self._read_head():
+                if not (self._read_body(self._body) if self._body else self._read_head()):
                     break
         except BadRequest:
             self.refuse_bytes()
@@ -259,7 +257,8 @@ class Connection(asyncio.Protocol):
     def _steer_reading(self) -> None:
         """Read nothing more while something waits that cannot be used yet."""
         waits = self._position < len(self._buffer)
-        reading = not (waits and (self._exchange is not None or not self._writable))
+        is_busy = self._exchange is not None or self._body is not None or not self._writable
+        reading = not (waits and is_busy)
         if reading is self._reading or self._transport.is_closing():
             return
         self._reading = reading
@@ -313,18 +312,22 @@ class Connection(asyncio.Protocol):
         elif head.expects_continue:
             self._transport.write(_CONTINUE)
 
-    def _read_body(self, body: Body) -> None:
-        """Read on in a body, and start the request at its end."""
+    def _read_body(self, body: Body) -> bool:
+        """Read on in a body, and start the request at its end; False when that will do for now."""
         assert self._head is not None
-        data = self._buffer[self._position :] if self._position else self._buffer
-        rest = body.feed(data)
-        self._buffer, self._position = rest or b"", 0
+        self._position = body.feed(self._buffer, self._position)
+        is_behind = not body.is_complete and self._position < len(self._buffer)
+        if self._position == len(self._buffer):
+            self._buffer, self._position = b"", 0
         if body.size > self._server.limits.max_body_bytes and not self._refused:
             self._refuse_body(self._head)
         if self._refused:
-            self._throw_away(body, is_complete=rest is not None)
-        elif rest is not None:
+            self._throw_away(body)
+        elif body.is_complete:
             self._start(self._head, body.take())
+        if is_behind:
+            self._server.loop.call_soon(self._advance)  # other connections have their turn
+        return not is_behind
 
     def _refuse_body(self, head: Head) -> None:
         """Answer 413; then throw the body away, because a client that sends does not read yet."""
@@ -340,9 +343,9 @@ class Connection(asyncio.Protocol):
             self._refused = False
             self.end_request()
 
-    def _throw_away(self, body: Body, *, is_complete: bool) -> None:
+    def _throw_away(self, body: Body) -> None:
         body.take()
-        if is_complete:
+        if body.is_complete:
             self._refused = False
             self.end_request()
         elif body.size > MAX_DISCARDED_BYTES:

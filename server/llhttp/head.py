@@ -15,8 +15,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 END: Final = b"\r\n\r\n"
 
-_TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_LINE: Final = re.compile(rb"(%b) ([\x21-\x7e\x80-\xff]+) (HTTP/1\.[01])\r\n" % _TOKEN)
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_LINE: Final = re.compile(rb"(%b) ([\x21-\x7e\x80-\xff]+) (HTTP/1\.[01])\r\n" % TOKEN)
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9\-._~!$&'()*+;=\[\]:]|%[0-9A-Fa-f]{2})*")
 _ILLEGAL: Final = re.compile(
     rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
