@@ -76,11 +76,25 @@ class KerasModel:
         self._variable_size = self._find_variable_size()
         sizes = [2**power for power in range(max_rows.bit_length()) if 2**power < max_rows]
         for rows in [*sizes, max_rows]:
-            try:
-                self.predict([self._rows(rows, _zeros)])
-            except Exception as error:  # whatever TensorFlow raises
-                why = f"the model fails on a batch of {rows}, all zeros: {_short(error)}"
-                raise ModelError(self._path, why) from error
+            self.trial(rows)
+
+    @property
+    def row_nbytes(self) -> int:
+        """The size of one row of input in bytes; see `trial`."""
+        return self._rows(1, _zeros).nbytes
+
+    def trial(self, rows: int) -> Callable[[], object]:
+        """Return a call with so many rows of zeros, to be timed, after making it once.
+
+        Variable dimensions have the size that `warm_up` found. Raises ModelError as that does.
+        """
+        parts = [self._rows(rows, _zeros)]
+        try:
+            self.predict(parts)
+        except Exception as error:  # whatever TensorFlow raises
+            why = f"the model fails on a batch of {rows}, all zeros: {_short(error)}"
+            raise ModelError(self._path, why) from error
+        return lambda: self.predict(parts)
 
     def predict(self, parts: Sequence[Tensors]) -> list[Tensors]:
         """Answer `parts`, all of one `row_shape`, by ONE call of the model.

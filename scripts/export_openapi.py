@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from model.keras_model import KerasModel  # noqa: E402  # the line above makes it importable
 from server.app import openapi_document  # noqa: E402
-from server.config import ModelSettings, Settings  # noqa: E402
+from server.config import BatchingSettings, ModelSettings, Settings  # noqa: E402
 from server.service import Service  # noqa: E402
 
 FILE = ROOT / "openapi" / "openapi.json"
@@ -24,7 +24,8 @@ MODEL = ROOT / "model" / "my_best_model.keras"
 
 async def document(model: Path) -> bytes:
     """Return the document for a model's file."""
-    service = Service(Settings(model=ModelSettings(path=str(model))))
+    batching = BatchingSettings(max_rows=1)  # the document is the same with any, this one is quick
+    service = Service(Settings(model=ModelSettings(path=str(model)), batching=batching))
     await service.start(lambda: KerasModel.load(model))
     return openapi_document(service.model)
 

@@ -143,7 +143,13 @@ class BatchingSettings:
     """How rows gather, and when more of them are refused."""
 
     max_rows: int | Literal["auto"] = setting(
-        "auto", "The most rows in one call of the model; auto lets the server choose.", minimum=1
+        "auto", "The most rows in one call of the model; auto measures it at start.", minimum=1
+    )
+    max_batch_ms: float = setting(
+        50,
+        "Milliseconds that a call of the model may take with the rows that auto chooses.",
+        minimum=0.001,
+        maximum=A_DAY_MS,
     )
     max_wait_ms: float = setting(
         0,

@@ -139,7 +139,11 @@ def of_model(model: ServedModel | None) -> Iterator[Metric]:
         queue.nbytes if queue else 0,
     )
     if model:
-        about = {"model": model.name, "version": model.version, "max_rows": str(model.max_rows)}
+        about = {
+            "model": model.name,
+            "version": model.version,
+            "max_rows": str(model.batch_size.rows),
+        }
         yield InfoMetricFamily("predict_model", "What is served.", about)
 
 

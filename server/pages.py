@@ -45,7 +45,12 @@ class IndexHandler(PageHandler):
     def get(self) -> None:
         """Show it."""
         origin = f"{self.request.protocol}://{self.request.host}"
-        self.render("index.html", state=self.service.state.value, origin=origin)
+        self.render(
+            "index.html",
+            state=self.service.state.value,
+            origin=origin,
+            max_batch_ms=self.service.settings.batching.max_batch_ms,
+        )
 
 
 class DocsHandler(PageHandler):

@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from model.signature import Signature
 from model.tensors import Tensors, WrongRowCount, merge
+from server.batch_size import BatchSize, Limits, measure
 from server.batching import Batcher, Job, Observer, Observers
 from server.config import Settings
 from server.counts import Counts, LoopLag
@@ -23,7 +24,6 @@ from server.model_thread import ModelThread
 
 log = logging.getLogger("server")
 
-DEFAULT_MAX_ROWS = 64
 MAX_ROW_DEPENDENCE = 1e-4
 EXAMPLE_SIZES = (2, 8, 32, 128)  # of a variable dimension
 
@@ -35,8 +35,15 @@ class Model(Protocol):
     def signature(self) -> Signature:
         """Its inputs and outputs."""
 
+    @property
+    def row_nbytes(self) -> int:
+        """The size of one row of input in bytes."""
+
     def warm_up(self, max_rows: int) -> None:
         """Make the first calls, which are slow."""
+
+    def trial(self, rows: int) -> Callable[[], object]:
+        """Return a call with so many rows, to be timed, after making it once."""
 
     def row_dependence(self) -> float:
         """Return how far, relatively, a row's answer moves when it rides in a batch."""
@@ -71,11 +78,20 @@ class ServedModel:
     signature: Signature
     dialect: NativeDialect
     batcher: Batcher
-    max_rows: int
+    batch_size: BatchSize
     examples: list[Example]
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version} ({self.signature})"
+
+
+class Loaded(NamedTuple):
+    """What comes out of the model's thread at the start."""
+
+    model: Model
+    dialect: NativeDialect
+    batch_size: BatchSize
+    examples: list[Example]
 
 
 class Service:
@@ -117,7 +133,7 @@ class Service:
         """Load and warm up in the model's thread, then be ready; raises what `load` raises."""
         self.loop_lag.start()
         loaded = await self._thread.call(self._load, load)
-        self._model = self._serve(*loaded)
+        self._model = self._serve(loaded)
         gc.collect()
         gc.freeze()  # a full collection goes through all of TensorFlow: 160 ms
         if self.state is State.LOADING:
@@ -140,34 +156,46 @@ class Service:
             self.model.batcher.drain()
             await self._serving
 
-    def _load(self, load: Callable[[], Model]) -> tuple[Model, NativeDialect, list[Example]]:
+    def _load(self, load: Callable[[], Model]) -> Loaded:
         model = load()
-        model.warm_up(self._max_rows())
+        batch_size = self._warm_up(model)
         warn_of_dependent_rows(model.row_dependence())
         as_null = self.settings.predict.non_finite == "as_null"
         dialect = NativeDialect(model.signature, non_finite_as_null=as_null)
-        return model, dialect, examples_of(model, dialect)
+        return Loaded(model, dialect, batch_size, examples_of(model, dialect))
 
-    def _serve(self, model: Model, dialect: NativeDialect, examples: list[Example]) -> ServedModel:
-        batcher = self._batcher(model)
+    def _warm_up(self, model: Model) -> BatchSize:
+        """Make the first calls; measure how many rows a call should have, unless that is set."""
+        settings = self.settings.batching
+        if settings.max_rows != "auto":
+            model.warm_up(settings.max_rows)
+            return BatchSize(settings.max_rows)
+        model.warm_up(1)
+        limits = Limits(call_seconds=settings.max_batch_ms / 1000)
+        batch_size = measure(model.trial, model.row_nbytes, limits)
+        log.info("batching.max_rows: %s", batch_size)
+        return batch_size
+
+    def _serve(self, loaded: Loaded) -> ServedModel:
+        batcher = self._batcher(loaded.model, loaded.batch_size.rows)
         self._serving = asyncio.ensure_future(batcher.serve())
         return ServedModel(
             name=self.settings.model.served_name,
             version=self.settings.model.version,
-            signature=model.signature,
-            dialect=dialect,
+            signature=loaded.model.signature,
+            dialect=loaded.dialect,
             batcher=batcher,
-            max_rows=self._max_rows(),
-            examples=examples,
+            batch_size=loaded.batch_size,
+            examples=loaded.examples,
         )
 
-    def _batcher(self, model: Model) -> Batcher:
+    def _batcher(self, model: Model, max_rows: int) -> Batcher:
         settings = self.settings.batching
         return Batcher(
             lambda parts: self._thread.call(model.predict, parts),
             join=merge,
             whole_batch_errors=(WrongRowCount,),
-            max_rows=self._max_rows(),
+            max_rows=max_rows,
             max_wait=settings.max_wait_ms / 1000,
             max_queue=settings.max_queue_ms / 1000,
             queue_rows=settings.queue_rows,
@@ -175,10 +203,6 @@ class Service:
             observer=Observers(self.counts, FailureLog()),
             clock=time.perf_counter,
         )
-
-    def _max_rows(self) -> int:
-        setting = self.settings.batching.max_rows
-        return setting if isinstance(setting, int) else DEFAULT_MAX_ROWS
 
 
 class FailureLog(Observer):

@@ -412,6 +412,32 @@ def test_a_model_that_keeps_state_is_told_at_warm_up(load: Callable[..., KerasMo
         model.warm_up(4)
 
 
+def test_a_trial_is_a_call_with_so_many_rows(
+    load: Callable[..., KerasModel], monkeypatch: pytest.MonkeyPatch
+):
+    """It has been made once when it is returned."""
+    model = load(keras.Model((inputs := two_inputs())[:2], inputs[2:]))
+    model.warm_up(1)
+    batches: list[Tensors] = []
+    predict = model.predict
+    monkeypatch.setattr(model, "predict", lambda parts: batches.extend(parts) or predict(parts))
+
+    call = model.trial(5)
+    assert [len(batch) for batch in batches] == [5]
+    call()
+    assert [len(batch) for batch in batches] == [5, 5]
+    assert [batch.nbytes for batch in batches] == [5 * model.row_nbytes] * 2
+    assert model.row_nbytes >= 2 * 4 + 4
+
+
+def test_a_trial_that_fails_says_with_how_many_rows(load: Callable[..., KerasModel]):
+    x = keras.Input((1,), name="x")
+    model = load(keras.Model(x, keras.ops.mean(x, axis=0, keepdims=True)))
+
+    with pytest.raises(ModelError, match="on a batch of 3, all zeros: 1 rows came out"):
+        model.trial(3)
+
+
 # Whether rows depend on each other
 
 

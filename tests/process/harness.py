@@ -22,6 +22,7 @@ from typing import Any, Self, TextIO
 CHECKOUT = Path(__file__).parents[2]
 REAL = (sys.executable, "-m", "server")
 FAKE = (sys.executable, "-m", "tests.process.serve_fake")
+AT_MOST_64_ROWS = {"SERVER_BATCHING__MAX_ROWS": "64"}  # and nothing is measured
 LOAD_TEST = (sys.executable, str(CHECKOUT / "scripts" / "load_test.py"))
 
 READY_WITHIN = 90.0  # seconds; importing TensorFlow on a busy machine takes a while
@@ -213,7 +214,11 @@ class Server(Child):
         super().__init__(
             [*command, "--http.port", "0", *arguments],
             folder,
-            environ={"FAKE_FOLDER": str(folder), **(environ or {})},
+            environ={
+                "FAKE_FOLDER": str(folder),
+                **(AT_MOST_64_ROWS if command == FAKE else {}),
+                **(environ or {}),
+            },
             stdout=stdout,
             shell=shell,
         )

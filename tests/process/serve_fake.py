@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,15 @@ class LineModel:
         (TensorSpec("x", (1,), "float32"),), (TensorSpec("dense", (1,), "float32"),)
     )
 
+    row_nbytes = 4
+
     def warm_up(self, max_rows: int) -> None:
         """Nothing is slow the first time."""
+
+    def trial(self, rows: int) -> Callable[[], object]:
+        """Return a call with zeros."""
+        zeros = Tensors({"x": np.zeros((rows, 1), np.float32)})
+        return lambda: self.predict([zeros])
 
     def row_dependence(self) -> float:
         """Rows are computed each for itself."""

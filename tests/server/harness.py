@@ -26,7 +26,7 @@ from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
 from server.app import make_carrier, openapi_document
 from server.carrier import Activity, Carrier
-from server.config import Settings
+from server.config import BatchingSettings, Settings
 from server.logs import PayloadLog
 from server.service import Model, Service
 
@@ -47,8 +47,11 @@ def over_http(test: Any) -> Any:
 
 
 def with_settings(**sections: Mapping[str, Any]) -> Settings:
-    """Return the default settings, some of them replaced: `http={"port": 1}`."""
-    settings = Settings()
+    """Return the default settings, some of them replaced: `http={"port": 1}`.
+
+    The most rows in a batch are 64 unless they are among them: nothing is measured then.
+    """
+    settings = Settings(batching=BatchingSettings(max_rows=64))
     changed = {name: replace(getattr(settings, name), **keys) for name, keys in sections.items()}
     return replace(settings, **changed)
 
@@ -90,8 +93,18 @@ class FakeModel:
         """Wait until so many calls have begun."""
         await asyncio.to_thread(self._wait_for_calls, times)
 
+    @property
+    def row_nbytes(self) -> int:
+        """Return the size of one row of zeros."""
+        return self._zeros(1).nbytes
+
     def warm_up(self, max_rows: int) -> None:
         """Need none."""
+
+    def trial(self, rows: int) -> Callable[[], object]:
+        """Return a call with zeros."""
+        zeros = self._zeros(rows)
+        return lambda: self.predict([zeros])
 
     def row_dependence(self) -> float:
         """Depend on nothing."""
@@ -112,6 +125,12 @@ class FakeModel:
         y = self.spoil(3.0 * x[:, :1] + 1.0)
         outputs = {spec.name: _shaped(y, spec) for spec in self.signature.outputs}
         return split(Tensors(outputs), [len(part) for part in parts])
+
+    def _zeros(self, rows: int) -> Tensors:
+        shapes = {
+            spec: (rows, *(size or 2 for size in spec.shape)) for spec in self.signature.inputs
+        }
+        return Tensors({spec.name: np.zeros(shape, spec.dtype) for spec, shape in shapes.items()})
 
     def _wait_for_calls(self, times: int) -> None:
         with self._changed:
@@ -401,7 +420,7 @@ async def listening(
     expected_logs: Iterable[str] = (),
 ) -> AsyncIterator[Server]:
     """Listen without a model until the test is over; see that nothing is left behind then."""
-    settings = settings or Settings()
+    settings = settings or with_settings()
     settings = replace(settings, http=replace(settings.http, transport=transport))
     service, activity = Service(settings), Activity()
     logs = LogRecords()

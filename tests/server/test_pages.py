@@ -114,6 +114,28 @@ async def test_the_start_page_shows_name_version_and_signature() -> None:
     assert "Preise" in page.title
 
 
+@over_http
+async def test_the_start_page_shows_what_was_measured_and_chosen() -> None:
+    async with serving(settings=with_settings(batching={"max_rows": "auto"})) as server:
+        page = await page_at(server, "/")
+        size = server.service.model.batch_size
+
+    assert f"up to {size.rows} rows a batch" in page.text
+    assert [point.rows for point in size.curve][:3] == [1, 2, 4]
+    for point in size.curve:
+        assert f"{point.rows:,}{point.seconds * 1000:,.2f}" in page.text.replace("\n", "")
+    assert [names.get("aria-current") for _, names in page.elements].count("true") == 1
+
+
+@over_http
+async def test_the_start_page_shows_no_curve_where_the_rows_were_given() -> None:
+    async with serving(settings=with_settings(batching={"max_rows": 17})) as server:
+        page = await page_at(server, "/")
+
+    assert "up to 17 rows a batch" in page.text
+    assert "rows a second" not in page.text
+
+
 @pytest.mark.parametrize("signature", [None, SEVERAL], ids=["a number", "several"])
 @over_http
 async def test_the_curl_of_the_start_page_is_answered_as_shown(signature: Signature | None) -> None:

@@ -1,0 +1,135 @@
+"""How many rows a call of the model should have: measured, for `batching.max_rows: auto`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import NamedTuple
+
+GOOD_ENOUGH = 0.95  # of the best speed: what more rows would still gain is not worth the wait
+TRIES = 3  # of a call that seems too long
+ROUNDS = 15
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where measuring stops.
+
+    Attributes:
+        rows: the most rows in a call.
+        call_seconds: the longest call.
+        nbytes: the most bytes of input in a call.
+        seconds: how long it may take in all; a call that is on its way then is waited for.
+    """
+
+    rows: int = 1024
+    call_seconds: float = 0.05
+    nbytes: int = 64 * 2**20
+    seconds: float = 10.0
+
+
+class Point(NamedTuple):
+    """How long a call with so many rows takes."""
+
+    rows: int
+    seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        """The speed of such calls, one after another."""
+        return self.rows / self.seconds
+
+
+class BatchSize(NamedTuple):
+    """The most rows in a call, and the measured points behind it: none where it was given."""
+
+    rows: int
+    curve: tuple[Point, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.curve:
+            return str(self.rows)
+        speeds = (f"{point.rows:,}: {point.rows_per_second:,.0f}" for point in self.curve)
+        return f"{self.rows} (rows/s by rows in a call: {'; '.join(speeds)})"
+
+
+class Size:
+    """Calls with so many rows, and how long they took."""
+
+    def __init__(self, rows: int, call: Callable[[], object]) -> None:
+        self.rows = rows
+        self.seconds: list[float] = []
+        self._call = call
+
+    def time(self, clock: Callable[[], float]) -> float:
+        """Make a call; return how long it took."""
+        started = clock()
+        self._call()
+        self.seconds.append(max(clock() - started, 1e-9))
+        return self.seconds[-1]
+
+    def point(self) -> Point:
+        """Return the middle of what was measured: one call that was disturbed does not count."""
+        return Point(self.rows, median(self.seconds))
+
+
+def measure(
+    prepare: Callable[[int], Callable[[], object]],
+    row_nbytes: int,
+    limits: Limits,
+    clock: Callable[[], float] = time.perf_counter,
+) -> BatchSize:
+    """Time calls with 1, 2, 4, … rows, and choose a size.
+
+    `prepare` returns a call with so many rows that has been made once: first calls are slow.
+    """
+    give_up = clock() + limits.seconds
+    sizes: list[Size] = []
+    for rows in sizes_within(limits, row_nbytes):
+        if sizes and clock() >= give_up:
+            break
+        sizes.append(Size(rows, prepare(rows)))
+        if not is_short(sizes[-1], limits.call_seconds, give_up, clock):
+            break
+    time_in_turn(sizes, limits.call_seconds, give_up, clock)
+    curve = tuple(size.point() for size in sizes)
+    return BatchSize(choose(curve, limits.call_seconds), curve)
+
+
+def choose(curve: Sequence[Point], call_seconds: float) -> int:
+    """Return the fewest rows with 95 % of the best speed, all in calls that are not too long."""
+    short = [point for point in curve if point.seconds <= call_seconds] or curve[:1]
+    best = max(point.rows_per_second for point in short)
+    return next(point.rows for point in short if point.rows_per_second >= GOOD_ENOUGH * best)
+
+
+def sizes_within(limits: Limits, row_nbytes: int) -> list[int]:
+    """Return the powers of two within the limits on rows and bytes; one row is always."""
+    most = max(1, min(limits.rows, limits.nbytes // max(1, row_nbytes)))
+    return [2**power for power in range(most.bit_length())]
+
+
+def is_short(size: Size, call_seconds: float, give_up: float, clock: Callable[[], float]) -> bool:
+    """Tell whether a call is short enough; one that is not, may only have been disturbed."""
+    for _ in range(TRIES):
+        if size.time(clock) <= call_seconds:
+            return True
+        if clock() >= give_up:
+            break
+    return False
+
+
+def time_in_turn(
+    sizes: Sequence[Size], call_seconds: float, give_up: float, clock: Callable[[], float]
+) -> None:
+    """Time all sizes again and again, so that what disturbs for a while disturbs all alike."""
+    short = [size for size in sizes if min(size.seconds) <= call_seconds]
+    if len(short) < 2:
+        return  # nothing to choose from
+    for _ in range(ROUNDS):
+        for size in short:
+            if clock() >= give_up:
+                return
+            size.time(clock)

@@ -1,0 +1,217 @@
+"""`batching.max_rows: auto`: what is chosen, on a clock that only calls move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from server.batch_size import BatchSize, Limits, Point, measure
+from tests.server.harness import FakeModel, over_http, serving, with_settings
+
+MS = 0.001
+LIMITS = Limits()
+
+
+class Machine:
+    """A clock, and calls that take what `seconds` says for their rows.
+
+    Attributes:
+        calls: the rows of every call that was timed.
+        prepared: the sizes that were called for the first time.
+        disturb: what a call takes longer, by the number of the call.
+    """
+
+    def __init__(self, seconds: Callable[[int], float]) -> None:
+        self.now = 100.0
+        self.calls: list[int] = []
+        self.prepared: list[int] = []
+        self.first_call = 0.0
+        self.disturb: Callable[[int], float] = lambda number: 0.0
+        self._seconds = seconds
+
+    def clock(self) -> float:
+        return self.now
+
+    def prepare(self, rows: int) -> Callable[[], None]:
+        self.prepared.append(rows)
+        self.now += self.first_call
+
+        def call() -> None:
+            self.calls.append(rows)
+            self.now += self._seconds(rows) + self.disturb(len(self.calls))
+
+        return call
+
+    def measure(self, limits: Limits = LIMITS, row_nbytes: int = 4) -> BatchSize:
+        return measure(self.prepare, row_nbytes, limits, self.clock)
+
+
+def seconds_of(size: BatchSize) -> list[float]:
+    """How long calls took, by rising rows."""
+    return [point.seconds for point in size.curve]
+
+
+def linear(fixed: float, per_row: float) -> Callable[[int], float]:
+    """The time of calls that cost so much, and so much more for each row."""
+    return lambda rows: fixed + per_row * rows
+
+
+def saturated(rows: int) -> float:
+    """The time of calls that are no faster a row with more than 32 of them."""
+    return max(rows, 32) * 0.1 * MS
+
+
+# What is chosen
+
+
+@pytest.mark.parametrize(
+    "seconds, rows",
+    [
+        (linear(1 * MS, 0), 1024),  # nothing but overhead: the more the better
+        (linear(0, 1 * MS), 1),  # no overhead: more rows gain nothing
+        (
+            linear(1 * MS, 0.1 * MS),
+            128,
+        ),  # 256 are the best within 50 ms: 64 have 90 % of it, 128 have 96 %
+        (saturated, 32),
+    ],
+    ids=["overhead alone", "rows alone", "both", "saturated"],
+)
+def test_the_fewest_rows_that_reach_95_percent_of_the_best_are_chosen(
+    seconds: Callable[[int], float], rows: int
+) -> None:
+    assert Machine(seconds).measure().rows == rows
+
+
+def test_what_was_measured_is_kept() -> None:
+    size = Machine(linear(1 * MS, 1 * MS)).measure()
+
+    assert [point.rows for point in size.curve] == [1, 2, 4, 8, 16, 32, 64]
+    assert seconds_of(size) == pytest.approx([0.002, 0.003, 0.005, 0.009, 0.017, 0.033, 0.065])
+    assert size.curve[1].rows_per_second == pytest.approx(2 / 0.003)
+
+
+def test_the_curve_is_one_line() -> None:
+    size = BatchSize(2048, (Point(1, 0.5), Point(2048, 0.5)))
+
+    assert str(size) == "2048 (rows/s by rows in a call: 1: 2; 2,048: 4,096)"
+    assert str(BatchSize(17)) == "17"
+
+
+# Where it stops
+
+
+def test_it_stops_at_the_most_rows() -> None:
+    machine = Machine(linear(1 * MS, 0))
+
+    assert machine.measure(Limits(rows=100)).rows == 64
+    assert max(machine.prepared) == 64
+
+
+def test_it_stops_at_a_call_that_is_too_long() -> None:
+    """Twice the rows would still be faster; but nobody is to wait for so long a call."""
+    machine = Machine(linear(10 * MS, 1 * MS))
+
+    assert machine.measure(Limits(call_seconds=0.03)).rows == 16
+    assert max(machine.calls) == 32
+
+
+def test_it_stops_at_the_most_bytes_of_input() -> None:
+    machine = Machine(linear(1 * MS, 0))
+
+    assert machine.measure(row_nbytes=2**20).rows == 64
+    assert max(machine.prepared) == 64
+    assert machine.measure(row_nbytes=2**40).rows == 1
+    assert machine.measure(row_nbytes=0).rows == 1024
+
+
+def test_it_stops_when_its_time_is_over() -> None:
+    machine = Machine(linear(1 * MS, 0))
+    machine.first_call = 3.0
+    started = machine.now
+
+    size = machine.measure()
+    assert machine.now - started < 10 + 3 + 0.001
+    assert [point.rows for point in size.curve] == [1, 2, 4, 8]
+    assert size.rows == 8
+
+
+def test_many_rounds_of_long_calls_end_in_time() -> None:
+    machine = Machine(linear(40 * MS, 0.001 * MS))
+    started = machine.now
+
+    assert machine.measure(Limits(seconds=2)).rows == 1024
+    assert machine.now - started < 2 + 0.05
+
+
+def test_a_model_that_is_slow_with_one_row_gets_one_row() -> None:
+    machine = Machine(linear(20, 0))
+
+    assert machine.measure().rows == 1
+    assert machine.calls == [1]
+
+
+def test_the_first_call_of_each_size_is_not_timed() -> None:
+    machine = Machine(linear(1 * MS, 0))
+    machine.first_call = 0.4
+
+    assert all(point.seconds == pytest.approx(1 * MS) for point in machine.measure().curve)
+
+
+# Noise
+
+
+def test_a_call_that_is_disturbed_does_not_end_it() -> None:
+    machine = Machine(saturated)
+    machine.disturb = lambda number: 1.0 if number in (3, 6) else 0.0
+
+    assert machine.measure().rows == 32
+    assert max(machine.calls) > 32
+
+
+def test_a_machine_that_is_busy_for_a_while_does_not_change_the_choice() -> None:
+    quiet = Machine(saturated).measure()
+    for busy in range(100):
+        machine = Machine(saturated)
+        machine.disturb = lambda number, busy=busy: 20 * MS * (busy <= number < busy + 30)
+        size = machine.measure()
+        assert size.rows == quiet.rows
+        short = len(quiet.curve) - 1
+        assert seconds_of(size)[:short] == pytest.approx(seconds_of(quiet)[:short])
+
+
+# In the service
+
+
+@over_http
+async def test_the_service_measures_its_model_and_says_what_it_chose(caplog) -> None:
+    model = FakeModel()
+    caplog.set_level("INFO")
+    async with serving(model, with_settings(batching={"max_rows": "auto"})) as server:
+        size = server.service.model.batch_size
+        assert server.service.model.batcher.queue.max_rows == size.rows
+        assert (await server.predict([10])).json == {"prediction": 31.0}
+
+    assert [point.rows for point in size.curve][:2] == [1, 2]
+    assert f"batching.max_rows: {size}" in caplog.text
+
+
+@over_http
+async def test_a_call_may_be_as_long_as_the_settings_say() -> None:
+    model = FakeModel()
+    model.seconds = 0.01
+    settings = with_settings(batching={"max_rows": "auto", "max_batch_ms": 5})
+    async with serving(model, settings) as server:
+        size = server.service.model.batch_size
+
+    assert (size.rows, len(size.curve)) == (1, 1)
+
+
+@over_http
+async def test_nothing_is_measured_where_the_rows_are_given(caplog) -> None:
+    caplog.set_level("INFO")
+    async with serving(settings=with_settings(batching={"max_rows": 17})) as server:
+        assert server.service.model.batch_size == BatchSize(17)
+
+    assert "batching.max_rows" not in caplog.text
