@@ -152,7 +152,7 @@ class KerasModel:
         Not the smallest: a convolution of TensorFlow 2.21 (oneDNN) that is given one less than
         its window fails to fail, and answers with what happens to be in memory.
         """
-        if all(None not in spec.shape for spec in self.signature.inputs):
+        if self.signature.is_fixed:
             return 1
         taken: list[int] = []
         for size in (2**power for power in range(11)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class Signature:
             names = [spec.name for spec in specs]
             if len(set(names)) != len(names):
                 raise ValueError(f"names of inputs or outputs are not unique: {', '.join(names)}")
+
+    @cached_property
+    def is_fixed(self) -> bool:
+        """Whether all rows of input have one shape, so that any two can share a batch."""
+        return all(None not in spec.shape for spec in self.inputs)
 
     def __str__(self) -> str:
         inputs, outputs = (", ".join(map(str, specs)) for specs in (self.inputs, self.outputs))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
@@ -113,35 +112,36 @@ class PredictEndpoint:
         started = time.perf_counter()
         status = CLIENT_LEFT
         try:
-            response = await self._answer(request, started)
+            response = await self._predict(request, started)
             status = response.status
-            return response
+        except Exception as error:
+            response = self._problem(error, request.id)
+            status = response.status
         finally:
             self._requests.ended(status, time.perf_counter() - started)
+        return response
 
     def refused(self, status: int) -> None:
         """Count a request that was answered before it came here."""
         self._requests.ended(status, 0.0)
 
-    async def _answer(self, request: Request, started: float) -> Response:
-        try:
-            return await self._predict(request, started)
-        except ModelFailed as error:
-            log.error("request %s: the model failed: %.300s", request.id, error.__cause__)
-            return problem(error, request.id)
-        except (ServiceError, BatchingError) as error:
-            return problem(error, request.id)
-        except Exception:
-            log.exception("request %s failed", request.id)
-            return problem(InternalError(), request.id)
+    def _problem(self, error: Exception, id_: str) -> Response:
+        """Answer an error; log the model's, and mistakes of ours."""
+        if isinstance(error, ModelFailed):
+            log.error("request %s: the model failed: %.300s", id_, error.__cause__)
+        elif not isinstance(error, ServiceError | BatchingError):
+            log.error("request %s failed", id_, exc_info=error)
+            error = InternalError()
+        return problem(error, id_)
 
     async def _predict(self, request: Request, started: float) -> Response:
         model = self._service.model
         check_media_type(request.headers)
-        deadline = asyncio.get_running_loop().time() + self._timeout(request.headers)
+        deadline = model.batcher.loop.time() + self._timeout(request.headers)
         rows, single = model.dialect.decode(request.body)
         nbytes = rows.nbytes + len(request.body)
-        job = model.batcher.submit(rows, deadline, shape=rows.row_shape, nbytes=nbytes)
+        shape = () if model.signature.is_fixed else rows.row_shape
+        job = model.batcher.submit(rows, deadline, shape=shape, nbytes=nbytes)
         body = model.dialect.encode(await job, single)
         seconds = time.perf_counter() - started
         self._record(request, model, body, seconds)

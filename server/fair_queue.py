@@ -137,6 +137,9 @@ class FairQueue(Generic[E]):
 
         Of a large request at most one batch goes before; its rest is overtaken.
         """
+        others = len(self._lanes) - (shape in self._lanes)
+        if self.rows < self.max_rows and not others:
+            return 0, 0
         batches = rows = 0
         for other, lane in self._lanes.items():
             full = lane.next_rows // self.max_rows

@@ -26,3 +26,10 @@ def test_the_same_name_on_both_sides_is_fine():
 def test_a_name_that_comes_twice_on_one_side_is_refused(sides: tuple[tuple[TensorSpec, ...], ...]):
     with pytest.raises(ValueError, match="not unique: x, x"):
         Signature(*sides)
+
+
+def test_a_signature_is_fixed_unless_a_dimension_of_an_input_varies():
+    varies = TensorSpec("text", (None,), "int32")
+
+    assert Signature((X,), (varies,)).is_fixed
+    assert not Signature((X, varies), (X,)).is_fixed
