@@ -1,0 +1,133 @@
+"""The command line: who takes part, the rounds, and what is written."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from scripts.comparison.contestants import CONTESTANTS, Contestant
+from scripts.comparison.machine import describe_machine
+from scripts.comparison.markdown import Setup, overview, page, where_a_peer_wins
+from scripts.comparison.plot import svg
+from scripts.comparison.results import Results
+from scripts.comparison.rounds import Rounds
+from scripts.comparison.venvs import ROOT
+from scripts.comparison.wrk import is_installed
+
+MODEL = ROOT / "model" / "my_best_model.keras"
+
+
+def main(argv: Sequence[str], contestants: Sequence[Contestant] = CONTESTANTS) -> int:
+    """Compare; return 0, or 1 when this server itself failed.
+
+    2 when it could not begin, and 130 when it was interrupted.
+    """
+    options = _parser(contestants).parse_args(argv)
+    if not is_installed():
+        print("compare: wrk is not there (on Debian and Ubuntu: apt install wrk)", file=sys.stderr)
+        return 2
+    if not MODEL.exists():
+        subprocess.run([sys.executable, "-m", "model.train"], cwd=ROOT, check=True)
+    chosen = [each for each in contestants if not options.only or each.name in options.only]
+    setup = Setup(
+        describe_machine(),
+        options.rounds,
+        options.seconds,
+        options.connections,
+        shlex.join(["python", "scripts/compare.py", *argv]),
+    )
+    results = Results()
+    try:
+        with _ended_in_order():
+            _run(chosen, setup, results)
+    except KeyboardInterrupt:
+        print("compare: interrupted; nothing was written", file=sys.stderr)
+        return 130
+    _write(options.out, chosen, results, setup)
+    _print(chosen, results, setup)
+    return int(any(each.kind == "ours" and each.name in results.missing for each in chosen))
+
+
+def _parser(contestants: Sequence[Contestant]) -> argparse.ArgumentParser:
+    names = [each.name for each in contestants]
+    parser = argparse.ArgumentParser(
+        prog="compare.py",
+        description="Measure this server and its peers under the same load, and write it down.",
+        epilog="Peers are installed under .peers/ on first use. Exit code 1: this server failed.",
+    )
+    add = parser.add_argument
+    add("--rounds", type=_count, default=5, help="how often each is measured (%(default)s)")
+    add("--seconds", type=_count, default=5, help="of each measurement (%(default)s)")
+    add("--connections", type=_counts, default=[1, 64, 256], help="at once (1,64,256)")
+    add("--only", nargs="+", metavar="NAME", choices=names, help=f"some of {', '.join(names)}")
+    add("--out", type=Path, default=ROOT / "docs", metavar="FOLDER", help="where to write (docs)")
+    return parser
+
+
+def _run(chosen: Sequence[Contestant], setup: Setup, results: Results) -> None:
+    console = Console(stderr=True)
+    with console.status("") as status:
+
+        def tell(text: str) -> None:
+            if console.is_terminal:
+                status.update(text)
+            else:
+                console.print(text, highlight=False, soft_wrap=True)
+
+        rounds = Rounds(MODEL, setup.connections, setup.seconds, results, tell)
+        rounds.run(chosen, setup.rounds)
+
+
+@contextlib.contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM end what was started as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _write(folder: Path, chosen: Sequence[Contestant], results: Results, setup: Setup) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "comparison.md").write_text(page(chosen, results, setup))
+    (folder / "comparison.svg").write_text(svg(chosen, results, setup.connections))
+    runs = ",\n".join(json.dumps(run) for run in results.as_list())  # a line each, to be compared
+    rest = json.dumps({"machine": dict(setup.machine), "missing": results.missing}, indent=1)
+    (folder / "comparison.json").write_text(f'{rest[:-2]},\n "runs": [\n{runs}\n]}}\n')
+
+
+def _print(chosen: Sequence[Contestant], results: Results, setup: Setup) -> None:
+    console = Console()
+    present = [each for each in chosen if results.has(each.name)]
+    head, *rows = overview(present, results, setup.connections)
+    table = Table(title="requests a second", title_justify="left")
+    for name in head:
+        table.add_column(name, justify="left" if name == head[0] else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for line in where_a_peer_wins(present, results, setup.connections):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for name, why in results.missing.items():
+        console.print(f"MISSING {name}: {why}", style="red", markup=False, soft_wrap=True)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("not a whole number above 0")
+    return int(text)
+
+
+def _counts(text: str) -> list[int]:
+    return [_count(each) for each in text.split(",")]

@@ -1,0 +1,104 @@
+"""Who takes part, with which settings, and how each is asked."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+CALIBRATION = "ceiling"  # measured in every round, because a machine's speed wanders
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One server with one set of settings.
+
+    In `command` stand for themselves: {python}, of its venv; {port}; {model}, the model's file;
+    {folder}, an empty one of its own. The process also finds the model by the variable MODEL.
+    """
+
+    name: str
+    title: str
+    settings: str  # as the report tells them
+    command: tuple[str, ...]
+    kind: Literal["ours", "peer", "constant"] = "peer"
+    venv: str = ""  # a key of `venvs.REQUIREMENTS`; empty: the project's own
+    environment: Mapping[str, str] = field(default_factory=dict)
+    path: str = "/predict"
+    body: str = '{"data":[10]}'
+    answer_at: tuple[str | int, ...] = ("prediction",)  # where in the answer the number stands
+    stop_signal: signal.Signals = signal.SIGTERM
+
+
+def _peer(module: str) -> tuple[str, ...]:
+    return ("{python}", "-m", f"scripts.comparison.peers.{module}", "{port}")
+
+
+def _ours(*flags: str) -> tuple[str, ...]:
+    return (
+        *("{python}", "-m", "server", "{model}", "--http.port", "{port}"),
+        *("--logging.file", "{folder}/payloads.jsonl", *flags),
+    )
+
+
+def _uvicorn(module: str) -> tuple[str, ...]:
+    return (
+        *("{python}", "-m", "uvicorn", f"scripts.comparison.peers.{module}:app"),
+        *("--host", "127.0.0.1", "--port", "{port}", "--loop", "uvloop", "--http", "httptools"),
+        *("--no-access-log", "--log-level", "warning"),
+    )
+
+
+CONTESTANTS = (
+    Contestant(
+        name="ours-llhttp",
+        title="this server",
+        settings="as it comes: metrics, access log and payload log (to a file) on",
+        command=_ours("--http.transport", "llhttp"),
+        kind="ours",
+    ),
+    Contestant(
+        name="ours-quiet",
+        title="this server, no payload log",
+        settings="`--logging.payloads false`; metrics and access log on",
+        command=_ours("--http.transport", "llhttp", "--logging.payloads", "false"),
+        kind="ours",
+    ),
+    Contestant(
+        name="ours-tornado",
+        title="this server, stock Tornado",
+        settings="`--http.transport tornado`; metrics, access log and payload log (to a file) on",
+        command=_ours("--http.transport", "tornado"),
+        kind="ours",
+    ),
+    Contestant(
+        name=CALIBRATION,
+        title="ceiling: asyncio.Protocol, constant answer",
+        settings="httptools on uvloop; reads nothing of the request, calls no model",
+        command=_peer("constant_protocol"),
+        kind="constant",
+    ),
+    Contestant(
+        name="bare-tornado",
+        title="bare Tornado, constant answer",
+        settings="`RequestHandler` on uvloop, without access log and ETag; calls no model",
+        command=_peer("constant_tornado"),
+        kind="constant",
+    ),
+    Contestant(
+        name="seed",
+        title="FastAPI, `model.predict` per request",
+        settings="this project's first design: uvicorn, sync handler, access log off",
+        command=_uvicorn("fastapi_predict"),
+        venv="fastapi",
+    ),
+    Contestant(
+        name="fastapi",
+        title="FastAPI by hand",
+        settings="uvicorn on uvloop and httptools, orjson, compiled call in one thread, "
+        "access log off",
+        command=_uvicorn("fastapi_thread"),
+        venv="fastapi",
+    ),
+)

@@ -1,0 +1,206 @@
+"""The results as a page of Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from scripts.comparison.contestants import CALIBRATION, Contestant
+from scripts.comparison.results import Results
+from scripts.comparison.venvs import REQUIREMENTS
+from scripts.comparison.wrk import Measurement
+
+NONE = "–"
+
+HOW = """\
+Every server gets the same load from wrk with one thread, on the same machine: one example in a \
+request, over so many connections, each with one request on its way. Only one server runs at a \
+time. In every round each is started, asked once whether its answer is right, warmed up for a \
+second, and measured at each number of connections for {seconds} seconds; {rounds} such rounds, \
+each beginning with another server. Figures are medians over the rounds. Ratios are taken within \
+a round, because a machine is now faster and now slower, and are what to trust; those to the \
+ceiling compare with a server in the same language that does nothing but parse HTTP. Latencies \
+are those of the answers that came within the time (a 0 means that none did), and refused \
+requests count for latencies but not for requests a second.
+
+The model is the example, one number in and one out, so this compares servers and not models. \
+All real peers but the first design make the same compiled call of it as this server does.\
+"""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How it was measured."""
+
+    machine: Mapping[str, str]
+    rounds: int
+    seconds: int
+    connections: Sequence[int]
+    command: str
+
+
+def page(contestants: Sequence[Contestant], results: Results, setup: Setup) -> str:
+    """Return the page; contestants without any result stand in the list of what is missing."""
+    present = [each for each in contestants if results.has(each.name)]
+    parts = [
+        "# Comparison with other servers",
+        f"Made by `{setup.command}`; the runs one by one stand in "
+        "[`comparison.json`](comparison.json).",
+        "![Requests a second of each server](comparison.svg)",
+        "## Requests a second",
+        _table(*overview(present, results, setup.connections), numbers_from=1),
+        "## Where a peer wins",
+        "\n".join(where_a_peer_wins(present, results, setup.connections)),
+        *chain.from_iterable(_details(present, results, each) for each in setup.connections),
+        *_missing(contestants, results),
+        "## How it was measured",
+        HOW.format(seconds=setup.seconds, rounds=setup.rounds),
+        _table(["", ""], *setup.machine.items()),
+        "## Settings",
+        _table(
+            ["server", "installed", "settings"],
+            *([each.title, _installed(each), each.settings] for each in contestants),
+        ),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def overview(
+    present: Sequence[Contestant], results: Results, connections: Sequence[int]
+) -> list[list[str]]:
+    """Return the table of requests a second: its head, and a row for each contestant."""
+    head = ["server", *(_connections(each) for each in connections)]
+    return [head] + [
+        [each.title, *(_rate(results.rate(each.name, number)) for number in connections)]
+        for each in present
+    ]
+
+
+def where_a_peer_wins(
+    present: Sequence[Contestant], results: Results, connections: Sequence[int]
+) -> Iterator[str]:
+    """Say in one line each where a peer that calls the model does better than this server."""
+    ours = next((each for each in present if each.kind == "ours"), None)
+    peers = [each for each in present if each.kind == "peer"]
+    if ours is None or not peers:
+        yield "There is nothing to compare: this server or all its peers are missing."
+        return
+    wins = [line for peer in peers for line in _wins(ours, peer, results, connections)]
+    if not wins:
+        counts = " and ".join(f"{each:,}" for each in connections)
+        yield (
+            f"Nowhere here: at {counts} connections no peer that calls the model answered more "
+            "requests a second, or with a lower median latency or 99th percentile."
+        )
+    yield from wins
+
+
+def _wins(
+    ours: Contestant, peer: Contestant, results: Results, connections: Sequence[int]
+) -> Iterator[str]:
+    for number in connections:
+        ratios = results.ratios(peer.name, ours.name, number)
+        ratio = results.ratio(peer.name, ours.name, number)
+        if ratio and ratio > 1:
+            yield (
+                f"- **{peer.title}** answers {ratio:.2f} times as many requests a second at "
+                f"{_connections(number)} (more in {sum(each > 1 for each in ratios)} of "
+                f"{len(ratios)} rounds)."
+            )
+        for what, value in (("median latency", _p50), ("99th percentile", _p99)):
+            its = results.median(peer.name, number, value)
+            mine = results.median(ours.name, number, value)
+            if its is not None and mine is not None and its < mine:
+                yield (
+                    f"- **{peer.title}** has the lower {what} at {_connections(number)}: "
+                    f"{_ms(its)} ms against {_ms(mine)} ms."
+                )
+
+
+def _details(present: Sequence[Contestant], results: Results, connections: int) -> tuple[str, str]:
+    ours = next((each.name for each in present if each.kind == "ours"), "")
+    head = [
+        "server",
+        "requests/s",
+        "lowest – highest",
+        "of the ceiling",
+        "this server is faster by",
+    ]
+    head += ["p50, ms", "p99, ms", "refused", "socket errors"]
+    rows = []
+    for each in present:
+        runs = [run.rate for run in results.of(each.name, connections).values()]
+        if not runs:
+            continue
+        rows.append(
+            [
+                each.title,
+                _rate(results.rate(each.name, connections)),
+                f"{_rate(min(runs))} – {_rate(max(runs))}",
+                _ratio(results.ratio(each.name, CALIBRATION, connections)),
+                _ratio(results.ratio(ours, each.name, connections), "×"),
+                _ms(results.median(each.name, connections, _p50)),
+                _ms(results.median(each.name, connections, _p99)),
+                *(f"{count:,}" for count in results.bad(each.name, connections)),
+            ]
+        )
+    return f"## At {_connections(connections)}", _table(head, *rows, numbers_from=1)
+
+
+def _missing(contestants: Sequence[Contestant], results: Results) -> list[str]:
+    if not results.missing:
+        return []
+    titles = {each.name: each.title for each in contestants}
+    lines = [f"- {titles[name]}: {_one_line(why)}" for name, why in results.missing.items()]
+    return ["## What is missing, and why", "\n".join(lines)]
+
+
+def _table(head: Sequence[str], *rows: Sequence[str], numbers_from: int = 99) -> str:
+    rule = ["---:" if column >= numbers_from else "---" for column in range(len(head))]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *rows])
+
+
+def _installed(contestant: Contestant) -> str:
+    if not contestant.venv:
+        return "this project's locked dependencies"
+    return ", ".join(f"`{each}`" for each in REQUIREMENTS[contestant.venv])
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _p50(measured: Measurement) -> float | None:
+    return measured.p50_ms
+
+
+def _p99(measured: Measurement) -> float | None:
+    return measured.p99_ms
+
+
+def _connections(number: int) -> str:
+    return f"{number:,} connection{'s' * (number != 1)}"
+
+
+def _rate(rate: float | None) -> str:
+    if rate is None:
+        return NONE
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+
+
+def _ratio(ratio: float | None, sign: str = "") -> str:
+    if ratio is None:
+        return NONE
+    if math.isinf(ratio):
+        return "∞"
+    if ratio < 0.1:
+        return f"{ratio:.2g}{sign}"
+    return f"{ratio:,.0f}{sign}" if ratio >= 100 else f"{ratio:.2f}{sign}"
+
+
+def _ms(milliseconds: float | None) -> str:
+    if milliseconds is None:
+        return NONE
+    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"

@@ -1,0 +1,151 @@
+"""Starts one contestant, waits for its first right answer, and leaves nothing of it behind."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from scripts.comparison.contestants import Contestant
+from scripts.comparison.venvs import ROOT, Missing
+
+READY_WITHIN = 120.0  # seconds; some import TensorFlow in several processes
+ANSWER_WITHIN = 60.0  # a design without batching first works off what others have left behind
+STOP_WITHIN = 8.0
+EXPECTED, TOLERANCE = 31.0, 0.5  # the example model has learnt 3x + 1, and is asked for 10
+MARK = "COMPARISON_MARK"
+
+
+@contextlib.contextmanager
+def running(contestant: Contestant, python: str, model: Path) -> Iterator[int]:
+    """Run the contestant on a free port of 127.0.0.1 and give it; raises Missing.
+
+    It has been asked once, and the answer was right. Afterwards no process of it is left, whatever
+    it has forked into other groups: all inherit a variable that tells whose they are.
+    """
+    port, mark = _free_port(), uuid.uuid4().hex
+    with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        words = {"python": python, "port": port, "model": model, "folder": folder}
+        with (folder / "output.log").open("wb") as output:
+            process = subprocess.Popen(  # noqa: S603  # our own table of commands
+                [word.format_map(words) for word in contestant.command],
+                cwd=ROOT,
+                env=_environment(contestant, model, folder, mark),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the comparison; it ends the rest in order
+            )
+        try:
+            _wait_until_right(contestant, process, port, folder / "output.log")
+            yield port
+        finally:
+            _stop(process, contestant.stop_signal, mark)
+
+
+def ask(contestant: Contestant, port: int, within: float = ANSWER_WITHIN) -> float:
+    """Return the number that is answered; raises OSError, HTTPException or Missing."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within)
+    with contextlib.closing(connection):
+        headers = {"Content-Type": "application/json"}
+        connection.request("POST", contestant.path, contestant.body, headers)
+        answer = connection.getresponse()
+        body = answer.read()
+    text = body.decode(errors="replace")[:200]
+    if answer.status in (404, 502, 503):  # it is there, but not ready
+        raise ConnectionError(f"{answer.status}: {text}")
+    if answer.status != 200:
+        raise Missing(f"answered {answer.status}: {text}")
+    try:
+        return float(_dig(json.loads(body), contestant.answer_at))
+    except (ValueError, TypeError, LookupError) as error:
+        raise Missing(f"answered what cannot be read: {text}") from error
+
+
+def _dig(value: Any, path: Sequence[str | int]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+def _wait_until_right(
+    contestant: Contestant, process: subprocess.Popen[bytes], port: int, log: Path
+) -> None:
+    give_up = time.monotonic() + READY_WITHIN
+    while True:
+        try:
+            number = ask(contestant, port)
+            break
+        except (OSError, http.client.HTTPException) as error:
+            if process.poll() is not None:
+                why = f"ended with code {process.returncode}: {_last_words(log)}"
+                raise Missing(why) from error
+            if time.monotonic() > give_up:
+                why = f"gave no answer within {READY_WITHIN:g} s ({error}): {_last_words(log)}"
+                raise Missing(why) from error
+        time.sleep(0.1)
+    if not math.isclose(number, EXPECTED, abs_tol=TOLERANCE):
+        raise Missing(f"answered {number:g} instead of {EXPECTED:g}")
+
+
+def _last_words(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    return " / ".join(list(filter(None, lines))[-3:])[-400:] or "it said nothing"
+
+
+def _environment(contestant: Contestant, model: Path, folder: Path, mark: str) -> dict[str, str]:
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("SERVER_")}
+    words = {"folder": folder}
+    return {
+        **inherited,
+        "PYTHONPATH": str(ROOT),
+        "MODEL": str(model),
+        **{name: value.format_map(words) for name, value in contestant.environment.items()},
+        MARK: mark,
+    }
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals, mark: str) -> None:
+    """Ask politely, then kill; a second Ctrl-C has to wait for it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, stop_signal)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_WITHIN)
+        while left := list(_marked(mark)):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.05)
+        process.wait()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _marked(mark: str) -> Iterator[int]:
+    """Find the processes that carry the mark; Linux alone tells."""
+    wanted = f"{MARK}={mark}".encode()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            with contextlib.suppress(OSError):  # it has ended, or is another user's
+                if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                    yield int(folder.name)

@@ -1,0 +1,81 @@
+"""The order of measuring: in every round each contestant is started, warmed up, measured, ended.
+
+One server runs at a time, because some of them spin while they have nothing to do, and all of them
+together would want several GiB. They are started anew in every round rather than stopped and
+continued by signals: Ray, for one, takes its own processes for dead after such a pause.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from scripts.comparison.contestants import Contestant
+from scripts.comparison.process import ask, running
+from scripts.comparison.results import Results
+from scripts.comparison.venvs import Missing, python_of
+from scripts.comparison.wrk import Measurement, measure
+
+WARM_UP_CONNECTIONS = 64
+WARM_UP_SECONDS = 1
+
+Tell = Callable[[str], None]
+
+
+def in_turn(contestants: Sequence[Contestant], rounds: int) -> list[list[Contestant]]:
+    """Return the order of each round: everyone, but beginning with another one every time."""
+    if not contestants:
+        return [[]] * rounds
+    starts = [number % len(contestants) for number in range(rounds)]
+    return [[*contestants[start:], *contestants[:start]] for start in starts]
+
+
+class Rounds:
+    """Measures the contestants at each number of connections, and notes who drops out."""
+
+    def __init__(
+        self, model: Path, connections: Sequence[int], seconds: int, results: Results, tell: Tell
+    ) -> None:
+        self._model = model
+        self._connections = connections
+        self._seconds = seconds
+        self._results = results
+        self._tell = tell
+        self._pythons: dict[str, str] = {}
+
+    def run(self, contestants: Sequence[Contestant], rounds: int) -> None:
+        """Fill the results. A contestant that fails once is missing from then on."""
+        for contestant in contestants:
+            self._tell(f"{contestant.name}: looking for its environment")
+            with self._noting_failure_of(contestant):
+                self._pythons[contestant.name] = python_of(contestant.venv)
+        for number, order in enumerate(in_turn(contestants, rounds), 1):
+            for contestant in order:
+                if contestant.name not in self._results.missing:
+                    self._tell(f"round {number} of {rounds}: {contestant.name}")
+                    with self._noting_failure_of(contestant):
+                        self._measure(contestant, number)
+
+    def _measure(self, contestant: Contestant, number: int) -> None:
+        with running(contestant, self._pythons[contestant.name], self._model) as port:
+            self._load(contestant, port, WARM_UP_CONNECTIONS, WARM_UP_SECONDS)
+            for connections in self._connections:
+                ask(contestant, port)  # what the last clients have left behind is done with then
+                measured = self._load(contestant, port, connections, self._seconds)
+                self._results.add(number, contestant.name, connections, measured)
+
+    def _load(
+        self, contestant: Contestant, port: int, connections: int, seconds: int
+    ) -> Measurement:
+        url = f"http://127.0.0.1:{port}{contestant.path}"
+        return measure(url, contestant.body, connections, seconds)
+
+    @contextlib.contextmanager
+    def _noting_failure_of(self, contestant: Contestant) -> Iterator[None]:
+        try:
+            yield
+        except (Missing, OSError, http.client.HTTPException) as error:
+            self._results.missing[contestant.name] = str(error) or type(error).__name__
+            self._tell(f"{contestant.name} is missing: {error}")

@@ -1,0 +1,60 @@
+"""The peers' virtual environments, under `.peers/`.
+
+Each is complete, with its own TensorFlow of the version that this project has: peers ask for
+other versions of numpy and protobuf, and Triton's Python has to find everything in one place.
+uv links the same files into all of them from its cache, so they cost little time and room.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PEERS = ROOT / ".peers"
+INSTALL_WITHIN = 900.0  # seconds
+
+# The exact version of what is compared; all else is what its authors let it be installed with.
+REQUIREMENTS = {
+    "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "orjson==3.13.0"),
+}
+
+
+class Missing(Exception):
+    """A contestant cannot take part, or not any longer; one line says why."""
+
+
+def python_of(venv: str) -> str:
+    """Return the Python of the venv of this name, made first if it is not there or not current.
+
+    The empty name is the environment that runs this. Raises Missing.
+    """
+    if not venv:
+        return sys.executable
+    folder, requirements = PEERS / venv, _requirements(venv)
+    python, stamp = folder / "bin" / "python", folder / "requirements.stamp"
+    if not stamp.exists() or stamp.read_text() != "\n".join(requirements):
+        shutil.rmtree(folder, ignore_errors=True)
+        _run(sys.executable, "-m", "venv", "--without-pip", str(folder))
+        _run(sys.executable, "-m", "uv", "pip", "install", "--python", str(python), *requirements)
+        stamp.write_text("\n".join(requirements))
+    return str(python)
+
+
+def _requirements(venv: str) -> list[str]:
+    same = [f"{package}=={version(package)}" for package in ("tensorflow", "keras")]
+    return [*REQUIREMENTS[venv], *same]
+
+
+def _run(*command: str) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603  # fixed words and the versions above
+            command, capture_output=True, text=True, timeout=INSTALL_WITHIN, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise Missing(f"was not installed within {INSTALL_WITHIN:g} s") from error
+    if done.returncode:
+        raise Missing(f"cannot be installed: {' '.join(done.stderr.split())[-400:]}")
