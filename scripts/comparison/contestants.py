@@ -101,4 +101,16 @@ CONTESTANTS = (
         command=_uvicorn("fastapi_thread"),
         venv="fastapi",
     ),
+    Contestant(
+        name="triton",
+        title="Triton 2.51",
+        settings="the `tritonserver` of PyTriton's package, Python backend, compiled call, one "
+        "instance on the CPU, batches of at most 64, no delay, one HTTP thread, metrics off; "
+        "JSON by the V2 protocol",
+        command=(*_peer("triton_server"), "{folder}"),
+        venv="triton",
+        path="/v2/models/example/infer",
+        body='{"inputs":[{"name":"x","shape":[1,1],"datatype":"FP32","data":[10]}]}',
+        answer_at=("outputs", 0, "data", 0),
+    ),
 )

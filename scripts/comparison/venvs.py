@@ -20,6 +20,7 @@ INSTALL_WITHIN = 900.0  # seconds
 # The exact version of what is compared; all else is what its authors let it be installed with.
 REQUIREMENTS = {
     "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "orjson==3.13.0"),
+    "triton": ("nvidia-pytriton==0.7.0",),
 }
 
 
