@@ -14,8 +14,9 @@ CALIBRATION = "ceiling"  # measured in every round, because a machine's speed wa
 class Contestant:
     """One server with one set of settings.
 
-    In `command` stand for themselves: {python}, of its venv; {port}; {model}, the model's file;
-    {folder}, an empty one of its own. The process also finds the model by the variable MODEL.
+    `command` and `environment` have places for {python}, of its venv; {port}; {model}, the model's
+    file; {folder}, an empty one of its own; {cores}, their number. The process also finds the model
+    by the variable MODEL.
     """
 
     name: str
@@ -42,11 +43,11 @@ def _ours(*flags: str) -> tuple[str, ...]:
     )
 
 
-def _uvicorn(module: str) -> tuple[str, ...]:
+def _uvicorn(module: str, *flags: str) -> tuple[str, ...]:
     return (
         *("{python}", "-m", "uvicorn", f"scripts.comparison.peers.{module}:app"),
         *("--host", "127.0.0.1", "--port", "{port}", "--loop", "uvloop", "--http", "httptools"),
-        *("--no-access-log", "--log-level", "warning"),
+        *("--no-access-log", "--log-level", "warning", *flags),
     )
 
 
@@ -96,10 +97,49 @@ CONTESTANTS = (
     Contestant(
         name="fastapi",
         title="FastAPI by hand",
-        settings="uvicorn on uvloop and httptools, orjson, compiled call in one thread, "
-        "access log off",
-        command=_uvicorn("fastapi_thread"),
+        settings="uvicorn on uvloop and httptools with one worker a core, orjson, compiled call in "
+        "a thread, access log off",
+        command=_uvicorn("fastapi_thread", "--workers", "{cores}"),
         venv="fastapi",
+    ),
+    Contestant(
+        name="litserve",
+        title="LitServe",
+        settings="`max_batch_size=64, batch_timeout=0.005`, two workers, `fast_queue`, compiled "
+        "call, access log off",
+        command=_peer("litserve_app"),
+        venv="litserve",
+        stop_signal=signal.SIGINT,  # after SIGTERM its children would go on serving
+    ),
+    Contestant(
+        name="bentoml",
+        title="BentoML",
+        settings="`batchable=True, max_batch_size=64`, one worker a core, compiled call, access "
+        "log and metrics off",
+        command=(
+            *("{python}", "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}"),
+            "scripts.comparison.peers.bentoml_service:Example",
+        ),
+        venv="bentoml",
+        environment={"BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": "{folder}"},
+        answer_at=(0,),
+    ),
+    Contestant(
+        name="ray",
+        title="Ray Serve",
+        settings="`max_batch_size=64, batch_wait_timeout_s=0.002`, one replica, "
+        "`RAY_SERVE_THROUGHPUT_OPTIMIZED=1`, compiled call, access log off",
+        command=("{python}", "-m", "scripts.comparison.peers.ray_serve_app", "{folder}"),
+        venv="ray",
+        environment={
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_DEFAULT_HTTP_HOST": "127.0.0.1",
+            "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "{port}",
+            "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "65535",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen on the loopback address alone
+            "RAY_AUTH_MODE": "disabled",  # else it leaves a token in the home folder
+            "RAY_USAGE_STATS_ENABLED": "0",
+        },
     ),
     Contestant(
         name="triton",

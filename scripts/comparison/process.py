@@ -37,12 +37,13 @@ def running(contestant: Contestant, python: str, model: Path) -> Iterator[int]:
     port, mark = _free_port(), uuid.uuid4().hex
     with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        words = {"python": python, "port": port, "model": model, "folder": folder}
+        words: dict[str, object] = {"python": python, "port": port, "model": model}
+        words |= {"folder": folder, "cores": len(os.sched_getaffinity(0))}
         with (folder / "output.log").open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  # our own table of commands
                 [word.format_map(words) for word in contestant.command],
                 cwd=ROOT,
-                env=_environment(contestant, model, folder, mark),
+                env=_environment(contestant, words, mark),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -105,13 +106,12 @@ def _last_words(log: Path) -> str:
     return " / ".join(list(filter(None, lines))[-3:])[-400:] or "it said nothing"
 
 
-def _environment(contestant: Contestant, model: Path, folder: Path, mark: str) -> dict[str, str]:
+def _environment(contestant: Contestant, words: dict[str, object], mark: str) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("SERVER_")}
-    words = {"folder": folder}
     return {
         **inherited,
         "PYTHONPATH": str(ROOT),
-        "MODEL": str(model),
+        "MODEL": str(words["model"]),
         **{name: value.format_map(words) for name, value in contestant.environment.items()},
         MARK: mark,
     }

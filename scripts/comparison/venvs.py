@@ -19,7 +19,10 @@ INSTALL_WITHIN = 900.0  # seconds
 
 # The exact version of what is compared; all else is what its authors let it be installed with.
 REQUIREMENTS = {
+    "bentoml": ("bentoml==1.4.39",),
     "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "orjson==3.13.0"),
+    "litserve": ("litserve==0.2.19",),
+    "ray": ("ray[serve]==2.60.0", "orjson==3.13.0"),
     "triton": ("nvidia-pytriton==0.7.0",),
 }
 
