@@ -1,4 +1,4 @@
-"""Tests over HTTP run on each carrier, and the fast one on each of the event loops it may meet."""
+"""Tests over HTTP run on each carrier; `make torture` has the fast one on asyncio's loop, too."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from tests.server import harness
 LOOPS = {"llhttp": uvloop.new_event_loop, "llhttp-asyncio": asyncio.new_event_loop}
 
 
-@pytest.fixture(params=["llhttp", "llhttp-asyncio", "tornado"])
+CARRIERS = [
+    "llhttp",
+    "tornado",
+    pytest.param("llhttp-asyncio", marks=pytest.mark.torture),  # where there is no uvloop
+]
+
+
+@pytest.fixture(params=CARRIERS)
 def carrier(request: pytest.FixtureRequest) -> Iterator[str]:
     """What carries the requests of a test."""
     harness.transport = request.param.partition("-")[0]
