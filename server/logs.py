@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from server.line_writer import LineWriter
+from server.line_writer import NO_FD, LineWriter
 
 BUFFERED_RECORDS: Final = 10_000
 STANDARD_ERROR: Final = 2
@@ -91,7 +91,9 @@ _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 1
 class AccessLog:
     """One line on standard error for every finished request, in the form of the application log."""
 
-    def __init__(self, destination: str | int = STANDARD_ERROR) -> None:
+    def __init__(self, destination: str | int | None = None) -> None:
+        if destination is None:  # one that was closed before the start may be any other file by now
+            destination = STANDARD_ERROR if sys.__stderr__ else NO_FD
         self._stamp = _Stamp()
         self._lines = LineWriter(destination, "access")
         self.close = self._lines.close

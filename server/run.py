@@ -10,6 +10,7 @@ import signal
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,8 +61,9 @@ def main(load_model: Callable[[ModelSettings], Model] = load_model) -> int:
     except (ConfigError, CannotStart) as error:
         print(error, file=sys.stderr)
         return EXIT_CANNOT_START
-    logs.close()
-    log_is_written = flush_log(FLUSH_SECONDS)
+    give_up = time.monotonic() + FLUSH_SECONDS
+    logs.close(give_up)
+    log_is_written = flush_log(give_up - time.monotonic())
     if process.model_is_busy() or not log_is_written:
         os._exit(code)  # Python would end TensorFlow in the middle and crash, or wait for the log
     return code
@@ -74,11 +76,11 @@ class Logs:
     payload: PayloadLog | None
     access: AccessLog | None
 
-    def close(self) -> None:
-        """Write what waits."""
+    def close(self, give_up: float) -> None:
+        """Write what waits, until `give_up` on the monotonic clock at the latest."""
         for each in (self.payload, self.access):
             if each:
-                each.close(FLUSH_SECONDS)
+                each.close(max(0.0, give_up - time.monotonic()))
 
 
 class Process:
