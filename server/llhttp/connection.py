@@ -250,7 +250,10 @@ class Connection(asyncio.Protocol):
                 if not (self._read_body(self._body) if self._body else self._read_head()):
                     break
         except BadRequest:
-            self.refuse_bytes()
+            if self._refused:  # and so answered
+                self.linger()
+            else:
+                self.refuse_bytes()
         if not self._reading or self._position < len(self._buffer):
             self._steer_reading()
 
