@@ -269,7 +269,8 @@ def declared_length(headers: HTTPHeaders) -> int:
     value = headers.get("Content-Length", "")
     if not (value.isascii() and value.isdigit()):
         return 0
-    return int(value) if len(value) < 19 else sys.maxsize
+    digits = value.lstrip("0") or "0"
+    return int(digits) if len(digits) < 19 else sys.maxsize
 
 
 def to_bytes(response: Response) -> bytes:

@@ -23,7 +23,9 @@ _ILLEGAL: Final = re.compile(
     rb"|\r(?![\n]|\Z)|(?<!\r)\n"  # half a line end
     rb"|\n[ \t]"  # a folded line
 )
-_LONG_LENGTH: Final = re.compile(rb"(?i)(?<=\ncontent-length:)([ \t]*)[0-9]{19,}(?=[ \t]*\r)")
+_LONG_LENGTH: Final = re.compile(
+    rb"(?i)(?<=\ncontent-length:)([ \t]*)0*[1-9][0-9]{18,}(?=[ \t]*\r)"
+)
 _TOO_LONG: Final = b"9" * 18  # the parser refuses what 64 bits cannot hold; it is only too large
 _REMEMBERED_BYTES: Final = 1024
 
