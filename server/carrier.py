@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import select
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -16,6 +17,8 @@ MAX_TURNED_AWAY: Final = 128
 SWEEP_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 1.0
 BACKLOG: Final = 1024
+
+_URL: Final = re.compile(r"(?i:https?)://([\w.\-\[\]:]+)((?:[/?].*)?)", re.ASCII)
 
 
 class Endpoint(Protocol):
@@ -54,6 +57,19 @@ class Carrier(Protocol):
 
     async def close_all_connections(self) -> None:
         """Close what is open."""
+
+
+def origin_form(target: str) -> tuple[str, str | None]:
+    """Return the path and query of a target, and the host where it names one.
+
+    A server must take whole URLs, and the host in one is the one that counts (RFC 9112, section
+    3.2.2). Targets of other forms are left as they are: they lead nowhere.
+    """
+    url = _URL.fullmatch(target)
+    if not url:
+        return target, None
+    host, rest = url.groups()
+    return (rest if rest.startswith("/") else f"/{rest}"), host
 
 
 class Activity:

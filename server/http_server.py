@@ -30,6 +30,7 @@ from server.carrier import (
     SWEEP_SECONDS,
     Endpoints,
     LogAccess,
+    origin_form,
     those_who_left,
 )
 from server.config import HttpSettings
@@ -186,6 +187,10 @@ class BoundedBody(HTTPMessageDelegate):
         """Refuse a declared length that is too large, before its body is read."""
         self._server.headers_arrived(self._connection)
         assert isinstance(start_line, RequestStartLine)
+        path, host = origin_form(start_line.path)
+        if host is not None:
+            start_line = start_line._replace(path=path)
+            headers["Host"] = host
         self._start_line, self._headers = start_line, headers
         if self._connection.stream.closed():  # pipelined, by a client that has left
             self._refused = True

@@ -13,6 +13,8 @@ from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from server.carrier import origin_form
+
 END: Final = b"\r\n\r\n"
 
 TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -43,7 +45,7 @@ class Head:
     """The head of a request, with what it says about the message and its connection.
 
     Attributes:
-        target: the path and the query, as they were sent.
+        target: the path and the query, as they were sent; of a whole URL only these.
         version: `HTTP/1.1` or `HTTP/1.0`.
         route: the method, and the path without the query.
         pairs: the fields as they came; a name can be there more than once.
@@ -102,6 +104,11 @@ def _parse(data: bytes) -> Head:
     if encoding is not None and (version == "HTTP/1.0" or encoding.lower() != "chunked"):
         raise BadRequest
     length = fields.get("content-length", "")
+    if not target.startswith("/"):
+        target, host = origin_form(target)
+        if host is not None:
+            pairs = [*(pair for pair in pairs if pair[0].lower() != "host"), ("Host", host)]
+            fields["host"] = host
     return Head(
         method=method,
         target=target,
