@@ -13,7 +13,14 @@ from server.endpoints import CLIENT_LEFT, Request, Response, problem, request_id
 from server.errors import BodyTooLarge, TooManyConnections
 from server.llhttp.body import Body, ChunkedBody, LengthBody
 from server.llhttp.exchange import TornadoExchange
-from server.llhttp.head import END, BadRequest, Head, check_beginning, parse_head
+from server.llhttp.head import (
+    END,
+    BadRequest,
+    Head,
+    check_beginning,
+    parse_head,
+    without_empty_lines,
+)
 
 if TYPE_CHECKING:
     from server.llhttp.server import LlhttpServer
@@ -294,7 +301,7 @@ class Connection(asyncio.Protocol):
 
     def _wait_for_head(self, data: bytes) -> bool:
         """Keep an unfinished head that can still become one; True when there is more to read."""
-        rest = data.lstrip(b"\r\n")  # empty lines before a request are nothing (RFC 9112, 2.2)
+        rest = without_empty_lines(data)
         self._buffer, self._position = rest, 0
         if len(rest) < len(data) and rest:
             return True

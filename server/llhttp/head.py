@@ -25,6 +25,7 @@ _ILLEGAL: Final = re.compile(
     rb"|\r(?![\n]|\Z)|(?<!\r)\n"  # half a line end
     rb"|\n[ \t]"  # a folded line
 )
+_EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
 _LONG_LENGTH: Final = re.compile(
     rb"(?i)(?<=\ncontent-length:)([ \t]*)0*[1-9][0-9]{18,}(?=[ \t]*\r)"
 )
@@ -81,6 +82,13 @@ def parse_head(data: bytes) -> Head:
     Clients that keep a connection tend to send the same head again, so short ones are remembered.
     """
     return _remembered(data) if len(data) <= _REMEMBERED_BYTES else _parse(data)
+
+
+def without_empty_lines(data: bytes) -> bytes:
+    """Leave out the empty lines before a request, which are nothing (RFC 9112, section 2.2)."""
+    lines = _EMPTY_LINES.match(data)
+    assert lines
+    return data[lines.end() :]
 
 
 def check_beginning(data: bytes) -> None:
