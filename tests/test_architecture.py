@@ -38,6 +38,9 @@ HOMES = {
     "yaml": ["server/config.py"],
 }
 
+# Programs that are other servers, each run in an environment of its own.
+PEERS = "scripts/comparison/peers/"
+
 # Which of the project's own packages each may import, beside itself.
 BELOW = {"model": set(), "server": {"model"}, "scripts": {"model", "server"}}
 
@@ -77,7 +80,9 @@ OWN = {*LAYERS, "tests"}
 THIRD_PARTY = [
     item
     for item in IMPORTS
-    if item.package not in sys.stdlib_module_names and item.package not in OWN
+    if item.package not in sys.stdlib_module_names
+    and item.package not in OWN
+    and not item.file.startswith(PEERS)
 ]
 
 
