@@ -38,8 +38,6 @@ class KerasModel:
 
     def __init__(self, model: keras.Model, path: Path | str) -> None:
         """Compile `model`; raises ModelError when it cannot be served. See `load`."""
-        import tensorflow as tf
-
         self.traces = 0
         self.signature = _signature(model, path)
         self._path = path
@@ -47,7 +45,6 @@ class KerasModel:
         self._names = [spec.name for spec in self.signature.inputs]
         self._output_names = [spec.name for spec in self.signature.outputs]
         self._variable_size = 1
-        self._constant = tf.constant
         self._call = self._compile()
 
     @classmethod
@@ -103,7 +100,7 @@ class KerasModel:
         Raises WrongRowCount when the model does not answer one row for each.
         """
         batch = merge(parts)
-        outputs = self._call(*[self._constant(batch.arrays[name]) for name in self._names])
+        outputs = self._call([batch.arrays[name] for name in self._names])
         arrays = [output.numpy() for output in outputs]
         answer = Tensors(dict(zip(self._output_names, arrays, strict=True)))
         return split(answer, [len(part) for part in parts])
@@ -127,7 +124,13 @@ class KerasModel:
             for name in self._output_names
         )
 
-    def _compile(self) -> Callable[..., Any]:
+    def _compile(self) -> Callable[[list[np.ndarray]], Sequence[Any]]:
+        """Trace the model once; return what calls it with the arrays of one batch.
+
+        The call is the operation that TensorFlow itself makes of a function's call: to go through
+        the function checks every argument again in Python, which takes longer than a small
+        network.
+        """
         import tensorflow as tf
 
         pack, unpack = _packer(self._model, self._names), _unpacker(self._output_names)
@@ -140,11 +143,14 @@ class KerasModel:
 
         specs = [tf.TensorSpec([None, *s.shape], s.dtype) for s in self.signature.inputs]
         try:
-            compiled: Callable[..., Any] = tf.function(call).get_concrete_function(*specs)
+            compiled = tf.function(call).get_concrete_function(*specs)
         except Exception as error:  # whatever its layers raise
             why = f"cannot be called with a varying number of rows: {_short(error)}"
             raise ModelError(self._path, why) from error
-        return compiled
+        weights = compiled.captured_inputs
+        dtypes = [output.dtype for output in compiled.outputs]
+        run = tf.raw_ops.StatefulPartitionedCall
+        return lambda inputs: run(args=[*inputs, *weights], Tout=dtypes, f=compiled)
 
     def _find_variable_size(self) -> int:
         """A size that the model takes for its variable dimensions: a small power of two.
