@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain
 from typing import Any
 
+from server.deadlines import Deadlines, Moment
 from server.fair_queue import FairQueue, Piece
 
 Rows = Any  # a sequence of rows: has `len()` and can be sliced
@@ -60,8 +61,8 @@ class Observer:
     def ran(self, rows: int, requests: int, seconds: float) -> None:
         """The model was called, successfully or not."""
 
-    def answered(self, job: Job) -> None:
-        """All rows of a request have their answer."""
+    def answered(self, jobs: list[Job]) -> None:
+        """All rows of these requests have their answer, since the last call of the model."""
 
     def expired(self, job: Job) -> None:
         """A deadline passed."""
@@ -89,10 +90,10 @@ class Observers(Observer):
         for observer in self._observers:
             observer.ran(rows, requests, seconds)
 
-    def answered(self, job: Job) -> None:
+    def answered(self, jobs: list[Job]) -> None:
         """Pass it on."""
         for observer in self._observers:
-            observer.answered(job)
+            observer.answered(jobs)
 
     def expired(self, job: Job) -> None:
         """Pass it on."""
@@ -121,15 +122,31 @@ class Job(asyncio.Future[Rows]):
         batch_rows: the rows of the largest batch that it was part of.
     """
 
+    __slots__ = (
+        "_answers",
+        "_batcher",
+        "_deadline",
+        "_missing",
+        "_moment",
+        "_rows",
+        "_submitted",
+        "batch_rows",
+        "model_seconds",
+        "nbytes",
+        "queue_seconds",
+        "shape",
+        "size",
+        "taken",
+    )
+
     def __init__(
         self, batcher: Batcher, rows: Rows, deadline: float, shape: Hashable, nbytes: int
     ) -> None:
         super().__init__(loop=batcher.loop)
-        self.size = len(rows)
+        self.size = self._missing = len(rows)
         self.shape = shape
         self.nbytes = nbytes
         self.taken = 0
-        self._missing = self.size
         self.queue_seconds = 0.0
         self.model_seconds = 0.0
         self.batch_rows = 0
@@ -138,7 +155,7 @@ class Job(asyncio.Future[Rows]):
         self._answers: list[Rows] = []
         self._submitted = batcher.clock()
         self._deadline = deadline
-        self._timer: asyncio.TimerHandle | None = None
+        self._moment: Moment | None = None
 
     def cancel(self, msg: Any = None) -> bool:
         """Withdraw the request: rows that still wait are not computed."""
@@ -150,56 +167,56 @@ class Job(asyncio.Future[Rows]):
 
     def arm(self) -> None:
         """Let the deadline fail the request from now on."""
-        self._timer = self._batcher.loop.call_at(self._deadline, self._expire)
+        self._moment = self._batcher.deadlines.add(self._deadline, self)
+
+    def expire(self) -> None:
+        """Fail because the deadline has passed."""
+        if not self.done():
+            self.fail(DeadlineExceeded())
+            self._batcher.observer.expired(self)
 
     def settle_if_late(self, now: float) -> None:
         """Fail if the deadline has passed, even before its timer fires."""
         if now >= self._deadline:
-            self._expire()
+            self.expire()
 
     def rows(self, start: int, stop: int) -> Rows:
         """Return some of its rows."""
         return self._rows if stop - start == self.size else self._rows[start:stop]
 
-    def ride(self, started: float, seconds: float, batch_rows: int) -> None:
-        """Remember a batch that this request was part of."""
+    def add(self, answer: Rows, started: float, seconds: float, batch_rows: int) -> bool:
+        """Take the answer to its next rows from a batch; settle, and say so, if it was the last."""
         if not self.batch_rows:
             self.queue_seconds = started - self._submitted
         self.model_seconds += seconds
-        self.batch_rows = max(self.batch_rows, batch_rows)
-
-    def add(self, answer: Rows, join: Callable[[list[Rows]], Rows]) -> None:
-        """Take the answer to its next rows; settle when it was the last one."""
-        self._answers.append(answer)
+        if batch_rows > self.batch_rows:
+            self.batch_rows = batch_rows
         self._missing -= len(answer)
         if self._missing:
-            return
-        answers = self._answers
-        try:
-            whole = answers[0] if len(answers) == 1 else join(answers)
-        except Exception as error:
-            self.fail(failure_of(error))
-            self._batcher.observer.failed([self], error, isolated=True)
-            return
-        self.set_result(whole)
+            self._answers.append(answer)
+            return False
+        if self._answers:
+            try:
+                answer = self._batcher.join([*self._answers, answer])
+            except Exception as error:
+                self.fail(failure_of(error))
+                self._batcher.observer.failed([self], error, isolated=True)
+                return False
+        self.set_result(answer)
         self._leave()
-        self._batcher.observer.answered(self)
+        return True
 
     def fail(self, error: Exception) -> None:
         """Settle with an error."""
         self.set_exception(error)
         self._leave()
 
-    def _expire(self) -> None:
-        if not self.done():
-            self.fail(DeadlineExceeded())
-            self._batcher.observer.expired(self)
-
     def _leave(self) -> None:
         """Let go of everything that only waiting needs."""
-        if self._timer:
-            self._timer.cancel()
-        self._batcher.queue.remove(self)
+        if self._moment:
+            self._batcher.deadlines.forget(self._moment, self)
+        if self.taken < self.size:
+            self._batcher.queue.remove(self)
         self._rows = self._answers = []
 
 
@@ -284,8 +301,9 @@ class Batcher:
         self.clock = clock or self.loop.time
         self.queue: FairQueue[Job] = FairQueue(max_rows)
         self.observer = observer or Observer()
+        self.deadlines = Deadlines(self.loop)
         self._run = run
-        self._join = join
+        self.join = join
         self._whole_batch_errors: tuple[type[Exception], ...] = (WrongRowCount, *whole_batch_errors)
         self._max_wait = max_wait
         self._max_queue = max_queue
@@ -380,7 +398,8 @@ class Batcher:
 
     async def _call(self, pieces: list[Piece[Job]]) -> None:
         """Call the model once and hand out its answers; raises what the model raises."""
-        rows = sum(map(len, pieces))
+        sizes = [stop - start for _, start, stop in pieces]
+        rows = sum(sizes)
         started = self.clock()
         try:
             answers = await self._run([job.rows(start, stop) for job, start, stop in pieces])
@@ -388,12 +407,15 @@ class Batcher:
             seconds = self.clock() - started
             self._speed.learn(rows, seconds)
             self.observer.ran(rows, len(pieces), seconds)
-        if [len(answer) for answer in answers] != [len(piece) for piece in pieces]:
+        if [len(answer) for answer in answers] != sizes:
             raise WrongRowCount(f"{rows} rows went in and {sum(map(len, answers))} came out")
-        for piece, answer in zip(pieces, answers, strict=True):
-            if not piece.job.done():  # expired, or its client has gone
-                piece.job.ride(started, seconds, rows)
-                piece.job.add(answer, self._join)
+        answered = [
+            job
+            for (job, _, _), answer in zip(pieces, answers, strict=True)
+            # It may have expired, or its client may have gone.
+            if not job.done() and job.add(answer, started, seconds, rows)
+        ]
+        self.observer.answered(answered)
 
     async def _isolate(self, pieces: list[Piece[Job]], error: Exception) -> None:
         """Find the requests at fault by halving, with at most 4 log2(n) further calls."""

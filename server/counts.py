@@ -103,10 +103,11 @@ class Counts(Observer):
         self.batch_rows.add(rows)
         self.model_durations.add(seconds)
 
-    def answered(self, job: Job) -> None:
-        """Count a request's rows and its wait."""
-        self.rows += job.size
-        self.queue_waits.add(job.queue_seconds)
+    def answered(self, jobs: list[Job]) -> None:
+        """Count the rows of requests, and their waits."""
+        for job in jobs:
+            self.rows += job.size
+            self.queue_waits.add(job.queue_seconds)
 
     def expired(self, job: Job) -> None:  # noqa: ARG002  # Observer's
         """Count a deadline that passed."""

@@ -41,19 +41,10 @@ class Piece(NamedTuple, Generic[E]):
     def __len__(self) -> int:
         return self.stop - self.start
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether these are all rows of the request."""
-        return len(self) == self.job.size
 
-
-class Ticket(NamedTuple, Generic[E]):
-    """A place in a lane: among equal tags, a fresh request goes before the rest of a cut one."""
-
-    tag: float
-    is_rest: bool
-    order: int
-    job: E
+# A place in a lane: its tag, whether it is the rest of a cut request, its order, the request. Among
+# equal tags, a fresh request goes before a rest. A bare tuple: one is made for every request.
+Ticket = tuple[float, bool, int, E]
 
 
 class Lane(Generic[E]):
@@ -66,14 +57,18 @@ class Lane(Generic[E]):
 
     def head(self) -> Ticket[E]:
         """Return the ticket that is served next; there must be one."""
-        while self.heap[0].job.done():
+        while self.heap[0][3].done():
             heapq.heappop(self.heap)
         return self.heap[0]
+
+    def in_order(self) -> list[Ticket[E]]:
+        """Return all tickets, the next one first."""
+        return sorted(ticket for ticket in self.heap if not ticket[3].done())
 
     def compact(self) -> None:
         """Forget the tickets of requests that have gone, once they are the larger part."""
         if len(self.heap) > 2 * self.waiting + 64:
-            self.heap = [ticket for ticket in self.heap if not ticket.job.done()]
+            self.heap = [ticket for ticket in self.heap if not ticket[3].done()]
             heapq.heapify(self.heap)
 
 
@@ -98,7 +93,7 @@ class FairQueue(Generic[E]):
         lane = self._lanes.get(job.shape)
         if lane is None:
             lane = self._lanes[job.shape] = Lane()
-        heapq.heappush(lane.heap, Ticket(self._virtual_time, False, next(self._order), job))
+        heapq.heappush(lane.heap, (self._virtual_time, False, next(self._order), job))
         lane.waiting += 1
         lane.next_rows += self._next_rows(job)
         self._jobs += 1
@@ -122,15 +117,39 @@ class FairQueue(Generic[E]):
             return []
         shape = min(self._lanes, key=lambda shape: self._lanes[shape].head())
         lane = self._lanes[shape]
-        jobs, tag, room = self._jobs, 0.0, self.max_rows
+        jobs = self._jobs
+        # Rows beyond a batch of one request are not counted in `next_rows`, so a whole batch of
+        # them may be the beginning of more.
+        if lane.next_rows < self.max_rows:
+            tag, pieces = self._take_all(shape, lane)
+        else:
+            tag, pieces = self._fill(lane)
+        self._virtual_time = max(self._virtual_time, tag)
+        whole = [stop for job, start, stop in pieces if not start and stop == job.size]
+        self._count_share(sum(whole) / jobs)
+        return pieces
+
+    def _take_all(self, shape: Hashable, lane: Lane[E]) -> tuple[float, list[Piece[E]]]:
+        """Take out a lane whose rows fit into one batch; return the last tag and the pieces."""
+        tickets = lane.in_order()
+        pieces = [Piece(job, job.taken, job.size) for _, _, _, job in tickets]
+        for job, _, size in pieces:
+            job.taken = size
+            self.nbytes -= job.nbytes
+        self.rows -= lane.next_rows
+        self._jobs -= len(pieces)
+        del self._lanes[shape]
+        return tickets[-1][0], pieces
+
+    def _fill(self, lane: Lane[E]) -> tuple[float, list[Piece[E]]]:
+        """Take a full batch out of a lane; return the last tag and the pieces."""
+        tag, room = 0.0, self.max_rows
         pieces: list[Piece[E]] = []
         while room and lane.waiting:
-            tag = lane.head().tag
+            tag = lane.head()[0]
             pieces.append(self._cut(lane, room))
             room -= len(pieces[-1])
-        self._virtual_time = max(self._virtual_time, tag)
-        self._count_share(sum(len(piece) for piece in pieces if piece.is_whole) / jobs)
-        return pieces
+        return tag, pieces
 
     def ahead(self, shape: Hashable) -> tuple[int, int]:
         """Return the whole batches, and the rows in them, that go before a newcomer of `shape`.
@@ -171,7 +190,7 @@ class FairQueue(Generic[E]):
         self.rows -= stop - start
         if stop < job.size:
             lane.next_rows += self._next_rows(job)
-            heapq.heappush(lane.heap, Ticket(tag + stop - start, True, order, job))
+            heapq.heappush(lane.heap, (tag + stop - start, True, order, job))
         else:
             self._leave(job, lane)
         return Piece(job, start, stop)

@@ -102,8 +102,8 @@ class Diary(Observer):
     def ran(self, rows: int, requests: int, seconds: float) -> None:
         self.runs.append((rows, requests, seconds))
 
-    def answered(self, job: Job) -> None:
-        self.fates.append((job, "answered"))
+    def answered(self, jobs: list[Job]) -> None:
+        self.fates += [(job, "answered") for job in jobs]
 
     def expired(self, job: Job) -> None:
         self.fates.append((job, "expired"))
