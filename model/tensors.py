@@ -35,7 +35,10 @@ class Tensors:
 
     def __getitem__(self, rows: slice) -> Tensors:
         """Return a view of some of the rows."""
-        return Tensors({name: array[rows] for name, array in self.arrays.items()})
+        part = Tensors.__new__(Tensors)  # of equal lengths: this need not be checked again
+        part.arrays = arrays = {name: array[rows] for name, array in self.arrays.items()}
+        part.rows = len(next(iter(arrays.values())))
+        return part
 
     @property
     def row_shape(self) -> Hashable:

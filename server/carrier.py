@@ -6,7 +6,7 @@ import asyncio
 import re
 import select
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from server.endpoints import Request, Response
@@ -24,8 +24,8 @@ _URL: Final = re.compile(r"(?i:https?)://([\w.\-\[\]:]+)((?:[/?].*)?)", re.ASCII
 class Endpoint(Protocol):
     """Answers the requests of one method and path; cancel a call whose client has left."""
 
-    def __call__(self, request: Request) -> Awaitable[Response]:
-        """Answer a request."""
+    async def __call__(self, request: Request) -> Response:
+        """Answer a request; await futures alone, as there need not be a task."""
 
     def refused(self, status: int) -> None:
         """Hear of a request that was answered, with an error, before it came here."""

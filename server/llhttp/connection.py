@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from tornado.iostream import StreamClosedError
 
-from server.carrier import LINGER_SECONDS, MAX_DISCARDED_BYTES, Endpoint
+from server.carrier import LINGER_SECONDS, MAX_DISCARDED_BYTES
 from server.endpoints import CLIENT_LEFT, Request, Response, problem, request_id
 from server.errors import BodyTooLarge, TooManyConnections
 from server.llhttp.body import Body, ChunkedBody, LengthBody
+from server.llhttp.call import Call
 from server.llhttp.exchange import TornadoExchange
 from server.llhttp.head import (
     END,
@@ -76,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None  # of a request whose body arrives or that is in progress
         self._body: Body | None = None
         self._refused = False  # the body is too large, has been answered so, and is thrown away
-        self._exchange: asyncio.Task[None] | TornadoExchange | None = None  # what is in progress
+        self._exchange: Call | TornadoExchange | None = None  # what is in progress
         self._id = ""
         self._started = 0.0
         self._ends = False  # the answer has no other end than the connection's
@@ -278,7 +279,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _read_head(self) -> bool:
-        """Read the head of the next request; False when more of it must arrive."""
+        """Read the head of the next request; False when that will do for now."""
         buffer, start = self._buffer, self._position
         end = buffer.find(END, start) + len(END)
         if end < len(END) or buffer[start] in b"\r\n":
@@ -294,9 +295,9 @@ class Connection(asyncio.Protocol):
         if is_whole and head.length <= self._server.limits.max_body_bytes:
             self._position = stop
             self._start(head, buffer[end:stop])
-        else:
-            self._position = end
-            self._expect_body(head)
+            return False
+        self._position = end
+        self._expect_body(head)
         return True
 
     def _wait_for_head(self, data: bytes) -> bool:
@@ -335,6 +336,7 @@ class Connection(asyncio.Protocol):
             self._throw_away(body)
         elif body.is_complete:
             self._start(self._head, body.take())
+            return False
         if is_behind:
             self._server.loop.call_soon(self._advance)  # other connections have their turn
         return not is_behind
@@ -378,10 +380,12 @@ class Connection(asyncio.Protocol):
             return
         self._id = request_id(head.fields)
         request = Request(self._id, head.fields, body)
-        self._exchange = self._server.loop.create_task(self._answer(endpoint, request, head))
+        self._exchange = Call(endpoint(request), self._answer)
+        self._exchange.start()
 
-    async def _answer(self, endpoint: Endpoint, request: Request, head: Head) -> None:
-        self._send(head, await endpoint(request))
+    def _answer(self, response: Response) -> None:
+        assert self._head is not None
+        self._send(self._head, response)
         self.end_request()
 
     def _send(self, head: Head, response: Response) -> None:

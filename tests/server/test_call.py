@@ -1,0 +1,88 @@
+"""An endpoint's coroutine without a task: the same outcome as with one, and sooner."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from server.endpoints import Response
+from server.llhttp.call import Call
+
+pytestmark = pytest.mark.gen_test
+
+ANSWER = Response(200, {}, b"answer")
+
+
+async def settle() -> None:
+    """Let callbacks run, and those that they call."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def test_what_need_not_wait_is_answered_at_once():
+    answers: list[Response] = []
+
+    async def endpoint() -> Response:
+        return ANSWER
+
+    Call(endpoint(), answers.append).start()
+    assert answers == [ANSWER]
+
+
+async def test_what_waits_goes_on_when_that_is_done():
+    answers: list[Response] = []
+    futures = [asyncio.get_running_loop().create_future() for _ in range(2)]
+
+    async def endpoint() -> Response:
+        return Response(200, {}, await futures[0] + await futures[1])
+
+    Call(endpoint(), answers.append).start()
+    futures[0].set_result(b"one, ")
+    await settle()
+    assert answers == []
+    futures[1].set_result(b"two")
+    await settle()
+    assert answers == [Response(200, {}, b"one, two")]
+
+
+async def test_the_exception_of_what_it_waits_for_is_raised_in_it():
+    answers: list[Response] = []
+    future = asyncio.get_running_loop().create_future()
+
+    async def endpoint() -> Response:
+        try:
+            return await future
+        except KeyError:
+            return ANSWER
+
+    Call(endpoint(), answers.append).start()
+    future.set_exception(KeyError())
+    await settle()
+    assert answers == [ANSWER]
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+async def test_a_cancelled_one_hears_of_it_and_answers_nothing(is_done: bool):
+    """Also when what it waits for is done already, and it has not been told yet."""
+    answers: list[Response] = []
+    heard: list[str] = []
+    future = asyncio.get_running_loop().create_future()
+
+    async def endpoint() -> Response:
+        try:
+            await future
+        except asyncio.CancelledError:
+            heard.append("cancelled")
+            raise
+        return ANSWER
+
+    call = Call(endpoint(), answers.append)
+    call.start()
+    if is_done:
+        future.set_result(None)
+    call.cancel()
+    await settle()
+    assert heard == ["cancelled"]
+    assert answers == []
+    assert future.cancelled() is not is_done
