@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from server.errors import InvalidData
 _TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean"}
 _FORMATS = {"float32": "float", "float64": "double", "int32": "int32", "int64": "int64"}
 _EXACT_IN_FLOAT64 = 2**53
-_IS_FLOAT = np.frompyfunc(lambda number: isinstance(number, float), 1, 1)
 _SMALL = 1024  # cells: above, looking at each costs little beside reading it
 # By the size of a float: what bounds the sum of the squares of numbers that all fit it.
 _SQUARES = {2: 65504.0**2, 4: 1e76, 8: np.inf}
@@ -44,19 +44,30 @@ def array_schema(spec: TensorSpec, *, batch: bool, nullable: bool = False) -> Sc
     return {"type": "array", "items": schema, "minItems": 1} if batch else schema
 
 
-def to_array(data: Any, spec: TensorSpec, path: tuple[str, ...]) -> np.ndarray:
+def to_array(
+    data: Any, spec: TensorSpec, path: tuple[str, ...], *, shape: tuple[int | None, ...] = ()
+) -> np.ndarray:
     """Convert validated JSON to an array of the input's dtype.
+
+    `shape`, with None where a size is not known, may be given for large data: numpy is slow to
+    find out for itself that many short lists are rectangular, and which numbers they hold.
 
     Raises InvalidData when the lists are not rectangular, or when a number at `path` is out of the
     range of the dtype.
     """
+    dtype = np.dtype(spec.dtype)
     try:
-        array, fits = _convert(data, np.dtype(spec.dtype))
+        if shape:
+            cells, sizes = _flatten(data, shape)
+            array, fits = _convert_cells(cells, dtype)
+            array = array.reshape(sizes)
+        else:
+            array, fits = _convert(data, dtype)
     except ValueError:
         message = "Lists along one dimension must be of one length"
         raise InvalidData(message, [violation(path, message)]) from None
     if fits is not np.True_ and not fits.all():
-        cell = np.argwhere(~fits)[0].tolist()
+        cell = np.argwhere(~fits.reshape(array.shape))[0].tolist()
         message = f"the number is out of the range of {spec.dtype}"
         raise InvalidData(
             f"A number does not fit {spec.dtype}", [violation([*path, *cell], message)]
@@ -84,23 +95,58 @@ def example(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
 def _convert(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
     """Return the array and, for every cell, whether it fits the dtype."""
     if dtype.kind == "f":
-        return _to_floats(data, dtype)
+        return _to_floats(np.array(data, np.float64), dtype)
     if dtype.kind == "b":
         return np.array(data, dtype), np.True_
-    wide = np.array(data)
+    return _to_integers(np.array(data), data, dtype)
+
+
+def _convert_cells(cells: list[Any], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
+    """Do the same for many numbers in one list."""
+    wide = np.fromiter(cells, np.float64, len(cells))
+    if dtype.kind == "f":
+        return _to_floats(wide, dtype)
+    if dtype.kind == "b":
+        return wide.astype(dtype), np.True_
+    return _to_integers(wide, cells, dtype)
+
+
+def _to_integers(
+    wide: np.ndarray, data: Any, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray | np.bool]:
+    array, fits = _within(wide, dtype)
+    if wide.dtype.kind == "f" and wide.ndim and (large := np.abs(wide) >= _EXACT_IN_FLOAT64).any():
+        exact = np.array(data, object)  # numpy rounds large integers to make one dtype of all
+        large[large] = [isinstance(number, int) for number in exact[large].tolist()]
+        array[large], fits[large] = _within(exact[large], dtype)
+    return array, fits
+
+
+def _within(wide: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     limits = np.iinfo(dtype)
-    if wide.dtype.kind == "f" and (np.abs(wide) >= _EXACT_IN_FLOAT64).any():
-        # numpy rounds large integers to make one dtype of all, JSON's parser those beyond 64 bits
-        wide = np.array(data, object)
-        wide[_IS_FLOAT(wide).astype(bool) & (wide == limits.min)] = limits.min - 1
-    fits = (wide >= limits.min) & (wide <= limits.max)
+    # Among floats 2**63 - 1 would be 2**63, and -2**63 may have been less: JSON's parser rounds.
+    fits = (wide > limits.min - 1) & (wide < limits.max + 1)
     return np.where(fits, wide, 0).astype(dtype), fits
 
 
-def _to_floats(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
-    wide = np.array(data, np.float64)
+def _to_floats(wide: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
     if wide.size <= _SMALL and np.vdot(wide, wide) < _SQUARES[dtype.itemsize]:
         return wide.astype(dtype, copy=False), np.True_  # one call told it of all cells
     with np.errstate(over="ignore"):
         array = wide.astype(dtype, copy=False)
     return array, np.isfinite(array)
+
+
+def _flatten(data: Any, shape: tuple[int | None, ...]) -> tuple[list[Any], list[int]]:
+    """Return the cells of nested lists and their shape; raises ValueError unless rectangular."""
+    cells, sizes = data, [len(data)]
+    for size in shape[1:]:
+        size = len(cells[0]) if size is None else size
+        if size == 1:
+            cells = [cell for (cell,) in cells]  # raises ValueError for another length
+        elif all(map(size.__eq__, map(len, cells))):
+            cells = list(chain.from_iterable(cells))
+        else:
+            raise ValueError("not rectangular")
+        sizes.append(size)
+    return cells, sizes
