@@ -1,8 +1,10 @@
--- Posts the body that stands behind `--`, and ends with a line of JSON for scripts/comparison/wrk.py.
+-- Posts what is in the file that stands behind `--`, and ends with a line of JSON for scripts/comparison/wrk.py.
 
 function init(args)
   wrk.method = "POST"
-  wrk.body = args[1]
+  local file = assert(io.open(args[1], "rb"))
+  wrk.body = file:read("*a")
+  file:close()
   wrk.headers["Content-Type"] = "application/json"
 end
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,16 @@ def measure(url: str, body: str, connections: int, seconds: float) -> Measuremen
     Raises Missing when wrk cannot work with the server.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", f"--timeout={TIMEOUT}s"]
-    command += ["--latency", "-s", str(SCRIPT), url, "--", body]
-    try:
-        done = subprocess.run(  # noqa: S603  # wrk is found where the user has it
-            command, capture_output=True, text=True, timeout=seconds + SPARE, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Missing(f"wrk did not end within {seconds + SPARE:g} s") from error
+    with tempfile.NamedTemporaryFile("w") as file:  # an argument could not be as long
+        file.write(body)
+        file.flush()
+        command += ["--latency", "-s", str(SCRIPT), url, "--", file.name]
+        try:
+            done = subprocess.run(  # noqa: S603  # wrk is found where the user has it
+                command, capture_output=True, text=True, timeout=seconds + SPARE, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise Missing(f"wrk did not end within {seconds + SPARE:g} s") from error
     if done.returncode:
         raise Missing(f"wrk failed: {(done.stderr or done.stdout).strip()[-200:]}")
     return parse(done.stdout)

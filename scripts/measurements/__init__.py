@@ -1,0 +1,1 @@
+"""What the service costs beside requests a second, one module a number."""

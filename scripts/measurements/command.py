@@ -1,0 +1,62 @@
+"""The command line: which numbers, and where they are written."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scripts.comparison.command import MODEL
+from scripts.comparison.machine import describe_machine
+from scripts.comparison.venvs import ROOT
+from scripts.comparison.wrk import is_installed
+from scripts.measurements import (
+    fairness,
+    heavy_network,
+    idle_connections,
+    large_requests,
+    memory,
+    one_connection,
+)
+from scripts.measurements.figure import markdown
+
+MEASUREMENTS = {
+    "one-connection": one_connection.run,
+    "heavy-network": heavy_network.run,
+    "large-requests": large_requests.run,
+    "fairness": fairness.run,
+    "idle-connections": idle_connections.run,
+    "memory": memory.run,
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure; return 0 when all aims are reached, 1 when not, 2 when it could not begin."""
+    parser = argparse.ArgumentParser(prog="measure.py", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
+    parser.add_argument("--rounds", type=int, default=5, help="how often (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=3, help="of each run (%(default)s)")
+    parser.add_argument("--out", type=Path, help="the Markdown file to write")
+    options = parser.parse_args(argv)
+    if unknown := set(options.names) - set(MEASUREMENTS):
+        parser.error(
+            f"there is no {', '.join(sorted(unknown))}; choose of {', '.join(MEASUREMENTS)}"
+        )
+    if not is_installed():
+        print("measure: wrk is not there (on Debian and Ubuntu: apt install wrk)", file=sys.stderr)
+        return 2
+    if not MODEL.exists():
+        subprocess.run([sys.executable, "-m", "model.train"], cwd=ROOT, check=True)
+    figures = []
+    for name in options.names or MEASUREMENTS:
+        figures.append(MEASUREMENTS[name](MODEL, options.rounds, options.seconds))
+        print(" | ".join(figures[-1].row()), flush=True)
+    if options.out:
+        command = shlex.join(["python", "scripts/measure.py", *argv])
+        machine = "".join(f"- {key}: {value}\n" for key, value in describe_machine().items())
+        text = f"# Measured\n\nBy `{command}`.\n\n{markdown(figures)}\n{machine}"
+        options.out.write_text(text)
+    return int(not all(figure.reached for figure in figures))

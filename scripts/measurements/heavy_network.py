@@ -1,0 +1,62 @@
+"""How much of a large network's speed is left when it is served."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from model.keras_model import KerasModel
+from scripts.comparison.wrk import measure
+from scripts.measurements import models
+from scripts.measurements.figure import Figure, median_ratio
+from scripts.measurements.serving import Server, serving
+
+LEAST = 0.9
+CONNECTIONS = 256
+
+
+def run(example: Path, rounds: int, seconds: float) -> Figure:
+    """Compare rows a second with those of direct calls with batches of the same size."""
+    del example  # a network of its own shows it
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "heavy.keras"
+        models.heavy_network(path)
+        model = KerasModel.load(path)
+        model.warm_up(CONNECTIONS)
+        body = json.dumps({"data": [round(0.1 * n, 1) for n in range(models.INPUTS)]})
+        pairs, sizes = [], []
+        with serving(path) as server:
+            measure(server.url, body, CONNECTIONS, 1)
+            for _ in range(rounds):
+                size, served = _served(server, body, seconds)
+                pairs.append((served, _alone(model, size, seconds)))
+                sizes.append(size)
+    ratio = median_ratio(pairs)
+    return Figure(
+        "four `Dense(2048)`: rows a second, of direct calls",
+        f"{ratio:.2f} ({median(served for served, _ in pairs):,.0f} rows/s, "
+        f"{median(sizes):.0f} rows a batch)",
+        f"at least {LEAST}",
+        ratio >= LEAST,
+    )
+
+
+def _served(server: Server, body: str, seconds: float) -> tuple[int, float]:
+    """Return the mean rows of a batch, and the rows a second."""
+    names = ("predict_batch_rows_sum", "predict_batch_rows_count")
+    before = [server.metric(name) for name in names]
+    rate = measure(server.url, body, CONNECTIONS, seconds).rate
+    rows, batches = (server.metric(n) - b for n, b in zip(names, before, strict=True))
+    return max(1, round(rows / batches)), rate
+
+
+def _alone(model: KerasModel, size: int, seconds: float) -> float:
+    """Return the rows a second of direct calls."""
+    rows, calls, started = [models.rows_for(model, size)], 0, time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds:
+        model.predict(rows)
+        calls += 1
+    return calls * size / passed

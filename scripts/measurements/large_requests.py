@@ -1,0 +1,61 @@
+"""What large requests cost beside what must be done with their numbers."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from model.keras_model import KerasModel
+from scripts.comparison.wrk import measure
+from scripts.measurements import models
+from scripts.measurements.figure import Figure, median_ratio
+from scripts.measurements.serving import serving
+from server.dialects.native import NativeDialect
+
+MOST = 1.3
+ROWS = 256
+CONNECTIONS = 8
+
+
+def run(example: Path, rounds: int, seconds: float) -> Figure:
+    """Compare the CPU time of a request with that of its steps run alone."""
+    del example  # a network of its own shows it
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.keras"
+        models.small_network(path)
+        model = KerasModel.load(path)
+        model.warm_up(ROWS)
+        numbers = np.random.default_rng(0).standard_normal((ROWS, models.INPUTS)).round(4)
+        body = json.dumps({"data": numbers.tolist()})
+        pairs = []
+        with serving(path, "--logging.payloads", "false") as server:
+            measure(server.url, body, CONNECTIONS, 1)
+            for _ in range(rounds):
+                before = server.cpu_seconds()
+                answered = measure(server.url, body, CONNECTIONS, seconds).requests
+                served = (server.cpu_seconds() - before) / answered
+                pairs.append((served, _alone(model, body.encode(), seconds)))
+    ratio = median_ratio(pairs)
+    return Figure(
+        f"{ROWS}×{models.INPUTS} numbers a request: CPU, of its steps alone",
+        f"{ratio:.2f} ({median(served for served, _ in pairs) * 1000:.2f} ms a request)",
+        f"at most {MOST}",
+        ratio <= MOST,
+    )
+
+
+def _alone(model: KerasModel, body: bytes, seconds: float) -> float:
+    """Return the CPU seconds of decode, validate, convert, model and encode."""
+    dialect, calls = NativeDialect(model.signature), 0
+    give_up, started = time.perf_counter() + seconds, time.process_time()
+    while time.perf_counter() < give_up:
+        request = dialect.decode(body)
+        [answer] = model.predict([request.tensors])
+        dialect.encode(answer, request.single)
+        calls += 1
+    return (time.process_time() - started) / calls

@@ -1,0 +1,97 @@
+"""The service as a process of its own, and what Linux and its metrics tell of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from scripts.comparison.venvs import ROOT
+
+READY_WITHIN = 120.0
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running service."""
+
+    pid: int
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where predictions are asked for."""
+        return f"http://127.0.0.1:{self.port}/predict"
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all its threads so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def rss(self) -> int:
+        """Return its resident memory in bytes."""
+        return resident(self.pid)
+
+    def metric(self, name: str) -> float:
+        """Return the value of a metric that has no labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
+            text = answer.read().decode()
+        return value_of(name, text)
+
+
+def value_of(name: str, text: str) -> float:
+    """Find a metric in Prometheus' text; raises LookupError when it is not there."""
+    found = re.search(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
+    if not found:
+        raise LookupError(name)
+    return float(found[1])
+
+
+def resident(pid: int) -> int:
+    """Return a process's resident memory in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+
+
+@contextlib.contextmanager
+def serving(model: Path, *flags: str) -> Iterator[Server]:
+    """Serve a model as it comes, with the payload log to a file, until the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="measure-") as folder:
+        port = _free_port()
+        command = [sys.executable, "-m", "server", str(model), "--http.port", str(port)]
+        command += ["--logging.file", f"{folder}/payloads.jsonl", *flags]
+        process = subprocess.Popen(  # noqa: S603  # ourselves
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            _wait_until_ready(process, port)
+            yield Server(process.pid, port)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    give_up = time.monotonic() + READY_WITHIN
+    while process.poll() is None and time.monotonic() < give_up:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready").close()
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"the service is not ready within {READY_WITHIN:g} s")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port

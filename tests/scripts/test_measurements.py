@@ -1,0 +1,79 @@
+"""What the measurements make of their numbers."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from scripts.measurements import command
+from scripts.measurements.figure import Figure, markdown, median_ratio, percentile
+from scripts.measurements.serving import resident, value_of
+
+METRICS = """\
+# HELP predict_batch_rows Rows of each call
+predict_batch_rows_bucket{le="1.0"} 4.0
+predict_batch_rows_sum 130.0
+predict_batch_rows_count 5.0
+predict_model_info{name="x",version="1"} 1.0
+"""
+
+
+def test_a_ratio_is_that_of_the_median_round():
+    assert median_ratio([(1, 2), (9, 10), (3, 4)]) == 0.75
+
+
+def test_a_percentile_is_one_of_the_values():
+    values = [float(n) for n in range(100, 0, -1)]
+    assert percentile(values, 0.5) == 51
+    assert percentile(values, 0.99) == 100
+    assert percentile([7.0], 0.99) == 7
+
+
+def test_metrics_are_found_by_their_whole_names():
+    assert value_of("predict_batch_rows_sum", METRICS) == 130
+    assert value_of("predict_model_info", METRICS) == 1
+    with pytest.raises(LookupError):
+        value_of("predict_batch_rows", METRICS)
+
+
+def test_the_memory_of_a_process_is_told_in_bytes():
+    assert 2**20 < resident(os.getpid()) < 2**36
+
+
+def test_a_table_says_what_is_reached():
+    figures = [Figure("speed", "3", "2", True), Figure("memory", "9", "8", False)]
+    lines = markdown(figures).splitlines()
+    assert lines[2:] == ["| speed | 3 | 2 | yes |", "| memory | 9 | 8 | no |"]
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_the_command_runs_what_is_asked_for_and_tells_when_an_aim_is_missed(
+    monkeypatch, tmp_path, capsys
+):
+    calls = []
+
+    def fake(reached: bool):
+        return lambda _, rounds, seconds: (
+            calls.append((rounds, seconds)) or Figure("it", "1", "2", reached)
+        )
+
+    monkeypatch.setattr(command, "MEASUREMENTS", {"good": fake(True), "bad": fake(False)})
+    monkeypatch.setattr(command, "is_installed", lambda: True)
+    monkeypatch.setattr(command, "MODEL", tmp_path)
+    out = tmp_path / "out.md"
+
+    assert command.main(["good", "--rounds", "2", "--seconds", "0.5", "--out", str(out)]) == 0
+    assert calls == [(2, 0.5)]
+    assert "| it | 1 | 2 | yes |" in out.read_text()
+    assert command.main([]) == 1
+    assert len(calls) == 3
+    with pytest.raises(SystemExit):
+        command.main(["other"])
+    assert "there is no other; choose of good, bad" in capsys.readouterr().err
+
+
+def test_the_command_says_so_when_there_is_no_wrk(monkeypatch, capsys):
+    monkeypatch.setattr(command, "is_installed", lambda: False)
+    assert command.main([]) == 2
+    assert "apt install wrk" in capsys.readouterr().err
