@@ -20,7 +20,7 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 from tornado.ioloop import PeriodicCallback
-from tornado.iostream import IOStream, StreamClosedError
+from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 from tornado.web import Application
 
 from server.carrier import (
@@ -121,12 +121,15 @@ class BoundedHTTPServer(HTTPServer):
         self._notice_those_who_left()
 
     def _cut_slow_headers(self, now: float) -> None:
-        """Close connections whose headers began to arrive too long ago."""
+        """Close connections whose headers, or TLS, began to arrive too long ago.
+
+        Tornado tells only in private attributes what has arrived.
+        """
         for connection, since in list(self._awaiting_headers.items()):
             stream = connection.stream
             if stream is None or stream.closed():
                 del self._awaiting_headers[connection]
-            elif not stream._read_buffer_size:  # Tornado tells it nowhere else
+            elif not stream._read_buffer_size and not is_greeting(stream):
                 continue
             elif not since:
                 self._awaiting_headers[connection] = now
@@ -250,6 +253,11 @@ class BoundedBody(HTTPMessageDelegate):
             response.headers["X-Request-ID"],
             getattr(self._connection.context, "remote_ip", ""),
         )
+
+
+def is_greeting(stream: IOStream) -> bool:
+    """Tell whether TLS has not been agreed upon yet."""
+    return isinstance(stream, SSLIOStream) and stream._ssl_accepting
 
 
 async def turn_away(stream: IOStream) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tornado.iostream import StreamClosedError
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from server.llhttp.server import LlhttpServer
 
 NEVER: Final = float("inf")
+TLS_PIECE: Final = 64 * 1024
 
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -100,6 +101,7 @@ class Connection(asyncio.Protocol):
             self.remote_ip = address[0]
         if transport.get_extra_info("ssl_object"):
             self.protocol = "https"
+            self._transport = InPieces(self._transport)  # type: ignore[assignment]  # as good as one
         self.deadline = self._server.loop.time() + self._server.limits.idle_timeout_s
         if self._server.admit(self):
             return
@@ -170,12 +172,18 @@ class Connection(asyncio.Protocol):
         descriptor: int = self._transport.get_extra_info("socket").fileno()
         return descriptor
 
-    def close(self) -> None:
-        """End the connection once all that was written is sent."""
+    def close(self, seconds: float = LINGER_SECONDS) -> None:
+        """End the connection once all that was written is sent.
+
+        A client that knows TLS has so many seconds to say its farewell; idle ones never do.
+        """
+        if self._closing:
+            return
         if not self._reading or self._position < len(self._buffer):
             self.linger()
         else:
             self._closing = True
+            self.deadline = self._server.loop.time() + seconds
             self._transport.close()
 
     def linger(self) -> None:
@@ -228,7 +236,7 @@ class Connection(asyncio.Protocol):
         if self._closing:
             return
         if self._last:
-            self.close()
+            self.close(self._server.limits.body_timeout_s)
             return
         loop = self._server.loop
         self.deadline = loop.time() + self._server.limits.idle_timeout_s
@@ -408,6 +416,29 @@ class Connection(asyncio.Protocol):
     def _log(self, head: Head, status: int) -> None:
         seconds = time.perf_counter() - self._started
         self._server.log_access(head.method, head.path, status, seconds, self._id, self.remote_ip)
+
+
+class InPieces:
+    """A transport of TLS that is given no more at a time than it hands on.
+
+    It encrypts what it is given at once, and nobody could tell then how much is still to be sent.
+    """
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+        if len(data) <= TLS_PIECE:
+            self._transport.write(data)
+            return
+        for start in range(0, len(data), TLS_PIECE):
+            self._transport.write(data[start : start + TLS_PIECE])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 def _fail(future: asyncio.Future[None]) -> asyncio.Future[None]:

@@ -10,11 +10,13 @@ import time
 from email.utils import formatdate
 from functools import lru_cache
 from http.client import responses
+from typing import Final
 
 from tornado.web import Application
 
 from server.carrier import (
     BACKLOG,
+    LINGER_SECONDS,
     MAX_TURNED_AWAY,
     SWEEP_SECONDS,
     Activity,
@@ -25,6 +27,8 @@ from server.carrier import (
 from server.config import HttpSettings
 from server.endpoints import Response
 from server.llhttp.connection import Connection
+
+SHUTDOWN_SECONDS: Final = 3600.0  # the sweep cuts who takes nothing; a slow client has its time
 
 
 class LlhttpServer:
@@ -70,11 +74,12 @@ class LlhttpServer:
         """Accept connections on sockets that are bound."""
         self._sockets = sockets
         for each in sockets:
+            if self._tls:
+                self.loop.add_reader(each, self._accept, each)
+                continue
             server = await self.loop.create_server(
                 lambda: Connection(self),
                 sock=each.dup(),  # the loop closes its own
-                ssl=self._tls,
-                ssl_handshake_timeout=self.limits.header_timeout_s if self._tls else None,
                 backlog=BACKLOG,
             )
             self._servers.append(server)
@@ -88,6 +93,7 @@ class LlhttpServer:
         for server in self._servers:
             server.close()
         for listener in self._sockets:
+            self.loop.remove_reader(listener)
             with contextlib.suppress(OSError):  # none is left
                 while True:
                     self._take_over(listener.accept()[0])
@@ -97,7 +103,9 @@ class LlhttpServer:
     async def close_all_connections(self) -> None:
         """Close connections, and wait until all answers have been sent."""
         if self._accepting:
-            await asyncio.wait(self._accepting)
+            _, late = await asyncio.wait(self._accepting, timeout=LINGER_SECONDS)
+            for task in late:
+                task.cancel()
         for connection in list(self._connections | self._turned_away):
             connection.close()
         await self._all_closed.wait()
@@ -136,14 +144,47 @@ class LlhttpServer:
         )
         return head.encode("latin-1") + (body if method != "HEAD" else b"")
 
+    def _accept(self, listener: socket.socket) -> None:
+        """Take over what will be encrypted.
+
+        A server of the loop's own would not count connections before they are.
+        """
+        try:
+            for _ in range(BACKLOG):
+                self._take_over(listener.accept()[0])
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError:  # out of file descriptors: some will come back
+            self.loop.remove_reader(listener)
+            self.loop.call_later(LINGER_SECONDS, self._accept_again, listener)
+
+    def _accept_again(self, listener: socket.socket) -> None:
+        if listener in self._sockets:
+            self.loop.add_reader(listener, self._accept, listener)
+
     def _take_over(self, accepted: socket.socket) -> None:
         """Serve a connection that was accepted by hand."""
+        count = len(self._accepting) + len(self._connections) + len(self._turned_away)
+        if count >= self.limits.max_connections + MAX_TURNED_AWAY:
+            accepted.close()
+            return
         accepted.setblocking(False)
         task = self.loop.create_task(
-            self.loop.connect_accepted_socket(lambda: Connection(self), accepted, ssl=self._tls)
+            self.loop.connect_accepted_socket(
+                lambda: Connection(self),
+                accepted,
+                ssl=self._tls,
+                ssl_handshake_timeout=self.limits.header_timeout_s if self._tls else None,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS if self._tls else None,
+            )
         )
         self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
+        task.add_done_callback(self._accepted)
+
+    def _accepted(self, task: asyncio.Task[object]) -> None:
+        self._accepting.discard(task)
+        if not task.cancelled():
+            task.exception()  # a client that does not know TLS is no error of ours
 
     def _sweep(self) -> None:
         """Look at all connections; one timer for all of them costs requests nothing."""

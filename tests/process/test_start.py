@@ -40,6 +40,7 @@ def complaint(server: Server, within: float = 20.0) -> str:
         (["--http.prot", "1"], {}, "--http.prot: unknown flag (did you mean --http.port?)"),
         ([], {"SERVER_HTTP__PROT": "1"}, "environment SERVER_HTTP__PROT: unknown setting"),
         (["a.keras", "b.keras"], {}, "b.keras: one MODEL is served"),
+        (["--http.tls_cert", "no"], {}, "http.tls_cert: 'no' cannot be read: No such file"),
     ],
 )
 def test_a_wrong_setting_is_named(

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import json
 import logging
+import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -29,6 +30,7 @@ from server.carrier import Activity, Carrier
 from server.config import BatchingSettings, Settings
 from server.logs import PayloadLog
 from server.service import Model, Service
+from server.tls import context_of
 
 TEST_SECONDS = 60  # more than any test needs, so that only what hangs gets there
 SOON = 10.0  # seconds that a step of a test may take
@@ -324,6 +326,7 @@ class Server:
         exchanges: method, path and answer of every request that was answered.
         logs: what was logged.
         expected_logs: the test expects serious records that contain one of these.
+        tls: what clients trust, where the server speaks HTTPS.
     """
 
     def __init__(
@@ -341,16 +344,19 @@ class Server:
         self.exchanges: list[tuple[str, str, Response]] = []
         self.logs = logs
         self.expected_logs: list[str] = []
+        self.tls: ssl.SSLContext | None = None
         self._clients: list[Client] = []
 
     @property
     def origin(self) -> str:
         """Its address."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def connect(self) -> Client:
         """Open a connection."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=2**24)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self.port, limit=2**24, ssl=self.tls
+        )
         self._clients.append(Client(reader, writer, self))
         return self._clients[-1]
 
@@ -425,10 +431,13 @@ async def listening(
     service, activity = Service(settings), Activity()
     logs = LogRecords()
     log_access = {"log_access": logs.add_access} if settings.logging.access else {}
-    http = make_carrier(service, activity, payload_log=payload_log, **log_access)
+    tls = context_of(settings.http)
+    http = make_carrier(service, activity, payload_log=payload_log, tls=tls, **log_access)
     sockets = bind_sockets(0, "127.0.0.1")
     await http.listen(sockets)
     server = Server(service, http, activity, sockets[0].getsockname()[1], logs)
+    if tls:
+        server.tls = ssl.create_default_context(cafile=settings.http.tls_cert)
     server.expected_logs += expected_logs
     with recording(server.logs):
         try:
