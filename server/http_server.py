@@ -198,6 +198,8 @@ class BoundedBody(HTTPMessageDelegate):
         if self._connection.stream.closed():  # pipelined, by a client that has left
             self._refused = True
             return None
+        if asks_to_end(headers):
+            self._connection._disconnect_on_finish = True  # Tornado takes the word alone for it
         if declared_length(headers) > self._max_bytes:
             self._refuse()
             if expects_continue(headers):
@@ -275,6 +277,12 @@ async def turn_away(stream: IOStream) -> None:
 def expects_continue(headers: HTTPHeaders) -> bool:
     """Tell whether the client waits for leave to send its body."""
     return headers.get("Expect", "").lower() == "100-continue"
+
+
+def asks_to_end(headers: HTTPHeaders) -> bool:
+    """Tell whether `close` is among the options of the connection."""
+    options = headers.get("Connection", "").lower().split(",")
+    return "close" in [option.strip() for option in options]
 
 
 def declared_length(headers: HTTPHeaders) -> int:
