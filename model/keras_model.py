@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model.id_range import id_count
 from model.model_file import ModelError, check_file
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
@@ -25,7 +27,9 @@ SERVED_DTYPES = {
     "bool",
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
     *(f"float{bits}" for bits in (16, 32, 64)),
+    "string",
 }
+WORDS = ("", "a", "no", "yes", "good", "bad")  # some may be in a vocabulary
 
 
 class KerasModel:
@@ -45,7 +49,9 @@ class KerasModel:
         self._names = [spec.name for spec in self.signature.inputs]
         self._output_names = [spec.name for spec in self.signature.outputs]
         self._variable_size = 1
-        self._call = self._compile()
+        traced = self._trace()
+        self._call = _operation(traced)
+        self.signature = Signature(self.signature.inputs, self._outputs_of(traced))
 
     @classmethod
     def load(cls, path: Path | str, sha256: str | None = None) -> KerasModel:
@@ -124,33 +130,33 @@ class KerasModel:
             for name in self._output_names
         )
 
-    def _compile(self) -> Callable[[list[np.ndarray]], Sequence[Any]]:
-        """Trace the model once; return what calls it with the arrays of one batch.
-
-        The call is the operation that TensorFlow itself makes of a function's call: to go through
-        the function checks every argument again in Python, which takes longer than a small
-        network.
-        """
+    def _trace(self) -> Any:
+        """Trace the model once, for any number of rows."""
         import tensorflow as tf
 
         pack, unpack = _packer(self._model, self._names), _unpacker(self._output_names)
-        outputs = self.signature.outputs
 
         def call(*inputs: Any) -> list[Any]:
             self.traces += 1  # runs while tracing only
             answers = unpack(self._model(pack(inputs), training=False))
-            return [tf.cast(a, spec.dtype) for a, spec in zip(answers, outputs, strict=True)]
+            return [_as_array_like(answer) for answer in answers]
 
         specs = [tf.TensorSpec([None, *s.shape], s.dtype) for s in self.signature.inputs]
         try:
-            compiled = tf.function(call).get_concrete_function(*specs)
+            return tf.function(call).get_concrete_function(*specs)
         except Exception as error:  # whatever its layers raise
             why = f"cannot be called with a varying number of rows: {_short(error)}"
             raise ModelError(self._path, why) from error
-        weights = compiled.captured_inputs
-        dtypes = [output.dtype for output in compiled.outputs]
-        run = tf.raw_ops.StatefulPartitionedCall
-        return lambda inputs: run(args=[*inputs, *weights], Tout=dtypes, f=compiled)
+
+    def _outputs_of(self, traced: Any) -> tuple[TensorSpec, ...]:
+        """The outputs, of the types that they have: Keras takes words looked up for int64."""
+        if len(traced.outputs) != len(self.signature.outputs):  # several tensors make a ragged one
+            raise ModelError(self._path, "has a ragged output; end the model with dense ones")
+        outputs = zip(self.signature.outputs, traced.outputs, strict=True)
+        try:
+            return tuple(replace(spec, dtype=_served_dtype(spec.name, t)) for spec, t in outputs)
+        except ValueError as error:
+            raise ModelError(self._path, str(error)) from error
 
     def _find_variable_size(self) -> int:
         """A size that the model takes for its variable dimensions: a small power of two.
@@ -179,10 +185,10 @@ class KerasModel:
             return False
         return True
 
-    def _rows(self, rows: int, make: Callable[[list[int], str], np.ndarray]) -> Tensors:
+    def _rows(self, rows: int, make: Callable[[list[int], TensorSpec], np.ndarray]) -> Tensors:
         return Tensors(
             {
-                spec.name: make([rows, *(n or self._variable_size for n in spec.shape)], spec.dtype)
+                spec.name: make([rows, *(n or self._variable_size for n in spec.shape)], spec)
                 for spec in self.signature.inputs
             }
         )
@@ -190,16 +196,43 @@ class KerasModel:
     def _random_rows(self, rows: int) -> Tensors:
         random = np.random.default_rng(0)
 
-        def make(shape: list[int], dtype: str) -> np.ndarray:
-            if dtype.startswith("float"):
-                return random.standard_normal(shape).astype(dtype)
-            return random.integers(0, 2, shape).astype(dtype)  # few ids, for an Embedding
+        def make(shape: list[int], spec: TensorSpec) -> np.ndarray:
+            if spec.dtype == "string":
+                return random.choice(np.array(WORDS, object), shape)
+            if spec.maximum is not None:
+                return random.integers(0, spec.maximum + 1, shape).astype(spec.dtype)
+            if spec.dtype.startswith("float"):
+                return random.standard_normal(shape).astype(spec.dtype)
+            return random.integers(0, 2, shape).astype(spec.dtype)  # few ids, for an Embedding
 
         return self._rows(rows, make)
 
 
-def _zeros(shape: list[int], dtype: str) -> np.ndarray:
-    return np.zeros(shape, dtype)
+def _zeros(shape: list[int], spec: TensorSpec) -> np.ndarray:
+    return np.full(shape, "" if spec.dtype == "string" else 0, spec.array_dtype)
+
+
+def _operation(traced: Any) -> Callable[[list[np.ndarray]], Sequence[Any]]:
+    """Return what calls a traced function with the arrays of one batch.
+
+    The call is the operation that TensorFlow itself makes of a function's call: to go through
+    the function checks every argument again in Python, which takes longer than a small network.
+    """
+    import tensorflow as tf
+
+    weights = traced.captured_inputs
+    dtypes = [output.dtype for output in traced.outputs]
+    run = tf.raw_ops.StatefulPartitionedCall
+    return lambda inputs: run(args=[*inputs, *weights], Tout=dtypes, f=traced)
+
+
+def _as_array_like(answer: Any) -> Any:
+    """Turn an output into one that numpy can hold: neither sparse nor bfloat16."""
+    import tensorflow as tf
+
+    if isinstance(answer, tf.SparseTensor):
+        answer = tf.sparse.to_dense(answer)
+    return tf.cast(answer, tf.float32) if answer.dtype == tf.bfloat16 else answer
 
 
 def _signature(model: keras.Model, path: Path | str) -> Signature:
@@ -210,7 +243,7 @@ def _signature(model: keras.Model, path: Path | str) -> Signature:
         why = "the model has no input shape; begin it with `keras.Input(shape)`, and save it again"
         raise ModelError(path, why) from error
     try:
-        return Signature(_specs(inputs), _specs(outputs))
+        return Signature(_input_specs(model, inputs), _specs(outputs))
     except ValueError as error:
         raise ModelError(path, str(error)) from error
 
@@ -245,8 +278,17 @@ def _as_list(structure: Any) -> list[Any]:
     return list(structure) if isinstance(structure, list | tuple) else [structure]
 
 
+def _input_specs(model: keras.Model, named: list[tuple[str, Any]]) -> tuple[TensorSpec, ...]:
+    specs = _specs(named)
+    counts = [id_count(model, tensor) for _, tensor in named]
+    return tuple(
+        spec if count is None else replace(spec, minimum=0, maximum=count - 1)
+        for spec, count in zip(specs, counts, strict=True)
+    )
+
+
 def _specs(named: Iterable[tuple[str, Any]]) -> tuple[TensorSpec, ...]:
-    """Raises ValueError for what rows of plain numbers cannot express."""
+    """Raises ValueError for what rows of numbers or strings cannot express."""
     specs = []
     for name, tensor in named:
         if not hasattr(tensor, "shape"):
@@ -255,12 +297,17 @@ def _specs(named: Iterable[tuple[str, Any]]) -> tuple[TensorSpec, ...]:
             )
         if not tensor.shape:
             raise ValueError(f"{name} has no axis for the rows, so it cannot be cut into answers")
-        # numpy has no bfloat16; the compiled function casts.
-        dtype = "float32" if tensor.dtype == "bfloat16" else tensor.dtype
-        if dtype not in SERVED_DTYPES:
-            raise ValueError(f"{name} is of type {dtype}, and only numbers are served")
-        specs.append(TensorSpec(name, tuple(tensor.shape[1:]), dtype))
+        specs.append(TensorSpec(name, tuple(tensor.shape[1:]), _served_dtype(name, tensor)))
     return tuple(specs)
+
+
+def _served_dtype(name: str, tensor: Any) -> str:
+    dtype = getattr(tensor.dtype, "name", tensor.dtype)
+    if dtype == "bfloat16":  # numpy has none; the compiled function casts
+        return "float32"
+    if dtype not in SERVED_DTYPES:
+        raise ValueError(f"{name} is of type {dtype}, and only numbers and strings are served")
+    return str(dtype)
 
 
 def _packer(model: keras.Model, names: list[str]) -> Callable[[tuple[Any, ...]], Any]:
@@ -307,6 +354,8 @@ def _difference(alone: list[np.ndarray], together: np.ndarray) -> float:
     """The largest difference, relative to the largest value; infinite when the shapes differ."""
     if any(part.shape[1:] != together.shape[1:] for part in alone):
         return float("inf")
+    if together.dtype.hasobject:  # strings
+        return 0.0 if np.array_equal(np.concatenate(alone), together) else float("inf")
     one, other = np.concatenate(alone).astype(float), together.astype(float)
     finite = np.isfinite(one)
     if not np.array_equal(finite, np.isfinite(other)):

@@ -44,7 +44,7 @@ def predict(data: ArrayLike, model: KerasModel) -> np.ndarray:
 
 
 def _as_rows(data: ArrayLike, spec: TensorSpec) -> np.ndarray:
-    array = np.asarray(data, dtype=spec.dtype)
+    array = np.asarray(data, dtype=spec.array_dtype)
     if spec.shape == (1,) and array.ndim < 2:
         array = array.reshape(-1, 1)
     elif array.ndim == spec.rank:

@@ -5,14 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One named input or output; `shape` is that of one row, None where a dimension varies."""
+    """One named input or output; `shape` is that of one row, None where a dimension varies.
+
+    `dtype` is numpy's name, or "string". `minimum` and `maximum` are the ids that the model knows,
+    where it takes ids.
+    """
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
+    minimum: int | None = None
+    maximum: int | None = None
+
+    @cached_property
+    def array_dtype(self) -> np.dtype:
+        """What arrays have; those of strings hold `str` (inputs only) or UTF-8 `bytes`."""
+        return np.dtype(object if self.dtype == "string" else self.dtype)
 
     @property
     def rank(self) -> int:
@@ -39,7 +52,9 @@ class Signature:
         for specs in (self.inputs, self.outputs):
             names = [spec.name for spec in specs]
             if len(set(names)) != len(names):
-                raise ValueError(f"names of inputs or outputs are not unique: {', '.join(names)}")
+                raise ValueError(
+                    f"names of inputs or outputs are not unique: {', '.join(names)}; give a dict"
+                )
 
     @cached_property
     def is_fixed(self) -> bool:

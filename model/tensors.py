@@ -47,8 +47,13 @@ class Tensors:
 
     @property
     def nbytes(self) -> int:
-        """The size of all arrays in bytes."""
-        return sum([array.nbytes for array in self.arrays.values()])
+        """The size of all arrays in bytes, that of their strings included."""
+        return sum(
+            [
+                array.nbytes + sum(map(len, array.flat)) if array.dtype.hasobject else array.nbytes
+                for array in self.arrays.values()
+            ]
+        )
 
 
 def merge(parts: Sequence[Tensors]) -> Tensors:

@@ -64,6 +64,10 @@ def _close(value: Any, expected: Any, floor: float) -> bool:
             isinstance(value, int | float)
             and abs(value - expected) <= max(abs(expected), floor) * TOLERANCE
         )
+    if isinstance(expected, str):
+        return bool(value == expected)
+    if expected.dtype.hasobject:
+        return bool(value == expected.tolist())
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -75,7 +79,7 @@ def _close(value: Any, expected: Any, floor: float) -> bool:
 
 def _tensors(data: Any, inputs: Sequence[TensorSpec], rows: int) -> Tensors:
     named = data if isinstance(data, Mapping) else {inputs[0].name: data}
-    arrays = {spec.name: np.asarray(named[spec.name], dtype=spec.dtype) for spec in inputs}
+    arrays = {spec.name: np.asarray(named[spec.name], dtype=spec.array_dtype) for spec in inputs}
     if rows == 1:
         arrays = {name: array[np.newaxis] for name, array in arrays.items()}
     return Tensors(arrays)
@@ -100,14 +104,21 @@ def _batches(parts: Sequence[Tensors]) -> Iterator[list[int]]:
             yield numbers[start : start + step]
 
 
+def _text(array: np.ndarray) -> np.ndarray:
+    words = [word.decode(errors="replace") for word in array.flat]
+    return np.array(words, object).reshape(array.shape)
+
+
 def _floors(outputs: Sequence[Tensors]) -> dict[str, float]:
     """Return the least scale of each output: its usual size, 1 at most.
 
     Values that happen to be near zero are off by as much as the others.
     """
     sizes = {
-        name: np.mean([np.abs(output.arrays[name]).mean() for output in outputs])
-        for name in outputs[0].arrays
+        name: 1.0  # of strings, which are compared as they are
+        if array.dtype.hasobject
+        else np.mean([np.abs(output.arrays[name]).mean() for output in outputs])
+        for name, array in outputs[0].arrays.items()
     }
     return {name: min(1.0, float(size)) for name, size in sizes.items()}
 
@@ -116,9 +127,10 @@ def _prediction(output: Tensors, specs: Sequence[TensorSpec], rows: int) -> Any:
     """Bring the outputs into the form of an answer: a float, an array, or a dict of these."""
     values = {}
     for spec in specs:
-        array = output.arrays[spec.name].astype(np.float64)
+        array = output.arrays[spec.name]
+        array = _text(array) if array.dtype.hasobject else array.astype(np.float64)
         if spec.shape == (1,):
             array = array[:, 0]
         value = array[0] if rows == 1 else array
-        values[spec.name] = value if value.ndim else float(value)
+        values[spec.name] = value if isinstance(value, str | np.ndarray) else float(value)
     return values if len(specs) > 1 else values[specs[0].name]

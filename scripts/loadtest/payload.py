@@ -14,6 +14,7 @@ Draw = Callable[[], Any]
 
 USUAL_NUMBERS = (-10.0, 10.0)
 USUAL_INTEGERS = {"int8": (0, 127), "uint8": (0, 255)}  # by format; others up to 999
+WORDS = ("a", "the", "and", "good", "bad", "some", "other", "word", "film", "day", "naïve", "?")
 VARIABLE_SIZES = 8  # how many sizes are tried of a dimension without bounds
 LOWER = ("minimum", "exclusiveMinimum")
 UPPER = ("maximum", "exclusiveMaximum")
@@ -79,6 +80,8 @@ class Payload:
                 return _integer(schema, random)
             case "boolean":
                 return lambda: random.random() < 0.5
+            case "string":
+                return lambda: " ".join(random.choices(WORDS, k=random.randint(1, 8)))
             case other:
                 raise PayloadError(f"cannot make data of the type {other}")
 

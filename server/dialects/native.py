@@ -18,7 +18,7 @@ import orjson
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
-from server.dialects import numbers
+from server.dialects import numbers, strings
 from server.dialects.validation import Schema, Validator, violation
 from server.errors import InvalidData, InvalidJSON, NonFiniteOutput
 
@@ -112,7 +112,7 @@ class NativeDialect:
             array = np.stack(
                 [numbers.example(spec, row, variable_size) for row in range(rows or 1)]
             )
-            data[spec.name] = (array[0] if rows is None else array).tolist()
+            data[spec.name] = array.tolist()[0] if rows is None else array.tolist()
         return orjson.dumps({"data": data if len(data) > 1 else next(iter(data.values()))})
 
     def _decode_large(self, body: bytes) -> NativeRequest:
@@ -157,6 +157,9 @@ class NativeDialect:
         array = answer.arrays[spec.name]
         if not self._non_finite_as_null and not numbers.is_finite(array):
             raise NonFiniteOutput(f"The output {spec.name} has values that are not finite numbers.")
+        if array.dtype.hasobject:
+            shown = strings.to_json((array[:, 0] if spec.shape == (1,) else array).tolist())
+            return shown[0] if single else shown
         if single:
             row = array[0, 0] if spec.shape == (1,) else array[0]
             return np.ascontiguousarray(row) if row.ndim else row

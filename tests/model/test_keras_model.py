@@ -346,7 +346,7 @@ def test_a_model_for_a_fixed_number_of_rows(save: Callable[..., Path]):
 def test_names_that_come_twice(save: Callable[..., Path]):
     x = keras.Input((1,), name="x")
     y = keras.layers.Dense(1, name="y")(x)
-    assert refusal(save(keras.Model(x, [y, y])))[0].endswith("are not unique: y, y")
+    assert refusal(save(keras.Model(x, [y, y])))[0].endswith("are not unique: y, y; give a dict")
 
 
 def test_nested_inputs(save: Callable[..., Path]):
@@ -360,10 +360,92 @@ def test_an_output_without_rows(save: Callable[..., Path]):
     assert "has no axis for the rows" in refusal(save(keras.Model(x, keras.ops.sum(x))))[0]
 
 
-def test_text(save: Callable[..., Path]):
-    x = keras.Input((1,), name="words", dtype="string")
-    hashed = keras.layers.Hashing(3)(x)
-    assert refusal(save(keras.Model(x, hashed)))[0].startswith("words is of type string")
+def test_a_type_that_is_neither_number_nor_string(save: Callable[..., Path]):
+    x = keras.Input((1,), name="wave", dtype="complex64")
+    line, _ = refusal(save(keras.Model(x, keras.layers.Reshape((1, 1), dtype="complex64")(x))))
+    assert line.startswith("wave is of type complex64, and only numbers and strings are served")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
+def test_a_subclassed_model(save: Callable[..., Path]):
+    """Its file says what its class is called, not what it does."""
+
+    class Network(keras.Model):
+        def call(self, x: Any) -> Any:
+            return x
+
+    line, cause = refusal(save(Network()))
+    assert line.startswith("needs Network, which Keras does not know")
+    assert cause is not None
+
+
+def test_a_ragged_output(save: Callable[..., Path]):
+    """Its rows are of lengths of their own, so no array can hold them."""
+    x = keras.Input((1,), name="x", dtype="string")
+    words = keras.layers.TextVectorization(vocabulary=["a"], ragged=True)(x)
+    line, _ = refusal(save(keras.Model(x, words)))
+    assert line == "has a ragged output; end the model with dense ones"
+
+
+# What it knows of ids
+
+
+def ranges(model: KerasModel) -> dict[str, tuple[int | None, int | None]]:
+    return {spec.name: (spec.minimum, spec.maximum) for spec in model.signature.inputs}
+
+
+def test_the_ids_of_an_embedding_are_known(load: Callable[..., KerasModel]):
+    user, item, *outputs = two_inputs()
+    assert ranges(load(keras.Model([user, item], outputs))) == {
+        "user": (0, 3),
+        "item": (None, None),
+    }
+
+
+def test_the_smallest_of_several_tables_counts(load: Callable[..., KerasModel]):
+    x, other = (keras.Input((2,), name=name, dtype="int32") for name in ("x", "other"))
+    shared = keras.layers.Embedding(9, 2)
+    outputs = {"a": keras.layers.Embedding(5, 2)(x), "b": shared(x), "c": shared(other)}
+    assert ranges(load(keras.Model([x, other], outputs))) == {"x": (0, 4), "other": (0, 8)}
+
+
+def test_ids_are_known_through_models_in_models(load: Callable[..., KerasModel]):
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.Embedding(7, 2)])
+    x = keras.Input((3,), name="x")
+    assert ranges(load(keras.Model(x, inner(x)))) == {"x": (0, 6)}
+
+
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+def test_a_sequential_begins_with_ids(load: Callable[..., KerasModel], ending: str):
+    model = load(sequential(keras.layers.Embedding(7, 2), shape=(None,)), ending)
+    assert ranges(model) == {"x": (0, 6)}
+
+
+def test_ids_that_a_layer_changes_are_not_known(load: Callable[..., KerasModel]):
+    x = keras.Input((3,), name="x", dtype="int32")
+    assert ranges(load(keras.Model(x, keras.layers.Embedding(7, 2)(x + 1)))) == {"x": (None, None)}
+
+
+# Strings
+
+
+def test_strings_that_look_up_others_are_seen_to_be_strings(load: Callable[..., KerasModel]):
+    """Keras itself takes them for int64."""
+    vocabulary = ["yes", "no"]
+    x = keras.Input((1,), name="x", dtype="int64")
+    y = keras.layers.StringLookup(vocabulary=vocabulary, invert=True, name="y")(x)
+    model = load(keras.Model(x, y))
+
+    assert str(model.signature.outputs[0]) == "y: string[1]"
+    (answer,) = model.predict([Tensors({"x": np.array([[1], [2]])})])
+    assert answer.arrays["y"].tolist() == [[b"yes"], [b"no"]]
+
+
+def test_words_that_depend_on_each_other_are_seen(load: Callable[..., KerasModel]):
+    x = keras.Input((), name="x", dtype="int64")
+    total = keras.ops.cumsum(x + 1, axis=0)
+    y = keras.layers.StringLookup(vocabulary=list("abcdefgh"), invert=True)(total)
+    assert load(keras.Model(x, y)).row_dependence() > 0.1
 
 
 # Warm-up

@@ -91,3 +91,8 @@ def test_importing_does_not_import_tensorflow(module: str):
     code = f"import sys, {module}; print({{'tensorflow', 'keras'}} & set(sys.modules))"
     output = subprocess.check_output([sys.executable, "-c", code], cwd=CHECKOUT, text=True)
     assert output.strip() == "set()"
+
+
+def test_the_size_is_that_of_the_strings_too():
+    words = np.array([["ab", "cde"], ["", b"f"]], object)
+    assert Tensors({"w": words}).nbytes == 4 * 8 + 6

@@ -45,6 +45,7 @@ def named(form, **members):
 
 DOCUMENTS = {
     "one number": document(array(NUMBER, 1), array(array(NUMBER, 1))),
+    "text": document(array({"type": "string"}, 2), array(array({"type": "string"}, 2))),
     "a scalar": document(NUMBER, array(NUMBER)),
     "a matrix": document(array(array(NUMBER, 3), 2), array(array(array(NUMBER, 3), 2))),
     "variable sizes": document(array(array(NUMBER)), array(array(array(NUMBER)))),
@@ -173,7 +174,7 @@ def test_a_body_holds_the_data():
         (DOCUMENTS["one number"], "/other", "no JSON request for POST /other .*: /predict"),
         ({}, "/predict", "paths with POST: none"),
         (document({"$ref": "#/components/schemas/No"}, {}), "/predict", "nothing at #/components"),
-        (document({"type": "string"}, array({"type": "string"})), "/predict", "the type string"),
+        (document({"type": "null"}, array({"type": "null"})), "/predict", "the type null"),
         (document({}, {}), "/predict", "the type None"),
     ],
 )

@@ -29,6 +29,11 @@ def x(*shape: int | None, dtype: str = "float32", name: str = "x") -> TensorSpec
     return TensorSpec(name, shape, dtype)
 
 
+def ids(*shape: int | None, most: int, dtype: str = "int32") -> TensorSpec:
+    """An input of ids."""
+    return TensorSpec("x", shape, dtype, 0, most)
+
+
 def dialect_of(*inputs: TensorSpec) -> NativeDialect:
     """The dialect of a model with these inputs."""
     return NativeDialect(Signature(inputs, (Y,)))
@@ -667,6 +672,8 @@ SIGNATURES = {
     "a matrix": (x(2, 2, dtype="uint8"),),
     "a sequence": (x(None),),
     "pairs": (x(None, 2),),
+    "ids": (ids(1, most=255),),
+    "ids in floats": (ids(1, most=255, dtype="float32"),),
     "two inputs": USER_AND_ITEM,
     "two sequences": (x(None, name="a", dtype="int64"), x(name="b")),
 }
@@ -885,3 +892,77 @@ def verdicts_on(reference: Draft202012Validator, inputs: tuple[TensorSpec, ...])
 
     look()
     return verdicts
+
+
+# Ids
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float32", "uint8"])
+@pytest.mark.parametrize("wrong", [-1, 3, 10**30])
+def test_ids_that_the_model_does_not_know_are_refused(dtype: str, wrong: int) -> None:
+    dialect = dialect_of(ids(None, most=2, dtype=dtype))
+
+    assert pointers(dialect, [0, 2, wrong]) == ["/data/2"]
+    assert pointers(dialect, [[0], [wrong]]) == ["/data/1/0"]
+    assert decode(dialect, [0, 1, 2]).tensors.arrays["x"].tolist() == [[0, 1, 2]]
+
+
+def test_ids_of_a_large_body_are_refused_where_they_are_wrong() -> None:
+    dialect = dialect_of(ids(8, most=999))
+    data = [[7] * 8 for _ in range(1000)]
+    data[900][3] = 1000
+
+    assert pointers(dialect, data) == ["/data/900/3"]
+
+
+def test_a_table_of_one_id_has_examples() -> None:
+    dialect = dialect_of(ids(2, most=0, dtype="float32"))
+    assert decode(dialect, json.loads(dialect.example(2))["data"]).tensors.rows == 2
+
+
+# Strings
+
+TEXT = x(None, dtype="string")
+
+
+@pytest.mark.parametrize("data, single", [(["a", "naïve \0"], True), ([["a"], [""], ["b"]], False)])
+def test_strings_are_taken(data: Any, single: bool) -> None:
+    request = decode(dialect_of(TEXT), data)
+
+    assert request.single is single
+    assert request.tensors.arrays["x"].dtype == np.dtype(object)
+    assert request.tensors.arrays["x"].tolist() == ([data] if single else data)
+
+
+@pytest.mark.parametrize(
+    "data, pointer",
+    [
+        ("a", "/data"),
+        ([], "/data"),
+        (["a", 1], "/data/1"),
+        (["a", None], "/data/1"),
+        ([["a"], ["a", "b"]], "/data"),
+        ([["a"], "b"], "/data/1"),
+    ],
+)
+def test_what_is_no_list_of_strings_is_refused(data: Any, pointer: str) -> None:
+    assert pointers(dialect_of(TEXT), data) == [pointer]
+
+
+def test_a_string_an_example_may_have_no_list() -> None:
+    dialect = dialect_of(x(dtype="string"))
+
+    assert decode(dialect, "a").tensors.arrays["x"].tolist() == ["a"]
+    assert decode(dialect, ["a", "b"]).tensors.arrays["x"].tolist() == ["a", "b"]
+    assert pointers(dialect, 1) == ["/data"]
+
+
+def test_strings_come_out_as_strings() -> None:
+    words = np.array([["naïve".encode()], [b""]], object)
+
+    one, many = (answering(TensorSpec("y", shape, "string")) for shape in ((1,), (None,)))
+    assert encode(one, True, y=words) == "naïve"
+    assert encode(one, False, y=words) == ["naïve", ""]
+    assert encode(many, True, y=words) == ["naïve"]
+    assert encode(many, False, y=words) == [["naïve"], [""]]
+    assert encode(answering(TensorSpec("y", (), "string")), True, y=words[:, 0]) == "naïve"

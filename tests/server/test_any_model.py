@@ -1,0 +1,140 @@
+"""Models of every kind, sent through a file and asked through the native dialect."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import jsonschema
+import numpy as np
+import pytest
+
+from model.keras_model import KerasModel
+from scripts.loadtest.answers import ExpectedAnswers
+from scripts.loadtest.payload import Payload, encode
+from server.dialects import strings
+from server.dialects.native import NativeDialect
+from server.service import MAX_ROW_DEPENDENCE, examples_of
+from tests.model.model_zoo import ROWS, ZOO, Arrays
+from tests.server.harness import serving
+
+pytestmark = pytest.mark.keras
+
+
+class Served(NamedTuple):
+    """A model out of a file, and what Keras answers to five rows."""
+
+    model: KerasModel
+    dialect: NativeDialect
+    rows: Arrays
+    expected: Arrays
+
+    def ask(self, data: Any) -> Arrays:
+        """Send data through the dialect and the model; return the prediction by output."""
+        request = self.dialect.decode(json.dumps({"data": data}).encode())
+        [answer] = self.model.predict([request.tensors])
+        prediction = json.loads(self.dialect.encode(answer, request.single))["prediction"]
+        names = list(self.expected)
+        return prediction if len(names) > 1 else {names[0]: prediction}
+
+    def data(self, rows: int | slice) -> Any:
+        """Return one row, or several, as the data of a request."""
+        named = {
+            name: array[rows].tolist() if isinstance(rows, slice) else array.tolist()[rows]
+            for name, array in self.rows.items()
+        }
+        return named if len(named) > 1 else next(iter(named.values()))
+
+
+@pytest.fixture(scope="module", params=ZOO)
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    specimen = ZOO[request.param]()
+    path = tmp_path_factory.mktemp("zoo") / f"{request.param}.keras"
+    specimen.model.save(path)
+    model = KerasModel.load(path)
+    model.warm_up(4)
+    return Served(model, NativeDialect(model.signature), specimen.rows, specimen.expected())
+
+
+def assert_close(served: Served, given: Arrays, rows: int | slice) -> None:
+    """See that predictions are those of Keras, within 1e-5 of their scale."""
+    assert list(given) == list(served.expected)
+    for name, array in served.expected.items():
+        expected = array[:, 0] if array.shape[1:] == (1,) else array
+        if expected.dtype.hasobject:
+            decoded = strings.to_json(expected.tolist())
+            assert given[name] == decoded[rows]
+            continue
+        expected = expected.astype("float64")
+        scale = np.abs(expected).max()
+        assert np.shape(given[name]) == expected[rows].shape
+        np.testing.assert_allclose(given[name], expected[rows], rtol=0, atol=1e-5 * scale)
+
+
+def test_it_answers_what_keras_does(served: Served) -> None:
+    """One example at a time, and all of them together."""
+    for row in range(ROWS):
+        assert_close(served, served.ask(served.data(row)), row)
+    assert_close(served, served.ask(served.data(slice(None))), slice(None))
+    assert served.model.traces == 1
+
+
+def test_its_answers_do_not_depend_on_the_batch(served: Served) -> None:
+    assert served.model.row_dependence() < MAX_ROW_DEPENDENCE
+
+
+def test_the_documentation_shows_what_it_answers(served: Served) -> None:
+    """The model takes the made-up examples, also the first of the sizes that are tried."""
+    shown = examples_of(served.model, served.dialect)
+
+    assert [example.summary for example in shown] == ["one example", "a batch of two"]
+    assert shown[0].request == served.dialect.example()
+    for example in shown:
+        answer = json.loads(example.answer)
+        jsonschema.validate(answer, served.dialect.answer_schema)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_the_load_test_can_ask_it(served: Served, rows: int) -> None:
+    """What is drawn from the published schema is taken, and what is answered is recognized."""
+    payload = Payload(document_of(served.dialect), "/predict")
+    pool = [payload.draw(Random(seed), rows) for seed in range(5)]
+    expected = ExpectedAnswers(served.model, pool, rows)
+
+    for index, data in enumerate(pool):
+        request = served.dialect.decode(encode(data))
+        [answer] = served.model.predict([request.tensors])
+        assert expected.matches(index, served.dialect.encode(answer, request.single))
+
+
+def document_of(dialect: NativeDialect) -> Any:
+    """As much of the OpenAPI document as the load test reads."""
+    content = {"application/json": {"schema": dialect.schema}}
+    return {"paths": {"/predict": {"post": {"requestBody": {"content": content}}}}}
+
+
+# Ids that no Embedding knows
+
+
+@pytest.mark.logs_warnings
+@pytest.mark.gen_test
+async def test_an_id_that_cannot_be_known_beforehand_fails_its_own_request_alone(
+    tmp_path: Path,
+) -> None:
+    """What a layer does to ids on their way to the Embedding is not looked at."""
+    import keras
+
+    x = keras.Input((2,), name="x", dtype="int32")
+    y = keras.layers.Embedding(10, 1)(keras.layers.Reshape((1, 2))(x))
+    path = tmp_path / "m.keras"
+    keras.Model(x, keras.layers.Flatten(name="y")(y)).save(path)
+    model = KerasModel.load(path)
+    assert model.signature.inputs[0].maximum is None
+
+    async with serving(model, expected_logs=["for them alone", "is not in [0, 10)"]) as server:
+        ids = [[0, 9], [3, 10], [9, 9], [7, 1]]
+        answers = await asyncio.gather(*(server.predict(two) for two in ids))
+        assert [answer.status for answer in answers] == [200, 500, 200, 200]
