@@ -949,6 +949,15 @@ def test_what_is_no_list_of_strings_is_refused(data: Any, pointer: str) -> None:
     assert pointers(dialect_of(TEXT), data) == [pointer]
 
 
+def test_strings_of_a_large_body_are_taken() -> None:
+    dialect = dialect_of(x(2, dtype="string"))
+    data = [["naïve", str(row)] for row in range(1000)]
+
+    assert decode(dialect, data).tensors.arrays["x"].tolist() == data
+    data[900] = ["a", None]
+    assert pointers(dialect, data) == ["/data/900/1"]
+
+
 def test_a_string_an_example_may_have_no_list() -> None:
     dialect = dialect_of(x(dtype="string"))
 
