@@ -15,6 +15,7 @@ from model.id_range import id_count
 from model.model_file import ModelError, check_file
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
+from model.windows import refuse_smaller_input
 
 if TYPE_CHECKING:
     import keras
@@ -139,6 +140,7 @@ class KerasModel:
         def call(*inputs: Any) -> list[Any]:
             self.traces += 1  # runs while tracing only
             answers = unpack(self._model(pack(inputs), training=False))
+            refuse_smaller_input(tf.compat.v1.get_default_graph())
             return [_as_array_like(answer) for answer in answers]
 
         specs = [tf.TensorSpec([None, *s.shape], s.dtype) for s in self.signature.inputs]
@@ -161,8 +163,7 @@ class KerasModel:
     def _find_variable_size(self) -> int:
         """A size that the model takes for its variable dimensions: a small power of two.
 
-        Not the smallest: a convolution of TensorFlow 2.21 (oneDNN) that is given one less than
-        its window fails to fail, and answers with what happens to be in memory.
+        Not the smallest, which may be at the edge of what a layer can do.
         """
         if self.signature.is_fixed:
             return 1
