@@ -21,7 +21,7 @@ HOMES = {
     "httptools": ["server/llhttp/", "scripts/"],
     "jsonschema": ["server/config.py", "server/dialects/"],
     "jsonschema_rs": ["server/dialects/"],
-    "keras": ["model/"],
+    "keras": ["model/", "scripts/measurements/models.py"],
     "numpy": ["model/", "server/dialects/", "scripts/"],
     "orjson": ["server/dialects/", "server/endpoints.py", "server/logs.py", "scripts/"],
     "prometheus_client": ["server/metrics.py"],
