@@ -1,0 +1,63 @@
+"""What every protocol that predicts is to the rest of the service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from model.tensors import Tensors
+
+
+class Headers(Protocol):
+    """A request's headers."""
+
+    def get(self, name: str, default: str, /) -> str:
+        """Return the value of the header with this name, in lower case, or `default`."""
+
+
+class Call(NamedTuple):
+    """What a request said.
+
+    Attributes:
+        tensors: the rows.
+        form: whatever the dialect needs to answer in the form of the request.
+        timeout_ms: how long the client waits, if the body says so.
+    """
+
+    tensors: Tensors
+    form: Any
+    timeout_ms: int | None = None
+
+
+class Encoded(NamedTuple):
+    """An answer as it is sent, with the headers that belong to this dialect."""
+
+    body: bytes
+    content_type: str
+    headers: Mapping[str, str]
+
+
+class Dialect(Protocol):
+    """One protocol, spoken for one version of a model."""
+
+    name: str
+
+    def check(self, headers: Headers) -> None:
+        """Raise UnsupportedMediaType for a body that is not read."""
+
+    def decode(self, body: bytes, headers: Headers) -> Call:
+        """Read a request; raises InvalidJSON and InvalidData."""
+
+    def encode(self, answer: Tensors, call: Call, headers: Headers) -> Encoded:
+        """Write the answer to a request; raises NonFiniteOutput where it cannot be said."""
+
+    def excerpt(self, body: bytes, answer: bytes, headers: Headers) -> tuple[bytes, bytes]:
+        """Return input and prediction of an answered request, as JSON, for the record."""
+
+
+class Refusal(NamedTuple):
+    """How a dialect tells an error."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
