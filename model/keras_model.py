@@ -33,6 +33,11 @@ SERVED_DTYPES = {
 WORDS = ("", "a", "no", "yes", "good", "bad")  # some may be in a vocabulary
 
 
+def import_keras() -> None:
+    """Import Keras, and TensorFlow with it, which takes seconds."""
+    import keras  # noqa: F401  # it stays imported
+
+
 class KerasModel:
     """A model behind one function that was compiled once, for any number of rows.
 

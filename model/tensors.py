@@ -72,3 +72,30 @@ def split(tensors: Tensors, lengths: Sequence[int]) -> list[Tensors]:
     if sum(lengths) != len(tensors):
         raise WrongRowCount(f"{len(tensors)} rows came out where {sum(lengths)} went in")
     return [tensors[start:stop] for start, stop in pairwise(accumulate(lengths, initial=0))]
+
+
+def is_finite(tensors: Tensors) -> bool:
+    """Tell whether no number is NaN or infinite."""
+    floats = [array for array in tensors.arrays.values() if array.dtype.kind == "f"]
+    return all(np.isfinite(array).all() for array in floats)
+
+
+def distance(one: Tensors, other: Tensors) -> float:
+    """Return the largest difference, relative to the largest value of `one`.
+
+    Arrays without numbers differ by 1 or not at all; it is infinite when names or shapes differ.
+    """
+    if one.row_shape != other.row_shape or len(one) != len(other):
+        return float("inf")
+    return max(_distance(array, other.arrays[name]) for name, array in one.arrays.items())
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    if one.dtype.kind not in "fiub":
+        return float((one != other).any())
+    one, other = one.astype(np.float64), other.astype(np.float64)
+    if not one.size or np.array_equal(one, other, equal_nan=True):
+        return 0.0
+    scale = np.abs(one).max() or 1.0
+    moved = np.abs(one - other).max() / scale
+    return float(moved) if np.isfinite(moved) else float("inf")

@@ -26,7 +26,7 @@ async def document(model: Path) -> bytes:
     """Return the document for a model's file."""
     batching = BatchingSettings(max_rows=1)  # the document is the same with any, this one is quick
     service = Service(Settings(model=ModelSettings(path=str(model)), batching=batching))
-    await service.start(lambda: KerasModel.load(model))
+    await service.start(lambda file: KerasModel.load(file.path))
     return openapi_document(service.model)
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ssl
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from tornado.web import Application, url
 
 from server import openapi
+from server.auth import ApiKeys
 from server.carrier import Activity, Carrier, LogAccess
-from server.endpoints import PredictEndpoint
+from server.dialects.table import KINDS
 from server.handlers import (
     BaseHandler,
     LiveHandler,
@@ -36,7 +37,10 @@ from server.pages import (
     ProblemHandler,
     read_assets,
 )
-from server.service import ServedModel, Service
+from server.repository_handlers import IndexOfModelsHandler, LoadHandler, UnloadHandler
+from server.routing import Endpoints, pattern_of
+from server.served_model import ServedModel
+from server.service import Service
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,14 @@ class Route:
 
 
 ROUTES = [
-    Route("/predict", PredictHandler, openapi.predict, ("endpoint",)),
+    *(
+        Route(path, PredictHandler, openapi.predictions(kind, path), ("endpoints",))
+        for kind in KINDS
+        for path in kind.paths
+    ),
+    Route("/v2/repository/index", IndexOfModelsHandler, openapi.index, ("keys",)),
+    Route("/v2/repository/models/{name}/load", LoadHandler, openapi.load, ("keys",)),
+    Route("/v2/repository/models/{name}/unload", UnloadHandler, openapi.unload, ("keys",)),
     Route("/v2/health/live", LiveHandler, openapi.live),
     Route("/v2/health/ready", ReadyHandler, openapi.ready),
     Route("/metrics", MetricsHandler, openapi.metrics, ("metrics",)),
@@ -58,14 +69,28 @@ ROUTES = [
     Route("/docs", DocsHandler, openapi.page("docs", "The API, to read and to try")),
     Route("/openapi.json", OpenAPIHandler, openapi.openapi, ("describe",)),
     Route("/problems/{slug}", ProblemHandler, openapi.problem_page),
-    Route("/static/{name}", AssetHandler, openapi.asset, ("assets",)),
+    Route("/static/{file}", AssetHandler, openapi.asset, ("assets",)),
 ]
 
 
-@lru_cache(maxsize=1)
-def openapi_document(model: ServedModel) -> bytes:
+def openapi_document(model: ServedModel, *others: ServedModel) -> bytes:
     """Return the OpenAPI document of all that is served, as it is sent."""
-    return openapi.text_of(openapi.document(ROUTES, model)).encode()
+    return openapi.text_of(openapi.document(ROUTES, model, others)).encode()
+
+
+class LastDocument:
+    """Makes the OpenAPI document of models once, and does not keep them alive for it."""
+
+    def __init__(self) -> None:
+        self._of: list[weakref.ref[ServedModel]] = []
+        self._document = b""
+
+    def __call__(self, *models: ServedModel) -> bytes:
+        """Return the document; the first model is the default one."""
+        if [known() for known in self._of] != list(models):
+            self._of = [weakref.ref(model) for model in models]
+            self._document = openapi_document(*models)
+        return self._document
 
 
 def make_carrier(
@@ -81,10 +106,12 @@ def make_carrier(
     `activity` follows the requests in progress.
     """
     settings = service.settings
-    endpoints = {("POST", "/predict"): PredictEndpoint(service, payload_log)}
+    keys = ApiKeys(settings.auth.api_keys)
+    endpoints = Endpoints(service, keys, payload_log)
     parts = {
-        "endpoint": endpoints["POST", "/predict"],
-        "describe": openapi_document,
+        "endpoints": endpoints,
+        "keys": keys,
+        "describe": LastDocument(),
         "metrics": Metrics(service, payload_log),
         "assets": read_assets(),
     }
@@ -102,7 +129,7 @@ def make_app(
     return Application(
         [
             url(
-                pattern(route.path),
+                pattern_of(route.path),
                 route.handler,
                 shared | {name: parts[name] for name in route.needs},
             )
@@ -113,9 +140,3 @@ def make_app(
         template_path=str(TEMPLATES),
         log_function=request_logger(log_access),
     )
-
-
-def pattern(path: str) -> str:
-    """Return the regular expression of a path with at most one parameter."""
-    before, brace, _ = path.partition("{")
-    return f"{before}([^/]+)" if brace else path

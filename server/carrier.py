@@ -6,7 +6,7 @@ import asyncio
 import re
 import select
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from server.endpoints import Request, Response
@@ -27,11 +27,15 @@ class Endpoint(Protocol):
     async def __call__(self, request: Request) -> Response:
         """Answer a request; await futures alone, as there need not be a task."""
 
-    def refused(self, status: int) -> None:
-        """Hear of a request that was answered, with an error, before it came here."""
+    def refuse(self, error: Exception, id_: str) -> Response:
+        """Answer a request that does not get here, with an error."""
 
 
-Endpoints = Mapping[tuple[str, str], Endpoint]  # by method and path
+class Endpoints(Protocol):
+    """Finds the endpoint of a method and path."""
+
+    def get(self, route: tuple[str, str], /) -> Endpoint | None:
+        """Return it, or None for what Tornado's handlers answer."""
 
 
 class LogAccess(Protocol):

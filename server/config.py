@@ -45,12 +45,12 @@ def setting(default: object, sentence: str, *, wanted: str = "", **constraints: 
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSettings:
-    """The model that is served."""
+class ModelSource:
+    """Where a model comes from, and what it is called."""
 
     path: str = setting(
         "model/my_best_model.keras",
-        "The model's file, .keras or legacy .h5; a relative path starts at the current folder.",
+        "The model's file, .keras or legacy .h5, or a folder with numbered versions of it.",
         minLength=1,
     )
     name: str = setting(
@@ -60,9 +60,9 @@ class ModelSettings:
         wanted="text without slashes and control characters",
     )
     version: str = setting(
-        "1",
-        "The model's version, sent with every answer.",
-        pattern=r"^[!-~]+\Z",  # it travels in a header
+        "",
+        "The model's version; empty: 1 for a file, and the highest number in a folder.",
+        pattern=r"^[!-~]*\Z",  # it travels in a header
         wanted="a string of visible ASCII characters (put it in quotes)",
     )
     sha256: str = setting(
@@ -76,6 +76,20 @@ class ModelSettings:
     def served_name(self) -> str:
         """The name, or else the file's name without its ending; always valid Unicode."""
         return self.name or Path(self.path).stem.encode(errors="replace").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings(ModelSource):
+    """The model that is served; `models` takes the place of its first four where there are more."""
+
+    max_versions: int = setting(
+        4,
+        "The most versions of a folder that are loaded, those with the highest numbers.",
+        minimum=1,
+    )
+    allow_signature_change: bool = setting(
+        False, "Whether a reloaded model may have other inputs or outputs than the one before."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +220,37 @@ class LoggingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """Who may ask."""
+
+    api_keys: tuple[str, ...] = setting(
+        (),
+        "Keys, plain or as sha256:<hex>; with any, predictions and the repository need one.",
+        wanted="a list of keys, each visible ASCII without commas, or sha256: and 64 hex digits",
+        items={"type": "string", "pattern": r"^(sha256:[0-9a-fA-F]{64}|(?!sha256:)[!-+\--~]+)\Z"},
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings; `Settings()` holds the defaults."""
+    """All settings; `Settings()` holds the defaults.
+
+    Attributes:
+        models: several models; where there are none, `model` is the only one.
+    """
 
     model: ModelSettings = ModelSettings()
     http: HttpSettings = HttpSettings()
     batching: BatchingSettings = BatchingSettings()
     predict: PredictSettings = PredictSettings()
     logging: LoggingSettings = LoggingSettings()
+    auth: AuthSettings = AuthSettings()
+    models: tuple[ModelSource, ...] = ()
+
+    @property
+    def sources(self) -> tuple[ModelSource, ...]:
+        """All models; the first is the one of `/predict`."""
+        return self.models or (self.model,)
 
 
 def load(argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> Settings:
@@ -224,12 +261,14 @@ def load(argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> Setti
     """
     flags = _parse_flags(argv)
     config = flags.pop("config", None)
-    values = {
-        **_from_file(folder, config),
-        **_from_environment(environ),
-        **_from_flags(flags),
-    }
-    return _build(values)
+    in_file, models = _from_file(folder, config)
+    nearer = {**_from_environment(environ), **_from_flags(flags)}
+    if "model.path" in nearer:
+        models = ()
+    values = {**in_file, **nearer}
+    if models:
+        _check_models(models, values, config or "config.yaml")
+    return _build(values, models)
 
 
 # What the declarations say.
@@ -284,11 +323,16 @@ def _read_boolean(text: str) -> object:
     return {"true": True, "false": False}.get(text, text)
 
 
+def _read_list(text: str) -> object:
+    return text.split(",") if text else []
+
+
 KINDS: Final[Mapping[object, Kind]] = {
     bool: Kind({"type": "boolean"}, "true|false", "true or false", _read_boolean),
     int: Kind({"type": "integer"}, "INTEGER", "an integer", _read_integer),
     float: Kind({"type": "number"}, "NUMBER", "a finite number", _read_number),
     str: Kind({"type": "string"}, "TEXT", "a string (put it in quotes)", str),
+    tuple[str, ...]: Kind({"type": "array"}, "TEXT,TEXT", "a list of strings", _read_list),
 }
 
 
@@ -316,22 +360,22 @@ def _either(kinds: Sequence[Kind]) -> Kind:
     )
 
 
-def _declared() -> Iterator[Setting]:
-    for section, section_class in SECTIONS.items():
-        hints = get_type_hints(section_class)
-        for item in fields(section_class):
-            kind = _kind_of(hints[item.name])
-            sentence = item.metadata["sentence"]
-            about = {"description": sentence, "default": item.default}
-            yield Setting(
-                section=section,
-                key=item.name,
-                default=item.default,
-                sentence=sentence,
-                kind=kind,
-                wanted=item.metadata["wanted"] or kind.wanted,
-                schema={**about, **kind.schema, **item.metadata["constraints"]},
-            )
+def _declared(section: str, section_class: Any) -> Iterator[Setting]:
+    hints = get_type_hints(section_class)
+    for item in fields(section_class):
+        kind = _kind_of(hints[item.name])
+        sentence = item.metadata["sentence"]
+        default = list(item.default) if isinstance(item.default, tuple) else item.default
+        about = {"description": sentence, "default": default}
+        yield Setting(
+            section=section,
+            key=item.name,
+            default=item.default,
+            sentence=sentence,
+            kind=kind,
+            wanted=item.metadata["wanted"] or kind.wanted,
+            schema={**about, **kind.schema, **item.metadata["constraints"]},
+        )
 
 
 def _schema() -> dict[str, object]:
@@ -345,10 +389,20 @@ def _schema() -> dict[str, object]:
         }
         for section, section_class in SECTIONS.items()
     }
+    models = {
+        "type": ["array", "null"],
+        "description": "Several models; the first is the one of /predict.",
+        "items": {
+            "type": "object",
+            "properties": {key: item.schema for key, item in SOURCE_SETTINGS.items()},
+            "additionalProperties": False,
+            "required": ["path"],
+        },
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
-        "properties": sections,
+        "properties": {**sections, "models": models},
         "additionalProperties": False,
     }
 
@@ -364,8 +418,13 @@ def _is_integer(_: object, value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-SECTIONS: Final[Mapping[str, Any]] = get_type_hints(Settings)
-SETTINGS: Final = tuple(_declared())
+SECTIONS: Final[Mapping[str, Any]] = {
+    name: hint for name, hint in get_type_hints(Settings).items() if name != "models"
+}
+SETTINGS: Final = tuple(
+    item for section, its_class in SECTIONS.items() for item in _declared(section, its_class)
+)
+SOURCE_SETTINGS: Final = {item.key: item for item in _declared("models", ModelSource)}
 NAMES: Final = {item.name: item for item in SETTINGS}
 FLAGS: Final = {item.flag: item for item in SETTINGS}
 VARIABLES: Final = {item.variable: item for item in SETTINGS}
@@ -397,23 +456,43 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def _from_file(folder: Path, config: str | None) -> dict[str, object]:
+def _from_file(
+    folder: Path, config: str | None
+) -> tuple[dict[str, object], tuple[ModelSource, ...]]:
     source = config or "config.yaml"
     try:
         text = (folder / source).read_bytes()
     except FileNotFoundError:
         if config is None:
-            return {}
+            return {}, ()
         raise ConfigError(f"{source}: cannot be read: there is no such file") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{source}: cannot be read: {_reason(error)}") from None
     document = _parse_yaml(source, text)
     _check(document, lambda name: f"{source}: {name}")
-    return {
+    models = tuple(ModelSource(**given) for given in document.pop("models", None) or ())
+    values = {
         f"{section}.{key}": value
         for section, values in document.items()
         for key, value in (values or {}).items()
     }
+    return values, models
+
+
+def _check_models(models: Sequence[ModelSource], values: Mapping[str, object], source: str) -> None:
+    """See that a list of models stands alone, and that each has a name of its own."""
+    for key in SOURCE_SETTINGS:
+        item = NAMES[f"model.{key}"]
+        if values.get(item.name, item.default) != item.default:
+            raise ConfigError(
+                f"{source}: models: {item.name} is set as well; it belongs into the list"
+            )
+    seen: set[str] = set()
+    for model in models:
+        if model.served_name in seen:
+            name = _one_line(model.served_name)
+            raise ConfigError(f"{source}: models: two are called {name}; give each its own name")
+        seen.add(model.served_name)
 
 
 def _parse_yaml(source: str, text: bytes) -> dict[Any, Any]:
@@ -524,6 +603,8 @@ def plain(value: object) -> str:
     """Return a default as a person would type it."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(value)}]"
     return '""' if value == "" else str(value)
 
 
@@ -536,19 +617,38 @@ def _read(item: Setting, text: str, source: str) -> object:
 def _check(document: Mapping[Any, Any], source_of: Callable[[str], str]) -> None:
     """Raise ConfigError for the first error that the schema finds in a document of settings."""
     for error in _CHECKER.iter_errors(document):
-        path = [str(part) for part in error.absolute_path]
+        path = list(error.absolute_path)
         if error.validator == "additionalProperties":
             known = error.schema["properties"]
             key = next(key for key in error.instance if key not in known)
             what = "setting" if path else "section"
-            name = ".".join([*path, _one_line(plain(key))])
+            name = _name_of([*path, _one_line(plain(key))])
             raise ConfigError(f"{source_of(name)}: unknown {what}{_did_you_mean(str(key), known)}")
-        name = ".".join(path)
-        raise ConfigError(f"{source_of(name)}: {_explain(name, error)}")
+        raise ConfigError(f"{source_of(_name_of(path))}: {_explain(path, error)}")
 
 
-def _explain(name: str, error: jsonschema.ValidationError) -> str:
-    value = _shown(error.instance)
+def _name_of(path: Iterable[str | int]) -> str:
+    """Return a place in the file as in `http.port` and `models[1].path`."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".")
+
+
+def _wanted_at(path: Sequence[str | int]) -> str:
+    """Return what completes "… is not" for a place in the file."""
+    match path:
+        case ["models"]:
+            return "a list of models"
+        case ["models", int()]:
+            return "a mapping with the path, and perhaps the name, of a model"
+        case ["models", int(), str(key)]:
+            return SOURCE_SETTINGS[key].wanted
+        case [str(section), str(key), *_]:
+            return NAMES[f"{section}.{key}"].wanted
+    return "a mapping of settings"
+
+
+def _explain(path: Sequence[str | int], error: jsonschema.ValidationError) -> str:
+    value = "the value" if path[:1] == ["auth"] else _shown(error.instance)  # it may be a secret
     match error.validator:
         case "minimum":
             return f"{value} is less than the minimum of {error.validator_value}"
@@ -556,8 +656,9 @@ def _explain(name: str, error: jsonschema.ValidationError) -> str:
             return f"{value} is greater than the maximum of {error.validator_value}"
         case "minLength":
             return "must not be empty"
-    wanted = NAMES[name].wanted if name in NAMES else "a mapping of settings"
-    return f"{value} is not {wanted}"
+        case "required":
+            return "the path of the model is missing"
+    return f"{value} is not {_wanted_at(path)}"
 
 
 def _shown(value: object) -> str:
@@ -578,10 +679,11 @@ def _did_you_mean(word: str, words: Iterable[str]) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
-def _build(values: Mapping[str, object]) -> Settings:
+def _build(values: Mapping[str, object], models: tuple[ModelSource, ...]) -> Settings:
     sections: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
     for name, value in values.items():
         item = NAMES[name]
         exact = float(value) if isinstance(value, int) and item.kind is KINDS[float] else value
-        sections[item.section][item.key] = exact
-    return Settings(**{name: SECTIONS[name](**given) for name, given in sections.items()})
+        sections[item.section][item.key] = tuple(exact) if isinstance(exact, list) else exact
+    parts = {name: SECTIONS[name](**given) for name, given in sections.items()}
+    return Settings(**parts, models=models)

@@ -21,6 +21,7 @@ SECONDS: Final = (
 )
 ROWS: Final = tuple(float(2**power) for power in range(13))
 REFUSALS: Final = ("queue_full", "queue_wait", "too_large", "draining")
+RELOADS: Final = ("loaded", "rolled_back", "failed")
 
 
 class Histogram:
@@ -46,7 +47,7 @@ class Histogram:
 
 
 class Requests:
-    """The requests for predictions that came in one dialect.
+    """The requests for predictions of one model that came in one dialect.
 
     Attributes:
         by_status: how many were answered with a status; 499 are the clients that left before.
@@ -66,7 +67,7 @@ class Counts(Observer):
     """All that is counted about predictions; what a batcher does is told to it as an observer.
 
     Attributes:
-        requests: by dialect.
+        requests: by model and dialect; "" for models that there are not.
         durations: seconds from a request's body to its answer, whatever its status.
         queue_waits: seconds from the queue to the first batch, of answered requests.
         model_durations: seconds of each call of the model.
@@ -76,10 +77,11 @@ class Counts(Observer):
         expiries, cancellations: requests in the batcher whose deadline passed, whose client left.
         isolated_failures: requests on which the model failed while it answered others of their
             batch.
+        reloads: attempts to replace a model that is served, by outcome.
     """
 
     def __init__(self) -> None:
-        self.requests: dict[str, Requests] = {}
+        self.requests: dict[tuple[str, str], Requests] = {}
         self.durations = Histogram(SECONDS)
         self.queue_waits = Histogram(SECONDS)
         self.model_durations = Histogram(SECONDS)
@@ -89,10 +91,11 @@ class Counts(Observer):
         self.expiries = 0
         self.cancellations = 0
         self.isolated_failures = 0
+        self.reloads = dict.fromkeys(RELOADS, 0)
 
-    def requests_in(self, dialect: str) -> Requests:
-        """Return the account of a dialect's requests."""
-        return self.requests.setdefault(dialect, Requests(self.durations))
+    def requests_in(self, model: str, dialect: str) -> Requests:
+        """Return the account of the requests for a model in a dialect."""
+        return self.requests.setdefault((model, dialect), Requests(self.durations))
 
     def refused(self, reason: str) -> None:
         """Count a request that was refused at the door."""
@@ -121,6 +124,54 @@ class Counts(Observer):
         """Count the requests at fault, where they could be told from others."""
         if isolated:
             self.isolated_failures += len(jobs)
+
+
+class VersionCounts(Observer):
+    """What one version of a model has done, for the statistics of its protocol.
+
+    Attributes:
+        answered_requests, failed_requests: requests that the batcher accepted.
+        queue_seconds, model_seconds: how long answered requests waited, and were computed.
+        rows: rows of all calls of the model.
+        batches: calls and their seconds, by their number of rows.
+        last: when the model was called last, in seconds since the epoch.
+    """
+
+    def __init__(self) -> None:
+        self.answered_requests = 0
+        self.failed_requests = 0
+        self.queue_seconds = 0.0
+        self.model_seconds = 0.0
+        self.rows = 0
+        self.batches: dict[int, tuple[int, float]] = {}
+        self.last = 0.0
+
+    @property
+    def calls(self) -> int:
+        """How often the model was called."""
+        return sum(calls for calls, _ in self.batches.values())
+
+    def ran(self, rows: int, requests: int, seconds: float) -> None:  # noqa: ARG002  # Observer's
+        """Count a call of the model."""
+        calls, before = self.batches.get(rows, (0, 0.0))
+        self.batches[rows] = (calls + 1, before + seconds)
+        self.rows += rows
+        self.last = time.time()
+
+    def answered(self, jobs: list[Job]) -> None:
+        """Count requests, their waits and the time of their batches."""
+        self.answered_requests += len(jobs)
+        for job in jobs:
+            self.queue_seconds += job.queue_seconds
+            self.model_seconds += job.model_seconds
+
+    def expired(self, job: Job) -> None:  # noqa: ARG002  # Observer's
+        """Count a deadline that passed as a failure."""
+        self.failed_requests += 1
+
+    def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:  # noqa: ARG002  # Observer's
+        """Count the requests on which the model failed."""
+        self.failed_requests += len(jobs)
 
 
 class LoopLag:

@@ -8,24 +8,21 @@ import re
 import time
 from collections.abc import Mapping
 from itertools import count
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-import orjson
-
+from server.auth import ApiKeys
 from server.batching import BatchingError, Job, ModelFailed
-from server.dialects.native import MEDIA_TYPE, NAME
+from server.dialects.dialect import Headers
+from server.dialects.table import NATIVE, Kind
 from server.errors import (
     InternalError,
-    InvalidData,
     InvalidRequest,
     ServiceError,
-    UnsupportedMediaType,
-    detail_of,
-    headers_of,
-    problem_of,
+    UnknownModel,
 )
 from server.logs import PayloadLog
-from server.service import ServedModel, Service
+from server.served_model import ServedModel
+from server.service import Service
 
 log = logging.getLogger("server")
 
@@ -40,13 +37,6 @@ _PROCESS_ID: Final = os.urandom(8).hex()  # no other process makes the same requ
 _NUMBERS: Final = count()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,999}")
-
-
-class Headers(Protocol):
-    """A request's headers."""
-
-    def get(self, name: str, default: str, /) -> str:
-        """Return the value of the header with this name, in lower case, or `default`."""
 
 
 class Request(NamedTuple):
@@ -73,38 +63,39 @@ def request_id(headers: Headers) -> str:
     return f"{_PROCESS_ID}{next(_NUMBERS):016x}"
 
 
-def problem(error: Exception, id_: str) -> Response:
-    """Answer an error as a problem document (RFC 9457); `instance` is the request's id."""
-    what = problem_of(error)
-    document: dict[str, Any] = {
-        "type": f"/problems/{what.slug}",
-        "title": what.title,
-        "status": what.status.value,
-        "detail": detail_of(error),
-        "instance": id_,
-    }
-    if isinstance(error, InvalidData):
-        document["errors"] = error.violations
-    headers = {
-        "Content-Type": "application/problem+json",
-        "X-Request-ID": id_,
-        **COMMON_HEADERS,
-        **headers_of(error),
-    }
-    return Response(what.status.value, headers, orjson.dumps(document))
+def problem(error: Exception, id_: str, kind: Kind = NATIVE) -> Response:
+    """Answer an error in the form of a dialect."""
+    status, body, headers = kind.refuse(error, id_)
+    return Response(status, {**headers, "X-Request-ID": id_, **COMMON_HEADERS}, body)
 
 
 class PredictEndpoint:
-    """`POST /predict` in the native dialect.
+    """Predictions of a model, or of one version of it, in a dialect.
 
     Cancel the call when the client has left: the rows that still wait are not computed then, and
     the request counts as 499. A call that is cancelled before its first step is not counted.
     """
 
-    def __init__(self, service: Service, payload_log: PayloadLog | None) -> None:
-        self._service = service
+    def __init__(
+        self,
+        service: Service,
+        payload_log: PayloadLog | None,
+        keys: ApiKeys,
+        kind: Kind = NATIVE,
+        name: str | None = None,
+        version: str | None = None,
+    ) -> None:
+        """Take what to ask: the default model where there is no `name`."""
+        repository = service.repository
+        slot = repository.default if name is None else repository.slots.get(name)
+        self._name = name or ""
+        self._slot = slot
+        self._version = version
+        self._kind = kind
+        self._dialect = kind.name
         self._payload_log = payload_log
-        self._requests = service.counts.requests_in(NAME)
+        self._keys = keys
+        self._requests = service.counts.requests_in(slot.name if slot else "", kind.name)
         self._longest_ms = service.settings.batching.deadline_ms
 
     async def __call__(self, request: Request) -> Response:
@@ -121,9 +112,11 @@ class PredictEndpoint:
             self._requests.ended(status, time.perf_counter() - started)
         return response
 
-    def refused(self, status: int) -> None:
-        """Count a request that was answered before it came here."""
-        self._requests.ended(status, 0.0)
+    def refuse(self, error: Exception, id_: str) -> Response:
+        """Answer a request that does not get here, and count it."""
+        response = problem(error, id_, self._kind)
+        self._requests.ended(response.status, 0.0)
+        return response
 
     def _problem(self, error: Exception, id_: str) -> Response:
         """Answer an error; log the model's, and mistakes of ours."""
@@ -132,27 +125,44 @@ class PredictEndpoint:
         elif not isinstance(error, ServiceError | BatchingError):
             log.error("request %s failed", id_, exc_info=error)
             error = InternalError()
-        return problem(error, id_)
+        return problem(error, id_, self._kind)
 
     async def _predict(self, request: Request, started: float) -> Response:
-        model = self._service.model
-        check_media_type(request.headers)
-        deadline = model.batcher.loop.time() + self._timeout(request.headers)
-        rows, single = model.dialect.decode(request.body)
+        self._keys.check(request.headers)
+        model = self._model()
+        dialect = model.dialects.by_name[self._dialect]
+        dialect.check(request.headers)
+        batcher = model.batcher
+        now = batcher.loop.time()
+        longest = self._timeout(request.headers)
+        call = dialect.decode(request.body, request.headers)
+        if call.timeout_ms is not None:
+            longest = min(longest, call.timeout_ms / 1000)
+        rows = call.tensors
         nbytes = rows.nbytes + len(request.body)
         shape = () if model.signature.is_fixed else rows.row_shape
-        job = model.batcher.submit(rows, deadline, shape=shape, nbytes=nbytes)
-        body = model.dialect.encode(await job, single)
+        job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
+        body, content_type, extra = dialect.encode(await job, call, request.headers)
         seconds = time.perf_counter() - started
-        self._record(request, model, body, seconds)
+        if self._payload_log is not None:
+            self._record(self._payload_log, request, model, body, seconds)
         headers = {
-            "Content-Type": MEDIA_TYPE,
+            "Content-Type": content_type,
             "X-Request-ID": request.id,
             "X-Model-Version": model.version,
             "Server-Timing": server_timing(job, seconds),
             **COMMON_HEADERS,
         }
-        return Response(200, headers, body)
+        return Response(200, {**headers, **extra} if extra else headers, body)
+
+    def _model(self) -> ServedModel:
+        """Return the model that answers; raises Loading, UnknownModel."""
+        slot = self._slot
+        if slot is None:
+            raise UnknownModel(f"There is no model {self._name:.80}.")
+        if self._version is None and slot.current is not None:
+            return slot.current
+        return slot.find(self._version)
 
     def _timeout(self, headers: Headers) -> float:
         """Return the seconds that the request may take; a client can only ask for less."""
@@ -163,11 +173,17 @@ class PredictEndpoint:
             raise InvalidRequest("X-Request-Timeout-Ms must be a whole number of milliseconds > 0.")
         return min(int(given), self._longest_ms) / 1000
 
-    def _record(self, request: Request, model: ServedModel, body: bytes, seconds: float) -> None:
-        if self._payload_log is None:
-            return
-        data, prediction = model.dialect.excerpt(request.body, body)
-        self._payload_log.write(
+    def _record(
+        self,
+        payload_log: PayloadLog,
+        request: Request,
+        model: ServedModel,
+        body: bytes,
+        seconds: float,
+    ) -> None:
+        dialect = model.dialects.by_name[self._dialect]
+        data, prediction = dialect.excerpt(request.body, body, request.headers)
+        payload_log.write(
             request_id=request.id,
             model=model.name,
             version=model.version,
@@ -175,19 +191,6 @@ class PredictEndpoint:
             prediction=prediction,
             ms=seconds * 1000,
         )
-
-
-def check_media_type(headers: Headers) -> None:
-    """Raise UnsupportedMediaType unless the body is JSON that is not compressed."""
-    given = headers.get("content-type", "")
-    media_type = given if given == MEDIA_TYPE else given.partition(";")[0].strip().lower()
-    if media_type != MEDIA_TYPE:
-        raise UnsupportedMediaType(
-            f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}."
-        )
-    coding = headers.get("content-encoding", "").strip().lower()
-    if coding not in ("", "identity"):
-        raise UnsupportedMediaType(f"Send the body as it is, without {coding[:80]}.")
 
 
 def server_timing(job: Job, seconds: float) -> str:

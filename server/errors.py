@@ -41,6 +41,22 @@ class UnknownPath(ServiceError):
     """Nothing is served here."""
 
 
+class UnknownModel(ServiceError):
+    """No model, or no version of one, is loaded under this name."""
+
+
+class LoadFailed(ServiceError):
+    """A model could not be loaded, or not take the place of the one that is served."""
+
+
+class Unauthorized(ServiceError):
+    """A key is needed, and none or a wrong one was given."""
+
+
+class Forbidden(ServiceError):
+    """Nobody may do this here."""
+
+
 class MethodNotAllowed(ServiceError):
     """The path takes other methods."""
 
@@ -90,6 +106,20 @@ PROBLEMS: dict[type[Exception], Problem] = {
         HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-data", "The data does not fit the model"
     ),
     UnknownPath: Problem(HTTPStatus.NOT_FOUND, "not-found", "Nothing is here"),
+    UnknownModel: Problem(HTTPStatus.NOT_FOUND, "unknown-model", "No such model"),
+    LoadFailed: Problem(HTTPStatus.BAD_REQUEST, "load-failed", "The model was not loaded"),
+    Unauthorized: Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "unauthorized",
+        "A key is needed",
+        "Send one of the service's keys, as Authorization: Bearer … or X-API-Key: …",
+    ),
+    Forbidden: Problem(
+        HTTPStatus.FORBIDDEN,
+        "forbidden",
+        "Not possible here",
+        "The models can only be changed where the service has keys (auth.api_keys).",
+    ),
     MethodNotAllowed: Problem(
         HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"
     ),
@@ -168,6 +198,8 @@ def headers_of(error: Exception) -> dict[str, str]:
             return {"Accept-Post": "application/json", "Accept-Encoding": "identity"}
         case batching.Overloaded():
             return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+        case Unauthorized():
+            return {"WWW-Authenticate": 'Bearer realm="predictions"'}
         case Loading():
             return {"Retry-After": str(LOADING_RETRY_SECONDS)}
         case batching.Draining() | TooManyConnections():

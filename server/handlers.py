@@ -15,10 +15,10 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from server.batching import Draining
 from server.carrier import Activity, LogAccess
+from server.dialects.table import kind_of
 from server.endpoints import (
     CLIENT_LEFT,
     COMMON_HEADERS,
-    PredictEndpoint,
     Request,
     Response,
     problem,
@@ -27,11 +27,13 @@ from server.endpoints import (
 from server.errors import (
     InternalError,
     InvalidRequest,
+    Loading,
     MethodNotAllowed,
     ServiceError,
     UnknownPath,
 )
 from server.metrics import Metrics
+from server.routing import Endpoints
 from server.service import Service, State
 
 log = logging.getLogger("server")
@@ -73,11 +75,11 @@ class BaseHandler(RequestHandler):
         body, self.chunks = b"".join(self.chunks), []
         return body
 
-    def head(self, *args: str) -> Any:
+    def head(self, **parameters: str) -> Any:
         """Answer as to GET; Tornado leaves the body out."""
-        return self.get(*args)
+        return self.get(**parameters)
 
-    def options(self, *_: str) -> None:
+    def options(self, **_: str) -> None:
         """Tell what is possible here."""
         self.set_header("Allow", ", ".join(self.allowed()))
         self.set_status(HTTPStatus.NO_CONTENT)
@@ -120,9 +122,10 @@ class BaseHandler(RequestHandler):
         """Spend nothing on ETags: answers are not cached."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with a problem document, whatever went wrong."""
+        """Answer in the form of the path's dialect, whatever went wrong."""
         error = kwargs.get("exc_info", (None, None))[1]
-        self.respond(problem(self._situation(status_code, error), self.request_id))
+        situation = self._situation(status_code, error)
+        self.respond(problem(situation, self.request_id, kind_of(self.request.path)))
 
     def log_exception(self, _: Any, value: BaseException | None, __: Any) -> None:
         """Log mistakes of ours, and not those of clients."""
@@ -151,16 +154,18 @@ class PredictHandler(BaseHandler):
 
     METHODS = ("POST",)
 
-    def initialize(self, endpoint: PredictEndpoint, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take the endpoint."""
+    def initialize(self, endpoints: Endpoints, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
+        """Take the endpoints."""
         super().initialize(**parts)
-        self.endpoint = endpoint
+        self.endpoints = endpoints
         self.call: asyncio.Task[Response] | None = None
 
-    async def post(self) -> None:
+    async def post(self, **_: str) -> None:
         """Answer a request for predictions."""
+        endpoint = self.endpoints.get(("POST", self.request.path))
+        assert endpoint, "both are made of the same table"
         request = Request(self.request_id, self.request.headers, self.take_body())
-        self.call = asyncio.ensure_future(self.endpoint(request))
+        self.call = asyncio.ensure_future(endpoint(request))
         try:
             self.respond(await self.call)
         except asyncio.CancelledError:
@@ -189,8 +194,14 @@ class ReadyHandler(BaseHandler):
         """Say so, or answer 503."""
         if self.service.state is State.DRAINING:
             raise Draining
-        model = self.service.model
-        self.send_json({"ready": True, "model": model.name, "version": model.version})
+        if self.service.state is State.LOADING:
+            raise Loading
+        models = [slot.describe() for slot in self.service.repository.slots.values()]
+        default = models[0]
+        self.send_json(
+            {"ready": True, "model": default["name"], "version": default["version"]}
+            | {"models": models}
+        )
 
 
 class MetricsHandler(BaseHandler):
@@ -214,7 +225,7 @@ class NotFoundHandler(BaseHandler):
 
     METHODS = ()
 
-    def refuse(self, *_: str) -> None:
+    def refuse(self, **_: str) -> None:
         """Answer 404, whatever the method."""
         raise HTTPError(HTTPStatus.NOT_FOUND)
 

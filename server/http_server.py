@@ -235,7 +235,10 @@ class BoundedBody(HTTPMessageDelegate):
 
     def _refuse(self) -> None:
         self._refused = True
-        response = problem(
+        method, path = self._start_line.method, self._start_line.path.partition("?")[0]
+        endpoint = self._server.endpoints.get((method, path))
+        refuse = endpoint.refuse if endpoint else problem
+        response = refuse(
             BodyTooLarge(f"The body is larger than {self._max_bytes} bytes."),
             request_id(self._headers),
         )
@@ -244,9 +247,6 @@ class BoundedBody(HTTPMessageDelegate):
             headers["Connection"] = "close"
         start_line = ResponseStartLine("HTTP/1.1", response.status, responses[response.status])
         self._connection.write_headers(start_line, headers, response.body)
-        method, path = self._start_line.method, self._start_line.path.partition("?")[0]
-        if endpoint := self._server.endpoints.get((method, path)):
-            endpoint.refused(response.status)
         self._server.log_access(
             method,
             path,

@@ -18,9 +18,9 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from server.counts import Counts, Histogram
-from server.errors import Loading
 from server.logs import PayloadLog
-from server.service import ServedModel, Service
+from server.repository import Repository
+from server.service import Service
 
 
 class Metrics:
@@ -54,7 +54,8 @@ class ServiceCollector(Collector):
         yield from self._of_requests(counts)
         yield from of_batches(counts)
         yield from of_mishaps(counts)
-        yield from of_model(self._model())
+        yield from of_reloads(counts)
+        yield from of_models(self._service.repository)
         yield GaugeMetricFamily(
             "event_loop_lag_seconds",
             "The longest of the last 15 seconds' delays of a timer of the event loop.",
@@ -72,8 +73,7 @@ class ServiceCollector(Collector):
             "Requests for predictions, by the status of their answer; 499: the client left before.",
             labels=["model", "dialect", "status"],
         )
-        name = self._service.settings.model.served_name
-        for dialect, account in counts.requests.items():
+        for (name, dialect), account in counts.requests.items():
             for status, times in account.by_status.items():
                 requests.add_metric([name, dialect, str(status)], times)
         yield requests
@@ -82,12 +82,6 @@ class ServiceCollector(Collector):
             "From a request's body to its answer, whatever its status.",
             counts.durations,
         )
-
-    def _model(self) -> ServedModel | None:
-        try:
-            return self._service.model
-        except Loading:
-            return None
 
 
 def of_batches(counts: Counts) -> Iterator[Metric]:
@@ -129,22 +123,36 @@ def of_mishaps(counts: Counts) -> Iterator[Metric]:
     )
 
 
-def of_model(model: ServedModel | None) -> Iterator[Metric]:
+def of_reloads(counts: Counts) -> Iterator[Metric]:
+    """Yield how often a model took the place of another."""
+    reloads = CounterMetricFamily(
+        "predict_reloads",
+        "Attempts to let another version of a model answer, after the start.",
+        labels=["outcome"],
+    )
+    for outcome, times in counts.reloads.items():
+        reloads.add_metric([outcome], times)
+    yield reloads
+
+
+def of_models(repository: Repository) -> Iterator[Metric]:
     """Yield what is served and what waits for it now."""
-    queue = model.batcher.queue if model else None
-    yield GaugeMetricFamily("predict_queue_rows", "Rows that wait now.", queue.rows if queue else 0)
+    models = repository.models()
+    queues = [model.batcher.queue for model in models]
+    yield GaugeMetricFamily(
+        "predict_queue_rows", "Rows that wait now.", sum(queue.rows for queue in queues)
+    )
     yield GaugeMetricFamily(
         "predict_queue_bytes",
         "Bytes of bodies and of input that wait now.",
-        queue.nbytes if queue else 0,
+        sum(queue.nbytes for queue in queues),
     )
-    if model:
-        about = {
-            "model": model.name,
-            "version": model.version,
-            "max_rows": str(model.batch_size.rows),
-        }
-        yield InfoMetricFamily("predict_model", "What is served.", about)
+    info = InfoMetricFamily("predict_model", "What is served.", labels=["model", "version"])
+    for model in models:
+        labels = [model.name, model.version]
+        info.add_metric(labels, {"max_rows": str(model.batch_size.rows)})
+    if models:
+        yield info
 
 
 def histogram(name: str, sentence: str, counted: Histogram) -> Metric:

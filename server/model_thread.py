@@ -26,7 +26,7 @@ class ModelThread:
 
     def __init__(self) -> None:
         self.busy = False
-        self._calls: SimpleQueue[_Call] = SimpleQueue()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()  # None is the end
         threading.Thread(target=self._work, name="model", daemon=True).start()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
@@ -35,9 +35,12 @@ class ModelThread:
         self._calls.put(_Call(future, function, arguments))
         return future
 
+    def stop(self) -> None:
+        """End the thread after the calls before; none may come after."""
+        self._calls.put(None)
+
     def _work(self) -> None:
-        while True:
-            call = self._calls.get()
+        while (call := self._calls.get()) is not None:
             self.busy = True
             self._do(call)
             self.busy = False

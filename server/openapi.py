@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Protocol
 
@@ -11,8 +11,9 @@ import apispec
 
 from server import __version__
 from server.dialects.native import MEDIA_TYPE
+from server.dialects.table import NATIVE, Kind
 from server.errors import PROBLEMS, Problem
-from server.service import ServedModel
+from server.served_model import ServedModel
 
 Operation = dict[str, Any]
 Schema = dict[str, Any]
@@ -33,8 +34,13 @@ class Documented(Protocol):
         """What returns its operations, by method."""
 
 
-def document(routes: Iterable[Documented], model: ServedModel) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of `routes`; it holds the very schema that validates."""
+def document(
+    routes: Iterable[Documented], model: ServedModel, others: Sequence[ServedModel] = ()
+) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of `routes`; it holds the very schemas that validate.
+
+    `model` is the default one, `others` are those that are served beside it.
+    """
     spec = apispec.APISpec(
         title=f"Predictions of {model.name}",
         version=__version__,
@@ -46,12 +52,13 @@ def document(routes: Iterable[Documented], model: ServedModel) -> dict[str, Any]
         servers=[{"url": "/"}],
         tags=[
             {"name": "predictions", "description": "Ask the model."},
+            {"name": "repository", "description": "Change what is served."},
             {"name": "health", "description": "Whether it can be asked."},
             {"name": "monitoring", "description": "How it fares."},
             {"name": "documentation", "description": "For people and their tools."},
         ],
     )
-    add_components(spec, model)
+    add_components(spec, model, others)
     for route in routes:
         spec.path(path=route.path, operations=route.describe(model))
     return spec.to_dict()
@@ -62,10 +69,31 @@ def text_of(spec: dict[str, Any]) -> str:
     return json.dumps(spec, indent=2, ensure_ascii=False) + "\n"
 
 
-def predict(model: ServedModel) -> dict[str, Operation]:
-    """Describe `POST /predict`."""
+def predictions(kind: Kind, path: str) -> Callable[[ServedModel], dict[str, Operation]]:
+    """Return what describes `POST` of predictions at a path of a dialect."""
+    named = [name for name in ("name", "version") if f"{{{name}}}" in path]
+
+    def describe(model: ServedModel) -> dict[str, Operation]:
+        described = DESCRIBED[kind.name](model, "NamedPredict" if named else "Predict")
+        operation = described["post"]
+        operation["operationId"] = "-".join(
+            ["predict", kind.name, *named] if named else ["predict"]
+        )
+        values = {"name": model.name, "version": model.version}
+        operation["parameters"] = [
+            *(path_parameter(name, text_like(values[name])) for name in named),
+            *operation["parameters"],
+        ]
+        return described
+
+    return describe
+
+
+def native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
+    """Describe predictions in the native dialect, with schemas called so."""
     refusals = [
-        *("invalid-request", "invalid-json", "not-found", "method-not-allowed", "body-too-large"),
+        *("invalid-request", "invalid-json", "unauthorized", "unknown-model", "not-found"),
+        *("method-not-allowed", "body-too-large"),
         *("too-many-rows", "unsupported-media-type", "invalid-data", "model-failed"),
         *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
         *("too-many-connections", "deadline-exceeded"),
@@ -73,20 +101,84 @@ def predict(model: ServedModel) -> dict[str, Operation]:
     answer = {
         "description": "One prediction for one example, a list in the same order for a batch.",
         "headers": refs("headers", "X-Request-ID", "X-Model-Version", "Server-Timing"),
-        "content": content("PredictAnswer", {e.summary: e.answer for e in model.examples}),
+        "content": content(f"{schema}Answer", {e.summary: e.answer for e in model.examples}),
     }
     operation = {
-        "operationId": "predict",
         "tags": ["predictions"],
         "summary": "Predict one example, or a batch of them",
         "description": "Requests that wait at the same time are computed together.",
         "parameters": list(PARAMETERS),  # apispec makes references of names
         "requestBody": {
             "required": True,
-            "content": content("PredictRequest", {e.summary: e.request for e in model.examples}),
+            "content": content(f"{schema}Request", {e.summary: e.request for e in model.examples}),
         },
         "responses": {"200": answer, **problem_responses(refusals)},
     }
+    return {"post": operation}
+
+
+def index(_: ServedModel) -> dict[str, Operation]:
+    """Describe `POST /v2/repository/index`."""
+    text = {"type": "string"}
+    state = {"enum": ["LOADING", "READY", "UNAVAILABLE"]}
+    line = {
+        "type": "object",
+        "required": ["name", "version", "state", "reason"],
+        "properties": {"name": text, "version": text, "state": state, "reason": text},
+    }
+    body = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
+    return change(
+        "index",
+        "Which models and versions there are, with `ready` only those that answer",
+        body,
+        ["invalid-json", "invalid-request", "unauthorized"],
+        {"type": "array", "items": line},
+    )
+
+
+def load(model: ServedModel) -> dict[str, Operation]:
+    """Describe `POST /v2/repository/models/{name}/load`."""
+    rollback = {"type": "boolean", "description": "Serve again what was served before."}
+    return change_of_model(
+        model, "load", "Load what is new of a model, or roll it back", {"rollback": rollback}
+    )
+
+
+def unload(model: ServedModel) -> dict[str, Operation]:
+    """Describe `POST /v2/repository/models/{name}/unload`."""
+    dependents = {"description": "Without a meaning here, where no model depends on another."}
+    return change_of_model(
+        model, "unload", "Serve a model no longer", {"unload_dependents": dependents}
+    )
+
+
+def change_of_model(
+    model: ServedModel, name: str, summary: str, parameters: Schema
+) -> dict[str, Operation]:
+    """Describe a call of the repository that changes a model."""
+    parameters_schema = {
+        "type": "object",
+        "properties": parameters,
+        "additionalProperties": False,
+    }
+    body = {"type": "object", "properties": {"parameters": parameters_schema}}
+    refusals = ["invalid-json", "invalid-request", "load-failed", "unauthorized", "forbidden"]
+    described = change(
+        name, summary, body, [*refusals, "unknown-model", "draining"], {"type": "object"}
+    )
+    described["post"]["parameters"] = [path_parameter("name", text_like(model.name))]
+    return described
+
+
+def change(
+    name: str, summary: str, body: Schema, refusals: list[str], answer: Schema
+) -> dict[str, Operation]:
+    """Describe a call of the repository."""
+    described = get(
+        "repository", f"repository-{name}", summary, answer, refusals=[*refusals, "body-too-large"]
+    )
+    operation = described["get"]
+    operation["requestBody"] = {"required": False, "content": {MEDIA_TYPE: {"schema": body}}}
     return {"post": operation}
 
 
@@ -98,7 +190,17 @@ def live(_: ServedModel) -> dict[str, Operation]:
 def ready(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/health/ready`."""
     schema = flag("ready")
-    schema["properties"] |= {"model": {"type": "string"}, "version": {"type": "string"}}
+    text = {"type": "string"}
+    state = {"enum": ["LOADING", "READY", "UNAVAILABLE"]}
+    failure = {**text, "description": "Why the last attempt to load it failed."}
+    model = {
+        "type": "object",
+        "required": ["name", "version", "state"],
+        "properties": {"name": text, "version": text, "state": state, "failure": failure},
+        "additionalProperties": False,
+    }
+    models = {"type": "array", "items": model}
+    schema["properties"] |= {"model": text, "version": text, "models": models}
     summary = "Whether predictions can be asked for"
     return get("health", "ready", summary, schema, refusals=["loading", "draining"])
 
@@ -135,7 +237,7 @@ def problem_page(_: ServedModel) -> dict[str, Operation]:
 
 def asset(_: ServedModel) -> dict[str, Operation]:
     """Describe the files that pages load."""
-    parameter = path_parameter("name", {"type": "string", "examples": ["pages.css"]})
+    parameter = path_parameter("file", text_like("pages.css"))
     summary, text = "A file that pages load", {"type": "string"}
     described = get("documentation", "asset", summary, text, "*/*", ["not-found"])
     return {"get": {"parameters": [parameter], **described["get"]}}
@@ -164,10 +266,15 @@ def get(
     return {"get": operation}
 
 
-def add_components(spec: apispec.APISpec, model: ServedModel) -> None:
+def add_components(
+    spec: apispec.APISpec, model: ServedModel, others: Sequence[ServedModel]
+) -> None:
     """Add what the operations refer to."""
+    dialects = [each.dialect for each in (model, *others)]
     spec.components.schema("PredictRequest", model.dialect.schema)
     spec.components.schema("PredictAnswer", model.dialect.answer_schema)
+    spec.components.schema("NamedPredictRequest", any_of([each.schema for each in dialects]))
+    spec.components.schema("NamedPredictAnswer", any_of([each.answer_schema for each in dialects]))
     spec.components.schema("Problem", PROBLEM_SCHEMA)
     for name, (schema, text) in HEADERS.items():
         spec.components.header(name, {"schema": schema, "description": text})
@@ -220,6 +327,11 @@ def content(schema: str, bodies: dict[str, bytes]) -> dict[str, Any]:
     return {MEDIA_TYPE: {"schema": ref("schemas", schema), "examples": examples}}
 
 
+def any_of(schemas: list[Schema]) -> Schema:
+    """Return the schema of what fits one of these."""
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
 def flag(name: str) -> Schema:
     """Return the schema of an object that says one thing is true."""
     return {"type": "object", "required": [name], "properties": {name: {"const": True}}}
@@ -228,6 +340,11 @@ def flag(name: str) -> Schema:
 def path_parameter(name: str, schema: Schema) -> dict[str, Any]:
     """Return a parameter that is part of the path."""
     return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def text_like(example: str) -> Schema:
+    """Return the schema of a string, with an example of it."""
+    return {"type": "string", "examples": [example]}
 
 
 def ref(kind: str, name: str) -> dict[str, str]:
@@ -239,6 +356,10 @@ def refs(kind: str, *names: str) -> dict[str, dict[str, str]]:
     """Return references to components, by name."""
     return {name: ref(kind, name) for name in names}
 
+
+DESCRIBED: Mapping[str, Callable[[ServedModel, str], dict[str, Operation]]] = {
+    NATIVE.name: native_predictions
+}
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "description": "A problem document (RFC 9457).",
@@ -275,6 +396,7 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds after which to try again."),
     "Allow": ({"type": "string"}, "The methods that are possible here."),
+    "WWW-Authenticate": ({"type": "string"}, "How to give the key."),
     "Accept-Post": ({"type": "string"}, "The media type that is read here."),
     "Accept-Encoding": ({"type": "string"}, "The content coding that is read here."),
 }
@@ -291,6 +413,7 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 CARRIED: dict[HTTPStatus, tuple[str, ...]] = {
+    HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
     HTTPStatus.METHOD_NOT_ALLOWED: ("Allow",),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("Accept-Post", "Accept-Encoding"),
     HTTPStatus.SERVICE_UNAVAILABLE: ("Retry-After",),

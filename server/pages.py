@@ -10,7 +10,7 @@ from typing import Any
 
 from server.errors import PROBLEMS, UnknownPath
 from server.handlers import BaseHandler
-from server.service import ServedModel, State
+from server.service import State
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -76,7 +76,7 @@ class ProblemHandler(PageHandler):
 class OpenAPIHandler(BaseHandler):
     """The OpenAPI document of what is served."""
 
-    def initialize(self, describe: Callable[[ServedModel], bytes], **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
+    def initialize(self, describe: Callable[..., bytes], **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
         """Take what makes the document."""
         super().initialize(**parts)
         self.describe = describe
@@ -84,7 +84,9 @@ class OpenAPIHandler(BaseHandler):
     def get(self) -> None:
         """Send it."""
         self.set_header("Content-Type", "application/json")
-        self.finish(self.describe(self.service.model))
+        default = self.service.model
+        others = [model for model in self.service.models if model is not default]
+        self.finish(self.describe(default, *others))
 
 
 class AssetHandler(BaseHandler):
@@ -95,13 +97,13 @@ class AssetHandler(BaseHandler):
         super().initialize(**parts)
         self.assets = assets
 
-    def get(self, name: str) -> None:
+    def get(self, file: str) -> None:
         """Send one."""
-        if name not in self.assets:
-            raise UnknownPath(f"There is no file {name[:80]}.")
-        self.set_header("Content-Type", mimetypes.guess_type(name)[0] or "text/plain")
+        if file not in self.assets:
+            raise UnknownPath(f"There is no file {file[:80]}.")
+        self.set_header("Content-Type", mimetypes.guess_type(file)[0] or "text/plain")
         self.set_header("Cache-Control", "public, max-age=3600")
-        self.finish(self.assets[name])
+        self.finish(self.assets[file])
 
 
 def read_assets() -> dict[str, bytes]:

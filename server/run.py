@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -14,15 +15,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import quote
 
 from tornado.netutil import bind_sockets
 
-from model.keras_model import KerasModel, ModelError
+from model.keras_model import KerasModel, import_keras
+from model.model_file import check_file
 from server.app import make_carrier
 from server.carrier import BACKLOG, Activity, Carrier
-from server.config import ConfigError, HttpSettings, ModelSettings, Settings, load
+from server.config import ConfigError, HttpSettings, Settings, load
+from server.errors import LoadFailed
 from server.logs import AccessLog, PayloadLog, configure, write_in_background
-from server.service import Model, Service
+from server.repository import Load, ModelFile
+from server.served_model import Model
+from server.service import Service
 from server.tls import context_of
 
 log = logging.getLogger("server")
@@ -40,12 +46,18 @@ class CannotStart(Exception):
     """One clear line on what keeps the service from starting."""
 
 
-def load_model(settings: ModelSettings) -> Model:
-    """Load the model's file; raises ModelError when it cannot be served."""
-    return KerasModel.load(settings.path, settings.sha256 or None)
+def load_model(file: ModelFile) -> Model:
+    """Load a model's file; raises ModelError when it cannot be served."""
+    if "keras" not in sys.modules:
+        check_file(file.path, file.sha256 or None)  # told at once: the import takes seconds
+        import_keras()
+        gc.collect()
+        # A full collection goes through all libraries: 160 ms. Models are not among them: they go.
+        gc.freeze()
+    return KerasModel.load(file.path, file.sha256 or None)
 
 
-def main(load_model: Callable[[ModelSettings], Model] = load_model) -> int:
+def main(load_model: Load = load_model) -> int:
     """Run the service with this process's arguments and environment; return its exit code."""
     try:
         settings = load(sys.argv[1:], os.environ, Path.cwd())
@@ -63,6 +75,7 @@ def main(load_model: Callable[[ModelSettings], Model] = load_model) -> int:
         return EXIT_CANNOT_START
     give_up = time.monotonic() + FLUSH_SECONDS
     logs.close(give_up)
+    process.close()
     log_is_written = flush_log(give_up - time.monotonic())
     if process.model_is_busy() or not log_is_written:
         os._exit(code)  # Python would end TensorFlow in the middle and crash, or wait for the log
@@ -92,7 +105,7 @@ class Process:
         sockets: list[socket.socket],
         tls: ssl.SSLContext | None,
         logs: Logs,
-        load_model: Callable[[ModelSettings], Model],
+        load_model: Load,
     ) -> None:
         self._settings = settings
         self._sockets = sockets
@@ -104,6 +117,11 @@ class Process:
     def model_is_busy(self) -> bool:
         """Tell whether the model's thread is in the middle of something."""
         return self._service is not None and self._service.is_busy()
+
+    def close(self) -> None:
+        """Remove what was kept on disk."""
+        if self._service is not None:
+            self._service.close()
 
     async def run(self) -> int:
         """Serve until a signal comes; return the exit code. Raises CannotStart."""
@@ -118,15 +136,17 @@ class Process:
             tls=self._tls,
         )
         await carrier.listen(self._sockets)
-        log.info("listening on %s, loading %s", self._origin(), self._settings.model.path)
+        paths = ", ".join(source.path for source in self._settings.sources)
+        log.info("listening on %s, loading %s", self._origin(), paths)
         await self._until_ready(service, stop)
         service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
+        self._reload_on_signal(service)
         await stop.wait()
         return await self._drain(service, carrier, activity)
 
     async def _until_ready(self, service: Service, stop: asyncio.Event) -> None:
         """Load the model, unless a signal comes before it is there."""
-        loading = asyncio.ensure_future(service.start(self._load))
+        loading = asyncio.ensure_future(service.start(self._load_model))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -135,12 +155,11 @@ class Process:
             return
         try:
             loading.result()
-        except ModelError as error:
+        except LoadFailed as error:
             raise CannotStart(str(error)) from error
-        except Exception as error:
-            what = " ".join(f"{type(error).__name__}: {error}".split())
-            raise CannotStart(f"{self._settings.model.path}: cannot be served: {what}") from error
-        log.info("ready: %s, POST %s/predict", service.model, self._origin())
+        for model in service.models:
+            path = "/predict" if model is service.model else f"/models/{quote(model.name)}/predict"
+            log.info("ready: %s, POST %s%s", model, self._origin(), path)
 
     async def _drain(self, service: Service, carrier: Carrier, activity: Activity) -> int:
         """Answer everything that was accepted, then end.
@@ -166,15 +185,23 @@ class Process:
         log.info("drained")
         return EXIT_CLEAN
 
-    def _load(self) -> Model:
-        return self._load_model(self._settings.model)
-
     def _catch_signals(self) -> asyncio.Event:
         """Return an event that the first signal sets; the second ends the process at once."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._signal, number, stop)
         return stop
+
+    def _reload_on_signal(self, service: Service) -> None:
+        """Load what is new when SIGHUP comes."""
+        reloads: set[asyncio.Task[None]] = set()
+
+        def reload() -> None:
+            task = asyncio.ensure_future(service.repository.reload())
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
     def _signal(self, number: int, stop: asyncio.Event) -> None:
         if stop.is_set():

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
@@ -19,33 +19,54 @@ import orjson
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects import numbers, strings
+from server.dialects.dialect import Call, Encoded, Headers, Refusal
 from server.dialects.validation import Schema, Validator, violation
-from server.errors import InvalidData, InvalidJSON, NonFiniteOutput
+from server.errors import (
+    InvalidData,
+    InvalidJSON,
+    NonFiniteOutput,
+    UnsupportedMediaType,
+    detail_of,
+    headers_of,
+    problem_of,
+)
 
 NAME = "native"
 MEDIA_TYPE = "application/json"
 
 MAX_EXAMPLE = 200
 LARGE_BODY = 4096
+NO_HEADERS: Mapping[str, str] = {}
 
 _ANSWER = b'{"prediction":'
 _ONLY_DATA = re.compile(rb'\s*\{\s*"data"\s*:([^"]*)\}\s*')  # with more text in it, parse again
 
 
-class NativeRequest(NamedTuple):
-    """What a body said: rows, and whether they were given as one example."""
-
-    tensors: Tensors
-    single: bool
+def refusal(error: Exception, id_: str) -> Refusal:
+    """Tell an error as a problem document (RFC 9457); `instance` is the request's id."""
+    what = problem_of(error)
+    document: dict[str, Any] = {
+        "type": f"/problems/{what.slug}",
+        "title": what.title,
+        "status": what.status.value,
+        "detail": detail_of(error),
+        "instance": id_,
+    }
+    if isinstance(error, InvalidData):
+        document["errors"] = error.violations
+    headers = {"Content-Type": "application/problem+json", **headers_of(error)}
+    return Refusal(what.status.value, orjson.dumps(document), headers)
 
 
 class NativeDialect:
-    """Decodes and encodes for one signature.
+    """Decodes and encodes for one signature; the form of a call is whether it is one example.
 
     Attributes:
         schema: the JSON Schema of a request, the very document that validates.
         answer_schema: the JSON Schema of an answer.
     """
+
+    name = NAME
 
     def __init__(self, signature: Signature, *, non_finite_as_null: bool = False) -> None:
         self._signature = signature
@@ -67,7 +88,19 @@ class NativeDialect:
         self._batch_validator = Validator(_object(data=batch))
         self._expected = self._describe()
 
-    def decode(self, body: bytes) -> NativeRequest:
+    def check(self, headers: Headers) -> None:
+        """Raise UnsupportedMediaType unless the body is JSON that is not compressed."""
+        given = headers.get("content-type", "")
+        media_type = given if given == MEDIA_TYPE else given.partition(";")[0].strip().lower()
+        if media_type != MEDIA_TYPE:
+            raise UnsupportedMediaType(
+                f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}."
+            )
+        coding = headers.get("content-encoding", "").strip().lower()
+        if coding not in ("", "identity"):
+            raise UnsupportedMediaType(f"Send the body as it is, without {coding[:80]}.")
+
+    def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> Call:  # noqa: ARG002  # Dialect's
         """Read a request.
 
         Raises:
@@ -85,9 +118,13 @@ class NativeDialect:
             raise self._refusal(document, len(body))
         data = document["data"]
         single = self._is_single(data)
-        return NativeRequest(self._tensors(data, single, large), single)
+        return Call(self._tensors(data, single, large), single)
 
-    def encode(self, answer: Tensors, single: bool) -> bytes:
+    def encode(self, answer: Tensors, call: Call, headers: Headers = NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
+        """Answer a call; see `write`."""
+        return Encoded(self.write(answer, call.form), MEDIA_TYPE, NO_HEADERS)
+
+    def write(self, answer: Tensors, single: bool) -> bytes:
         """Write an answer; raises NonFiniteOutput for NaN and infinity, unless set otherwise."""
         values = [self._shown_value(spec, answer, single) for spec in self._signature.outputs]
         prediction: Any = values[0]
@@ -96,7 +133,12 @@ class NativeDialect:
             prediction = dict(zip(names, values, strict=True))
         return orjson.dumps({"prediction": prediction}, option=orjson.OPT_SERIALIZE_NUMPY)
 
-    def excerpt(self, body: bytes, answer: bytes) -> tuple[bytes, bytes]:
+    def excerpt(
+        self,
+        body: bytes,
+        answer: bytes,
+        headers: Headers = NO_HEADERS,  # noqa: ARG002  # Dialect's
+    ) -> tuple[bytes, bytes]:
         """Return the data of a valid request and the prediction, as JSON, for the record."""
         if len(body) > LARGE_BODY and gc.isenabled():
             with collecting_nothing():
@@ -115,7 +157,7 @@ class NativeDialect:
             data[spec.name] = array.tolist()[0] if rows is None else array.tolist()
         return orjson.dumps({"data": data if len(data) > 1 else next(iter(data.values()))})
 
-    def _decode_large(self, body: bytes) -> NativeRequest:
+    def _decode_large(self, body: bytes) -> Call:
         with collecting_nothing():
             try:
                 return self.decode(body)

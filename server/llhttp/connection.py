@@ -354,9 +354,9 @@ class Connection(asyncio.Protocol):
         self._refused = True
         limit = self._server.limits.max_body_bytes
         self._id = request_id(head.fields)
-        refusal = problem(BodyTooLarge(f"The body is larger than {limit} bytes."), self._id)
-        if endpoint := self._server.endpoints.get(head.route):
-            endpoint.refused(refusal.status)
+        endpoint = self._server.endpoints.get(head.route)
+        refuse = endpoint.refuse if endpoint else problem
+        refusal = refuse(BodyTooLarge(f"The body is larger than {limit} bytes."), self._id)
         self._ends = head.expects_continue and not head.chunked  # has not sent it and need not
         self._send(head, refusal)
         if self._ends:

@@ -25,7 +25,7 @@ import numpy as np
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
-from server.config import ModelSettings
+from server.repository import ModelFile
 from server.run import main
 
 POISON = -13
@@ -83,7 +83,7 @@ def pass_through(gate: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
-def load_fake(_: ModelSettings) -> MovedModel:
+def load_fake(_: ModelFile) -> MovedModel:
     """Load nothing, in the way that the environment says."""
     folder = Path(os.environ["FAKE_FOLDER"])
     pass_through(folder / "load")

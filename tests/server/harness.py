@@ -7,7 +7,6 @@ document of the server that gave it.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import ssl
@@ -29,7 +28,8 @@ from server.app import make_carrier, openapi_document
 from server.carrier import Activity, Carrier
 from server.config import BatchingSettings, Settings
 from server.logs import PayloadLog
-from server.service import Model, Service
+from server.served_model import Model
+from server.service import Service
 from server.tls import context_of
 
 TEST_SECONDS = 60  # more than any test needs, so that only what hangs gets there
@@ -409,7 +409,7 @@ async def serving(
     """Serve a model until the test is over; see that nothing is left behind then."""
     model = model or FakeModel()
     async with listening(settings, payload_log, expected_logs) as server:
-        await server.service.start(lambda: model)
+        await server.service.start(lambda _: model)
         if isinstance(model, FakeModel):
             model.batches.clear()  # the calls for the examples of the documentation
         try:
@@ -448,7 +448,7 @@ async def listening(
             await asyncio.wait_for(service.drain(), SOON)
             await asyncio.wait_for(activity.idle(), SOON)
             await asyncio.wait_for(http.close_all_connections(), SOON)
-            gc.unfreeze()  # what the service froze at its start
+            service.close()
     check_nothing_is_left(server)
     check_logs(server)
     check_documented(server)
@@ -467,8 +467,8 @@ def recording(handler: LogRecords) -> Any:
 
 def check_nothing_is_left(server: Server) -> None:
     """See that the queue's account is even."""
-    if server.service._model is not None:
-        queue = server.service.model.batcher.queue
+    for model in server.service.repository.models():
+        queue = model.batcher.queue
         assert (queue.rows, queue.nbytes) == (0, 0)
 
 
@@ -483,9 +483,9 @@ def check_logs(server: Server) -> None:
 
 def check_documented(server: Server) -> None:
     """See that every answer is one that the OpenAPI document promises."""
-    if server.service._model is None:
+    if not server.service.models:
         return
-    document = json.loads(openapi_document(server.service.model))
+    document = json.loads(openapi_document(*server.service.models))
     for method, path, response in server.exchanges:
         operation = document["paths"].get(path, {}).get(method.lower())
         if operation and response.status != 100:

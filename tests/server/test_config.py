@@ -79,12 +79,15 @@ def test_a_flag_beats_the_environment_and_that_the_file(tmp_path, write):
 @pytest.mark.parametrize("item", SETTINGS, ids=lambda item: item.name)
 def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text = {"batching.max_rows": "7", "predict.non_finite": "as_null", "logging.level": "debug"}
-    text |= {"http.transport": "tornado"}
+    text |= {"http.transport": "tornado", "auth.api_keys": "one,sha256:" + "ab" * 32}
+    text |= {"model.allow_signature_change": "true"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
     told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
     if item.key == "max_header_bytes":
         told = "2048"
     value = told if isinstance(item.default, str) and told != "7" else yaml.safe_load(told)
+    if isinstance(item.default, tuple):
+        value = told.split(",")
 
     by_flag = load([item.flag, told], {}, tmp_path)
     by_variable = load([], {item.variable: told}, tmp_path)
@@ -92,7 +95,8 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     by_file = load([], {}, tmp_path)
 
     assert by_flag == by_variable == by_file
-    assert getattr(getattr(by_flag, item.section), item.key) == value != item.default
+    given = getattr(getattr(by_flag, item.section), item.key)
+    assert given == (tuple(value) if isinstance(value, list) else value) != item.default
 
 
 def test_the_types_are_the_declared_ones(tmp_path, write):
@@ -145,6 +149,33 @@ def test_a_model_without_a_name_is_called_as_its_file(tmp_path):
     assert load(["\udcff.keras"], {}, tmp_path).model.served_name == "?"
 
 
+def test_several_models_stand_in_a_list(tmp_path, write):
+    write("models: [{path: a.keras}, {name: b, path: c/, version: '3'}]")
+
+    sources = load([], {}, tmp_path).sources
+
+    assert [(each.served_name, each.path, each.version) for each in sources] == [
+        ("a", "a.keras", ""),
+        ("b", "c/", "3"),
+    ]
+
+
+def test_a_model_that_is_named_at_the_start_beats_the_list(tmp_path, write):
+    write("models: [{path: a.keras}, {path: b.keras}]")
+
+    for settings in (
+        load(["c.keras"], {}, tmp_path),
+        load([], {"SERVER_MODEL__PATH": "c.keras"}, tmp_path),
+    ):
+        assert [each.path for each in settings.sources] == ["c.keras"]
+
+
+def test_a_wrong_key_is_not_shown(tmp_path, write):
+    write("auth: {api_keys: ['my,secret']}")
+
+    assert "secret" not in refusal(folder=tmp_path)
+
+
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -179,6 +210,30 @@ def test_a_model_without_a_name_is_called_as_its_file(tmp_path):
             'model: {version: "2\\n"}',
             "model.version: '2\\n' is not a string of visible ASCII characters (put it in quotes)",
         ),
+        ("models: {path: a}", "models: {'path': 'a'} is not a list of models"),
+        ("models: [a.keras]", "models[0]: 'a.keras' is not a mapping with the path, and perhaps"),
+        ("models: [{path: a}, {name: b}]", "models[1]: the path of the model is missing"),
+        ("models: [{path: ''}]", "models[0].path: must not be empty"),
+        ("models: [{pth: a}]", "models[0].pth: unknown setting (did you mean path?)"),
+        (
+            "models: [{path: a, version: 3}]",
+            "models[0].version: 3 is not a string of visible ASCII characters (put it in quotes)",
+        ),
+        (
+            "models: [{path: a, name: b/c}]",
+            "models[0].name: 'b/c' is not text without slashes and control characters",
+        ),
+        (
+            "models: [{path: a/x.keras}, {path: b/x.keras}]",
+            "models: two are called x; give each its own name",
+        ),
+        (
+            "model: {name: x}\nmodels: [{path: a}]",
+            "models: model.name is set as well; it belongs into the list",
+        ),
+        ("auth: {api_keys: secret}", "auth.api_keys: the value is not a list of keys"),
+        ("auth: {api_keys: [secret, '']}", "auth.api_keys[1]: the value is not a list of keys"),
+        ("auth: {api_keys: ['sha256:ab']}", "auth.api_keys[0]: the value is not a list of keys"),
         ("[1]", "[1] is not a mapping of sections"),
         ("http:\n  port: 1\n  port: 2", "line 3: port: given twice"),
         ("http: {}\nmodel: {}\nhttp: {}", "line 3: http: given twice"),
@@ -299,7 +354,8 @@ def test_the_schema_is_one_and_takes_the_defaults():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     defaults = {section: {} for section in SECTIONS}
     for item in SETTINGS:
-        defaults[item.section][item.key] = item.default
+        is_list = isinstance(item.default, tuple)
+        defaults[item.section][item.key] = list(item.default) if is_list else item.default
 
     jsonschema.Draft202012Validator(SCHEMA).validate(defaults)
 
@@ -309,12 +365,14 @@ def test_config_yaml_holds_every_setting_with_its_default_and_sentence():
     sentences = re.findall(r"^  # (.*)\n  (\w+): .*$", text, re.MULTILINE)
     document = yaml.safe_load(text)
 
+    assert document.pop("models") == []
     assert [(s, key) for s in document for key in document[s]] == [
         (item.section, item.key) for item in SETTINGS
     ]
     assert sentences == [(item.sentence, item.key) for item in SETTINGS]
     for item in SETTINGS:
         value = document[item.section][item.key]
+        value = tuple(value) if isinstance(value, list) else value
         assert (type(value), value) == (type(item.default), item.default), item.name
 
 

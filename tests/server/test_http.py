@@ -523,7 +523,7 @@ async def test_nothing_outside_the_pages_own_files_is_sent() -> None:
 async def test_while_the_model_loads_only_predictions_have_to_wait() -> None:
     hold, model = threading.Event(), FakeModel()
 
-    def load() -> FakeModel:
+    def load(_: object) -> FakeModel:
         hold.wait(20)
         return model
 

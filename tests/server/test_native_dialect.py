@@ -18,7 +18,8 @@ from jsonschema import Draft202012Validator
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from server.dialects.native import LARGE_BODY, NativeDialect, NativeRequest
+from server.dialects.dialect import Call
+from server.dialects.native import LARGE_BODY, NativeDialect
 from server.errors import InvalidData, InvalidJSON, NonFiniteOutput
 
 Y = TensorSpec("y", (1,), "float32")
@@ -44,7 +45,7 @@ def answering(*outputs: TensorSpec, as_null: bool = False) -> NativeDialect:
     return NativeDialect(Signature((x(1),), outputs), non_finite_as_null=as_null)
 
 
-def decode(dialect: NativeDialect, data: Any) -> NativeRequest:
+def decode(dialect: NativeDialect, data: Any) -> Call:
     """Read a request with this data."""
     return dialect.decode(json.dumps({"data": data}).encode())
 
@@ -65,7 +66,7 @@ def pointers(dialect: NativeDialect, data: Any) -> list[str]:
 
 def encode(dialect: NativeDialect, single: bool, **arrays: Any) -> Any:
     """Write an answer, and read it."""
-    return json.loads(dialect.encode(Tensors(arrays), single))["prediction"]
+    return json.loads(dialect.write(Tensors(arrays), single))["prediction"]
 
 
 def f32(*values: Any) -> np.ndarray:
@@ -101,7 +102,7 @@ def test_the_rank_of_the_data_tells_one_example_from_a_batch(
 ) -> None:
     request = decode(dialect_of(spec), data)
 
-    assert request.single is single
+    assert request.form is single
     array = request.tensors.arrays["x"]
     assert array.dtype == np.dtype(spec.dtype)
     assert array.tolist() == ([data] if single else data)
@@ -331,7 +332,7 @@ def test_several_inputs_are_given_by_name() -> None:
     one = decode(dialect, {"user": [1], "item": [7, 8]})
     batch = decode(dialect, {"item": [[7, 8], [9, 10]], "user": [[1], [2]]})
 
-    assert (one.single, batch.single) == (True, False)
+    assert (one.form, batch.form) == (True, False)
     assert list(one.tensors.arrays) == list(batch.tensors.arrays) == ["user", "item"]
     assert one.tensors.arrays["item"].tolist() == [[7, 8]]
     assert batch.tensors.arrays["user"].tolist() == [[1], [2]]
@@ -375,7 +376,7 @@ def test_several_inputs_of_rank_zero() -> None:
     dialect = dialect_of(x(name="a"), x(name="b", dtype="int64"))
 
     one, batch = decode(dialect, {"a": 1, "b": 2}), decode(dialect, {"a": [1, 3], "b": [2, 4]})
-    assert (one.single, batch.single) == (True, False)
+    assert (one.form, batch.form) == (True, False)
     assert batch.tensors.arrays["b"].tolist() == [2, 4]
     refusal(dialect, {"a": 1, "b": [2]})
 
@@ -413,7 +414,7 @@ def test_the_message_says_how_to_send_one_and_how_to_send_two(
     message = str(refusal(dialect, data))
 
     examples = [dialect.decode(text.encode()) for text in documents_in(message)]
-    assert [(len(e.tensors), e.single) for e in examples] == [(1, True), (rows, False)], message
+    assert [(len(e.tensors), e.form) for e in examples] == [(1, True), (rows, False)], message
 
 
 def documents_in(text: str) -> Iterator[str]:
@@ -590,7 +591,7 @@ def test_several_outputs_are_an_object_by_name() -> None:
 
 
 def test_an_answer_is_json_with_prediction_alone() -> None:
-    assert answering(Y).encode(Tensors({"y": f32([31])}), True) == b'{"prediction":31.0}'
+    assert answering(Y).write(Tensors({"y": f32([31])}), True) == b'{"prediction":31.0}'
 
 
 @pytest.mark.parametrize(
@@ -610,7 +611,7 @@ def test_floats_are_written_so_that_they_can_be_read_back() -> None:
     answer = encode(answering(Y), False, y=values)
 
     assert np.array_equal(np.array(answer, np.float32), values[:, 0])
-    assert answering(Y).encode(Tensors({"y": f32([0.1])}), True) == b'{"prediction":0.1}'
+    assert answering(Y).write(Tensors({"y": f32([0.1])}), True) == b'{"prediction":0.1}'
 
 
 def test_views_of_a_batch_are_written_as_well() -> None:
@@ -630,7 +631,7 @@ def test_an_output_that_is_not_finite_is_refused(value: float) -> None:
         (two, {"y": f32([1]), "p": f32([1, value])}),
     ):
         with pytest.raises(NonFiniteOutput) as caught:
-            dialect.encode(Tensors(arrays), False)
+            dialect.write(Tensors(arrays), False)
         assert str(caught.value)
 
 
@@ -656,7 +657,7 @@ def test_answers_fit_the_schema_of_answers(as_null: bool) -> None:
         for rows, single in ((2, False), (1, True)):
             answer = Tensors({spec.name: arrays[spec.name][-rows:] for spec in chosen})
             Draft202012Validator(dialect.answer_schema).validate(
-                json.loads(dialect.encode(answer, single))
+                json.loads(dialect.write(answer, single))
             )
 
 
@@ -693,7 +694,7 @@ def test_examples_are_valid(name: str, rows: int | None) -> None:
     dialect = dialect_of(*SIGNATURES[name])
 
     request = dialect.decode(dialect.example(rows))
-    assert (len(request.tensors), request.single) == (rows or 1, rows is None)
+    assert (len(request.tensors), request.form) == (rows or 1, rows is None)
 
 
 # -2.0**63 is left to the dialect: its parser may not tell it from the integer that is one less.
@@ -757,7 +758,7 @@ def bodies(draw: st.DrawFn, inputs: tuple[TensorSpec, ...]) -> bytes:
     return json.dumps(document).encode()
 
 
-def verdict(dialect: NativeDialect, body: bytes) -> NativeRequest | InvalidData:
+def verdict(dialect: NativeDialect, body: bytes) -> Call | InvalidData:
     """Return what a dialect makes of a body."""
     try:
         return dialect.decode(body)
@@ -775,8 +776,8 @@ def agree(name: str, body: bytes) -> None:
     valid = REFERENCES[name].is_valid(document) and fits(document["data"], inputs)
     small, large = (verdict(DIALECTS[name], text) for text in (body, body + LARGE))
     for request in (small, large):
-        assert isinstance(request, NativeRequest) is valid, body
-        if isinstance(request, NativeRequest):
+        assert isinstance(request, Call) is valid, body
+        if isinstance(request, Call):
             agree_on_values(inputs, document, request)
     if isinstance(small, InvalidData) and isinstance(large, InvalidData):
         assert 1 <= len(small.violations) <= 8
@@ -785,12 +786,12 @@ def agree(name: str, body: bytes) -> None:
             assert {v.pointer for v in large.violations} <= {v.pointer for v in small.violations}
 
 
-def agree_on_values(inputs: tuple[TensorSpec, ...], document: Any, request: NativeRequest) -> None:
+def agree_on_values(inputs: tuple[TensorSpec, ...], document: Any, request: Call) -> None:
     """See that a request has the numbers of its document, and no others."""
     data = document["data"] if len(inputs) > 1 else {inputs[0].name: document["data"]}
     for spec in inputs:
         array = request.tensors.arrays[spec.name]
-        rows = [data[spec.name]] if request.single else data[spec.name]
+        rows = [data[spec.name]] if request.form else data[spec.name]
         assert array.dtype == np.dtype(spec.dtype)
         assert array.ndim == spec.rank + 1
         got, sent = leaves(array.tolist()), leaves(rows)

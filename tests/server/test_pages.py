@@ -211,7 +211,7 @@ async def test_the_links_of_every_page_lead_somewhere() -> None:
 async def test_the_start_page_says_when_the_model_is_loading() -> None:
     hold = threading.Event()
 
-    def load() -> FakeModel:
+    def load(_: object) -> FakeModel:
         hold.wait(20)
         return FakeModel()
 

@@ -1,0 +1,68 @@
+"""The dialects that are spoken: to add one is a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from model.signature import Signature
+from server.config import PredictSettings
+from server.dialects import native
+from server.dialects.dialect import Dialect, Refusal
+from server.dialects.native import NativeDialect
+
+
+class Kind(NamedTuple):
+    """A dialect, whatever the model.
+
+    Attributes:
+        name: as the metrics call it.
+        make: makes it for a model's name, its version and signature.
+        refuse: tells an error to the sender of the request with this id.
+        roots: where its paths begin; errors below them are told by `refuse`.
+        paths: those for predictions, in OpenAPI's notation.
+    """
+
+    name: str
+    make: Callable[[str, str, Signature, PredictSettings], Dialect]
+    refuse: Callable[[Exception, str], Refusal]
+    roots: tuple[str, ...]
+    paths: tuple[str, ...]
+
+
+def _native(_: str, __: str, signature: Signature, settings: PredictSettings) -> NativeDialect:
+    return NativeDialect(signature, non_finite_as_null=settings.non_finite == "as_null")
+
+
+NATIVE: Final = Kind(
+    native.NAME,
+    _native,
+    native.refusal,
+    ("/",),
+    ("/predict", "/models/{name}/predict", "/models/{name}/versions/{version}/predict"),
+)
+KINDS: Final = (NATIVE,)
+
+
+class Dialects:
+    """Every dialect for one version of a model.
+
+    Attributes:
+        by_name: all of them.
+        native: the one that the service is documented in.
+    """
+
+    def __init__(
+        self, name: str, version: str, signature: Signature, settings: PredictSettings
+    ) -> None:
+        self.native = _native(name, version, signature, settings)
+        self.by_name: Mapping[str, Dialect] = {
+            kind.name: kind.make(name, version, signature, settings) for kind in KINDS
+        } | {NATIVE.name: self.native}
+
+
+def kind_of(path: str) -> Kind:
+    """Return the dialect in which errors at a path are told."""
+    return next(
+        (kind for kind in KINDS if kind is not NATIVE and path.startswith(kind.roots)), NATIVE
+    )

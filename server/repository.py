@@ -1,0 +1,394 @@
+"""The models by name, their versions, and how one takes the place of another."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+from weakref import WeakSet
+
+from model.model_file import ModelError
+from server.config import ModelSource, Settings
+from server.copies import Copies
+from server.counts import Counts
+from server.errors import LoadFailed, Loading, UnknownModel
+from server.model_thread import ModelThread
+from server.served_model import Model, NotServable, ServedModel, bring_up
+from server.versions import Origin, VersionFile, files_of
+
+log = logging.getLogger("server")
+
+MAX_SHOWN = 80  # characters of a name that a client made up
+
+
+class ModelFile(NamedTuple):
+    """What is to be loaded: a path, and the SHA-256 that the file must have, or ""."""
+
+    path: str
+    sha256: str
+
+
+Load = Callable[[ModelFile], Model]
+
+
+class State(Enum):
+    """What is said of a version, in the words of the Open Inference Protocol."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class Entry(NamedTuple):
+    """A line of the repository's index."""
+
+    name: str
+    version: str
+    state: State
+    reason: str = ""
+
+
+class Repository:
+    """All models; the first is the default one.
+
+    They change one at a time, each change in a task of its own: a client that asked for one and
+    left does not stop it half-way.
+
+    Attributes:
+        slots: the models by name.
+        batcher_ended: called with the task of a batcher that has ended.
+    """
+
+    def __init__(self, settings: Settings, counts: Counts) -> None:
+        self.settings = settings
+        self.counts = counts
+        self.copies = Copies()
+        self.slots = {
+            source.served_name: Slot(source, self, settings) for source in settings.sources
+        }
+        self.default = next(iter(self.slots.values()))
+        self.batcher_ended: Callable[[asyncio.Task[None]], object] = lambda _: None
+        self._load: Load
+        self._threads: WeakSet[ModelThread] = WeakSet()
+        self._changing = asyncio.Lock()
+        self._changes: set[asyncio.Task[None]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._reload_waits = False
+
+    def slot(self, name: str) -> Slot:
+        """Return a model's slot; raises UnknownModel."""
+        slot = self.slots.get(name)
+        if slot is None:
+            raise UnknownModel(f"There is no model {name[:MAX_SHOWN]}.")
+        return slot
+
+    def models(self) -> list[ServedModel]:
+        """Return every version that is loaded."""
+        return [model for slot in self.slots.values() for model in slot.versions.values()]
+
+    def index(self) -> list[Entry]:
+        """Return what there is, and in which state."""
+        return [entry for slot in self.slots.values() for entry in slot.index()]
+
+    async def start(self, load: Load) -> None:
+        """Load all models with `load`; raises LoadFailed."""
+        self._load = load
+        for slot in self.slots.values():
+            await self._change(slot.load())
+
+    async def load(self, name: str) -> None:
+        """Load what is new of a model; raises UnknownModel, LoadFailed."""
+        await self._change(self.slot(name).load())
+
+    async def roll_back(self, name: str) -> None:
+        """Serve again what was served before; raises UnknownModel, LoadFailed."""
+        await self._change(self.slot(name).roll_back())
+
+    async def unload(self, name: str) -> None:
+        """Serve a model no longer; raises UnknownModel."""
+        await self._change(self.slot(name).unload())
+
+    async def reload(self) -> None:
+        """Load what is new of every model that is served; what fails is logged.
+
+        Nothing happens when another reload has not begun yet, which will see the same files.
+        """
+        if not self._reload_waits:
+            self._reload_waits = True
+            await self._change(self._reload())
+
+    def is_busy(self) -> bool:
+        """Tell whether a model's thread is in the middle of something."""
+        return any(thread.busy for thread in self._threads)
+
+    async def drain(self) -> None:
+        """Change nothing more; return when everything accepted is settled."""
+        for change in self._changes:
+            change.cancel()
+        for model in self.models():
+            model.batcher.drain()
+        await asyncio.gather(*self._changes, return_exceptions=True)
+        await asyncio.gather(*(model.drain() for model in self.models()), *self._retiring)
+
+    def close(self) -> None:
+        """Remove what was kept on disk."""
+        self.copies.close()
+
+    def bring_up(
+        self, name: str, origin: Origin, before: ServedModel | None
+    ) -> Coroutine[Any, Any, ServedModel]:
+        """Load a version of a model; see `server.served_model.bring_up`."""
+        thread = ModelThread()
+        self._threads.add(thread)
+        load = partial(self._load, ModelFile(origin.path, origin.file.sha256))
+        return bring_up(name, origin, load, thread, self.settings, self.counts, before)
+
+    def retire(self, model: ServedModel) -> None:
+        """Free a version once it has answered what it accepted."""
+        task = asyncio.ensure_future(model.retire())
+        self._retiring.add(task)
+        task.add_done_callback(self._retired)
+
+    def _retired(self, task: asyncio.Task[None]) -> None:
+        self._retiring.discard(task)
+        # Models are full of cycles. Libraries are frozen, so this takes a millisecond.
+        asyncio.get_running_loop().call_soon(gc.collect)
+
+    async def _reload(self) -> None:
+        self._reload_waits = False
+        for slot in self.slots.values():
+            if slot.current is not None:
+                try:
+                    await slot.load()
+                except LoadFailed:  # it has said so
+                    continue
+
+    async def _change(self, change: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(self._one_at_a_time(change))
+        self._changes.add(task)
+        task.add_done_callback(self._changed)
+        await asyncio.shield(task)
+
+    def _changed(self, task: asyncio.Task[None]) -> None:
+        self._changes.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked for it may have left
+
+    async def _one_at_a_time(self, change: Coroutine[Any, Any, None]) -> None:
+        try:
+            async with self._changing:
+                await change
+        finally:
+            change.close()
+
+
+class Slot:
+    """A name under which a model is served.
+
+    Attributes:
+        current: the version that answers when none is asked for.
+        versions: all that are loaded.
+        failure: why the last attempt to load failed, or "".
+    """
+
+    def __init__(self, source: ModelSource, repository: Repository, settings: Settings) -> None:
+        self.name = source.served_name
+        self.current: ServedModel | None = None
+        self.versions: dict[str, ServedModel] = {}
+        self.failure = ""
+        self._source = source
+        self._repository = repository
+        self._max_versions = settings.model.max_versions
+        self._newest = ""  # the version that was loaded from the file last
+        self._before: Origin | None = None  # what was served before `current`
+        self._copies: set[Path] = set()
+        self._is_unloaded = False
+
+    def find(self, version: str | None = None) -> ServedModel:
+        """Return a version, or the one that is served; raises Loading, UnknownModel."""
+        model = self.current if version is None else self.versions.get(version)
+        if model is not None:
+            return model
+        if self.current is not None:
+            raise UnknownModel(f"The model {self.name} has no version {version:.{MAX_SHOWN}}.")
+        if self.state is State.LOADING:
+            raise Loading
+        raise UnknownModel(f"The model {self.name} is not loaded.")
+
+    @property
+    def state(self) -> State:
+        """Whether predictions can be asked for."""
+        if self.current is not None:
+            return State.READY
+        return State.UNAVAILABLE if self._is_unloaded or self.failure else State.LOADING
+
+    def describe(self) -> dict[str, str]:
+        """Return what readiness tells: name, version, state, and why the last load failed."""
+        version = self.current.version if self.current else ""
+        told = {"name": self.name, "version": version, "state": self.state.value}
+        return told | ({"failure": self.failure} if self.failure else {})
+
+    def index(self) -> Iterator[Entry]:
+        """Yield a line for every version that is loaded, or one that tells why there is none."""
+        for version in self.versions:
+            yield Entry(self.name, version, State.READY)
+        if not self.versions:
+            reason = self.failure or ("unloaded" if self._is_unloaded else "")
+            yield Entry(self.name, self._newest, self.state, reason)
+
+    async def load(self) -> None:
+        """Load what is new, let the newest answer, free what it replaces; raises LoadFailed.
+
+        A single file is loaded anew each time; of a folder, what has come or changed.
+        """
+        try:
+            files = await asyncio.to_thread(
+                files_of, self._source, self._max_versions, self._newest
+            )
+            await self._load_newest(files[0])
+        except (LoadFailed, ModelError, OSError) as error:
+            raise self._failed(error) from error
+        self._succeeded()
+        for file in files[1:]:
+            await self._load_older(file)
+        for version in self.versions.keys() - {file.version for file in files}:
+            self._drop(version)
+        self._forget_copies()
+
+    async def roll_back(self) -> None:
+        """Let what was served before answer again; raises LoadFailed."""
+        origin = self._before
+        if origin is None:
+            raise LoadFailed(f"No version of {self.name} was served before this one.")
+        model = self.versions.get(origin.file.version)
+        if model is None or model.origin != origin:
+            if not origin.is_there():
+                raise LoadFailed(f"{origin.file.path} has changed, and no copy could be kept.")
+            try:
+                model = await self._bring_up(origin, None)
+            except LoadFailed as error:
+                raise self._failed(error) from error
+        self._serve(model, "rolled_back")
+        self._succeeded()
+
+    async def unload(self) -> None:
+        """Answer no longer, and free all versions."""
+        if self.current is not None:
+            self._before, self.current = self.current.origin, None
+        self._is_unloaded = True
+        for version in list(self.versions):
+            self._drop(version)
+        self._forget_copies()
+        log.info("%s: unloaded", self.name)
+
+    async def _load_newest(self, file: VersionFile) -> None:
+        loaded = self.versions.get(file.version)
+        if loaded is None or loaded.origin.file != file:
+            loaded = await self._bring_up(await self._keep(file), self.current)
+        self._newest = file.version
+        self._serve(loaded, "loaded")
+
+    async def _load_older(self, file: VersionFile) -> None:
+        """Load a version for those who ask for it; without it the others are served."""
+        loaded = self.versions.get(file.version)
+        if loaded is not None and loaded.origin.file == file:
+            return
+        try:
+            model = await self._bring_up(Origin(file), None)
+        except LoadFailed as error:
+            log.warning("%s: version %s is left out: %s", self.name, file.version, error)
+            return
+        self._drop(file.version)
+        self.versions[file.version] = model
+
+    async def _keep(self, file: VersionFile) -> Origin:
+        """Copy a file that is going to be overwritten by the next version; a folder keeps its."""
+        if file.path != self._source.path:
+            return Origin(file)
+        copy = await asyncio.to_thread(self._repository.copies.take, file.path)
+        if copy is not None:
+            self._copies.add(copy)
+        return Origin(file, copy)
+
+    async def _bring_up(self, origin: Origin, before: ServedModel | None) -> ServedModel:
+        try:
+            model = await self._repository.bring_up(self.name, origin, before)
+        except Exception as error:
+            self._forget_copies()
+            raise LoadFailed(reason(error, origin)) from error
+        model.serving.add_done_callback(self._repository.batcher_ended)
+        return model
+
+    def _serve(self, model: ServedModel, outcome: str) -> None:
+        """Let a version answer from now on; what was accepted before, the old one answers."""
+        old, namesake = self.current, self.versions.get(model.version)
+        self.versions[model.version] = self.current = model
+        if namesake is not None and namesake is not model:
+            self._repository.retire(namesake)
+        if old is None or old is model:
+            return
+        self._before = old.origin
+        if old is not namesake and old.origin.file.path == self._source.path:
+            self._drop(old.version)  # its file has been overwritten
+        self._repository.counts.reloads[outcome] += 1
+        log.info(
+            "%s: version %s replaces version %s; %s",
+            self.name,
+            model.version,
+            old.version,
+            movement(model, old),
+        )
+
+    def _drop(self, version: str) -> None:
+        model = self.versions.pop(version, None)
+        if model is not None:
+            self._repository.retire(model)
+
+    def _succeeded(self) -> None:
+        self.failure = ""
+        self._is_unloaded = False
+        self._forget_copies()
+
+    def _failed(self, error: Exception) -> LoadFailed:
+        """Remember why nothing was loaded, and say so where something else is served."""
+        self.failure = " ".join(str(error).split())
+        self._forget_copies()
+        if self.current is not None:
+            self._repository.counts.reloads["failed"] += 1
+            log.error(
+                "%s: version %s stays, because the new one cannot take its place: %s",
+                self.name,
+                self.current.version,
+                self.failure,
+            )
+        return LoadFailed(self.failure)
+
+    def _forget_copies(self) -> None:
+        """Keep copies of what is loaded, and of what was served before."""
+        origins = [model.origin for model in self.versions.values()]
+        wanted = {origin.copy for origin in [*origins, self._before] if origin}
+        for copy in self._copies - wanted:
+            self._repository.copies.remove(copy)
+        self._copies &= wanted
+
+
+def reason(error: Exception, origin: Origin) -> str:
+    """Return why a version was not loaded, with the name of the file that it came from."""
+    if isinstance(error, ModelError | NotServable):
+        text = str(error)
+    else:
+        text = f"{origin.file.path}: cannot be served: {type(error).__name__}: {error}"
+    return " ".join(text.replace(origin.path, origin.file.path).split())
+
+
+def movement(model: ServedModel, old: ServedModel) -> str:
+    """Say how far the answers of a version are from those of the one before."""
+    if model.moved is None or not old.golden:
+        return "its answers were not compared"
+    rows = sum(len(golden.rows) for golden in old.golden)
+    return f"answers to {rows} example rows moved by up to {model.moved:.1e} of their scale"

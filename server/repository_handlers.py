@@ -1,0 +1,104 @@
+"""The model repository of the Open Inference Protocol: what there is, load, unload, roll back."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+from server.auth import ApiKeys
+from server.batching import Draining
+from server.errors import InvalidJSON, InvalidRequest
+from server.handlers import BaseHandler
+from server.repository import State
+from server.service import State as ServiceState
+
+
+class RepositoryHandler(BaseHandler):
+    """What the calls of the repository share: keys, and a body that may be missing."""
+
+    METHODS = ("POST",)
+
+    def initialize(self, keys: ApiKeys, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
+        """Take the keys."""
+        super().initialize(**parts)
+        self.keys = keys
+
+    def check_change(self) -> None:
+        """Raise Draining, Forbidden or Unauthorized where nothing can be changed."""
+        if self.service.state is ServiceState.DRAINING:
+            raise Draining
+        self.keys.check_change(self.request.headers)
+
+    def take_object(self) -> dict[str, Any]:
+        """Return the body's JSON object, an empty one where there is no body.
+
+        Raises InvalidJSON, InvalidRequest.
+        """
+        body = self.take_body()
+        try:
+            document = json.loads(body or b"{}")
+        except (ValueError, RecursionError) as error:
+            raise InvalidJSON("The body is not valid JSON.") from error
+        if not isinstance(document, dict):
+            raise InvalidRequest("The body must be an object.")
+        return document
+
+    def take_parameters(self) -> dict[str, Any]:
+        """Return what stands under `parameters` in the body; raises InvalidRequest."""
+        parameters = self.take_object().get("parameters", {})
+        if not isinstance(parameters, dict):
+            raise InvalidRequest("The parameters must be an object.")
+        return parameters
+
+    def send_nothing(self) -> None:
+        """Answer that it is done."""
+        self.set_status(HTTPStatus.OK)
+        self.set_header("Content-Type", "application/json")
+        self.finish(b"{}")
+
+
+class IndexOfModelsHandler(RepositoryHandler):
+    """What there is, and in which state."""
+
+    def post(self) -> None:
+        """Show it: a line for each version, with `ready` only for those that answer."""
+        self.keys.check(self.request.headers)
+        only_ready = self.take_object().get("ready") is True
+        index = [
+            {"name": name, "version": version, "state": state.value, "reason": reason}
+            for name, version, state, reason in self.service.repository.index()
+            if state is State.READY or not only_ready
+        ]
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(index))
+
+
+class LoadHandler(RepositoryHandler):
+    """Loads what is new of a model, or rolls it back."""
+
+    async def post(self, name: str) -> None:
+        """Answer when the other version is served."""
+        self.check_change()
+        parameters = self.take_parameters()
+        roll_back = parameters.pop("rollback", False)
+        if parameters:
+            raise InvalidRequest("Of the parameters of a load only rollback is known here.")
+        if not isinstance(roll_back, bool):
+            raise InvalidRequest("The parameter rollback must be true or false.")
+        repository = self.service.repository
+        await (repository.roll_back(name) if roll_back else repository.load(name))
+        self.send_nothing()
+
+
+class UnloadHandler(RepositoryHandler):
+    """Serves a model no longer."""
+
+    async def post(self, name: str) -> None:
+        """Answer when no new request gets to it."""
+        self.check_change()
+        parameters = self.take_parameters()
+        if parameters.keys() - {"unload_dependents"}:
+            raise InvalidRequest("Of the parameters of an unload only unload_dependents is known.")
+        await self.service.repository.unload(name)
+        self.send_nothing()

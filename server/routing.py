@@ -1,0 +1,73 @@
+"""From a path to the endpoint that predicts there."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import quote, unquote_to_bytes
+
+from server.auth import ApiKeys
+from server.dialects.table import KINDS, Kind
+from server.endpoints import PredictEndpoint
+from server.logs import PayloadLog
+from server.service import Service
+
+REMEMBERED = 1024  # paths that clients made up
+
+_PARAMETER = re.compile(r"\\\{(\w+)\\\}")
+
+
+class Endpoints:
+    """Every endpoint for predictions: those of the models by their paths, others when asked for.
+
+    There is one for models, too, that nobody knows: it tells so in its dialect.
+    """
+
+    def __init__(self, service: Service, keys: ApiKeys, payload_log: PayloadLog | None) -> None:
+        self._service = service
+        self._keys = keys
+        self._payload_log = payload_log
+        self._known = {
+            ("POST", path.replace("{name}", quote(name, safe=""))): self._endpoint(
+                kind, name if "{name}" in path else None
+            )
+            for kind in KINDS
+            for path in kind.paths
+            for name in service.repository.slots
+            if "{version}" not in path
+        }
+        self._resolve = lru_cache(REMEMBERED)(self._find)
+
+    def get(self, route: tuple[str, str], /) -> PredictEndpoint | None:
+        """Return the endpoint of a method and path, or None."""
+        return self._known.get(route) or (self._resolve(route[1]) if route[0] == "POST" else None)
+
+    def _find(self, path: str) -> PredictEndpoint | None:
+        for kind, pattern in _PATTERNS:
+            if match := pattern.fullmatch(path):
+                return self._endpoint_of(kind, match.groupdict())
+        return None
+
+    def _endpoint_of(self, kind: Kind, given: dict[str, str]) -> PredictEndpoint | None:
+        try:
+            names = {key: _decoded(text) for key, text in given.items()}
+        except UnicodeError:
+            return None  # Tornado's handlers say what is wrong with it
+        return self._endpoint(kind, **names)
+
+    def _endpoint(
+        self, kind: Kind, name: str | None = None, version: str | None = None
+    ) -> PredictEndpoint:
+        return PredictEndpoint(self._service, self._payload_log, self._keys, kind, name, version)
+
+
+def pattern_of(path: str) -> str:
+    """Return the regular expression of a path in OpenAPI's notation."""
+    return _PARAMETER.sub(r"(?P<\1>[^/]+)", re.escape(path))
+
+
+def _decoded(text: str) -> str:
+    return unquote_to_bytes(text.encode("latin-1")).decode()
+
+
+_PATTERNS = [(kind, re.compile(pattern_of(path))) for kind in KINDS for path in kind.paths]

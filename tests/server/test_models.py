@@ -1,0 +1,256 @@
+"""Several models behind one address: their paths, their versions, their keys, their repository."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from server.config import ModelSource
+from tests.server.files import serving_files
+from tests.server.harness import JSON, Response, Server, over_http, with_settings
+
+KEYS = with_settings(auth={"api_keys": ("secret",)})
+WITH_KEY = {"Authorization": "Bearer secret"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A model's file."""
+    path = tmp_path / "line.keras"
+    path.write_text("10")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model with versions 1 and 2."""
+    path = tmp_path / "more lines"
+    path.mkdir()
+    (path / "1.keras").write_text("100")
+    (path / "2.keras").write_text("200")
+    return path
+
+
+async def predict(
+    server: Server, path: str, headers: Mapping[str, str] | None = None
+) -> tuple[int, Any]:
+    """Ask for a prediction of 1; return its version and value, or the status and the problem."""
+    given = {"Content-Type": JSON} | dict(headers or {})
+    response = await server.ask("POST", path, given, b'{"data":[1]}')
+    if response.status == 200:
+        return response["X-Model-Version"], response.json["prediction"]
+    return response.status, response.json["type"].rpartition("/")[2]
+
+
+async def call(
+    server: Server,
+    path: str,
+    document: Any = None,
+    headers: Mapping[str, str] | None = WITH_KEY,
+) -> Response:
+    """Call the repository."""
+    body = b"" if document is None else json.dumps(document).encode()
+    return await server.ask("POST", f"/v2/repository/{path}", headers, body)
+
+
+# Paths
+
+
+@over_http
+async def test_each_model_and_version_has_a_path(file: Path, folder: Path) -> None:
+    async with serving_files(file, folder) as (server, _):
+        assert await predict(server, "/predict") == ("1", 10)
+        assert await predict(server, "/models/line/predict") == ("1", 10)
+        assert await predict(server, "/models/line/versions/1/predict") == ("1", 10)
+        assert await predict(server, "/models/more%20lines/predict") == ("2", 200)
+        assert await predict(server, "/models/%6dore%20lines/predict?a=b") == ("2", 200)
+        assert await predict(server, "/models/more%20lines/versions/1/predict") == ("1", 100)
+        assert await predict(server, "/models/more%20lines/versions/%32/predict") == ("2", 200)
+
+
+@over_http
+@pytest.mark.parametrize("name", ["ü/ö", "a:b", "a?b", "%2F", "a b+c", "models"])
+async def test_a_name_can_be_anything(name: str, file: Path) -> None:
+    source = ModelSource(path=str(file), name=name)
+    async with serving_files(source) as (server, _):
+        assert await predict(server, f"/models/{quote(name, safe='')}/predict") == ("1", 10)
+
+
+@over_http
+async def test_what_there_is_not_is_named(file: Path) -> None:
+    async with serving_files(file) as (server, _):
+        for path, words in {
+            "/models/nobody/predict": "There is no model nobody.",
+            "/models/line/versions/7/predict": "The model line has no version 7.",
+            "/models/%C3%BC/predict": "There is no model ü.",
+        }.items():
+            response = await server.ask("POST", path, {"Content-Type": JSON}, b'{"data":[1]}')
+            assert (response.status, response.json["detail"]) == (404, words)
+        broken = await server.ask("POST", "/models/%ff/predict", {"Content-Type": JSON}, b"{}")
+        metrics = (await server.ask("GET", "/metrics")).body.decode()
+
+    assert broken.status == 400
+    assert 'predict_requests_total{dialect="native",model="",status="404"} 2.0' in metrics
+    assert 'predict_requests_total{dialect="native",model="line",status="404"} 1.0' in metrics
+
+
+@over_http
+async def test_other_methods_and_large_bodies_are_refused_there_too(file: Path) -> None:
+    settings = with_settings(http={"max_body_bytes": 100})
+    async with serving_files(file, settings=settings) as (server, _):
+        for path in ("/models/line/predict", "/models/line/versions/1/predict"):
+            response = await server.ask("GET", path)
+            assert (response.status, response["Allow"]) == (405, "POST, OPTIONS")
+            large = await server.ask("POST", path, {"Content-Type": JSON}, b" " * 101)
+            assert (large.status, large.json["type"]) == (413, "/problems/body-too-large")
+        metrics = (await server.ask("GET", "/metrics")).body.decode()
+
+    assert 'predict_requests_total{dialect="native",model="line",status="413"} 2.0' in metrics
+
+
+@over_http
+async def test_readiness_names_every_model(file: Path, folder: Path) -> None:
+    async with serving_files(file, folder) as (server, _):
+        ready = (await server.ask("GET", "/v2/health/ready")).json
+
+    assert ready["ready"] is True
+    assert ready["models"] == [
+        {"name": "line", "version": "1", "state": "READY"},
+        {"name": "more lines", "version": "2", "state": "READY"},
+    ]
+
+
+@over_http
+async def test_the_document_has_the_schemas_of_all_models(file: Path, tmp_path: Path) -> None:
+    wide = tmp_path / "wide.keras"
+    wide.write_text("wide")
+    async with serving_files(file, wide) as (server, _):
+        document = (await server.ask("GET", "/openapi.json")).json
+        schemas = [model.dialect.schema for model in server.service.models]
+
+    components = document["components"]["schemas"]
+    assert components["PredictRequest"] == schemas[0]
+    assert components["NamedPredictRequest"] == {"anyOf": schemas}
+
+
+@over_http
+async def test_metrics_name_every_version(file: Path, folder: Path) -> None:
+    async with serving_files(file, folder) as (server, _):
+        metrics = (await server.ask("GET", "/metrics")).body.decode()
+
+    for model, version in (("line", "1"), ("more lines", "1"), ("more lines", "2")):
+        labels = f'max_rows="64",model="{model}",version="{version}"'
+        assert f"predict_model_info{{{labels}}} 1.0" in metrics
+
+
+# Keys
+
+
+@over_http
+async def test_where_there_are_keys_predictions_need_one(file: Path) -> None:
+    async with serving_files(file, settings=KEYS) as (server, _):
+        assert await predict(server, "/predict", WITH_KEY) == ("1", 10)
+        assert await predict(server, "/predict", {"X-API-Key": "secret"}) == ("1", 10)
+        for headers in ({}, {"X-API-Key": "Secret"}, {"Authorization": "Basic secret"}):
+            for path in ("/predict", "/models/line/predict", "/models/nobody/predict"):
+                response = await server.ask(
+                    "POST", path, {"Content-Type": JSON} | headers, b'{"data":[1]}'
+                )
+                assert response.status == 401
+                assert response["WWW-Authenticate"] == 'Bearer realm="predictions"'
+        for path in ("/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json", "/"):
+            assert (await server.ask("GET", path)).status == 200
+
+
+@over_http
+async def test_without_keys_the_repository_cannot_be_changed(file: Path) -> None:
+    async with serving_files(file) as (server, _):
+        for path in ("models/line/load", "models/line/unload", "models/nobody/load"):
+            response = await call(server, path)
+            assert response.status == 403
+        assert (await call(server, "index")).status == 200
+        assert await predict(server, "/predict") == ("1", 10)
+
+
+@over_http
+async def test_a_wrong_key_changes_nothing(file: Path) -> None:
+    async with serving_files(file, settings=KEYS) as (server, _):
+        for path in ("index", "models/line/load", "models/line/unload"):
+            for headers in ({}, {"X-API-Key": "wrong"}):
+                assert (await call(server, path, headers=headers)).status == 401
+        assert await predict(server, "/predict", WITH_KEY) == ("1", 10)
+
+
+# The repository
+
+
+@over_http
+async def test_the_index_has_a_line_for_every_version(file: Path, folder: Path) -> None:
+    async with serving_files(file, folder, settings=KEYS) as (server, _):
+        await call(server, "models/line/unload")
+        index = (await call(server, "index")).json
+        ready = (await call(server, "index", {"ready": True})).json
+
+    lines = [(line["name"], line["version"], line["state"], line["reason"]) for line in index]
+    assert sorted(lines) == [
+        ("line", "1", "UNAVAILABLE", "unloaded"),
+        ("more lines", "1", "READY", ""),
+        ("more lines", "2", "READY", ""),
+    ]
+    assert [line["name"] for line in ready] == ["more lines", "more lines"]
+
+
+@over_http
+async def test_a_model_is_loaded_rolled_back_and_unloaded(file: Path) -> None:
+    async with serving_files(file, settings=KEYS) as (server, _):
+        file.write_text("20")
+        steps = [
+            ("models/line/load", None),
+            ("models/line/load", {"parameters": {"rollback": True}}),
+            ("models/line/load", {"parameters": {"rollback": False}}),
+            ("models/line/unload", {"parameters": {"unload_dependents": False}}),
+            ("models/line/load", {}),
+        ]
+        seen = []
+        for path, document in steps:
+            assert (await call(server, path, document)).status == 200
+            seen.append(await predict(server, "/predict", WITH_KEY))
+
+    assert seen == [("2", 20), ("1", 10), ("3", 20), (404, "unknown-model"), ("4", 20)]
+
+
+@pytest.mark.logs_warnings
+@over_http
+async def test_a_load_that_fails_says_why(file: Path) -> None:
+    logs = ["version 1 stays"]
+    async with serving_files(file, settings=KEYS, logs=logs) as (server, _):
+        unknown = await call(server, "models/nobody/load")
+        no_rollback = await call(server, "models/line/load", {"parameters": {"rollback": True}})
+        file.write_text("broken")
+        failed = await call(server, "models/line/load")
+        assert await predict(server, "/predict", WITH_KEY) == ("1", 10)
+
+    assert unknown.status == 404
+    assert no_rollback.status == failed.status == 400
+    assert "No version of line was served before this one." in no_rollback.body.decode()
+    assert f"{file}: is broken" in failed.body.decode()
+
+
+@over_http
+async def test_a_call_that_makes_no_sense_changes_nothing(file: Path) -> None:
+    async with serving_files(file, settings=KEYS) as (server, _):
+        for document in (
+            [],
+            {"parameters": []},
+            {"parameters": {"rollback": "yes"}},
+            {"parameters": {"config": "{}"}},
+        ):
+            assert (await call(server, "models/line/load", document)).status == 400
+        not_json = await server.ask("POST", "/v2/repository/models/line/unload", WITH_KEY, b"{")
+        assert not_json.status == 400
+        assert await predict(server, "/predict", WITH_KEY) == ("1", 10)

@@ -1,0 +1,90 @@
+"""What lies in a folder, and which version it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.model_file import ModelError
+from server.config import ModelSource
+from server.versions import after, files_of
+
+
+def put(path: Path, text: str = "x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def found(source: ModelSource, count: int = 9, newest: str = "") -> list[tuple[str, str]]:
+    """Return version and path, relative to the source's, of what is there to be loaded."""
+    files = files_of(source, count, newest)
+    return [(file.version, file.path.removeprefix(source.path)) for file in files]
+
+
+def test_a_single_file_is_version_1_and_one_more_each_time(tmp_path: Path) -> None:
+    source = ModelSource(path=str(put(tmp_path / "m.keras")))
+
+    assert found(source) == [("1", "")]
+    assert found(source, newest="1") == [("2", "")]
+    assert found(source, newest="9") == [("10", "")]
+
+
+def test_a_single_file_can_have_a_version_of_its_own(tmp_path: Path) -> None:
+    source = ModelSource(path=str(put(tmp_path / "m.keras")), version="2026-a")
+
+    assert found(source) == [("2026-a", "")]
+    assert found(source, newest="2026-a") == [("2026-a.2", "")]
+    assert after("2026-a.2") == "2026-a.3"
+
+
+def test_numbered_files_and_folders_are_versions_by_their_number(tmp_path: Path) -> None:
+    put(tmp_path / "9.keras")
+    put(tmp_path / "10" / "model.keras")
+    put(tmp_path / "0008.h5")
+    put(tmp_path / "11.keras.part")
+    put(tmp_path / "notes.keras")
+    put(tmp_path / "12")
+    source = ModelSource(path=str(tmp_path))
+
+    assert found(source) == [("10", "/10/model.keras"), ("9", "/9.keras"), ("8", "/0008.h5")]
+    assert found(source, count=2) == [("10", "/10/model.keras"), ("9", "/9.keras")]
+
+
+def test_one_version_of_a_folder_can_be_named(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        put(tmp_path / f"{number}.keras")
+
+    assert found(ModelSource(path=str(tmp_path), version="2")) == [("2", "/2.keras")]
+    with pytest.raises(ModelError, match="has no version 4"):
+        found(ModelSource(path=str(tmp_path), version="4"))
+
+
+def test_a_pin_of_a_folder_needs_a_version(tmp_path: Path) -> None:
+    put(tmp_path / "1.keras")
+
+    with pytest.raises(ModelError, match="say which of them the SHA-256 is of"):
+        found(ModelSource(path=str(tmp_path), sha256="ab" * 32))
+
+
+def test_what_cannot_be_one_version_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "two" / "1" / "a.keras")
+    put(tmp_path / "two" / "1" / "b.keras")
+    put(tmp_path / "twice" / "1.keras")
+    put(tmp_path / "twice" / "01.keras")
+
+    with pytest.raises(ModelError, match="has 2 models; a version is one"):
+        found(ModelSource(path=str(tmp_path / "two")))
+    with pytest.raises(ModelError, match="has version 1 twice"):
+        found(ModelSource(path=str(tmp_path / "twice")))
+
+
+def test_a_file_that_is_put_in_place_of_another_is_noticed(tmp_path: Path) -> None:
+    path = put(tmp_path / "1.keras", "old")
+    source = ModelSource(path=str(tmp_path))
+    [before] = files_of(source, 1, "")
+    path.unlink()
+    put(path, "another")
+
+    assert files_of(source, 1, "") != [before]
