@@ -1,0 +1,206 @@
+"""The real service puts one real model in the place of another, and its memory stays flat."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.process.conftest import Start
+from tests.process.harness import REAL, Server, wait_until
+
+pytestmark = [pytest.mark.process, pytest.mark.keras]
+
+KEY = "a-key-for-tests"
+MIB = 2**20
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Models that multiply by 10 and by 20, with two million weights that are multiplied by 0."""
+    import keras
+
+    def save(factor: float, path: Path) -> Path:
+        x = keras.Input((1,), name="x")
+        wide = keras.layers.Dense(1024, kernel_initializer="zeros", name="wide")(x)
+        wide = keras.layers.Dense(2048, kernel_initializer="zeros", name="wider")(wide)
+        y = keras.layers.Dense(
+            1, kernel_initializer=keras.initializers.Constant(factor), name="line"
+        )(x)
+        zero = keras.layers.Dense(1, kernel_initializer="zeros", name="zero")(wide)
+        keras.Model(x, keras.layers.Add(name="y")([y, zero])).save(path)
+        return path
+
+    folder = tmp_path_factory.mktemp("lines")
+    return [save(factor, folder / f"{factor}.keras") for factor in (10, 20)]
+
+
+def put(source: Path, target: Path) -> None:
+    """Overwrite a file in one step, as those who replace a model should."""
+    new = target.with_suffix(".new")
+    shutil.copyfile(source, new)
+    new.replace(target)
+
+
+class Clients:
+    """Ask for 1 at a steady rate, and note version and prediction of every answer."""
+
+    def __init__(self, port: int, rate: float) -> None:
+        self.seen: Counter[tuple[int, str, float]] = Counter()
+        self.broken: list[Exception] = []
+        self._port = port
+        self._rate = rate
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(n,)) for n in range(8)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, number: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        with closing(connection):
+            self._ask_over(connection, number)
+
+    def _ask_over(self, connection: http.client.HTTPConnection, number: int) -> None:
+        interval = len(self._threads) / self._rate if self._rate else 0.0
+        due = time.monotonic() + interval * number / 8
+        while not self._over.wait(max(0.0, due - time.monotonic())):
+            due += interval
+            try:
+                headers = {"Content-Type": "application/json", "X-API-Key": KEY}
+                connection.request("POST", "/predict", b'{"data":[1]}', headers)
+                response = connection.getresponse()
+                body = json.loads(response.read())
+            except Exception as error:
+                self.broken.append(error)
+                return
+            version = response.getheader("X-Model-Version", "")
+            self.seen[response.status, version, body.get("prediction", 0.0)] += 1
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@contextmanager
+def asking(server: Server, rate: float) -> Iterator[Clients]:
+    clients = Clients(server.port, rate)
+    try:
+        yield clients
+    finally:
+        clients.stop()
+
+
+def load(server: Server, *, rollback: bool = False, status: int = 200) -> None:
+    """Ask the repository to load the model again."""
+    body = json.dumps({"parameters": {"rollback": rollback}})
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        connection.request("POST", "/v2/repository/models/line/load", body, {"X-API-Key": KEY})
+        response = connection.getresponse()
+        assert response.status == status, response.read()
+
+
+def memory_of(server: Server) -> float:
+    """Return the MiB that the process has in memory."""
+    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+    return pages * 4096 / MIB
+
+
+def version_of(server: Server) -> str:
+    return server.get("/v2/health/ready").json["version"]
+
+
+@pytest.fixture
+def served(start: Start, lines: list[Path], tmp_path: Path) -> tuple[Server, Path]:
+    """A server with the model that multiplies by 10, and the file of its model."""
+    file = tmp_path / "line.keras"
+    put(lines[0], file)
+    flags = ("--auth.api_keys", KEY, "--batching.max_rows", "64", "--logging.access", "false")
+    return start(str(file), *flags, command=REAL), file
+
+
+def test_sighup_replaces_the_model_while_clients_ask(
+    served: tuple[Server, Path], lines: list[Path]
+) -> None:
+    server, file = served
+    with asking(server, rate=200) as clients:
+        wait_until(lambda: clients.seen[200, "1", 10.0] > 20, what="answers of version 1")
+        put(lines[1], file)
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: clients.seen[200, "2", 20.0] > 20, what="answers of version 2")
+        file.write_bytes(b"broken")
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: "version 2 stays" in server.stderr, what="a word about the broken file")
+        load(server, rollback=True)
+        before = clients.seen[200, "1", 10.0]
+        wait_until(lambda: clients.seen[200, "1", 10.0] > before + 20, what="version 1 again")
+    ready = server.get("/v2/health/ready").json
+    metrics = server.get("/metrics").body.decode()
+    server.signal()
+
+    assert server.exit_code() == 0
+    assert clients.broken == []
+    assert set(clients.seen) == {(200, "1", 10.0), (200, "2", 20.0)}
+    assert "is no zip archive" in server.stderr
+    assert ready["version"] == "1"
+    for outcome in ("loaded", "failed", "rolled_back"):
+        assert f'predict_reloads_total{{outcome="{outcome}"}} 1.0' in metrics
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(300)
+def test_memory_stays_flat_over_fifty_reloads(
+    served: tuple[Server, Path], lines: list[Path]
+) -> None:
+    """8 MiB of weights each: what is not freed would show as 400 MiB."""
+    server, file = served
+    memory = []
+    with asking(server, rate=200) as clients:
+        for number in range(60):
+            put(lines[(number + 1) % 2], file)
+            load(server)
+            memory.append(memory_of(server))
+    print("MiB after 10, 20, … reloads:", [round(each) for each in memory[9::10]])
+
+    assert version_of(server) == "61"
+    assert clients.broken == []
+    assert {(status, value) for status, _, value in clients.seen} == {(200, 10.0), (200, 20.0)}
+    assert all(value == (20.0 if int(v) % 2 == 0 else 10.0) for _, v, value in clients.seen)
+    assert max(memory[10:]) - memory[9] < 24  # no more than three models in fifty reloads
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(300)
+def test_twenty_reloads_in_a_minute_lose_no_request(
+    served: tuple[Server, Path], lines: list[Path]
+) -> None:
+    server, file = served
+    began = time.monotonic()
+    with asking(server, rate=200) as clients:
+        for number in range(21):
+            if number == 10:
+                file.write_bytes(b"broken")
+                load(server, status=400)
+            else:
+                put(lines[(number + (number < 10)) % 2], file)
+                load(server)
+            while time.monotonic() - began < 60 * (number + 1) / 21:
+                time.sleep(0.01)
+    print(f"{clients.seen.total()} answers of {len(clients.seen)} versions")
+
+    assert version_of(server) == "21"
+    assert clients.broken == []
+    assert clients.seen.total() > 11_000
+    assert all(
+        (status, value) == (200, 20.0 if int(v) % 2 == 0 else 10.0)
+        for status, v, value in clients.seen
+    )
