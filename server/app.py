@@ -14,6 +14,12 @@ from server import openapi
 from server.auth import ApiKeys
 from server.carrier import Activity, Carrier, LogAccess
 from server.dialects.table import KINDS
+from server.document_handlers import (
+    ModelMetadataHandler,
+    ModelReadyHandler,
+    ServerMetadataHandler,
+    StatisticsHandler,
+)
 from server.handlers import (
     BaseHandler,
     LiveHandler,
@@ -58,6 +64,28 @@ ROUTES = [
         Route(path, PredictHandler, openapi.predictions(kind, path), ("endpoints",))
         for kind in KINDS
         for path in kind.paths
+    ),
+    Route("/v2", ServerMetadataHandler, openapi.server_metadata),
+    *(
+        Route(f"/v2/models/{{name}}{version}{ending}", handler, describe)
+        for version in ("", "/versions/{version}")
+        for ending, handler, describe in (
+            (
+                "",
+                ModelMetadataHandler,
+                openapi.about_model("metadata", version, "What it takes and gives"),
+            ),
+            (
+                "/ready",
+                ModelReadyHandler,
+                openapi.about_model("ready", version, "Whether it can be asked"),
+            ),
+            (
+                "/stats",
+                StatisticsHandler,
+                openapi.about_model("statistics", version, "What it has done"),
+            ),
+        )
     ),
     Route("/v2/repository/index", IndexOfModelsHandler, openapi.index, ("keys",)),
     Route("/v2/repository/models/{name}/load", LoadHandler, openapi.load, ("keys",)),

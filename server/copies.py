@@ -15,7 +15,7 @@ class Copies:
     """A folder of its own among the system's temporary ones, made when it is needed."""
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._numbers = count(1)
 
     def take(self, path: str) -> Path | None:
@@ -24,8 +24,10 @@ class Copies:
             if not Path(path).is_file():
                 return None
             if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="keras-batch-server-"))
-            copy = self._folder / f"{next(self._numbers)}{Path(path).suffix}"
+                self._folder = tempfile.TemporaryDirectory(
+                    prefix="keras-batch-server-", ignore_cleanup_errors=True
+                )
+            copy = Path(self._folder.name) / f"{next(self._numbers)}{Path(path).suffix}"
             shutil.copyfile(path, copy)
         except (OSError, ValueError) as error:
             log.info(
@@ -42,4 +44,4 @@ class Copies:
     def close(self) -> None:
         """Forget all."""
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.cleanup()

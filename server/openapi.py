@@ -52,6 +52,7 @@ def document(
         servers=[{"url": "/"}],
         tags=[
             {"name": "predictions", "description": "Ask the model."},
+            {"name": "models", "description": "What is served."},
             {"name": "repository", "description": "Change what is served."},
             {"name": "health", "description": "Whether it can be asked."},
             {"name": "monitoring", "description": "How it fares."},
@@ -115,6 +116,40 @@ def native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
         "responses": {"200": answer, **problem_responses(refusals)},
     }
     return {"post": operation}
+
+
+def server_metadata(_: ServedModel) -> dict[str, Operation]:
+    """Describe `GET /v2`."""
+    text = {"type": "string"}
+    schema = {
+        "type": "object",
+        "required": ["name", "version", "extensions"],
+        "properties": {
+            "name": text,
+            "version": text,
+            "extensions": {"type": "array", "items": text},
+        },
+    }
+    return get("models", "server-metadata", "Which server this is", schema)
+
+
+def about_model(
+    name: str, version: str, summary: str
+) -> Callable[[ServedModel], dict[str, Operation]]:
+    """Describe a document about a model, or about one version of it."""
+
+    def describe(model: ServedModel) -> dict[str, Operation]:
+        operation_id = f"version-{name}" if version else f"model-{name}"
+        schema: Schema = {"type": "object"}
+        described = get(
+            "models", operation_id, summary, schema, refusals=["unknown-model", "loading"]
+        )
+        parameters = [path_parameter("name", text_like(model.name))]
+        if version:
+            parameters.append(path_parameter("version", text_like(model.version)))
+        return {"get": {"parameters": parameters, **described["get"]}}
+
+    return describe
 
 
 def index(_: ServedModel) -> dict[str, Operation]:

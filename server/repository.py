@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from model.model_file import ModelError
+from server.batching import Draining
 from server.config import ModelSource, Settings
 from server.copies import Copies
 from server.counts import Counts
@@ -79,6 +80,7 @@ class Repository:
         self._changes: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._reload_waits = False
+        self._draining = False
 
     def slot(self, name: str) -> Slot:
         """Return a model's slot; raises UnknownModel."""
@@ -118,7 +120,7 @@ class Repository:
 
         Nothing happens when another reload has not begun yet, which will see the same files.
         """
-        if not self._reload_waits:
+        if not self._reload_waits and not self._draining:
             self._reload_waits = True
             await self._change(self._reload())
 
@@ -128,6 +130,7 @@ class Repository:
 
     async def drain(self) -> None:
         """Change nothing more; return when everything accepted is settled."""
+        self._draining = True
         for change in self._changes:
             change.cancel()
         for model in self.models():
@@ -169,6 +172,9 @@ class Repository:
                     continue
 
     async def _change(self, change: Coroutine[Any, Any, None]) -> None:
+        if self._draining:
+            change.close()
+            raise Draining
         task = asyncio.ensure_future(self._one_at_a_time(change))
         self._changes.add(task)
         task.add_done_callback(self._changed)
@@ -270,7 +276,7 @@ class Slot:
             if not origin.is_there():
                 raise LoadFailed(f"{origin.file.path} has changed, and no copy could be kept.")
             try:
-                model = await self._bring_up(origin, None)
+                model = await self._bring_up(origin, self.current)
             except LoadFailed as error:
                 raise self._failed(error) from error
         self._serve(model, "rolled_back")

@@ -138,9 +138,9 @@ class Process:
         await carrier.listen(self._sockets)
         paths = ", ".join(source.path for source in self._settings.sources)
         log.info("listening on %s, loading %s", self._origin(), paths)
+        self._reload_on_signal(service)
         await self._until_ready(service, stop)
         service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
-        self._reload_on_signal(service)
         await stop.wait()
         return await self._drain(service, carrier, activity)
 

@@ -148,6 +148,55 @@ async def test_metrics_name_every_version(file: Path, folder: Path) -> None:
         assert f"predict_model_info{{{labels}}} 1.0" in metrics
 
 
+@over_http
+async def test_v2_tells_of_every_model_and_version(file: Path, folder: Path) -> None:
+    async with serving_files(file, folder) as (server, _):
+        about = (await server.ask("GET", "/v2")).json
+        model = (await server.ask("GET", "/v2/models/more%20lines")).json
+        for path in ("line", "more%20lines", "more%20lines/versions/1"):
+            ready = await server.ask("GET", f"/v2/models/{path}/ready")
+            assert (ready.status, ready.json["ready"]) == (200, True)
+        for path in ("nobody", "nobody/ready", "line/versions/7", "line/versions/7/ready"):
+            assert (await server.ask("GET", f"/v2/models/{path}")).status == 404
+
+    assert about["name"] == "keras-batch-server"
+    assert model == {
+        "name": "more lines",
+        "versions": ["1", "2"],
+        "platform": "keras",
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 1]}],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 1]}],
+    }
+
+
+@pytest.mark.logs_warnings
+@over_http
+async def test_v2_statistics_count_what_a_version_did(file: Path, folder: Path) -> None:
+    async with serving_files(folder, file, logs=["the model failed"]) as (server, files):
+        await predict(server, "/predict")
+        for body in (b'{"data":[[1],[2],[3]]}', b'{"data":[[4],[5],[6]]}'):
+            await server.post(body)
+        for model in files.models:
+            model.poison = {13.0}
+        await server.post(b'{"data":[13]}')
+        answers = [
+            (await server.ask("GET", f"/v2/models/more%20lines{version}/stats")).json
+            for version in ("", "/versions/2", "/versions/1")
+        ]
+
+    assert answers[0] == answers[1]
+    [two], [one] = answers[0]["model_stats"], answers[2]["model_stats"]
+    assert (two["name"], two["version"]) == ("more lines", "2")
+    assert (two["inference_count"], two["execution_count"]) == (8, 4)
+    assert two["inference_stats"]["success"]["count"] == 3
+    assert two["inference_stats"]["success"]["ns"] > 0
+    assert two["inference_stats"]["fail"]["count"] == 1
+    sizes = {batch["batch_size"]: batch["compute_infer"]["count"] for batch in two["batch_stats"]}
+    assert sizes == {1: 2, 3: 2}
+    assert two["last_inference"] > 1.6e12
+    assert (one["inference_count"], one["last_inference"]) == (0, 0)
+
+
 # Keys
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from server.batching import Draining
 from server.errors import LoadFailed, UnknownModel
 from tests.server.files import serving_files
 from tests.server.harness import SOON, Server, over_http, with_settings
@@ -397,3 +398,6 @@ async def test_a_drain_ends_a_load_that_is_on_its_way(file: Path) -> None:
         await asyncio.wait_for(server.service.drain(), SOON)
         with pytest.raises(asyncio.CancelledError):
             await reload
+        await server.service.repository.reload()  # nothing more is changed
+        with pytest.raises(Draining):
+            await server.service.repository.load("line")

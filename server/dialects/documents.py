@@ -1,0 +1,105 @@
+"""What the Open Inference Protocol V2 tells of a server and its models, as plain data.
+
+https://github.com/kserve/open-inference-protocol, and Triton's statistics extension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from model.signature import Signature, TensorSpec
+
+Document = dict[str, Any]
+
+PLATFORM: Final = "keras"
+VARIABLE: Final = -1
+
+_DATATYPES: Final = {"bool": "BOOL", "string": "BYTES", "bfloat16": "BF16"}
+_KINDS: Final = {"f": "FP", "i": "INT", "u": "UINT"}
+
+
+class Counted(Protocol):
+    """What was counted of a version: see `server.counts.VersionCounts`."""
+
+    answered_requests: int
+    failed_requests: int
+    queue_seconds: float
+    model_seconds: float
+    rows: int
+    batches: dict[int, tuple[int, float]]
+    last: float
+
+    @property
+    def calls(self) -> int:
+        """How often the model was called."""
+
+
+def of_server(version: str) -> Document:
+    """Return what `GET /v2` answers."""
+    extensions = ["model_repository", "statistics"]
+    return {"name": "keras-batch-server", "version": version, "extensions": extensions}
+
+
+def of_model(name: str, versions: Sequence[str], signature: Signature) -> Document:
+    """Return the metadata of a model; its first dimension is that of the rows."""
+    return {
+        "name": name,
+        "versions": list(versions),
+        "platform": PLATFORM,
+        "inputs": [_tensor(spec) for spec in signature.inputs],
+        "outputs": [_tensor(spec) for spec in signature.outputs],
+    }
+
+
+def of_statistics(name: str, version: str, counts: Counted) -> Document:
+    """Return the statistics of a version since it was loaded; durations are nanoseconds."""
+    answered = counts.answered_requests
+    total = counts.queue_seconds + counts.model_seconds
+    stats = {
+        "success": _duration(answered, total),
+        "fail": _duration(counts.failed_requests, 0.0),
+        "queue": _duration(answered, counts.queue_seconds),
+        "compute_input": _duration(answered, 0.0),
+        "compute_infer": _duration(answered, counts.model_seconds),
+        "compute_output": _duration(answered, 0.0),
+        "cache_hit": _duration(0, 0.0),
+        "cache_miss": _duration(0, 0.0),
+    }
+    batches = [
+        {
+            "batch_size": rows,
+            "compute_input": _duration(calls, 0.0),
+            "compute_infer": _duration(calls, seconds),
+            "compute_output": _duration(calls, 0.0),
+        }
+        for rows, (calls, seconds) in sorted(counts.batches.items())
+    ]
+    return {
+        "name": name,
+        "version": version,
+        "last_inference": int(counts.last * 1000),
+        "inference_count": counts.rows,
+        "execution_count": counts.calls,
+        "inference_stats": stats,
+        "batch_stats": batches,
+    }
+
+
+def datatype(dtype: str) -> str:
+    """Return the protocol's name of a dtype."""
+    if dtype in _DATATYPES:
+        return _DATATYPES[dtype]
+    known = np.dtype(dtype)
+    return f"{_KINDS[known.kind]}{known.itemsize * 8}"
+
+
+def _tensor(spec: TensorSpec) -> Document:
+    shape = [VARIABLE, *(VARIABLE if size is None else size for size in spec.shape)]
+    return {"name": spec.name, "datatype": datatype(spec.dtype), "shape": shape}
+
+
+def _duration(count: int, seconds: float) -> Mapping[str, int]:
+    return {"count": count, "ns": round(seconds * 1e9)}

@@ -1,0 +1,60 @@
+"""What the Open Inference Protocol tells of the server and its models."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from server import __version__
+from server.dialects import documents
+from server.handlers import BaseHandler
+from server.served_model import ServedModel
+
+
+class DocumentHandler(BaseHandler):
+    """A document about a model, or about one version of it."""
+
+    def get(self, name: str, version: str | None = None) -> None:
+        """Send it; raises UnknownModel, Loading."""
+        model = self.service.repository.slot(name).find(version)
+        self.set_header("Content-Type", "application/json")
+        self.finish(json.dumps(self.document(model)))
+
+    def document(self, model: ServedModel) -> dict[str, Any]:
+        """Return it."""
+        raise NotImplementedError
+
+
+class ModelMetadataHandler(DocumentHandler):
+    """Its inputs and outputs, and its versions."""
+
+    def document(self, model: ServedModel) -> dict[str, Any]:
+        """Return them."""
+        versions = self.service.repository.slots[model.name].versions
+        by_number = sorted(versions, key=lambda version: (len(version), version))
+        return documents.of_model(model.name, by_number, model.signature)
+
+
+class ModelReadyHandler(DocumentHandler):
+    """Whether predictions of a model can be asked for."""
+
+    def document(self, model: ServedModel) -> dict[str, Any]:
+        """Say so; a model that is not ready is not found."""
+        return {"name": model.name, "ready": True}
+
+
+class StatisticsHandler(DocumentHandler):
+    """What a version has done since it was loaded."""
+
+    def document(self, model: ServedModel) -> dict[str, Any]:
+        """Return it, as a list of one."""
+        stats = documents.of_statistics(model.name, model.version, model.counts)
+        return {"model_stats": [stats]}
+
+
+class ServerMetadataHandler(BaseHandler):
+    """Which server this is."""
+
+    def get(self) -> None:
+        """Say so."""
+        self.send_json(documents.of_server(__version__))
