@@ -17,7 +17,7 @@ from scripts.loadtest.answers import ExpectedAnswers
 from scripts.loadtest.payload import Payload, encode
 from server.dialects import strings
 from server.dialects.native import NativeDialect
-from server.service import MAX_ROW_DEPENDENCE, examples_of
+from server.served_model import MAX_ROW_DEPENDENCE, examples_of
 from tests.model.model_zoo import ROWS, ZOO, Arrays
 from tests.server.harness import serving
 
@@ -36,7 +36,7 @@ class Served(NamedTuple):
         """Send data through the dialect and the model; return the prediction by output."""
         request = self.dialect.decode(json.dumps({"data": data}).encode())
         [answer] = self.model.predict([request.tensors])
-        prediction = json.loads(self.dialect.encode(answer, request.single))["prediction"]
+        prediction = json.loads(self.dialect.write(answer, request.form))["prediction"]
         names = list(self.expected)
         return prediction if len(names) > 1 else {names[0]: prediction}
 
@@ -88,7 +88,7 @@ def test_its_answers_do_not_depend_on_the_batch(served: Served) -> None:
 
 def test_the_documentation_shows_what_it_answers(served: Served) -> None:
     """The model takes the made-up examples, also the first of the sizes that are tried."""
-    shown = examples_of(served.model, served.dialect)
+    shown, _ = examples_of(served.model, served.dialect)
 
     assert [example.summary for example in shown] == ["one example", "a batch of two"]
     assert shown[0].request == served.dialect.example()
@@ -107,7 +107,7 @@ def test_the_load_test_can_ask_it(served: Served, rows: int) -> None:
     for index, data in enumerate(pool):
         request = served.dialect.decode(encode(data))
         [answer] = served.model.predict([request.tensors])
-        assert expected.matches(index, served.dialect.encode(answer, request.single))
+        assert expected.matches(index, served.dialect.write(answer, request.form))
 
 
 def document_of(dialect: NativeDialect) -> Any:

@@ -930,7 +930,7 @@ TEXT = x(None, dtype="string")
 def test_strings_are_taken(data: Any, single: bool) -> None:
     request = decode(dialect_of(TEXT), data)
 
-    assert request.single is single
+    assert request.form is single
     assert request.tensors.arrays["x"].dtype == np.dtype(object)
     assert request.tensors.arrays["x"].tolist() == ([data] if single else data)
 
