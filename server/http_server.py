@@ -267,7 +267,8 @@ async def turn_away(stream: IOStream) -> None:
     refusal = problem(TooManyConnections(), request_id(HTTPHeaders()))
     with contextlib.suppress(StreamClosedError, TimeoutError, OSError):
         async with asyncio.timeout(LINGER_SECONDS):
-            await stream.write(to_bytes(refusal))
+            # Shielded: Tornado stumbles over the cancellation of a future that is its own.
+            await asyncio.shield(stream.write(to_bytes(refusal)))
             stream.socket.shutdown(socket.SHUT_WR)
             while True:
                 await stream.read_bytes(65_536, partial=True)
