@@ -16,10 +16,14 @@ class ApiKeys:
     """The keys, of which only hashes are kept.
 
     Where there are none, everybody may ask, and nobody may change anything.
+
+    Attributes:
+        are_needed: whether there are any.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = [_digest_of(key) for key in keys]
+        self.are_needed = bool(self._digests)
 
     def check(self, headers: Headers) -> None:
         """Raise Unauthorized where a key is needed and the request has no right one."""

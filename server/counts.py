@@ -161,9 +161,8 @@ class VersionCounts(Observer):
     def answered(self, jobs: list[Job]) -> None:
         """Count requests, their waits and the time of their batches."""
         self.answered_requests += len(jobs)
-        for job in jobs:
-            self.queue_seconds += job.queue_seconds
-            self.model_seconds += job.model_seconds
+        self.queue_seconds += sum([job.queue_seconds for job in jobs])
+        self.model_seconds += sum([job.model_seconds for job in jobs])
 
     def expired(self, job: Job) -> None:  # noqa: ARG002  # Observer's
         """Count a deadline that passed as a failure."""

@@ -128,8 +128,12 @@ class PredictEndpoint:
         return problem(error, id_, self._kind)
 
     async def _predict(self, request: Request, started: float) -> Response:
-        self._keys.check(request.headers)
-        model = self._model()
+        if self._keys.are_needed:
+            self._keys.check(request.headers)
+        slot = self._slot
+        model = slot.current if slot is not None and self._version is None else None
+        if model is None:
+            model = self._model()
         dialect = model.dialects.by_name[self._dialect]
         dialect.check(request.headers)
         batcher = model.batcher
@@ -160,8 +164,6 @@ class PredictEndpoint:
         slot = self._slot
         if slot is None:
             raise UnknownModel(f"There is no model {self._name:.80}.")
-        if self._version is None and slot.current is not None:
-            return slot.current
         return slot.find(self._version)
 
     def _timeout(self, headers: Headers) -> float:
