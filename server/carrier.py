@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import re
 import select
 import socket
+import sys
+import termios
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
@@ -109,3 +112,12 @@ def those_who_left(descriptors: Iterable[int]) -> list[int]:
     for descriptor in descriptors:
         poll.register(descriptor, ENDED)
     return [descriptor for descriptor, _ in poll.poll(0)]
+
+
+def unsent_in_kernel(descriptor: int) -> int:
+    """Return how many bytes of a TCP connection its other end has not acknowledged yet."""
+    try:
+        answer = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
+    except OSError:  # closed, or a system that does not tell
+        return 0
+    return int.from_bytes(answer, sys.byteorder)

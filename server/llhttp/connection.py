@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from tornado.iostream import StreamClosedError
 
-from server.carrier import LINGER_SECONDS, MAX_DISCARDED_BYTES
+from server.carrier import LINGER_SECONDS, MAX_DISCARDED_BYTES, unsent_in_kernel
 from server.endpoints import CLIENT_LEFT, Request, Response, problem, request_id
 from server.errors import BodyTooLarge, TooManyConnections
 from server.llhttp.body import Body, ChunkedBody, LengthBody
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from server.llhttp.server import LlhttpServer
 
 NEVER: Final = float("inf")
-TLS_PIECE: Final = 64 * 1024
 
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -101,7 +100,6 @@ class Connection(asyncio.Protocol):
             self.remote_ip = address[0]
         if transport.get_extra_info("ssl_object"):
             self.protocol = "https"
-            self._transport = InPieces(self._transport)  # type: ignore[assignment]  # as good as one
         self.deadline = self._server.loop.time() + self._server.limits.idle_timeout_s
         if self._server.admit(self):
             return
@@ -156,6 +154,8 @@ class Connection(asyncio.Protocol):
         While a client takes its answer, only standing still counts.
         """
         unsent = self._transport.get_write_buffer_size()
+        if self.protocol == "https":  # what is encrypted has left the transport that we know
+            unsent += unsent_in_kernel(self._transport.get_extra_info("socket").fileno())
         if not unsent and not self._unsent:
             return self.deadline <= now
         if unsent == self._unsent:
@@ -416,29 +416,6 @@ class Connection(asyncio.Protocol):
     def _log(self, head: Head, status: int) -> None:
         seconds = time.perf_counter() - self._started
         self._server.log_access(head.method, head.path, status, seconds, self._id, self.remote_ip)
-
-
-class InPieces:
-    """A transport of TLS that is given no more at a time than it hands on.
-
-    It encrypts what it is given at once, and nobody could tell then how much is still to be sent.
-    """
-
-    __slots__ = ("_transport",)
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-
-    def write(self, data: bytes) -> None:
-        """Send."""
-        if len(data) <= TLS_PIECE:
-            self._transport.write(data)
-            return
-        for start in range(0, len(data), TLS_PIECE):
-            self._transport.write(data[start : start + TLS_PIECE])
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
 
 def _fail(future: asyncio.Future[None]) -> asyncio.Future[None]:
