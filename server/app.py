@@ -22,6 +22,7 @@ from server.document_handlers import (
 )
 from server.handlers import (
     BaseHandler,
+    EventsHandler,
     LiveHandler,
     MetricsHandler,
     NotFoundHandler,
@@ -30,6 +31,7 @@ from server.handlers import (
     request_logger,
 )
 from server.http_server import BoundedHTTPServer
+from server.live import Live, read
 from server.llhttp.server import LlhttpServer
 from server.logs import PayloadLog
 from server.metrics import Metrics
@@ -93,6 +95,7 @@ ROUTES = [
     Route("/v2/health/live", LiveHandler, openapi.live),
     Route("/v2/health/ready", ReadyHandler, openapi.ready),
     Route("/metrics", MetricsHandler, openapi.metrics, ("metrics",)),
+    Route("/events", EventsHandler, openapi.events, ("live",)),
     Route("/", IndexHandler, openapi.page("index", "What is served, and how to ask it")),
     Route("/docs", DocsHandler, openapi.page("docs", "The API, to read and to try")),
     Route("/openapi.json", OpenAPIHandler, openapi.openapi, ("describe",)),
@@ -136,10 +139,14 @@ def make_carrier(
     settings = service.settings
     keys = ApiKeys(settings.auth.api_keys)
     endpoints = Endpoints(service, keys, payload_log)
+    live = Live(lambda: read(service))
+    live.start()
+    activity.end_first(live.end)
     parts = {
         "endpoints": endpoints,
         "keys": keys,
         "describe": LastDocument(),
+        "live": live,
         "metrics": Metrics(service, payload_log),
         "assets": read_assets(),
     }

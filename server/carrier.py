@@ -85,6 +85,11 @@ class Activity:
     def __init__(self) -> None:
         self._active: set[object] = set()
         self._waiting: list[Callable[[], None]] = []
+        self._endless: list[Callable[[], None]] = []
+
+    def end_first(self, end: Callable[[], None]) -> None:
+        """Have `end` called before the others are waited for: it ends answers that go on."""
+        self._endless.append(end)
 
     def begin(self, request: object) -> None:
         """Count a request."""
@@ -100,6 +105,8 @@ class Activity:
 
     async def idle(self) -> None:
         """Wait until there are none."""
+        for end in self._endless:
+            end()
         while self._active:
             woken = asyncio.Event()
             self._waiting.append(woken.set)

@@ -7,10 +7,12 @@ somebody asks, in `server.metrics`.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import Final
 
 from server.batching import Job, Observer
@@ -190,6 +192,12 @@ class LoopLag:
     def longest(self) -> float:
         """The longest of the lags that are kept, those of 15 seconds, in seconds."""
         return max(self._lags, default=0.0)
+
+    @property
+    def recent(self) -> float:
+        """The longest of the lags of the last second, in seconds."""
+        looks = math.ceil(1 / self._interval)
+        return max(islice(reversed(self._lags), looks), default=0.0)
 
     def start(self) -> None:
         """Look from now on; call it on the event loop."""

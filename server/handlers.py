@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from tornado.concurrent import Future
 from tornado.escape import json_encode
+from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from server.batching import Draining
@@ -32,6 +34,7 @@ from server.errors import (
     ServiceError,
     UnknownPath,
 )
+from server.live import Live
 from server.metrics import Metrics
 from server.routing import Endpoints
 from server.service import Service, State
@@ -218,6 +221,36 @@ class MetricsHandler(BaseHandler):
         self.set_header("Content-Type", media_type)
         self.set_header("Vary", "Accept")
         self.finish(text)
+
+
+class EventsHandler(BaseHandler):
+    """How the service fares, once a second, as server-sent events."""
+
+    def initialize(self, live: Live, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
+        """Take what tells."""
+        super().initialize(**parts)
+        self.live = live
+        self.following: asyncio.Task[None] | None = None
+
+    async def get(self) -> None:
+        """Tell the last five minutes, and go on until either side ends."""
+        self.set_header("Content-Type", "text/event-stream")
+        self.set_header("X-Accel-Buffering", "no")  # nginx would collect the events
+        if self.request.method == "HEAD":
+            return
+        self.following = asyncio.ensure_future(self.live.follow(self._tell))
+        with suppress(asyncio.CancelledError, StreamClosedError):
+            await self.following
+
+    def on_connection_close(self) -> None:
+        """Stop telling a client that has left."""
+        super().on_connection_close()
+        if self.following:
+            self.following.cancel()
+
+    async def _tell(self, message: bytes) -> None:
+        self.write(message)
+        await self.flush()
 
 
 class NotFoundHandler(BaseHandler):

@@ -250,6 +250,13 @@ def metrics(_: ServedModel) -> dict[str, Operation]:
     return described
 
 
+def events(_: ServedModel) -> dict[str, Operation]:
+    """Describe `GET /events`."""
+    summary, text = "How the service fares, once a second", {"type": "string"}
+    refusals = ["too-many-connections", "draining"]
+    return get("monitoring", "events", summary, text, "text/event-stream", refusals)
+
+
 def openapi(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /openapi.json`."""
     schema: Schema = {"type": "object"}

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import shlex
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 from server.errors import PROBLEMS, UnknownPath
 from server.handlers import BaseHandler
+from server.served_model import ServedModel
 from server.service import State
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
 TEMPLATES = HERE / "templates"
 
-# Nothing is loaded from elsewhere. Swagger UI styles its elements and draws with data: URLs.
+# Nothing is loaded from elsewhere, and no markup styles or scripts itself.
 PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Swagger UI styles its elements.
+DOCS_POLICY = PAGE_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 
 
 class PageHandler(BaseHandler):
     """A page of HTML."""
 
+    POLICY: ClassVar[str] = PAGE_POLICY
+
     def set_default_headers(self) -> None:
         """Let a page load nothing but what is ours."""
         super().set_default_headers()
-        self.set_header("Content-Security-Policy", PAGE_POLICY)
+        self.set_header("Content-Security-Policy", self.POLICY)
         self.set_header("Referrer-Policy", "no-referrer")
 
     def get_template_namespace(self) -> dict[str, Any]:
@@ -39,22 +45,64 @@ class PageHandler(BaseHandler):
         return {**super().get_template_namespace(), "model": model, "quote": shlex.quote}
 
 
+class Field(NamedTuple):
+    """One input of the model in the form of the start page."""
+
+    id: str
+    name: str
+    about: str
+    value: str
+    is_number: bool
+
+    @property
+    def lines(self) -> int:
+        """How many lines its text takes."""
+        return min(8, 1 + len(self.value) // 60)
+
+
+def fields_of(model: ServedModel) -> list[Field]:
+    """Return the form of a model's inputs, filled with an example that it answers if there is one.
+
+    Of an input that takes one number the number stands there, without brackets.
+    """
+    examples = [example.request for example in model.examples]
+    data = json.loads((examples or [model.dialect.example()])[0])["data"]
+    inputs = model.signature.inputs
+    values = [data] if len(inputs) == 1 else [data[spec.name] for spec in inputs]
+    return [
+        Field(
+            id=f"input-{number}",
+            name=spec.name,
+            about=f"{spec.dtype} {spec.shape_text}",
+            value=json.dumps(value[0] if spec.shape == (1,) else value),
+            is_number=spec.shape == (1,),
+        )
+        for number, (spec, value) in enumerate(zip(inputs, values, strict=True))
+    ]
+
+
 class IndexHandler(PageHandler):
-    """What is served, and how to ask it."""
+    """What is served, a form to ask it, how it fares."""
 
     def get(self) -> None:
         """Show it."""
+        model = None if self.service.state is State.LOADING else self.service.model
+        since = datetime.fromtimestamp(model.since if model else 0, UTC)
         origin = f"{self.request.protocol}://{self.request.host}"
         self.render(
             "index.html",
             state=self.service.state.value,
             origin=origin,
+            since=since.isoformat(timespec="seconds"),
+            fields=fields_of(model) if model else [],
             max_batch_ms=self.service.settings.batching.max_batch_ms,
         )
 
 
 class DocsHandler(PageHandler):
     """Swagger UI for our OpenAPI document."""
+
+    POLICY = DOCS_POLICY
 
     def get(self) -> None:
         """Show it."""

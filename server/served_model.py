@@ -7,7 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from model.signature import Signature
@@ -102,6 +102,7 @@ class ServedModel:
     counts: VersionCounts
     thread: ModelThread
     serving: asyncio.Task[None]
+    since: float = field(default_factory=time.time)
 
     @property
     def dialect(self) -> NativeDialect:
