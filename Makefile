@@ -13,10 +13,10 @@ PIP     := $(RUN) -m pip install -qq --no-input --disable-pip-version-check --re
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup test check torture spec load lock clean
+.PHONY: help serve setup test browser-test check torture spec load lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  ARGS="..." is handed on, as in: make serve ARGS="--http.port 9000"'
 
@@ -34,6 +34,10 @@ check: setup  ## formatting, lint, types, and whether openapi.json is up to date
 	$(RUN) -m mypy
 	$(VENV)/bin/hadolint Dockerfile
 	$(RUN) scripts/export_openapi.py --check
+
+browser-test: setup  ## the live page in Chromium, which is installed where it is missing (Debian, Ubuntu)
+	@command -v chromium >/dev/null || { sudo apt-get update -qq && sudo apt-get install -y -qq chromium; }
+	@$(RUN) -m pytest tests/browser $(ARGS)
 
 torture: setup  ## the long tests
 	@$(RUN) -m pytest -m torture $(ARGS)

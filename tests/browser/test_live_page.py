@@ -1,0 +1,150 @@
+"""The live page in a real Chromium; `make browser-test` installs one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process.harness import REAL, Server, free_port
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium here: make browser-test"),
+    pytest.mark.timeout(240),
+]
+
+PATIENCE_MS = 20_000
+WIDTHS = [390, 1280]
+THEMES = ["light", "dark"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox needs a kernel feature that containers lack; it sees our page only.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Tab:
+    """A tab that shows the live page, and what its console said."""
+
+    def __init__(self, browser: Any, port: int, width: int = 1280, theme: str = "light") -> None:
+        viewport = {"width": width, "height": 900}
+        self.page = browser.new_page(viewport=viewport, color_scheme=theme)
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.complaints: list[str] = []
+        self.requested: set[str] = set()
+        self.page.on("console", lambda said: self.complaints.append(said.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.requested.add(request.url))
+        self.page.goto(f"http://127.0.0.1:{port}/")
+
+    def says(self, words: str) -> None:
+        """Wait until the state of the server is shown as these words."""
+        self.wait("words => document.getElementById('state').textContent.includes(words)", words)
+
+    def shows(self, chart: str, number: str) -> None:
+        """Wait until the first number of a chart matches a regular expression."""
+        self.wait(
+            """([chart, number]) => [...document.querySelectorAll("figure")].some(
+                f => f.textContent.startsWith(chart)
+                    && new RegExp(`^${number}$`).test(f.querySelector("output").value))""",
+            [chart, number],
+        )
+
+    def wait(self, function: str, argument: Any) -> None:
+        self.page.wait_for_function(function, arg=argument)
+
+    def pixels(self) -> list[str]:
+        """Return what the charts look like."""
+        found: list[str] = self.page.evaluate(
+            "[...document.querySelectorAll('canvas')].map(canvas => canvas.toDataURL())"
+        )
+        return found
+
+
+def tab_on(browser: Any, server: Server, **options: Any) -> Tab:
+    return Tab(browser, server.port, **options)
+
+
+@pytest.mark.keras
+def test_the_form_predicts_31_for_10(browser: Any, example_model: Path, tmp_path: Path) -> None:
+    with Server(tmp_path / "server", str(example_model), command=REAL) as server:
+        tab = tab_on(browser, server.until_ready())
+        tab.page.fill("textarea", "10")
+        tab.page.keyboard.press("Tab")
+        tab.page.keyboard.press("Enter")  # no mouse
+        answer = float(tab.page.inner_text("#prediction"))
+        timing = tab.page.inner_text("#answer dl")
+
+    assert answer == pytest.approx(31, abs=0.2)
+    for words in ("queue", "model", "total", "1 rows"):
+        assert words in timing
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_loads_and_complains_of_nothing(
+    browser: Any, server: Server, width: int, theme: str
+) -> None:
+    tab = tab_on(browser, server, width=width, theme=theme)
+    tab.says("ready")
+    tab.shows("Requests a second", r"[\d.]+")
+
+    assert tab.complaints == []
+    assert all(
+        url.startswith((f"http://127.0.0.1:{server.port}/", "data:")) for url in tab.requested
+    )
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
+    dark = (
+        tab.page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"
+    )
+    assert dark == (theme == "dark")
+
+
+def test_the_charts_move_under_load(browser: Any, server: Server) -> None:
+    tab = tab_on(browser, server)
+    tab.shows("Requests a second", "0")
+    still = tab.pixels()
+
+    client = server.connect()
+    for _ in range(200):
+        client.send([1]).answer(keep=True)
+    tab.shows("Rows a batch", "1")
+
+    assert len(still) == 6
+    assert tab.pixels()[:3] != still[:3]
+
+
+def test_an_answer_that_is_a_refusal_is_explained(browser: Any, server: Server) -> None:
+    tab = tab_on(browser, server)
+    tab.page.fill("textarea", '["x"]')
+    tab.page.click("button")
+
+    assert re.search("/data/0", tab.page.inner_text("#prediction"))
+
+
+def test_it_says_when_the_server_goes_away_and_comes_back_by_itself(
+    browser: Any, tmp_path: Path
+) -> None:
+    port = free_port()
+    arguments = ("--http.port", str(port))
+    with Server(tmp_path / "first", *arguments) as server:
+        tab = Tab(browser, server.until_ready().port)
+        tab.says("ready")
+        server.signal()
+        assert server.exit_code() == 0  # the open stream does not keep it
+    tab.says("does not answer")
+    with Server(tmp_path / "second", *arguments) as server:
+        server.until_ready()
+        tab.says("ready")
