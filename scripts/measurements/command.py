@@ -20,6 +20,7 @@ from scripts.measurements import (
     large_requests,
     memory,
     one_connection,
+    watching,
 )
 from scripts.measurements.figure import markdown
 
@@ -30,6 +31,7 @@ MEASUREMENTS = {
     "fairness": fairness.run,
     "idle-connections": idle_connections.run,
     "memory": memory.run,
+    "watching": watching.run,
 }
 
 
