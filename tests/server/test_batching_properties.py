@@ -31,6 +31,7 @@ from server.batching import (
 from tests.server.fakes import Diary, FakeModel, FakeTimeLoop
 
 NEVER = 1e6  # seconds
+TIMERS = 0.0011  # seconds that a deadline's timer may be late: `Deadlines` counts milliseconds
 
 
 def in_fake_time(main: Coroutine[Any, Any, None]) -> None:
@@ -282,11 +283,11 @@ class AnyScript(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_late(self) -> None:
-        """Once the loop has had time for it, nothing waits beyond its deadline."""
+        """Once the loop has had time for it, nothing waits a millisecond beyond its deadline."""
         if self.all:
             self.do()
         for request in self.all:
-            assert request.job.done() or request.deadline > self.loop.time()
+            assert request.job.done() or request.deadline > self.loop.time() - TIMERS
 
     def teardown(self) -> None:
         """In the end every request is settled once, and rightly."""
