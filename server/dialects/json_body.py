@@ -1,0 +1,71 @@
+"""What dialects in JSON share: reading a body, and telling an error."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+
+from server.dialects.dialect import Headers, Refusal
+from server.errors import (
+    InvalidData,
+    InvalidJSON,
+    UnsupportedMediaType,
+    detail_of,
+    headers_of,
+    problem_of,
+)
+
+LARGE_BODY: Final = 4096
+
+
+def check_coding(headers: Headers) -> None:
+    """Raise UnsupportedMediaType for a body that is compressed."""
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise UnsupportedMediaType(f"Send the body as it is, without {coding[:80]}.")
+
+
+def parse(body: bytes | memoryview) -> Any:
+    """Read JSON (RFC 8259); raises InvalidJSON."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJSON(f"The body is not valid JSON: {error}") from None
+
+
+@contextmanager
+def reading(body: bytes) -> Iterator[None]:
+    """Keep the garbage collector from looking, over and over, at lists that are being made.
+
+    Garbage that needs it is not made meanwhile, and what a refusal would hold of a large body goes
+    at once.
+    """
+    if len(body) <= LARGE_BODY or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    except InvalidData as error:
+        error.__context__ = None  # it and the traceback hold all lists
+        raise error.with_traceback(None) from None
+    finally:
+        gc.enable()
+
+
+def plain_refusal(error: Exception) -> Refusal:
+    """Tell an error as `{"error": …}`, with 400 for data that breaks its schema."""
+    status = problem_of(error).status
+    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
+        status = HTTPStatus.BAD_REQUEST
+    text = detail_of(error)
+    if isinstance(error, InvalidData) and error.violations:
+        first = error.violations[0]
+        text = f"{text}: {first.pointer or 'the body'}: {first.detail}"
+    headers = {"Content-Type": "application/json", **headers_of(error)}
+    return Refusal(status.value, orjson.dumps({"error": text}), headers)

@@ -1,0 +1,60 @@
+"""Arrays in numpy's own file format (NEP 1), for users of Python: one in, one out."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Final
+
+import numpy as np
+from numpy.lib import format as npy
+
+from model.signature import TensorSpec
+from server.errors import InvalidData, InvalidRequest
+
+MEDIA_TYPE: Final = "application/x-npy"
+MAX_HEADER: Final = 1024
+
+
+def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
+    """Return the rows in a file, and whether they were given as one example.
+
+    A header's claims are held against what is there before anything is allocated, and nothing is
+    ever unpickled. Raises InvalidRequest for what is no such file, InvalidData for another array
+    than the model takes.
+    """
+    shape, is_fortran, dtype, start = _header(body)
+    if dtype.hasobject or dtype != spec.array_dtype:
+        raise InvalidData(f"The array is of {dtype}, and {spec.name} is {spec.dtype}", [])
+    if math.prod(shape) * dtype.itemsize != len(body) - start:
+        raise InvalidData("The array is not as long as its shape says", [])
+    single = len(shape) == spec.rank
+    rows = shape if single else shape[1:]
+    if len(shape) not in (spec.rank, spec.rank + 1) or not all(
+        size > 0 and known in (None, size) for size, known in zip(rows, spec.shape, strict=True)
+    ):
+        raise InvalidData(f"The array has the shape {list(shape)}, and the model takes {spec}", [])
+    if 0 in shape:
+        raise InvalidData("The array has no rows", [])
+    cells = np.frombuffer(body, dtype, offset=start)
+    array = cells.reshape(shape, order="F" if is_fortran else "C")
+    array = np.require(array, spec.array_dtype, ["ALIGNED", "C_CONTIGUOUS"])
+    return (array[np.newaxis] if single else array), single
+
+
+def dumps(array: np.ndarray) -> bytes:
+    """Return an array as such a file."""
+    file = io.BytesIO()
+    npy.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
+    return file.getvalue()
+
+
+def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    file = io.BytesIO(body[: MAX_HEADER + 64])
+    try:
+        version = npy.read_magic(file)
+        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
+        shape, is_fortran, dtype = read(file, max_header_size=MAX_HEADER)
+    except Exception as error:  # whatever a crafted header brings out of numpy and ast
+        raise InvalidRequest("The body is no file of numpy's format (.npy).") from error
+    return shape, is_fortran, dtype, file.tell()

@@ -1,0 +1,329 @@
+"""TensorFlow Serving's REST dialect: `instances` to `predictions`, or `inputs` to `outputs`.
+
+What it takes and answers is that of TensorFlow Serving's own `json_tensor.cc`; docs/protocols.md
+lists where it differs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors, WrongRowCount
+from server.dialects import json_cells, numbers, strings
+from server.dialects.dialect import Call, Encoded, Headers, Refusal
+from server.dialects.json_body import check_coding, parse, plain_refusal, reading
+from server.dialects.validation import Schema, Validator
+from server.errors import InvalidData, InvalidRequest
+
+NAME: Final = "tfserving"
+MEDIA_TYPE: Final = "application/json"
+SIGNATURE: Final = "serving_default"
+BYTES_SUFFIX: Final = "_bytes"  # outputs with such names are bytes, and not text
+
+DTYPES: Final = {
+    "bool": "DT_BOOL",
+    "float16": "DT_HALF",
+    "float32": "DT_FLOAT",
+    "float64": "DT_DOUBLE",
+    "string": "DT_STRING",
+    **{f"int{bits}": f"DT_INT{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"DT_UINT{bits}" for bits in (8, 16, 32, 64)},
+}
+
+_B64: Final[Schema] = {
+    "type": "object",
+    "properties": {"b64": {"type": "string"}},
+    "required": ["b64"],
+    "additionalProperties": False,
+}
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class Form(NamedTuple):
+    """One of the forms that a request can have.
+
+    Attributes:
+        key: `instances`, where a list of rows is sent, or `inputs`, where columns are.
+        is_named: whether rows, or columns, are objects with the names of the inputs.
+        schema: of the whole request.
+    """
+
+    key: str
+    is_named: bool
+    schema: Schema
+
+    @property
+    def is_row(self) -> bool:
+        """Whether the answer is `predictions`."""
+        return self.key == "instances"
+
+
+class TFServingDialect:
+    """Decodes and encodes for one signature; the form of a call is the `Form` of its body.
+
+    Attributes:
+        schema: the JSON Schema of a request; each form that it allows has a validator of its own.
+        answer_schema: the JSON Schema of an answer.
+    """
+
+    name = NAME
+
+    def __init__(self, signature: Signature) -> None:
+        self._inputs = signature.inputs
+        self._outputs = signature.outputs
+        forms = _forms(signature.inputs)
+        self._forms = {(form.key, form.is_named): (form, Validator(form.schema)) for form in forms}
+        self.schema: Schema = {"anyOf": [form.schema for form in forms]}
+        self.answer_schema = _answer_schema(signature.outputs)
+
+    def check(self, headers: Headers) -> None:
+        """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
+        check_coding(headers)
+
+    def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> Call:  # noqa: ARG002  # Dialect's
+        """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
+        with reading(body):
+            document = parse(body)
+            form, validator = self._form_of(document)
+            if not validator.accepts(document):
+                raise InvalidData(self._expected(form), validator.explain(document, len(body)))
+            given = document.get("signature_name", "")
+            if given not in ("", SIGNATURE):
+                raise InvalidRequest(
+                    f'Serving signature name: "{given:.80}" not found in signature def'
+                )
+            return Call(self._tensors(form, document[form.key], len(body)), form)
+
+    def encode(self, answer: Tensors, call: Call, headers: Headers = _NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
+        """Write an answer; non-finite numbers are `NaN` and `Infinity`, as TF Serving has them."""
+        texts = {spec.name: self._column(spec, answer) for spec in self._outputs}
+        if not call.form.is_row:
+            body = b'{"outputs":%b}' % _joined(texts)
+        elif len(texts) == 1:
+            body = b'{"predictions":%b}' % next(iter(texts.values()))
+        else:
+            body = b'{"predictions":[%b]}' % b",".join(self._rows(answer))
+        return Encoded(body, MEDIA_TYPE, _NO_HEADERS)
+
+    def excerpt(
+        self,
+        body: bytes,
+        answer: bytes,
+        headers: Headers = _NO_HEADERS,  # noqa: ARG002  # Dialect's
+    ) -> tuple[bytes, bytes]:
+        """Return request and answer as they are: both are JSON, but for non-finite numbers."""
+        return body, b"null" if b"NaN" in answer or b"Infinity" in answer else answer
+
+    def example(self, rows: int = 2, *, variable_size: int = 2) -> bytes:
+        """Return the body of a valid request."""
+        columns = {
+            spec.name: np.stack(
+                [numbers.example(spec, row, variable_size) for row in range(rows)]
+            ).tolist()
+            for spec in self._inputs
+        }
+        if len(columns) == 1:
+            return orjson.dumps({"instances": next(iter(columns.values()))})
+        names, values = columns.keys(), zip(*columns.values(), strict=True)
+        return orjson.dumps({"instances": [dict(zip(names, v, strict=True)) for v in values]})
+
+    def _form_of(self, document: Any) -> tuple[Form, Validator]:
+        """Tell the form by what is there; raises InvalidRequest where it is none or two."""
+        if not isinstance(document, dict):
+            raise InvalidRequest("The JSON value is not an object.")
+        keys = [key for key in ("instances", "inputs") if key in document]
+        if not keys:
+            raise InvalidRequest("Missing 'inputs' or 'instances' key")
+        if len(keys) > 1:
+            raise InvalidRequest("Expecting only one of 'inputs' or 'instances' keys to exist")
+        value = document[keys[0]]
+        if keys[0] == "instances":
+            value = value[0] if isinstance(value, list) and value else None
+        is_named = isinstance(value, dict) and not _is_b64(value)
+        return self._forms.get((keys[0], is_named)) or self._forms[keys[0], True]
+
+    def _expected(self, form: Form) -> str:
+        inputs = ", ".join(map(str, self._inputs))
+        rows = "a list of rows" if form.is_row else "columns with the rows as their first axis"
+        named = ", as objects by the names of the inputs" if form.is_named else ""
+        return f"Expected {rows} in '{form.key}'{named} ({inputs})"
+
+    def _tensors(self, form: Form, value: Any, size: int) -> Tensors:
+        arrays = {}
+        for spec in self._inputs:
+            column, path = _column_of(form, spec.name, value)
+            arrays[spec.name] = _to_array(column, spec, path, size)
+        try:
+            return Tensors(arrays)
+        except WrongRowCount:
+            raise InvalidData("All inputs must have the same number of rows", []) from None
+
+    def _column(self, spec: TensorSpec, answer: Tensors) -> bytes:
+        return _text(spec, answer.arrays[spec.name])
+
+    def _rows(self, answer: Tensors) -> Iterable[bytes]:
+        """Return each row as an object of all outputs."""
+        columns = [
+            [_text(spec, row) for row in answer.arrays[spec.name]] for spec in self._outputs
+        ]
+        names = [spec.name for spec in self._outputs]
+        return (_joined(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
+
+
+def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # the dialect has no place for it
+    """Tell an error as `{"error": …}`."""
+    return plain_refusal(error)
+
+
+def status_document(states: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
+    """Return the status of a model's versions: of each its name, its state, and what is wrong."""
+    return {
+        "model_version_status": [
+            {
+                "version": version,
+                "state": state,
+                "status": {
+                    "error_code": "UNKNOWN" if message else "OK",
+                    "error_message": message,
+                },
+            }
+            for version, state, message in states
+        ]
+    }
+
+
+def metadata_document(name: str, version: str, signature: Signature) -> dict[str, Any]:
+    """Return a model's signature, as GetModelMetadataResponse has it in JSON."""
+    definition = {
+        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
+        "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
+        "method_name": "tensorflow/serving/predict",
+        "defaults": {},
+    }
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": version},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE: definition}}},
+    }
+
+
+def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
+    sizes = ["-1", *("-1" if size is None else str(size) for size in spec.shape)]
+    return {
+        "dtype": DTYPES[spec.dtype],
+        "tensor_shape": {
+            "dim": [{"size": size, "name": ""} for size in sizes],
+            "unknown_rank": False,
+        },
+        "name": f"{SIGNATURE}_{spec.name}:0",
+    }
+
+
+def _forms(inputs: tuple[TensorSpec, ...]) -> list[Form]:
+    """Return the forms that a request can have; plain values only where there is one input."""
+    rows = {spec.name: _array_schema(spec, batch=False) for spec in inputs}
+    columns = {spec.name: _array_schema(spec, batch=True) for spec in inputs}
+    row = {**_named(rows), "additionalProperties": False}
+    forms = [
+        Form("instances", True, _request("instances", _list_of(row))),
+        Form("inputs", True, _request("inputs", _named(columns))),
+    ]
+    if len(inputs) == 1:
+        [column] = columns.values()
+        forms += [
+            Form("instances", False, _request("instances", column)),
+            Form("inputs", False, _request("inputs", column)),
+        ]
+    return forms
+
+
+def _request(key: str, schema: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": {"signature_name": {"type": "string"}, key: schema},
+        "required": [key],
+    }
+
+
+def _named(schemas: dict[str, Schema]) -> Schema:
+    return {"type": "object", "properties": schemas, "required": list(schemas)}
+
+
+def _list_of(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema, "minItems": 1}
+
+
+def _array_schema(spec: TensorSpec, *, batch: bool) -> Schema:
+    cell = {"anyOf": [{"type": "string"}, _B64]} if spec.dtype == "string" else None
+    return numbers.array_schema(spec, batch=batch, cell=cell)
+
+
+def _answer_schema(outputs: tuple[TensorSpec, ...]) -> Schema:
+    columns: dict[str, Schema] = {s.name: numbers.array_schema(s, batch=True) for s in outputs}
+    rows: dict[str, Schema] = {s.name: numbers.array_schema(s, batch=False) for s in outputs}
+    single = next(iter(columns.values()))
+    predictions = single if len(outputs) == 1 else _list_of(_named(rows))
+    answers = {"predictions": predictions, "outputs": single if len(outputs) == 1 else _named(columns)}
+    return {"type": "object", "properties": answers, "minProperties": 1, "maxProperties": 1}
+
+
+def _is_b64(value: dict[str, Any]) -> bool:
+    return len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def _column_of(form: Form, name: str, value: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return the rows of an input, and where they stand in the request."""
+    if not form.is_named:
+        return value, (form.key,)
+    if form.is_row:
+        return [row[name] for row in value], (form.key,)
+    return value[name], (form.key, name)
+
+
+def _to_array(column: Any, spec: TensorSpec, path: tuple[str, ...], size: int) -> np.ndarray:
+    if spec.dtype == "string":
+        column = _without_b64(column)
+    if spec.array_dtype.kind in "iu" and json_cells.has_floats(column):
+        raise InvalidData(f"{spec.name} takes integers, written without a point", [])
+    return numbers.to_array(column, spec, path, shape=json_cells.shape_hint(spec, size))
+
+
+def _without_b64(cells: Any) -> Any:
+    """Return nested lists of strings, with base64 in them decoded; raises InvalidData."""
+    if isinstance(cells, list):
+        return [_without_b64(cell) for cell in cells]
+    if isinstance(cells, str):
+        return cells
+    try:
+        return base64.b64decode(cells["b64"], validate=True)
+    except binascii.Error:
+        raise InvalidData("Unable to base64 decode", []) from None
+
+
+def _text(spec: TensorSpec, cells: np.ndarray) -> bytes:
+    """Return an output, or a row of it, as JSON."""
+    if spec.dtype != "string":
+        return json_cells.dump_numbers(cells)
+    values = cells.tolist() if isinstance(cells, np.ndarray) else cells
+    if spec.name.endswith(BYTES_SUFFIX):
+        return orjson.dumps(_as_b64(values))
+    return orjson.dumps(strings.to_json(values))
+
+
+def _as_b64(cells: Any) -> Any:
+    if isinstance(cells, list):
+        return [_as_b64(cell) for cell in cells]
+    return {"b64": base64.b64encode(cells).decode()}
+
+
+def _joined(texts: Mapping[str, bytes]) -> bytes:
+    """Return an object of values that are JSON already; a lone one stands for itself."""
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return b"{%b}" % b",".join([b"%b:%b" % (orjson.dumps(n), text) for n, text in texts.items()])

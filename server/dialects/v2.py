@@ -1,0 +1,396 @@
+"""The Open Inference Protocol, version 2 (KServe, Triton, MLServer), in JSON.
+
+Tensors come with their names, shapes and datatypes; `v2_binary` has those that stand behind the
+JSON. docs/protocols.md lists what the reference servers do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors, WrongRowCount
+from server.dialects import json_cells, numbers, strings, v2_binary
+from server.dialects.dialect import Call, Encoded, Headers, Refusal
+from server.dialects.json_body import check_coding, parse, plain_refusal, reading
+from server.dialects.validation import Schema, Validator
+from server.errors import InvalidData, InvalidRequest, NonFiniteOutput
+
+NAME: Final = "v2"
+JSON: Final = "application/json"
+BINARY: Final = "application/octet-stream"
+EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "statistics")
+PLATFORM: Final = "tensorflow_keras"
+
+DATATYPES: Final = {
+    "bool": "BOOL",
+    "string": "BYTES",
+    **{f"float{bits}": f"FP{bits}" for bits in (16, 32, 64)},
+    **{f"int{bits}": f"INT{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"UINT{bits}" for bits in (8, 16, 32, 64)},
+}
+_LARGEST_SIZE: Final = 2**63 - 1
+_UNSUPPORTED: Final = ("sequence_id", "shared_memory_region", "classification")
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+_PARAMETERS: Final[Schema] = {"type": "object"}
+_ENVELOPE: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": _PARAMETERS,
+        "inputs": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "shape": {"type": "array", "items": {"type": "integer"}},
+                    "datatype": {"type": "string"},
+                    "parameters": _PARAMETERS,
+                    "data": {"type": "array"},
+                },
+                "required": ["name", "shape", "datatype"],
+            },
+        },
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
+                "required": ["name"],
+            },
+        },
+    },
+    "required": ["inputs"],
+}
+
+
+class Wanted(NamedTuple):
+    """One output, as a request asks for it."""
+
+    spec: TensorSpec
+    is_binary: bool
+
+
+class Form(NamedTuple):
+    """What of a request its answer needs."""
+
+    id: str | None
+    outputs: tuple[Wanted, ...]
+
+
+class _Input(NamedTuple):
+    """An input of the model, and what validates its data."""
+
+    spec: TensorSpec
+    flat: Validator
+    nested: Validator
+
+
+class V2Dialect:
+    """Decodes and encodes for one version of a model.
+
+    Attributes:
+        schema: the JSON Schema of a request.
+        answer_schema: the JSON Schema of an answer.
+    """
+
+    name = NAME
+
+    def __init__(
+        self, name: str, version: str, signature: Signature, *, non_finite_as_null: bool = False
+    ) -> None:
+        self._model = {"model_name": name, "model_version": version}
+        self._non_finite_as_null = non_finite_as_null
+        self._inputs = {spec.name: _input(spec) for spec in signature.inputs}
+        self._outputs = {spec.name: spec for spec in signature.outputs}
+        self._all_outputs = tuple(Wanted(spec, False) for spec in signature.outputs)
+        self._envelope = Validator(_ENVELOPE)
+        self.schema = _schema(signature.inputs)
+        self.answer_schema = _answer_schema(signature.outputs, nullable=non_finite_as_null)
+
+    def check(self, headers: Headers) -> None:
+        """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
+        check_coding(headers)
+
+    def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> Call:
+        """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
+        with reading(body):
+            length = v2_binary.json_length(body, headers)
+            document = parse(body if length == len(body) else memoryview(body)[:length])
+            if not self._envelope.accepts(document):
+                message = "The body is no inference request"
+                raise InvalidData(message, self._envelope.explain(document, length))
+            tails = v2_binary.Tails(body, length)
+            arrays = self._arrays(document["inputs"], tails)
+            tails.check_end()
+            parameters = document.get("parameters", {})
+            _check_supported(parameters)
+            try:
+                tensors = Tensors(arrays)
+            except WrongRowCount:
+                message = "All inputs must have the same first dimension, that of the rows"
+                raise InvalidData(message, []) from None
+            form = Form(document.get("id"), self._wanted(document, parameters))
+            return Call(tensors, form, _timeout_ms(parameters))
+
+    def encode(self, answer: Tensors, call: Call, headers: Headers = _NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
+        """Write an answer; raises NonFiniteOutput for what JSON cannot say."""
+        form: Form = call.form
+        described, tails = [], []
+        for spec, is_binary in form.outputs:
+            array = answer.arrays[spec.name]
+            output = {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": array.shape}
+            if is_binary:
+                tail = v2_binary.to_bytes(array)
+                tails.append(tail)
+                output["parameters"] = {"binary_data_size": len(tail)}
+            else:
+                output["data"] = self._data(spec, array)
+            described.append(output)
+        document = dict(self._model)
+        if form.id is not None:
+            document["id"] = form.id
+        head = orjson.dumps(
+            {**document, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY
+        )
+        if not tails:
+            return Encoded(head, JSON, _NO_HEADERS)
+        length = {v2_binary.LENGTH_HEADER: str(len(head))}
+        return Encoded(b"".join([head, *tails]), BINARY, length)
+
+    def excerpt(
+        self, body: bytes, answer: bytes, headers: Headers = _NO_HEADERS
+    ) -> tuple[bytes, bytes]:
+        """Return request and answer where they are JSON, and of binary ones the JSON alone."""
+        asked = body[: v2_binary.json_length(body, headers)]
+        return asked, answer if answer.endswith(b"}") and answer.isascii() else b"null"
+
+    def example(self, rows: int = 1, *, variable_size: int = 2) -> bytes:
+        """Return the body of a valid request."""
+        inputs = []
+        for spec, _, _ in self._inputs.values():
+            array = np.stack([numbers.example(spec, row, variable_size) for row in range(rows)])
+            datatype = DATATYPES[spec.dtype]
+            described = {"name": spec.name, "shape": list(array.shape), "datatype": datatype}
+            inputs.append({**described, "data": array.ravel().tolist()})
+        return orjson.dumps({"inputs": inputs})
+
+    def _arrays(
+        self, given: Sequence[dict[str, Any]], tails: v2_binary.Tails
+    ) -> dict[str, np.ndarray]:
+        arrays: dict[str, np.ndarray] = {}
+        for index, tensor in enumerate(given):
+            name = tensor["name"]
+            if name not in self._inputs:
+                names = ", ".join(self._inputs)
+                raise InvalidData(f"The model has no input {name!r:.80}; it takes {names}", [])
+            if name in arrays:
+                raise InvalidData(f"The input {name} is there twice", [])
+            arrays[name] = self._array(self._inputs[name], tensor, tails, index)
+        if missing := [name for name in self._inputs if name not in arrays]:
+            raise InvalidData(f"The input {missing[0]} is missing", [])
+        return {name: arrays[name] for name in self._inputs}
+
+    def _array(
+        self, known: _Input, tensor: dict[str, Any], tails: v2_binary.Tails, index: int
+    ) -> np.ndarray:
+        spec, parameters = known.spec, tensor.get("parameters", {})
+        _check_supported(parameters)
+        shape = _shape_of(spec, tensor)
+        if "binary_data_size" in parameters:
+            if "data" in tensor:
+                raise InvalidData(f"The input {spec.name} has both data and binary_data_size", [])
+            return tails.take(spec, shape, parameters["binary_data_size"])
+        if "data" not in tensor:
+            raise InvalidData(f"The input {spec.name} has no data", [])
+        return _from_json(known, tensor["data"], shape, index)
+
+    def _wanted(self, document: dict[str, Any], parameters: dict[str, Any]) -> tuple[Wanted, ...]:
+        """Return the outputs that are asked for, in that order; all where none is named."""
+        all_binary = _flag(parameters, "binary_data_output")
+        given = document.get("outputs")
+        if not given:
+            return tuple(Wanted(spec, all_binary) for spec, _ in self._all_outputs)
+        wanted: dict[str, Wanted] = {}
+        for output in given:
+            name, chosen = output["name"], output.get("parameters", {})
+            _check_supported(chosen)
+            if name not in self._outputs:
+                names = ", ".join(self._outputs)
+                raise InvalidData(f"The model has no output {name!r:.80}; it gives {names}", [])
+            is_binary = _flag(chosen, "binary_data", default=all_binary)
+            wanted[name] = Wanted(self._outputs[name], is_binary)
+        return tuple(wanted.values())
+
+    def _data(self, spec: TensorSpec, array: np.ndarray) -> Any:
+        """Return an output's cells in a flat list."""
+        if spec.dtype == "string":
+            return strings.to_json(array.ravel().tolist())
+        if not self._non_finite_as_null and not numbers.is_finite(array):
+            raise NonFiniteOutput(
+                f"The output {spec.name} has values that are not finite numbers; "
+                "ask for it as binary data."
+            )
+        return np.ascontiguousarray(array).ravel()
+
+
+def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # the dialect has no place for it
+    """Tell an error as `{"error": …}`."""
+    return plain_refusal(error)
+
+
+def server_document(name: str, version: str) -> dict[str, Any]:
+    """Return what `GET /v2` tells of the server."""
+    return {"name": name, "version": version, "extensions": EXTENSIONS}
+
+
+def model_document(name: str, versions: Iterable[str], signature: Signature) -> dict[str, Any]:
+    """Return what is known of a model; -1 is a size that varies."""
+    return {
+        "name": name,
+        "versions": list(versions),
+        "platform": PLATFORM,
+        "inputs": [_tensor_document(spec) for spec in signature.inputs],
+        "outputs": [_tensor_document(spec) for spec in signature.outputs],
+    }
+
+
+def _tensor_document(spec: TensorSpec) -> dict[str, Any]:
+    shape = [-1, *(-1 if size is None else size for size in spec.shape)]
+    return {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": shape}
+
+
+def _input(spec: TensorSpec) -> _Input:
+    flat = numbers.array_schema(replace(spec, shape=()), batch=True)
+    return _Input(spec, Validator(flat), Validator(numbers.array_schema(spec, batch=True)))
+
+
+def _shape_of(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
+    """Return the shape that a request claims; raises InvalidData where the model takes another.
+
+    Nothing is allocated for it: it is only held against what is there.
+    """
+    if tensor["datatype"] != DATATYPES[spec.dtype]:
+        message = f"The input {spec.name} is {DATATYPES[spec.dtype]}, not {tensor['datatype']:.40}"
+        raise InvalidData(message, [])
+    shape = tuple(map(int, tensor["shape"][: spec.rank + 2]))
+    expected = (None, *spec.shape)
+    if len(shape) != len(expected) or not all(
+        0 < size <= _LARGEST_SIZE and known in (None, size)
+        for size, known in zip(shape, expected, strict=True)
+    ):
+        wanted = [-1 if size is None else size for size in expected]
+        text = ", ".join([str(size)[:20] for size in shape])
+        raise InvalidData(f"The input {spec.name} has the shape {wanted}, not [{text}]", [])
+    return shape
+
+
+def _from_json(known: _Input, data: Any, shape: tuple[int, ...], index: int) -> np.ndarray:
+    """Read data that is in a flat list, or nested as its shape is."""
+    spec, path = known.spec, ("inputs", str(index), "data")
+    is_nested = bool(data) and isinstance(data[0], list)
+    validator = known.nested if is_nested else known.flat
+    if not validator.accepts(data):
+        raise InvalidData(f"The data of {spec.name} does not fit", validator.explain(data, len(data)))
+    if not is_nested:
+        _check_count(spec, len(data), shape)
+        spec = replace(spec, shape=())
+    array = numbers.to_array(data, spec, path, shape=json_cells.shape_hint(spec, 8 * len(data)))
+    if is_nested and array.shape != shape:
+        raise InvalidData(f"The data of {spec.name} has the shape {list(array.shape)}", [])
+    return array.reshape(shape)
+
+
+def _check_count(spec: TensorSpec, count: int, shape: tuple[int, ...]) -> None:
+    expected = math.prod(shape)
+    if count != expected:
+        text = f"The shape of {spec.name} needs {str(expected):.40} elements, and {count} are there"
+        raise InvalidData(text, [])
+
+
+def _check_supported(parameters: dict[str, Any]) -> None:
+    """Raise InvalidRequest for a parameter that would change what the answer means."""
+    for name in _UNSUPPORTED:
+        if parameters.get(name):
+            raise InvalidRequest(f"The parameter {name} is not supported here.")
+
+
+def _flag(parameters: dict[str, Any], name: str, *, default: bool = False) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"The parameter {name} must be true or false.")
+    return value
+
+
+def _timeout_ms(parameters: dict[str, Any]) -> int | None:
+    """Return the milliseconds that the client waits; Triton's parameter counts microseconds."""
+    value = parameters.get("timeout")
+    if value is None or value == 0:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise InvalidRequest("The parameter timeout must be a whole number of microseconds.")
+    return max(1, math.ceil(value / 1000))
+
+
+def _schema(inputs: tuple[TensorSpec, ...]) -> Schema:
+    """Return the schema of a request in JSON, for the documentation."""
+    tensors = [_tensor_schema(spec, numbers.array_schema(spec, batch=True)) for spec in inputs]
+    properties = dict(_ENVELOPE["properties"])
+    count = len(inputs)
+    properties["inputs"] = {
+        "type": "array",
+        "items": tensors[0] if count == 1 else {"anyOf": tensors},
+        "minItems": count,
+        "maxItems": count,
+    }
+    return {**_ENVELOPE, "properties": properties}
+
+
+def _answer_schema(outputs: tuple[TensorSpec, ...], *, nullable: bool) -> Schema:
+    tensors = []
+    for spec in outputs:
+        flat = numbers.array_schema(replace(spec, shape=()), batch=True, nullable=nullable)
+        tensors.append(_tensor_schema(spec, None, flat))
+    return {
+        "type": "object",
+        "properties": {
+            "model_name": {"type": "string"},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "outputs": {
+                "type": "array",
+                "items": tensors[0] if len(tensors) == 1 else {"anyOf": tensors},
+            },
+        },
+        "required": ["model_name", "model_version", "outputs"],
+    }
+
+
+def _tensor_schema(spec: TensorSpec, nested: Schema | None, flat: Schema | None = None) -> Schema:
+    flat = flat or numbers.array_schema(replace(spec, shape=()), batch=True)
+    data = flat if nested is None or nested == flat else {"anyOf": [flat, nested]}
+    sizes: list[Schema] = [{"type": "integer", "minimum": 1}]
+    sizes += [
+        {"type": "integer", "minimum": 1} if size is None else {"const": size}
+        for size in spec.shape
+    ]
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"const": spec.name},
+            "shape": {"type": "array", "prefixItems": sizes, "minItems": len(sizes), "maxItems": len(sizes)},
+            "datatype": {"const": DATATYPES[spec.dtype]},
+            "parameters": _PARAMETERS,
+            "data": data,
+        },
+        "required": ["name", "shape", "datatype"],
+    }

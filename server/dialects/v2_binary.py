@@ -1,0 +1,111 @@
+"""Tensors in bytes behind the JSON: Triton's binary tensor data extension of the V2 protocol.
+
+Little-endian, row by row, without padding; an element of BYTES is its length in 4 bytes and then
+its bytes. In a request they stand in the order of the inputs.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any, Final
+
+import numpy as np
+
+from model.signature import TensorSpec
+from server.dialects.dialect import Headers
+from server.errors import InvalidData, InvalidRequest
+
+LENGTH_HEADER: Final = "Inference-Header-Content-Length"
+_LENGTH: Final = struct.Struct("<I")
+
+
+def json_length(body: bytes, headers: Headers) -> int:
+    """Return how much of a body is JSON; raises InvalidRequest."""
+    given = headers.get(LENGTH_HEADER.lower(), "")
+    if not given:
+        return len(body)
+    if not (given.isascii() and given.isdigit() and len(given) < 20 and int(given) <= len(body)):
+        raise InvalidRequest(f"{LENGTH_HEADER} must be the length of the JSON in the body.")
+    return int(given)
+
+
+class Tails:
+    """The bytes behind the JSON, taken one tensor after another."""
+
+    def __init__(self, body: bytes, start: int) -> None:
+        self._body = body
+        self._position = start
+
+    def take(self, spec: TensorSpec, shape: tuple[int, ...], size: Any) -> np.ndarray:
+        """Return the next tensor, a view of the body where its dtype allows.
+
+        Raises InvalidData when `size`, what a client says, is not what its shape needs.
+        """
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise InvalidData("binary_data_size must be a number of bytes", [])
+        start, stop = self._position, self._position + size
+        if stop > len(self._body):
+            raise InvalidData(f"The body has fewer bytes than {spec.name} and those before say", [])
+        self._position = stop
+        count = math.prod(shape)
+        if spec.dtype == "string":
+            return _strings(self._body[start:stop], spec, count).reshape(shape)
+        dtype = spec.array_dtype.newbyteorder("<")
+        if size != count * dtype.itemsize:
+            needed = str(count * dtype.itemsize)[:40]
+            message = f"The shape of {spec.name} needs {needed} bytes, and {size} are there"
+            raise InvalidData(message, [])
+        return _checked(spec, self._numbers(dtype, count, start).reshape(shape))
+
+    def check_end(self) -> None:
+        """Raise InvalidData when bytes are left that belong to no tensor."""
+        if self._position != len(self._body):
+            left = len(self._body) - self._position
+            raise InvalidData(f"The body has {left} bytes that belong to no input", [])
+
+    def _numbers(self, dtype: np.dtype, count: int, start: int) -> np.ndarray:
+        if dtype.kind == "b":
+            cells = np.frombuffer(self._body, np.uint8, count, start)
+            if cells.max() > 1:
+                raise InvalidData("An element of BOOL is a byte of 0 or 1", [])
+            return cells.view(np.bool)
+        # Copied only where the JSON's length leaves it unaligned, or on a big-endian machine.
+        cells = np.frombuffer(self._body, dtype, count, start)
+        return np.require(cells, dtype.newbyteorder("="), ["ALIGNED"])
+
+
+def to_bytes(array: np.ndarray) -> bytes:
+    """Return a tensor's bytes."""
+    if array.dtype.hasobject:
+        return b"".join([_LENGTH.pack(len(cell)) + cell for cell in array.ravel().tolist()])
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _checked(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
+    """Raise InvalidData for ids that the model does not know; JSON's schema tells of others."""
+    low, high = spec.minimum, spec.maximum
+    if (low is not None and array.min() < low) or (high is not None and array.max() > high):
+        raise InvalidData(f"{spec.name} takes ids from {low} to {high}", [])
+    return array
+
+
+def _strings(data: bytes, spec: TensorSpec, count: int) -> np.ndarray:
+    if 4 * count > len(data):  # before anything is allocated
+        raise InvalidData(f"The shape of {spec.name} needs more elements than there are", [])
+    cells, position = [], 0
+    while position < len(data):
+        if position + 4 > len(data):
+            raise InvalidData(f"The last element of {spec.name} is cut off", [])
+        [length] = _LENGTH.unpack_from(data, position)
+        stop = position + 4 + length
+        if stop > len(data):
+            raise InvalidData(f"An element of {spec.name} is longer than what is there", [])
+        cells.append(data[position + 4 : stop])
+        position = stop
+    if len(cells) != count:
+        message = f"The shape of {spec.name} needs {count} elements, and {len(cells)} are there"
+        raise InvalidData(message, [])
+    array = np.empty(count, object)
+    array[:] = cells
+    return array
