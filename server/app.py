@@ -19,6 +19,8 @@ from server.document_handlers import (
     ModelReadyHandler,
     ServerMetadataHandler,
     StatisticsHandler,
+    TFServingMetadataHandler,
+    TFServingStatusHandler,
 )
 from server.handlers import (
     BaseHandler,
@@ -61,6 +63,14 @@ class Route:
     needs: tuple[str, ...] = ()
 
 
+ABOUT_MODELS: list[tuple[str, str, type[BaseHandler], str, str]] = [
+    ("/v1", "", TFServingStatusHandler, "status", "Which versions there are (TF Serving)"),
+    ("/v1", "/metadata", TFServingMetadataHandler, "signature", "Its signature (TF Serving)"),
+    ("/v2", "", ModelMetadataHandler, "metadata", "What it takes and gives"),
+    ("/v2", "/ready", ModelReadyHandler, "ready", "Whether it can be asked"),
+    ("/v2", "/stats", StatisticsHandler, "statistics", "What it has done"),
+]
+
 ROUTES = [
     *(
         Route(path, PredictHandler, openapi.predictions(kind, path), ("endpoints",))
@@ -69,25 +79,13 @@ ROUTES = [
     ),
     Route("/v2", ServerMetadataHandler, openapi.server_metadata),
     *(
-        Route(f"/v2/models/{{name}}{version}{ending}", handler, describe)
-        for version in ("", "/versions/{version}")
-        for ending, handler, describe in (
-            (
-                "",
-                ModelMetadataHandler,
-                openapi.about_model("metadata", version, "What it takes and gives"),
-            ),
-            (
-                "/ready",
-                ModelReadyHandler,
-                openapi.about_model("ready", version, "Whether it can be asked"),
-            ),
-            (
-                "/stats",
-                StatisticsHandler,
-                openapi.about_model("statistics", version, "What it has done"),
-            ),
+        Route(
+            f"{root}/models/{{name}}{version}{ending}",
+            handler,
+            openapi.about_model(name, version, summary),
         )
+        for root, ending, handler, name, summary in ABOUT_MODELS
+        for version in ("", "/versions/{version}")
     ),
     Route("/v2/repository/index", IndexOfModelsHandler, openapi.index, ("keys",)),
     Route("/v2/repository/models/{name}/load", LoadHandler, openapi.load, ("keys",)),

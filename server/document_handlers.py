@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from server import __version__
-from server.dialects import documents
+from server.dialects import documents, tfserving
 from server.handlers import BaseHandler
+from server.repository import State
 from server.served_model import ServedModel
 
 
@@ -41,6 +42,37 @@ class ModelReadyHandler(DocumentHandler):
     def document(self, model: ServedModel) -> dict[str, Any]:
         """Say so; a model that is not ready is not found."""
         return {"name": model.name, "ready": True}
+
+
+class TFServingMetadataHandler(DocumentHandler):
+    """What a model takes and gives, in the words of TensorFlow Serving."""
+
+    def document(self, model: ServedModel) -> dict[str, Any]:
+        """Return its signature."""
+        return tfserving.metadata_document(model.name, model.version, model.signature)
+
+
+class TFServingStatusHandler(BaseHandler):
+    """Which versions of a model there are, in the words of TensorFlow Serving."""
+
+    def get(self, name: str, version: str | None = None) -> None:
+        """Show all of them, or one; raises UnknownModel."""
+        slot = self.service.repository.slot(name)
+        if version is not None:
+            slot.find(version)
+        states = [
+            (entry.version, _TFSERVING_STATES[entry.state], entry.reason)
+            for entry in slot.index()
+            if version in (None, entry.version)
+        ]
+        self.send_json(tfserving.status_document(states))
+
+
+_TFSERVING_STATES = {
+    State.LOADING: "LOADING",
+    State.READY: "AVAILABLE",
+    State.UNAVAILABLE: "END",
+}
 
 
 class StatisticsHandler(DocumentHandler):

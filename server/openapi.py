@@ -10,13 +10,16 @@ from typing import Any, Protocol
 import apispec
 
 from server import __version__
+from server.dialects.json_body import plain_status
 from server.dialects.native import MEDIA_TYPE
-from server.dialects.table import NATIVE, Kind
+from server.dialects.table import NATIVE, TFSERVING, V2, Kind
 from server.errors import PROBLEMS, Problem
 from server.served_model import ServedModel
 
 Operation = dict[str, Any]
 Schema = dict[str, Any]
+
+RARE = ("forbidden", "load-failed")  # no request for predictions is refused so
 
 OPENAPI_VERSION = "3.1.0"
 PROBLEM_TYPE = "application/problem+json"
@@ -118,6 +121,44 @@ def native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
     return {"post": operation}
 
 
+def tfserving_predictions(model: ServedModel, _: str) -> dict[str, Operation]:
+    """Describe predictions in the dialect of TensorFlow Serving."""
+    text = "Rows in `instances` are answered in `predictions`, columns in `inputs` in `outputs`."
+    return plain_predictions(model, TFSERVING, "TFServing", text)
+
+
+def v2_predictions(model: ServedModel, _: str) -> dict[str, Operation]:
+    """Describe predictions in the Open Inference Protocol."""
+    text = (
+        "Tensors with their names, shapes and datatypes; behind the JSON they can also come, and "
+        "be asked for, in bytes (Triton's binary tensor data extension)."
+    )
+    return plain_predictions(model, V2, "V2", text)
+
+
+def plain_predictions(
+    model: ServedModel, kind: Kind, schema: str, description: str
+) -> dict[str, Operation]:
+    """Describe predictions in a dialect whose errors are plain."""
+    dialect = model.dialects.by_name[kind.name]
+    refusals = [problem.slug for problem in PROBLEMS.values() if problem.slug not in RARE]
+    example = {"two rows": dialect.example(2)} if model.examples else {}
+    answer = {
+        "description": "The prediction.",
+        "headers": refs("headers", "X-Request-ID", "X-Model-Version", "Server-Timing"),
+        "content": content(f"{schema}Answer", {}),
+    }
+    operation = {
+        "tags": ["predictions"],
+        "summary": f"Predict, in the dialect {kind.name}",
+        "description": description,
+        "parameters": list(PARAMETERS),
+        "requestBody": {"required": True, "content": content(f"{schema}Request", example)},
+        "responses": {"200": answer, **plain_responses(refusals)},
+    }
+    return {"post": operation}
+
+
 def server_metadata(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2`."""
     text = {"type": "string"}
@@ -141,9 +182,9 @@ def about_model(
     def describe(model: ServedModel) -> dict[str, Operation]:
         operation_id = f"version-{name}" if version else f"model-{name}"
         schema: Schema = {"type": "object"}
-        described = get(
-            "models", operation_id, summary, schema, refusals=["unknown-model", "loading"]
-        )
+        described = get("models", operation_id, summary, schema)
+        refusals = ["unknown-model", "loading", "method-not-allowed"]
+        described["get"]["responses"] |= plain_responses(refusals)
         parameters = [path_parameter("name", text_like(model.name))]
         if version:
             parameters.append(path_parameter("version", text_like(model.version)))
@@ -317,7 +358,12 @@ def add_components(
     spec.components.schema("PredictAnswer", model.dialect.answer_schema)
     spec.components.schema("NamedPredictRequest", any_of([each.schema for each in dialects]))
     spec.components.schema("NamedPredictAnswer", any_of([each.answer_schema for each in dialects]))
+    for name, kind in (("TFServing", TFSERVING), ("V2", V2)):
+        each_dialect = [each.dialects.by_name[kind.name] for each in (model, *others)]
+        spec.components.schema(f"{name}Request", any_of([d.schema for d in each_dialect]))
+        spec.components.schema(f"{name}Answer", any_of([d.answer_schema for d in each_dialect]))
     spec.components.schema("Problem", PROBLEM_SCHEMA)
+    spec.components.schema("Error", ERROR_SCHEMA)
     for name, (schema, text) in HEADERS.items():
         spec.components.header(name, {"schema": schema, "description": text})
     for name, (schema, text) in PARAMETERS.items():
@@ -333,6 +379,22 @@ def problem_responses(slugs: Iterable[str]) -> dict[str, Any]:
             by_status.setdefault(problem.status, []).append(problem)
     return {
         str(status.value): problem_response(problems)
+        for status, problems in sorted(by_status.items())
+    }
+
+
+def plain_responses(slugs: Iterable[str]) -> dict[str, Any]:
+    """Return responses by status, as the dialects with plain errors have them."""
+    by_status: dict[int, list[Problem]] = {}
+    for problem in PROBLEMS.values():
+        if problem.slug in slugs:
+            by_status.setdefault(plain_status(problem.status), []).append(problem)
+    return {
+        str(status): {
+            "description": "; ".join(problem.title for problem in problems),
+            "headers": refs("headers", "X-Request-ID", *CARRIED.get(problems[0].status, ())),
+            "content": content("Error", {}),
+        }
         for status, problems in sorted(by_status.items())
     }
 
@@ -366,7 +428,8 @@ def content(schema: str, bodies: dict[str, bytes]) -> dict[str, Any]:
         summary.replace(" ", "-"): {"summary": summary, "value": json.loads(body)}
         for summary, body in bodies.items()
     }
-    return {MEDIA_TYPE: {"schema": ref("schemas", schema), "examples": examples}}
+    shown = {"examples": examples} if examples else {}
+    return {MEDIA_TYPE: {"schema": ref("schemas", schema), **shown}}
 
 
 def any_of(schemas: list[Schema]) -> Schema:
@@ -400,7 +463,16 @@ def refs(kind: str, *names: str) -> dict[str, dict[str, str]]:
 
 
 DESCRIBED: Mapping[str, Callable[[ServedModel, str], dict[str, Operation]]] = {
-    NATIVE.name: native_predictions
+    NATIVE.name: native_predictions,
+    TFSERVING.name: tfserving_predictions,
+    V2.name: v2_predictions,
+}
+
+ERROR_SCHEMA: dict[str, Any] = {
+    "description": "An error, as TensorFlow Serving and the Open Inference Protocol have it.",
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}},
 }
 
 PROBLEM_SCHEMA: dict[str, Any] = {

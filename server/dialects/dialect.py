@@ -41,6 +41,8 @@ class Dialect(Protocol):
     """One protocol, spoken for one version of a model."""
 
     name: str
+    schema: dict[str, Any]
+    answer_schema: dict[str, Any]
 
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType for a body that is not read."""
@@ -53,6 +55,9 @@ class Dialect(Protocol):
 
     def excerpt(self, body: bytes, answer: bytes, headers: Headers) -> tuple[bytes, bytes]:
         """Return input and prediction of an answered request, as JSON, for the record."""
+
+    def example(self, rows: int = 2, *, variable_size: int = 2) -> bytes:
+        """Return the body of a valid request with so many rows."""
 
 
 class Refusal(NamedTuple):

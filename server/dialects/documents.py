@@ -39,7 +39,7 @@ class Counted(Protocol):
 
 def of_server(version: str) -> Document:
     """Return what `GET /v2` answers."""
-    extensions = ["model_repository", "statistics"]
+    extensions = ["binary_tensor_data", "model_repository", "statistics"]
     return {"name": "keras-batch-server", "version": version, "extensions": extensions}
 
 

@@ -58,14 +58,17 @@ def reading(body: bytes) -> Iterator[None]:
         gc.enable()
 
 
+def plain_status(status: HTTPStatus) -> int:
+    """Return the status of dialects that have 400 for data that breaks its schema."""
+    return 400 if status == HTTPStatus.UNPROCESSABLE_ENTITY else status.value
+
+
 def plain_refusal(error: Exception) -> Refusal:
     """Tell an error as `{"error": …}`, with 400 for data that breaks its schema."""
-    status = problem_of(error).status
-    if status == HTTPStatus.UNPROCESSABLE_ENTITY:
-        status = HTTPStatus.BAD_REQUEST
+    status = plain_status(problem_of(error).status)
     text = detail_of(error)
     if isinstance(error, InvalidData) and error.violations:
         first = error.violations[0]
         text = f"{text}: {first.pointer or 'the body'}: {first.detail}"
     headers = {"Content-Type": "application/json", **headers_of(error)}
-    return Refusal(status.value, orjson.dumps({"error": text}), headers)
+    return Refusal(status, orjson.dumps({"error": text}), headers)

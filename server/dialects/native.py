@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,12 +17,13 @@ import orjson
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
-from server.dialects import numbers, strings
+from server.dialects import npy, numbers, strings
 from server.dialects.dialect import Call, Encoded, Headers, Refusal
+from server.dialects.json_body import LARGE_BODY, check_coding, parse, reading
 from server.dialects.validation import Schema, Validator, violation
 from server.errors import (
     InvalidData,
-    InvalidJSON,
+    InvalidRequest,
     NonFiniteOutput,
     UnsupportedMediaType,
     detail_of,
@@ -35,7 +35,6 @@ NAME = "native"
 MEDIA_TYPE = "application/json"
 
 MAX_EXAMPLE = 200
-LARGE_BODY = 4096
 NO_HEADERS: Mapping[str, str] = {}
 
 _ANSWER = b'{"prediction":'
@@ -92,28 +91,26 @@ class NativeDialect:
         """Raise UnsupportedMediaType unless the body is JSON that is not compressed."""
         given = headers.get("content-type", "")
         media_type = given if given == MEDIA_TYPE else given.partition(";")[0].strip().lower()
-        if media_type != MEDIA_TYPE:
+        if media_type not in (MEDIA_TYPE, npy.MEDIA_TYPE):
             raise UnsupportedMediaType(
                 f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}."
             )
-        coding = headers.get("content-encoding", "").strip().lower()
-        if coding not in ("", "identity"):
-            raise UnsupportedMediaType(f"Send the body as it is, without {coding[:80]}.")
+        check_coding(headers)
 
-    def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> Call:  # noqa: ARG002  # Dialect's
+    def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> Call:
         """Read a request.
 
         Raises:
             InvalidJSON: the body is no JSON (RFC 8259), or nested too deep.
+            InvalidRequest: it is no array where its media type says so.
             InvalidData: it is not what the model takes.
         """
+        if npy.is_asked(headers):
+            return self._decode_npy(body)
         large = len(body) > LARGE_BODY
         if large and gc.isenabled():
             return self._decode_large(body)
-        try:
-            document = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise InvalidJSON(f"The body is not valid JSON: {error}") from None
+        document = parse(body)
         if not self._validator.accepts(document):
             raise self._refusal(document, len(body))
         data = document["data"]
@@ -121,7 +118,11 @@ class NativeDialect:
         return Call(self._tensors(data, single, large), single)
 
     def encode(self, answer: Tensors, call: Call, headers: Headers = NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
-        """Answer a call; see `write`."""
+        """Answer a call in the form that it came in; see `write`."""
+        if isinstance(call.form, npy.Form):
+            [array] = answer.arrays.values()
+            body = npy.dumps(array[0] if call.form.single else array)
+            return Encoded(body, npy.MEDIA_TYPE, NO_HEADERS)
         return Encoded(self.write(answer, call.form), MEDIA_TYPE, NO_HEADERS)
 
     def write(self, answer: Tensors, single: bool) -> bytes:
@@ -137,11 +138,13 @@ class NativeDialect:
         self,
         body: bytes,
         answer: bytes,
-        headers: Headers = NO_HEADERS,  # noqa: ARG002  # Dialect's
+        headers: Headers = NO_HEADERS,
     ) -> tuple[bytes, bytes]:
         """Return the data of a valid request and the prediction, as JSON, for the record."""
+        if npy.is_asked(headers):
+            return b"null", b"null"
         if len(body) > LARGE_BODY and gc.isenabled():
-            with collecting_nothing():
+            with reading(body):
                 return self.excerpt(body, answer)
         found = _ONLY_DATA.fullmatch(body)
         data = found[1] if found else orjson.dumps(orjson.loads(body)["data"])
@@ -158,12 +161,18 @@ class NativeDialect:
         return orjson.dumps({"data": data if len(data) > 1 else next(iter(data.values()))})
 
     def _decode_large(self, body: bytes) -> Call:
-        with collecting_nothing():
-            try:
-                return self.decode(body)
-            except InvalidData as error:
-                error.__context__ = None  # it and the traceback hold all lists; they go now
-                raise error.with_traceback(None) from None
+        with reading(body):
+            return self.decode(body)
+
+    def _decode_npy(self, body: bytes) -> Call:
+        """Read an array; raises InvalidRequest and InvalidData."""
+        if len(self._signature.inputs) != 1 or len(self._signature.outputs) != 1:
+            raise InvalidRequest(
+                f"{npy.MEDIA_TYPE} is for models with one input and one output; send JSON."
+            )
+        [spec] = self._signature.inputs
+        array, single = npy.loads(body, spec)
+        return Call(Tensors({spec.name: array}), npy.Form(single))
 
     def _is_single(self, data: Any) -> bool:
         """Tell one example from a batch by the depth of the first input that is there."""
@@ -247,16 +256,3 @@ def _depth(data: Any) -> int:
         depth += 1
         data = data[0] if data else None
     return depth
-
-
-@contextmanager
-def collecting_nothing() -> Iterator[None]:
-    """Keep the garbage collector from looking, over and over, at lists that are being made.
-
-    Garbage that needs it is not made meanwhile.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

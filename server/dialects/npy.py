@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
 
 from model.signature import TensorSpec
+from server.dialects.dialect import Headers
 from server.errors import InvalidData, InvalidRequest
 
 MEDIA_TYPE: Final = "application/x-npy"
+JSON: Final = "application/json"
 MAX_HEADER: Final = 1024
+
+
+class Form(NamedTuple):
+    """How an array was asked with: as one example, or as a batch."""
+
+    single: bool
+
+
+def is_asked(headers: Headers) -> bool:
+    """Tell whether a request brings an array, and so wants one."""
+    given = headers.get("content-type", "")
+    return given != JSON and given.partition(";")[0].strip().lower() == MEDIA_TYPE
 
 
 def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:

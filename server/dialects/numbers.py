@@ -37,9 +37,14 @@ def cell_schema(spec: TensorSpec) -> Schema:
     return schema
 
 
-def array_schema(spec: TensorSpec, *, batch: bool, nullable: bool = False) -> Schema:
-    """Return the JSON Schema of one row of a tensor, or of a list of rows."""
-    schema = cell_schema(spec)
+def array_schema(
+    spec: TensorSpec, *, batch: bool, nullable: bool = False, cell: Schema | None = None
+) -> Schema:
+    """Return the JSON Schema of one row of a tensor, or of a list of rows.
+
+    `cell` is the schema of one cell, where a dialect has one of its own.
+    """
+    schema = dict(cell or cell_schema(spec))
     if nullable:
         schema["type"] = [schema["type"], "null"]
     for size in reversed(spec.shape):

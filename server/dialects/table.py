@@ -7,9 +7,11 @@ from typing import Final, NamedTuple
 
 from model.signature import Signature
 from server.config import PredictSettings
-from server.dialects import native
+from server.dialects import native, tfserving, v2
 from server.dialects.dialect import Dialect, Refusal
 from server.dialects.native import NativeDialect
+from server.dialects.tfserving import TFServingDialect
+from server.dialects.v2 import V2Dialect
 
 
 class Kind(NamedTuple):
@@ -34,6 +36,11 @@ def _native(_: str, __: str, signature: Signature, settings: PredictSettings) ->
     return NativeDialect(signature, non_finite_as_null=settings.non_finite == "as_null")
 
 
+def _v2(name: str, version: str, signature: Signature, settings: PredictSettings) -> V2Dialect:
+    as_null = settings.non_finite == "as_null"
+    return V2Dialect(name, version, signature, non_finite_as_null=as_null)
+
+
 NATIVE: Final = Kind(
     native.NAME,
     _native,
@@ -41,7 +48,21 @@ NATIVE: Final = Kind(
     ("/",),
     ("/predict", "/models/{name}/predict", "/models/{name}/versions/{version}/predict"),
 )
-KINDS: Final = (NATIVE,)
+TFSERVING: Final = Kind(
+    tfserving.NAME,
+    lambda _, __, signature, ___: TFServingDialect(signature),
+    tfserving.refusal,
+    ("/v1",),
+    ("/v1/models/{name}:predict", "/v1/models/{name}/versions/{version}:predict"),
+)
+V2: Final = Kind(
+    v2.NAME,
+    _v2,
+    v2.refusal,
+    ("/v2/models", "/v2/repository"),
+    ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"),
+)
+KINDS: Final = (NATIVE, TFSERVING, V2)
 
 
 class Dialects:

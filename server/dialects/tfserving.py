@@ -170,9 +170,7 @@ class TFServingDialect:
 
     def _rows(self, answer: Tensors) -> Iterable[bytes]:
         """Return each row as an object of all outputs."""
-        columns = [
-            [_text(spec, row) for row in answer.arrays[spec.name]] for spec in self._outputs
-        ]
+        columns = [[_text(spec, row) for row in answer.arrays[spec.name]] for spec in self._outputs]
         names = [spec.name for spec in self._outputs]
         return (_joined(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
 
@@ -269,7 +267,10 @@ def _answer_schema(outputs: tuple[TensorSpec, ...]) -> Schema:
     rows: dict[str, Schema] = {s.name: numbers.array_schema(s, batch=False) for s in outputs}
     single = next(iter(columns.values()))
     predictions = single if len(outputs) == 1 else _list_of(_named(rows))
-    answers = {"predictions": predictions, "outputs": single if len(outputs) == 1 else _named(columns)}
+    answers = {
+        "predictions": predictions,
+        "outputs": single if len(outputs) == 1 else _named(columns),
+    }
     return {"type": "object", "properties": answers, "minProperties": 1, "maxProperties": 1}
 
 

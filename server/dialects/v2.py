@@ -7,7 +7,7 @@ JSON. docs/protocols.md lists what the reference servers do.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects import json_cells, numbers, strings, v2_binary
 from server.dialects.dialect import Call, Encoded, Headers, Refusal
+from server.dialects.documents import datatype
 from server.dialects.json_body import check_coding, parse, plain_refusal, reading
 from server.dialects.validation import Schema, Validator
 from server.errors import InvalidData, InvalidRequest, NonFiniteOutput
@@ -25,16 +26,6 @@ from server.errors import InvalidData, InvalidRequest, NonFiniteOutput
 NAME: Final = "v2"
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
-EXTENSIONS: Final = ("binary_tensor_data", "model_repository", "statistics")
-PLATFORM: Final = "tensorflow_keras"
-
-DATATYPES: Final = {
-    "bool": "BOOL",
-    "string": "BYTES",
-    **{f"float{bits}": f"FP{bits}" for bits in (16, 32, 64)},
-    **{f"int{bits}": f"INT{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"UINT{bits}" for bits in (8, 16, 32, 64)},
-}
 _LARGEST_SIZE: Final = 2**63 - 1
 _UNSUPPORTED: Final = ("sequence_id", "shared_memory_region", "classification")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
@@ -145,10 +136,15 @@ class V2Dialect:
     def encode(self, answer: Tensors, call: Call, headers: Headers = _NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
         """Write an answer; raises NonFiniteOutput for what JSON cannot say."""
         form: Form = call.form
-        described, tails = [], []
+        described: list[dict[str, Any]] = []
+        tails: list[bytes] = []
         for spec, is_binary in form.outputs:
             array = answer.arrays[spec.name]
-            output = {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": array.shape}
+            output: dict[str, Any] = {
+                "name": spec.name,
+                "datatype": datatype(spec.dtype),
+                "shape": array.shape,
+            }
             if is_binary:
                 tail = v2_binary.to_bytes(array)
                 tails.append(tail)
@@ -159,9 +155,7 @@ class V2Dialect:
         document = dict(self._model)
         if form.id is not None:
             document["id"] = form.id
-        head = orjson.dumps(
-            {**document, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY
-        )
+        head = orjson.dumps({**document, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)
         if not tails:
             return Encoded(head, JSON, _NO_HEADERS)
         length = {v2_binary.LENGTH_HEADER: str(len(head))}
@@ -179,9 +173,9 @@ class V2Dialect:
         inputs = []
         for spec, _, _ in self._inputs.values():
             array = np.stack([numbers.example(spec, row, variable_size) for row in range(rows)])
-            datatype = DATATYPES[spec.dtype]
-            described = {"name": spec.name, "shape": list(array.shape), "datatype": datatype}
-            inputs.append({**described, "data": array.ravel().tolist()})
+            described: dict[str, Any] = {"name": spec.name, "datatype": datatype(spec.dtype)}
+            described |= {"shape": list(array.shape), "data": array.ravel().tolist()}
+            inputs.append(described)
         return orjson.dumps({"inputs": inputs})
 
     def _arrays(
@@ -248,27 +242,6 @@ def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # the diale
     return plain_refusal(error)
 
 
-def server_document(name: str, version: str) -> dict[str, Any]:
-    """Return what `GET /v2` tells of the server."""
-    return {"name": name, "version": version, "extensions": EXTENSIONS}
-
-
-def model_document(name: str, versions: Iterable[str], signature: Signature) -> dict[str, Any]:
-    """Return what is known of a model; -1 is a size that varies."""
-    return {
-        "name": name,
-        "versions": list(versions),
-        "platform": PLATFORM,
-        "inputs": [_tensor_document(spec) for spec in signature.inputs],
-        "outputs": [_tensor_document(spec) for spec in signature.outputs],
-    }
-
-
-def _tensor_document(spec: TensorSpec) -> dict[str, Any]:
-    shape = [-1, *(-1 if size is None else size for size in spec.shape)]
-    return {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": shape}
-
-
 def _input(spec: TensorSpec) -> _Input:
     flat = numbers.array_schema(replace(spec, shape=()), batch=True)
     return _Input(spec, Validator(flat), Validator(numbers.array_schema(spec, batch=True)))
@@ -279,8 +252,8 @@ def _shape_of(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
 
     Nothing is allocated for it: it is only held against what is there.
     """
-    if tensor["datatype"] != DATATYPES[spec.dtype]:
-        message = f"The input {spec.name} is {DATATYPES[spec.dtype]}, not {tensor['datatype']:.40}"
+    if tensor["datatype"] != datatype(spec.dtype):
+        message = f"The input {spec.name} is {datatype(spec.dtype)}, not {tensor['datatype']:.40}"
         raise InvalidData(message, [])
     shape = tuple(map(int, tensor["shape"][: spec.rank + 2]))
     expected = (None, *spec.shape)
@@ -300,7 +273,9 @@ def _from_json(known: _Input, data: Any, shape: tuple[int, ...], index: int) -> 
     is_nested = bool(data) and isinstance(data[0], list)
     validator = known.nested if is_nested else known.flat
     if not validator.accepts(data):
-        raise InvalidData(f"The data of {spec.name} does not fit", validator.explain(data, len(data)))
+        raise InvalidData(
+            f"The data of {spec.name} does not fit", validator.explain(data, len(data))
+        )
     if not is_nested:
         _check_count(spec, len(data), shape)
         spec = replace(spec, shape=())
@@ -313,7 +288,7 @@ def _from_json(known: _Input, data: Any, shape: tuple[int, ...], index: int) -> 
 def _check_count(spec: TensorSpec, count: int, shape: tuple[int, ...]) -> None:
     expected = math.prod(shape)
     if count != expected:
-        text = f"The shape of {spec.name} needs {str(expected):.40} elements, and {count} are there"
+        text = f"The shape of {spec.name} needs {expected!s:.40} elements, and {count} are there"
         raise InvalidData(text, [])
 
 
@@ -387,8 +362,13 @@ def _tensor_schema(spec: TensorSpec, nested: Schema | None, flat: Schema | None 
         "type": "object",
         "properties": {
             "name": {"const": spec.name},
-            "shape": {"type": "array", "prefixItems": sizes, "minItems": len(sizes), "maxItems": len(sizes)},
-            "datatype": {"const": DATATYPES[spec.dtype]},
+            "shape": {
+                "type": "array",
+                "prefixItems": sizes,
+                "minItems": len(sizes),
+                "maxItems": len(sizes),
+            },
+            "datatype": {"const": datatype(spec.dtype)},
             "parameters": _PARAMETERS,
             "data": data,
         },

@@ -1,0 +1,261 @@
+"""TensorFlow Serving's REST dialect: what it takes, what it answers, what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors
+from server.batching import Overloaded
+from server.dialects.tfserving import (
+    TFServingDialect,
+    metadata_document,
+    refusal,
+    status_document,
+)
+from server.errors import (
+    InvalidData,
+    InvalidJSON,
+    InvalidRequest,
+    UnknownModel,
+    UnsupportedMediaType,
+)
+
+LINE = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),))
+# The models in the examples of https://www.tensorflow.org/tfx/serving/api_rest
+HALVES = Signature((TensorSpec("x", (), "float32"),), (TensorSpec("y", (), "float32"),))
+TAGGED = Signature(
+    (
+        TensorSpec("tag", (), "string"),
+        TensorSpec("signal", (None,), "int64"),
+        TensorSpec("sensor", (None, 2), "int64"),
+    ),
+    (TensorSpec("score", (2,), "float32"), TensorSpec("code_bytes", (), "string")),
+)
+
+
+def call(signature: Signature, document: Any) -> Any:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return TFServingDialect(signature).decode(body)
+
+
+def arrays(signature: Signature, document: Any) -> dict[str, list[Any]]:
+    tensors = call(signature, document).tensors
+    return {name: array.tolist() for name, array in tensors.arrays.items()}
+
+
+def answer(signature: Signature, document: Any, **outputs: Any) -> Any:
+    """Return what is answered to a request with these outputs."""
+    dialect = TFServingDialect(signature)
+    asked = dialect.decode(json.dumps(document).encode())
+    return dialect.encode(Tensors({n: np.array(a) for n, a in outputs.items()}), asked).body
+
+
+# The requests that TensorFlow Serving's own documentation prints.
+
+ROWS = {
+    "instances": [
+        {"tag": "foo", "signal": [1, 2, 3, 4, 5], "sensor": [[1, 2], [3, 4]]},
+        {"tag": "bar", "signal": [3, 4, 1, 2, 5], "sensor": [[4, 5], [6, 8]]},
+    ]
+}
+COLUMNS = {
+    "inputs": {
+        "tag": ["foo", "bar"],
+        "signal": [[1, 2, 3, 4, 5], [3, 4, 1, 2, 5]],
+        "sensor": [[[1, 2], [3, 4]], [[4, 5], [6, 8]]],
+    }
+}
+
+
+def test_the_documented_rows_and_columns_are_the_same_request():
+    assert arrays(TAGGED, ROWS) == arrays(TAGGED, COLUMNS) == COLUMNS["inputs"]
+
+
+def test_the_documented_example_with_plain_values():
+    assert arrays(HALVES, {"instances": [1.0, 2.0, 5.0]}) == {"x": [1, 2, 5]}
+    assert answer(HALVES, {"instances": [1.0, 2.0, 5.0]}, y=np.float32([2.5, 3, 4.5])) == (
+        b'{"predictions":[2.5,3.0,4.5]}'
+    )
+
+
+def test_the_documented_bytes_are_decoded():
+    words = Signature((TensorSpec("text", (), "string"),), (TensorSpec("y", (), "float32"),))
+    encoded = base64.b64encode(b"\xff\x00words").decode()
+    assert arrays(words, {"instances": [{"b64": encoded}, "text"]}) == {
+        "text": [b"\xff\x00words", "text"]
+    }
+    assert arrays(words, {"inputs": {"text": [{"b64": encoded}]}}) == {"text": [b"\xff\x00words"]}
+    assert arrays(words, {"instances": [{"text": {"b64": encoded}}]}) == {
+        "text": [b"\xff\x00words"]
+    }
+
+
+# What is answered.
+
+
+def test_one_output_stands_for_itself_and_keeps_its_axis():
+    y = np.float32([[30.99], [31]])
+    assert answer(LINE, {"instances": [[1], [2]]}, y=y) == b'{"predictions":[[30.99],[31.0]]}'
+    assert answer(LINE, {"inputs": [[1], [2]]}, y=y) == b'{"outputs":[[30.99],[31.0]]}'
+
+
+def test_several_outputs_are_objects_and_bytes_are_base64():
+    outputs = {
+        "score": np.float32([[1, 2], [3, 4]]),
+        "code_bytes": np.array([b"\xff", b"a"], object),
+    }
+    codes = [{"b64": "/w=="}, {"b64": "YQ=="}]
+    assert json.loads(answer(TAGGED, ROWS, **outputs)) == {
+        "predictions": [
+            {"score": [1.0, 2.0], "code_bytes": codes[0]},
+            {"score": [3.0, 4.0], "code_bytes": codes[1]},
+        ]
+    }
+    assert json.loads(answer(TAGGED, COLUMNS, **outputs)) == {
+        "outputs": {"score": [[1.0, 2.0], [3.0, 4.0]], "code_bytes": codes}
+    }
+
+
+def test_numbers_that_are_not_finite_have_their_names():
+    y = np.float32([[np.nan], [np.inf], [-np.inf], [0.5]])
+    text = answer(LINE, {"instances": [[1]] * 4}, y=y)
+    assert text == b'{"predictions":[[NaN],[Infinity],[-Infinity],[0.5]]}'
+
+
+def test_whole_floats_have_a_point_and_integers_none():
+    counts = Signature(LINE.inputs, (TensorSpec("y", (1,), "int32"),))
+    assert answer(counts, {"instances": [[1]]}, y=np.int32([[3]])) == b'{"predictions":[[3]]}'
+    assert answer(LINE, {"instances": [[1]]}, y=np.float32([[1e6]])) == (
+        b'{"predictions":[[1000000.0]]}'
+    )
+
+
+# Edge cases, each as json_tensor.cc has it.
+
+
+def test_columns_ignore_other_names_and_rows_do_not():
+    assert arrays(LINE, {"inputs": {"x": [[1]], "more": 1}}) == {"x": [[1]]}
+    with pytest.raises(InvalidData):
+        call(LINE, {"instances": [{"x": [1], "more": 1}]})
+    with pytest.raises(InvalidData):
+        call(TAGGED, {"instances": [{"tag": "foo", "signal": [1]}]})
+
+
+def test_integers_must_be_written_as_such():
+    whole = Signature((TensorSpec("x", (2,), "int32"),), LINE.outputs)
+    assert arrays(whole, {"instances": [[1, 2]]}) == {"x": [[1, 2]]}
+    for rows in ([[1.0, 2]], [[1, 2], [3, 1.5]], [[1, 1e3]]):
+        with pytest.raises(InvalidData):
+            call(whole, {"instances": rows})
+
+
+@pytest.mark.parametrize("name", ["", "serving_default"])
+def test_the_one_signature_can_be_named(name):
+    assert arrays(LINE, {"signature_name": name, "instances": [[1]]}) == {"x": [[1]]}
+
+
+@pytest.mark.parametrize(
+    "document, error, words",
+    [
+        (b"", InvalidJSON, "JSON"),
+        (b'{"instances": [[NaN]]}', InvalidJSON, "JSON"),
+        ([], InvalidRequest, "object"),
+        ({}, InvalidRequest, "Missing 'inputs' or 'instances' key"),
+        ({"instances": [[1]], "inputs": [[1]]}, InvalidRequest, "only one of"),
+        ({"instances": []}, InvalidData, "instances"),
+        ({"instances": [1]}, InvalidData, "instances"),
+        ({"instances": [["1"]]}, InvalidData, "instances"),
+        ({"instances": [[True]]}, InvalidData, "instances"),
+        ({"instances": [[None]]}, InvalidData, "instances"),
+        ({"instances": [[1], {"x": [1]}]}, InvalidData, "instances"),
+        ({"instances": [{"x": [1]}, [1]]}, InvalidData, "instances"),
+        ({"instances": [[1, 2]]}, InvalidData, "instances"),
+        ({"instances": [[1e39]]}, InvalidData, "float32"),
+        ({"inputs": {"y": [[1]]}}, InvalidData, "inputs"),
+        ({"inputs": 1}, InvalidData, "inputs"),
+        ({"signature_name": "other", "instances": [[1]]}, InvalidRequest, "not found"),
+        ({"signature_name": 1, "instances": [[1]]}, InvalidData, "instances"),
+    ],
+)
+def test_what_is_refused(document, error, words):
+    with pytest.raises(error) as caught:
+        call(LINE, document)
+    status, body, headers = refusal(caught.value, "id")
+    assert status == 400
+    assert headers["Content-Type"] == "application/json"
+    assert words in json.loads(body)["error"]
+
+
+def test_rows_of_different_shapes_and_columns_of_different_lengths_are_refused():
+    with pytest.raises(InvalidData):
+        call(TAGGED, {"instances": [ROWS["instances"][0], {**ROWS["instances"][1], "signal": [1]}]})
+    with pytest.raises(InvalidData):
+        call(TAGGED, {"inputs": {**COLUMNS["inputs"], "tag": ["foo"]}})
+
+
+def test_bad_base64_is_refused():
+    words = Signature((TensorSpec("text", (), "string"),), LINE.outputs)
+    with pytest.raises(InvalidData):
+        call(words, {"instances": [{"b64": "*"}]})
+    with pytest.raises(InvalidData):
+        call(words, {"instances": [{"b64": "YQ==", "more": 1}]})
+
+
+def test_errors_keep_their_status_and_what_they_carry():
+    assert refusal(UnknownModel("There is no model m."), "id")[:2] == (
+        404,
+        b'{"error":"There is no model m."}',
+    )
+    status, _, headers = refusal(Overloaded("full", 2.5), "id")
+    assert (status, headers["Retry-After"]) == (503, "3")
+
+
+def test_the_media_type_is_not_looked_at_and_the_coding_is():
+    dialect = TFServingDialect(LINE)
+    dialect.check({"content-type": "application/x-www-form-urlencoded"})
+    with pytest.raises(UnsupportedMediaType):
+        dialect.check({"content-encoding": "gzip"})
+
+
+@pytest.mark.parametrize("signature", [LINE, HALVES, TAGGED])
+def test_its_own_example_is_valid_and_a_large_body_is_read_alike(signature):
+    dialect = TFServingDialect(signature)
+    body = dialect.example(3)
+    small, large = (dialect.decode(text).tensors for text in (body, body + b" " * 5000))
+    assert len(small) == len(large) == 3
+    for name, array in small.arrays.items():
+        assert array.tolist() == large.arrays[name].tolist()
+        assert array.dtype == large.arrays[name].dtype
+
+
+def test_status_and_metadata_are_as_the_protocol_buffers_have_them():
+    assert status_document([("2", "AVAILABLE", ""), ("1", "END", "damaged")]) == {
+        "model_version_status": [
+            {
+                "version": "2",
+                "state": "AVAILABLE",
+                "status": {"error_code": "OK", "error_message": ""},
+            },
+            {
+                "version": "1",
+                "state": "END",
+                "status": {"error_code": "UNKNOWN", "error_message": "damaged"},
+            },
+        ]
+    }
+    document = metadata_document("m", "3", TAGGED)
+    assert document["model_spec"] == {"name": "m", "signature_name": "", "version": "3"}
+    signature = document["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert signature["inputs"]["sensor"]["tensor_shape"]["dim"] == [
+        {"size": "-1", "name": ""},
+        {"size": "-1", "name": ""},
+        {"size": "2", "name": ""},
+    ]
+    assert signature["inputs"]["tag"]["dtype"] == "DT_STRING"
+    assert signature["outputs"]["score"]["dtype"] == "DT_FLOAT"
