@@ -195,7 +195,8 @@ def headers_of(error: Exception) -> dict[str, str]:
         case MethodNotAllowed():
             return {"Allow": ", ".join(error.allowed)}
         case UnsupportedMediaType():
-            return {"Accept-Post": "application/json", "Accept-Encoding": "identity"}
+            accepted = "application/json, application/x-npy"
+            return {"Accept-Post": accepted, "Accept-Encoding": "identity"}
         case batching.Overloaded():
             return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         case Unauthorized():

@@ -250,10 +250,9 @@ def change(
     name: str, summary: str, body: Schema, refusals: list[str], answer: Schema
 ) -> dict[str, Operation]:
     """Describe a call of the repository."""
-    described = get(
-        "repository", f"repository-{name}", summary, answer, refusals=[*refusals, "body-too-large"]
-    )
-    operation = described["get"]
+    operation = get("repository", f"repository-{name}", summary, answer)["get"]
+    plain = plain_responses([*refusals, "body-too-large", "method-not-allowed"])
+    operation["responses"] |= plain
     operation["requestBody"] = {"required": False, "content": {MEDIA_TYPE: {"schema": body}}}
     return {"post": operation}
 
@@ -511,7 +510,7 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds after which to try again."),
     "Allow": ({"type": "string"}, "The methods that are possible here."),
     "WWW-Authenticate": ({"type": "string"}, "How to give the key."),
-    "Accept-Post": ({"type": "string"}, "The media type that is read here."),
+    "Accept-Post": ({"type": "string"}, "The media types that are read here."),
     "Accept-Encoding": ({"type": "string"}, "The content coding that is read here."),
 }
 

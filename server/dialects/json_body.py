@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
 
 import orjson
 
-from server.dialects.dialect import Headers, Refusal
+from server.dialects.dialect import Call, Headers, Refusal
 from server.errors import (
     InvalidData,
     InvalidJSON,
@@ -38,22 +38,30 @@ def parse(body: bytes | memoryview) -> Any:
         raise InvalidJSON(f"The body is not valid JSON: {error}") from None
 
 
+def is_large(body: bytes) -> bool:
+    """Tell whether a body is to be read by `read_large`."""
+    return len(body) > LARGE_BODY and gc.isenabled()
+
+
+def read_large(decode: Callable[[bytes, Headers], Call], body: bytes, headers: Headers) -> Call:
+    """Decode a body with many lists; a refusal lets them go at once."""
+    with collecting_nothing():
+        try:
+            return decode(body, headers)
+        except InvalidData as error:
+            error.__context__ = None  # it and the traceback hold all lists; they go now
+            raise error.with_traceback(None) from None
+
+
 @contextmanager
-def reading(body: bytes) -> Iterator[None]:
+def collecting_nothing() -> Iterator[None]:
     """Keep the garbage collector from looking, over and over, at lists that are being made.
 
-    Garbage that needs it is not made meanwhile, and what a refusal would hold of a large body goes
-    at once.
+    Garbage that needs it is not made meanwhile.
     """
-    if len(body) <= LARGE_BODY or not gc.isenabled():
-        yield
-        return
     gc.disable()
     try:
         yield
-    except InvalidData as error:
-        error.__context__ = None  # it and the traceback hold all lists
-        raise error.with_traceback(None) from None
     finally:
         gc.enable()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -12,13 +13,16 @@ from model.signature import TensorSpec
 from server.dialects.json_body import LARGE_BODY
 
 _NULL: Final = re.compile(rb"null")
+_EXPONENT: Final = re.compile(rb"[0-9][eE]")
 
 
-def has_floats(cells: Any) -> bool:
-    """Tell whether nested lists of numbers have one that is written with a point or exponent."""
-    while isinstance(cells, list) and cells and isinstance(cells[0], list):
-        cells = [cell for row in cells for cell in row]
-    return float in set(map(type, cells if isinstance(cells, list) else [cells]))
+def has_floats(cells: Any, body: bytes) -> bool:
+    """Tell whether nested lists of numbers in a body have one with a point or an exponent."""
+    if b"." not in body and not _EXPONENT.search(body):
+        return False
+    while isinstance(cells[0], list):
+        cells = list(chain.from_iterable(cells))
+    return float in set(map(type, cells))
 
 
 def shape_hint(spec: TensorSpec, size: int) -> tuple[int | None, ...]:
@@ -34,6 +38,16 @@ def dump_numbers(cells: np.ndarray) -> bytes:
         return text
     others = iter(np.ravel(cells)[~np.isfinite(np.ravel(cells))].tolist())
     return _NULL.sub(lambda _: _name_of(next(others)), text)
+
+
+def dump_rows(cells: np.ndarray) -> list[bytes]:
+    """Write each row of numbers as `dump_numbers` does."""
+    if not cells.size:
+        return [dump_numbers(row) for row in cells]
+    depth = cells.ndim - 1
+    start, end = b"[" * depth, b"]" * depth  # as deep only where a row begins or ends
+    inner = dump_numbers(cells)[1 + depth : -1 - depth].split(end + b"," + start)
+    return [start + row + end for row in inner] if depth else inner
 
 
 def _name_of(number: float) -> bytes:

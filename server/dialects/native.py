@@ -6,7 +6,6 @@ signature shape is exactly `[1]` is answered as a number.
 
 from __future__ import annotations
 
-import gc
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +18,14 @@ from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects import npy, numbers, strings
 from server.dialects.dialect import Call, Encoded, Headers, Refusal
-from server.dialects.json_body import LARGE_BODY, check_coding, parse, reading
+from server.dialects.json_body import (
+    LARGE_BODY,
+    check_coding,
+    collecting_nothing,
+    is_large,
+    parse,
+    read_large,
+)
 from server.dialects.validation import Schema, Validator, violation
 from server.errors import (
     InvalidData,
@@ -107,15 +113,14 @@ class NativeDialect:
         """
         if npy.is_asked(headers):
             return self._decode_npy(body)
-        large = len(body) > LARGE_BODY
-        if large and gc.isenabled():
-            return self._decode_large(body)
+        if is_large(body):
+            return read_large(self.decode, body, headers)
         document = parse(body)
         if not self._validator.accepts(document):
             raise self._refusal(document, len(body))
         data = document["data"]
         single = self._is_single(data)
-        return Call(self._tensors(data, single, large), single)
+        return Call(self._tensors(data, single, len(body) > LARGE_BODY), single)
 
     def encode(self, answer: Tensors, call: Call, headers: Headers = NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
         """Answer a call in the form that it came in; see `write`."""
@@ -143,8 +148,8 @@ class NativeDialect:
         """Return the data of a valid request and the prediction, as JSON, for the record."""
         if npy.is_asked(headers):
             return b"null", b"null"
-        if len(body) > LARGE_BODY and gc.isenabled():
-            with reading(body):
+        if is_large(body):
+            with collecting_nothing():
                 return self.excerpt(body, answer)
         found = _ONLY_DATA.fullmatch(body)
         data = found[1] if found else orjson.dumps(orjson.loads(body)["data"])
@@ -159,10 +164,6 @@ class NativeDialect:
             )
             data[spec.name] = array.tolist()[0] if rows is None else array.tolist()
         return orjson.dumps({"data": data if len(data) > 1 else next(iter(data.values()))})
-
-    def _decode_large(self, body: bytes) -> Call:
-        with reading(body):
-            return self.decode(body)
 
     def _decode_npy(self, body: bytes) -> Call:
         """Read an array; raises InvalidRequest and InvalidData."""

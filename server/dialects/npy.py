@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from model.signature import TensorSpec
+from server.dialects import numbers
 from server.dialects.dialect import Headers
 from server.errors import InvalidData, InvalidRequest
 
@@ -39,7 +40,7 @@ def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
     """
     shape, is_fortran, dtype, start = _header(body)
     if dtype.hasobject or dtype != spec.array_dtype:
-        raise InvalidData(f"The array is of {dtype}, and {spec.name} is {spec.dtype}", [])
+        raise InvalidData(f"The array is of {dtype!s:.80}, and {spec.name} is {spec.dtype}", [])
     if math.prod(shape) * dtype.itemsize != len(body) - start:
         raise InvalidData("The array is not as long as its shape says", [])
     single = len(shape) == spec.rank
@@ -53,6 +54,7 @@ def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
     cells = np.frombuffer(body, dtype, offset=start)
     array = cells.reshape(shape, order="F" if is_fortran else "C")
     array = np.require(array, spec.array_dtype, ["ALIGNED", "C_CONTIGUOUS"])
+    numbers.check_range(array, spec)
     return (array[np.newaxis] if single else array), single
 
 
@@ -71,4 +73,4 @@ def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
         shape, is_fortran, dtype = read(file, max_header_size=MAX_HEADER)
     except Exception as error:  # whatever a crafted header brings out of numpy and ast
         raise InvalidRequest("The body is no file of numpy's format (.npy).") from error
-    return shape, is_fortran, dtype, file.tell()
+    return tuple(map(int, shape)), is_fortran, dtype, file.tell()  # True is an int to numpy

@@ -85,6 +85,13 @@ def to_array(
     return array
 
 
+def check_range(array: np.ndarray, spec: TensorSpec) -> None:
+    """Raise InvalidData for ids in an array that the model does not know; a schema tells others."""
+    low, high = spec.minimum, spec.maximum
+    if (low is not None and array.min() < low) or (high is not None and array.max() > high):
+        raise InvalidData(f"{spec.name} takes ids from {low} to {high}", [])
+
+
 def is_finite(array: np.ndarray) -> bool:
     """Tell whether no cell is NaN or infinite."""
     if array.dtype.kind != "f":

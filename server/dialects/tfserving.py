@@ -7,8 +7,7 @@ lists where it differs.
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -18,9 +17,9 @@ from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects import json_cells, numbers, strings
 from server.dialects.dialect import Call, Encoded, Headers, Refusal
-from server.dialects.json_body import check_coding, parse, plain_refusal, reading
-from server.dialects.validation import Schema, Validator
-from server.errors import InvalidData, InvalidRequest
+from server.dialects.json_body import check_coding, is_large, parse, plain_refusal, read_large
+from server.dialects.validation import Schema, Validator, shorten
+from server.errors import InvalidData, InvalidRequest, Violation
 
 NAME: Final = "tfserving"
 MEDIA_TYPE: Final = "application/json"
@@ -82,34 +81,36 @@ class TFServingDialect:
         self._forms = {(form.key, form.is_named): (form, Validator(form.schema)) for form in forms}
         self.schema: Schema = {"anyOf": [form.schema for form in forms]}
         self.answer_schema = _answer_schema(signature.outputs)
+        self._object = _object_of([spec.name for spec in signature.outputs])
 
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
         check_coding(headers)
 
-    def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> Call:  # noqa: ARG002  # Dialect's
+    def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> Call:
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
-        with reading(body):
-            document = parse(body)
-            form, validator = self._form_of(document)
-            if not validator.accepts(document):
-                raise InvalidData(self._expected(form), validator.explain(document, len(body)))
-            given = document.get("signature_name", "")
-            if given not in ("", SIGNATURE):
-                raise InvalidRequest(
-                    f'Serving signature name: "{given:.80}" not found in signature def'
-                )
-            return Call(self._tensors(form, document[form.key], len(body)), form)
+        if is_large(body):
+            return read_large(self.decode, body, headers)
+        document = parse(body)
+        form, validator = self._form_of(document)
+        if not validator.accepts(document):
+            raise InvalidData(self._expected(form), validator.explain(document, len(body)))
+        given = document.get("signature_name", "")
+        if given not in ("", SIGNATURE):
+            raise InvalidRequest(
+                f'Serving signature name: "{given:.80}" not found in signature def'
+            )
+        return Call(self._tensors(form, document[form.key], body), form)
 
     def encode(self, answer: Tensors, call: Call, headers: Headers = _NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
         """Write an answer; non-finite numbers are `NaN` and `Infinity`, as TF Serving has them."""
-        texts = {spec.name: self._column(spec, answer) for spec in self._outputs}
-        if not call.form.is_row:
-            body = b'{"outputs":%b}' % _joined(texts)
-        elif len(texts) == 1:
-            body = b'{"predictions":%b}' % next(iter(texts.values()))
+        columns = [(spec, answer.arrays[spec.name]) for spec in self._outputs]
+        if call.form.is_row and len(columns) > 1:
+            rows = zip(*(_row_texts(spec, array) for spec, array in columns), strict=True)
+            text = b"[%b]" % b",".join([self._object % row for row in rows])
         else:
-            body = b'{"predictions":[%b]}' % b",".join(self._rows(answer))
+            text = self._object % tuple(_text(spec, array) for spec, array in columns)
+        body = (b'{"predictions":%b}' if call.form.is_row else b'{"outputs":%b}') % text
         return Encoded(body, MEDIA_TYPE, _NO_HEADERS)
 
     def excerpt(
@@ -155,24 +156,20 @@ class TFServingDialect:
         named = ", as objects by the names of the inputs" if form.is_named else ""
         return f"Expected {rows} in '{form.key}'{named} ({inputs})"
 
-    def _tensors(self, form: Form, value: Any, size: int) -> Tensors:
+    def _tensors(self, form: Form, value: Any, body: bytes) -> Tensors:
         arrays = {}
         for spec in self._inputs:
             column, path = _column_of(form, spec.name, value)
-            arrays[spec.name] = _to_array(column, spec, path, size)
+            try:
+                arrays[spec.name] = _to_array(column, spec, path, body)
+            except InvalidData as error:
+                if form.is_named and form.is_row:
+                    error.violations = [_in_row(each, spec.name) for each in error.violations]
+                raise
         try:
             return Tensors(arrays)
         except WrongRowCount:
             raise InvalidData("All inputs must have the same number of rows", []) from None
-
-    def _column(self, spec: TensorSpec, answer: Tensors) -> bytes:
-        return _text(spec, answer.arrays[spec.name])
-
-    def _rows(self, answer: Tensors) -> Iterable[bytes]:
-        """Return each row as an object of all outputs."""
-        columns = [[_text(spec, row) for row in answer.arrays[spec.name]] for spec in self._outputs]
-        names = [spec.name for spec in self._outputs]
-        return (_joined(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True))
 
 
 def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # the dialect has no place for it
@@ -287,12 +284,20 @@ def _column_of(form: Form, name: str, value: Any) -> tuple[Any, tuple[str, ...]]
     return value[name], (form.key, name)
 
 
-def _to_array(column: Any, spec: TensorSpec, path: tuple[str, ...], size: int) -> np.ndarray:
+def _in_row(violation: Violation, name: str) -> Violation:
+    """Return a violation of a column, at `/instances/3/0`, as one of a row, `/instances/3/x/0`."""
+    steps = violation.pointer.split("/")
+    key = name.replace("~", "~0").replace("/", "~1")
+    pointer = "/".join([*steps[:3], key, *steps[3:]]) if len(steps) > 2 else violation.pointer
+    return Violation(shorten(pointer), violation.detail)
+
+
+def _to_array(column: Any, spec: TensorSpec, path: tuple[str, ...], body: bytes) -> np.ndarray:
     if spec.dtype == "string":
         column = _without_b64(column)
-    if spec.array_dtype.kind in "iu" and json_cells.has_floats(column):
+    if spec.array_dtype.kind in "iu" and json_cells.has_floats(column, body):
         raise InvalidData(f"{spec.name} takes integers, written without a point", [])
-    return numbers.to_array(column, spec, path, shape=json_cells.shape_hint(spec, size))
+    return numbers.to_array(column, spec, path, shape=json_cells.shape_hint(spec, len(body)))
 
 
 def _without_b64(cells: Any) -> Any:
@@ -301,20 +306,30 @@ def _without_b64(cells: Any) -> Any:
         return [_without_b64(cell) for cell in cells]
     if isinstance(cells, str):
         return cells
+    text = cells["b64"]
     try:
-        return base64.b64decode(cells["b64"], validate=True)
-    except binascii.Error:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)  # may lack its end
+    except ValueError:
         raise InvalidData("Unable to base64 decode", []) from None
 
 
-def _text(spec: TensorSpec, cells: np.ndarray) -> bytes:
-    """Return an output, or a row of it, as JSON."""
+def _text(spec: TensorSpec, array: np.ndarray) -> bytes:
+    """Return an output as JSON."""
     if spec.dtype != "string":
-        return json_cells.dump_numbers(cells)
-    values = cells.tolist() if isinstance(cells, np.ndarray) else cells
-    if spec.name.endswith(BYTES_SUFFIX):
-        return orjson.dumps(_as_b64(values))
-    return orjson.dumps(strings.to_json(values))
+        return json_cells.dump_numbers(array)
+    return orjson.dumps(_shown_strings(spec, array))
+
+
+def _row_texts(spec: TensorSpec, array: np.ndarray) -> list[bytes]:
+    """Return each row of an output as JSON."""
+    if spec.dtype != "string":
+        return json_cells.dump_rows(array)
+    return [orjson.dumps(row) for row in _shown_strings(spec, array)]
+
+
+def _shown_strings(spec: TensorSpec, array: np.ndarray) -> Any:
+    to_json = _as_b64 if spec.name.endswith(BYTES_SUFFIX) else strings.to_json
+    return to_json(array.tolist())
 
 
 def _as_b64(cells: Any) -> Any:
@@ -323,8 +338,7 @@ def _as_b64(cells: Any) -> Any:
     return {"b64": base64.b64encode(cells).decode()}
 
 
-def _joined(texts: Mapping[str, bytes]) -> bytes:
-    """Return an object of values that are JSON already; a lone one stands for itself."""
-    if len(texts) == 1:
-        return next(iter(texts.values()))
-    return b"{%b}" % b",".join([b"%b:%b" % (orjson.dumps(n), text) for n, text in texts.items()])
+def _object_of(names: Sequence[str]) -> bytes:
+    """Return the format of an object with these names; a lone value stands for itself."""
+    keys = [orjson.dumps(name).replace(b"%", b"%%") for name in names]
+    return b"%b" if len(keys) == 1 else b"{%b}" % b",".join([key + b":%b" for key in keys])

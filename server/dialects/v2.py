@@ -16,12 +16,12 @@ import orjson
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
-from server.dialects import json_cells, numbers, strings, v2_binary
+from server.dialects import json_cells, numbers, strings, v2_binary, v2_schema
 from server.dialects.dialect import Call, Encoded, Headers, Refusal
 from server.dialects.documents import datatype
-from server.dialects.json_body import check_coding, parse, plain_refusal, reading
-from server.dialects.validation import Schema, Validator
-from server.errors import InvalidData, InvalidRequest, NonFiniteOutput
+from server.dialects.json_body import check_coding, is_large, parse, plain_refusal, read_large
+from server.dialects.validation import Validator, below
+from server.errors import InvalidData, InvalidRequest
 
 NAME: Final = "v2"
 JSON: Final = "application/json"
@@ -29,39 +29,8 @@ BINARY: Final = "application/octet-stream"
 _LARGEST_SIZE: Final = 2**63 - 1
 _UNSUPPORTED: Final = ("sequence_id", "shared_memory_region", "classification")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
-
-_PARAMETERS: Final[Schema] = {"type": "object"}
-_ENVELOPE: Final[Schema] = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "parameters": _PARAMETERS,
-        "inputs": {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "properties": {
-                    "name": {"type": "string"},
-                    "shape": {"type": "array", "items": {"type": "integer"}},
-                    "datatype": {"type": "string"},
-                    "parameters": _PARAMETERS,
-                    "data": {"type": "array"},
-                },
-                "required": ["name", "shape", "datatype"],
-            },
-        },
-        "outputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
-                "required": ["name"],
-            },
-        },
-    },
-    "required": ["inputs"],
-}
+# What an answer has somewhere that is not JSON alone; a text in JSON has `\\` before its quotes.
+_NO_JSON: Final = (b'"parameters":{"binary_data_size":', b"NaN", b"Infinity")
 
 
 class Wanted(NamedTuple):
@@ -104,9 +73,9 @@ class V2Dialect:
         self._inputs = {spec.name: _input(spec) for spec in signature.inputs}
         self._outputs = {spec.name: spec for spec in signature.outputs}
         self._all_outputs = tuple(Wanted(spec, False) for spec in signature.outputs)
-        self._envelope = Validator(_ENVELOPE)
-        self.schema = _schema(signature.inputs)
-        self.answer_schema = _answer_schema(signature.outputs, nullable=non_finite_as_null)
+        self._envelope = Validator(v2_schema.ENVELOPE)
+        self.schema = v2_schema.request_schema(signature.inputs)
+        self.answer_schema = v2_schema.answer_schema(signature.outputs, nullable=non_finite_as_null)
 
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
@@ -114,27 +83,31 @@ class V2Dialect:
 
     def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> Call:
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
-        with reading(body):
-            length = v2_binary.json_length(body, headers)
-            document = parse(body if length == len(body) else memoryview(body)[:length])
-            if not self._envelope.accepts(document):
-                message = "The body is no inference request"
-                raise InvalidData(message, self._envelope.explain(document, length))
-            tails = v2_binary.Tails(body, length)
-            arrays = self._arrays(document["inputs"], tails)
-            tails.check_end()
-            parameters = document.get("parameters", {})
-            _check_supported(parameters)
-            try:
-                tensors = Tensors(arrays)
-            except WrongRowCount:
-                message = "All inputs must have the same first dimension, that of the rows"
-                raise InvalidData(message, []) from None
-            form = Form(document.get("id"), self._wanted(document, parameters))
-            return Call(tensors, form, _timeout_ms(parameters))
+        if is_large(body):
+            return read_large(self.decode, body, headers)
+        length = v2_binary.json_length(body, headers)
+        document = parse(body if length == len(body) else memoryview(body)[:length])
+        if not self._envelope.accepts(document):
+            message = "The body is no inference request"
+            raise InvalidData(message, self._envelope.explain(document, length))
+        parameters = document.get("parameters", {})
+        _check_supported(parameters)
+        form = Form(document.get("id"), self._wanted(document, parameters))
+        timeout_ms = _timeout_ms(parameters)
+        tails = v2_binary.Tails(body, length)
+        arrays = self._arrays(document["inputs"], tails, length)
+        tails.check_end()
+        try:
+            return Call(Tensors(arrays), form, timeout_ms)
+        except WrongRowCount:
+            message = "All inputs must have the same first dimension, that of the rows"
+            raise InvalidData(message, []) from None
 
     def encode(self, answer: Tensors, call: Call, headers: Headers = _NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
-        """Write an answer; raises NonFiniteOutput for what JSON cannot say."""
+        """Write an answer; non-finite numbers are `NaN` and `Infinity` in JSON, as Triton has them.
+
+        Where the settings say so they are null.
+        """
         form: Form = call.form
         described: list[dict[str, Any]] = []
         tails: list[bytes] = []
@@ -164,9 +137,9 @@ class V2Dialect:
     def excerpt(
         self, body: bytes, answer: bytes, headers: Headers = _NO_HEADERS
     ) -> tuple[bytes, bytes]:
-        """Return request and answer where they are JSON, and of binary ones the JSON alone."""
+        """Return the JSON of the request, and the answer where all of it is JSON."""
         asked = body[: v2_binary.json_length(body, headers)]
-        return asked, answer if answer.endswith(b"}") and answer.isascii() else b"null"
+        return asked, b"null" if any(mark in answer for mark in _NO_JSON) else answer
 
     def example(self, rows: int = 1, *, variable_size: int = 2) -> bytes:
         """Return the body of a valid request."""
@@ -179,23 +152,29 @@ class V2Dialect:
         return orjson.dumps({"inputs": inputs})
 
     def _arrays(
-        self, given: Sequence[dict[str, Any]], tails: v2_binary.Tails
+        self, given: Sequence[dict[str, Any]], tails: v2_binary.Tails, size: int
     ) -> dict[str, np.ndarray]:
         arrays: dict[str, np.ndarray] = {}
         for index, tensor in enumerate(given):
+            path = ("inputs", str(index), "data")
             name = tensor["name"]
             if name not in self._inputs:
                 names = ", ".join(self._inputs)
                 raise InvalidData(f"The model has no input {name!r:.80}; it takes {names}", [])
             if name in arrays:
                 raise InvalidData(f"The input {name} is there twice", [])
-            arrays[name] = self._array(self._inputs[name], tensor, tails, index)
+            arrays[name] = self._array(self._inputs[name], tensor, tails, path, size)
         if missing := [name for name in self._inputs if name not in arrays]:
             raise InvalidData(f"The input {missing[0]} is missing", [])
         return {name: arrays[name] for name in self._inputs}
 
     def _array(
-        self, known: _Input, tensor: dict[str, Any], tails: v2_binary.Tails, index: int
+        self,
+        known: _Input,
+        tensor: dict[str, Any],
+        tails: v2_binary.Tails,
+        path: tuple[str, ...],
+        size: int,
     ) -> np.ndarray:
         spec, parameters = known.spec, tensor.get("parameters", {})
         _check_supported(parameters)
@@ -206,7 +185,7 @@ class V2Dialect:
             return tails.take(spec, shape, parameters["binary_data_size"])
         if "data" not in tensor:
             raise InvalidData(f"The input {spec.name} has no data", [])
-        return _from_json(known, tensor["data"], shape, index)
+        return _from_json(known, tensor["data"], shape, path, size)
 
     def _wanted(self, document: dict[str, Any], parameters: dict[str, Any]) -> tuple[Wanted, ...]:
         """Return the outputs that are asked for, in that order; all where none is named."""
@@ -221,6 +200,8 @@ class V2Dialect:
             if name not in self._outputs:
                 names = ", ".join(self._outputs)
                 raise InvalidData(f"The model has no output {name!r:.80}; it gives {names}", [])
+            if name in wanted:
+                raise InvalidData(f"The output {name} is asked for twice", [])
             is_binary = _flag(chosen, "binary_data", default=all_binary)
             wanted[name] = Wanted(self._outputs[name], is_binary)
         return tuple(wanted.values())
@@ -229,12 +210,10 @@ class V2Dialect:
         """Return an output's cells in a flat list."""
         if spec.dtype == "string":
             return strings.to_json(array.ravel().tolist())
-        if not self._non_finite_as_null and not numbers.is_finite(array):
-            raise NonFiniteOutput(
-                f"The output {spec.name} has values that are not finite numbers; "
-                "ask for it as binary data."
-            )
-        return np.ascontiguousarray(array).ravel()
+        cells = np.ascontiguousarray(array).ravel()
+        if self._non_finite_as_null or numbers.is_finite(cells):
+            return cells
+        return orjson.Fragment(json_cells.dump_numbers(cells))
 
 
 def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # the dialect has no place for it
@@ -267,19 +246,20 @@ def _shape_of(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
     return shape
 
 
-def _from_json(known: _Input, data: Any, shape: tuple[int, ...], index: int) -> np.ndarray:
+def _from_json(
+    known: _Input, data: Any, shape: tuple[int, ...], path: tuple[str, ...], size: int
+) -> np.ndarray:
     """Read data that is in a flat list, or nested as its shape is."""
-    spec, path = known.spec, ("inputs", str(index), "data")
+    spec = known.spec
     is_nested = bool(data) and isinstance(data[0], list)
     validator = known.nested if is_nested else known.flat
     if not validator.accepts(data):
-        raise InvalidData(
-            f"The data of {spec.name} does not fit", validator.explain(data, len(data))
-        )
+        violations = below(path, validator.explain(data, size))
+        raise InvalidData(f"The data of {spec.name} does not fit", violations)
     if not is_nested:
         _check_count(spec, len(data), shape)
         spec = replace(spec, shape=())
-    array = numbers.to_array(data, spec, path, shape=json_cells.shape_hint(spec, 8 * len(data)))
+    array = numbers.to_array(data, spec, path, shape=json_cells.shape_hint(spec, size))
     if is_nested and array.shape != shape:
         raise InvalidData(f"The data of {spec.name} has the shape {list(array.shape)}", [])
     return array.reshape(shape)
@@ -314,63 +294,3 @@ def _timeout_ms(parameters: dict[str, Any]) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise InvalidRequest("The parameter timeout must be a whole number of microseconds.")
     return max(1, math.ceil(value / 1000))
-
-
-def _schema(inputs: tuple[TensorSpec, ...]) -> Schema:
-    """Return the schema of a request in JSON, for the documentation."""
-    tensors = [_tensor_schema(spec, numbers.array_schema(spec, batch=True)) for spec in inputs]
-    properties = dict(_ENVELOPE["properties"])
-    count = len(inputs)
-    properties["inputs"] = {
-        "type": "array",
-        "items": tensors[0] if count == 1 else {"anyOf": tensors},
-        "minItems": count,
-        "maxItems": count,
-    }
-    return {**_ENVELOPE, "properties": properties}
-
-
-def _answer_schema(outputs: tuple[TensorSpec, ...], *, nullable: bool) -> Schema:
-    tensors = []
-    for spec in outputs:
-        flat = numbers.array_schema(replace(spec, shape=()), batch=True, nullable=nullable)
-        tensors.append(_tensor_schema(spec, None, flat))
-    return {
-        "type": "object",
-        "properties": {
-            "model_name": {"type": "string"},
-            "model_version": {"type": "string"},
-            "id": {"type": "string"},
-            "outputs": {
-                "type": "array",
-                "items": tensors[0] if len(tensors) == 1 else {"anyOf": tensors},
-            },
-        },
-        "required": ["model_name", "model_version", "outputs"],
-    }
-
-
-def _tensor_schema(spec: TensorSpec, nested: Schema | None, flat: Schema | None = None) -> Schema:
-    flat = flat or numbers.array_schema(replace(spec, shape=()), batch=True)
-    data = flat if nested is None or nested == flat else {"anyOf": [flat, nested]}
-    sizes: list[Schema] = [{"type": "integer", "minimum": 1}]
-    sizes += [
-        {"type": "integer", "minimum": 1} if size is None else {"const": size}
-        for size in spec.shape
-    ]
-    return {
-        "type": "object",
-        "properties": {
-            "name": {"const": spec.name},
-            "shape": {
-                "type": "array",
-                "prefixItems": sizes,
-                "minItems": len(sizes),
-                "maxItems": len(sizes),
-            },
-            "datatype": {"const": datatype(spec.dtype)},
-            "parameters": _PARAMETERS,
-            "data": data,
-        },
-        "required": ["name", "shape", "datatype"],
-    }

@@ -114,6 +114,12 @@ def violation(path: Any, message: str) -> Violation:
     return Violation(shorten(pointer), shorten(message))
 
 
+def below(path: Any, violations: list[Violation]) -> list[Violation]:
+    """Return violations of a part as such of the whole, in which it stands at `path`."""
+    start = violation(path, "").pointer
+    return [Violation(shorten(start + each.pointer), each.detail) for each in violations]
+
+
 def shorten(text: str) -> str:
     """Cut `text` to what a client can use."""
     return text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…"

@@ -1,0 +1,105 @@
+"""The JSON Schemas of the Open Inference Protocol: what validates, and what is documented."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from model.signature import TensorSpec
+from server.dialects import numbers
+from server.dialects.documents import datatype
+from server.dialects.validation import Schema
+
+_PARAMETERS: Final[Schema] = {"type": "object"}
+ENVELOPE: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": _PARAMETERS,
+        "inputs": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string"},
+                    "shape": {"type": "array", "items": {"type": "integer"}},
+                    "datatype": {"type": "string"},
+                    "parameters": _PARAMETERS,
+                    "data": {"type": "array"},
+                },
+                "required": ["name", "shape", "datatype"],
+            },
+        },
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
+                "required": ["name"],
+            },
+        },
+    },
+    "required": ["inputs"],
+}
+
+
+def request_schema(inputs: tuple[TensorSpec, ...]) -> Schema:
+    """Return the schema of a request in JSON, for the documentation."""
+    tensors = [_tensor_schema(spec, numbers.array_schema(spec, batch=True)) for spec in inputs]
+    properties = dict(ENVELOPE["properties"])
+    count = len(inputs)
+    properties["inputs"] = {
+        "type": "array",
+        "items": tensors[0] if count == 1 else {"anyOf": tensors},
+        "minItems": count,
+        "maxItems": count,
+    }
+    return {**ENVELOPE, "properties": properties}
+
+
+def answer_schema(outputs: tuple[TensorSpec, ...], *, nullable: bool) -> Schema:
+    """Return the schema of an answer in JSON, for the documentation."""
+    tensors = []
+    for spec in outputs:
+        flat = numbers.array_schema(replace(spec, shape=()), batch=True, nullable=nullable)
+        tensors.append(_tensor_schema(spec, None, flat))
+    return {
+        "type": "object",
+        "properties": {
+            "model_name": {"type": "string"},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "outputs": {
+                "type": "array",
+                "items": tensors[0] if len(tensors) == 1 else {"anyOf": tensors},
+            },
+        },
+        "required": ["model_name", "model_version", "outputs"],
+    }
+
+
+def _tensor_schema(spec: TensorSpec, nested: Schema | None, flat: Schema | None = None) -> Schema:
+    flat = flat or numbers.array_schema(replace(spec, shape=()), batch=True)
+    data = flat if nested is None or nested == flat else {"anyOf": [flat, nested]}
+    sizes: list[Schema] = [{"type": "integer", "minimum": 1}]
+    sizes += [
+        {"type": "integer", "minimum": 1} if size is None else {"const": size}
+        for size in spec.shape
+    ]
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"const": spec.name},
+            "shape": {
+                "type": "array",
+                "prefixItems": sizes,
+                "minItems": len(sizes),
+                "maxItems": len(sizes),
+            },
+            "datatype": {"const": datatype(spec.dtype)},
+            "parameters": _PARAMETERS,
+            "data": data,
+        },
+        "required": ["name", "shape", "datatype"],
+    }
