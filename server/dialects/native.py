@@ -167,11 +167,13 @@ class NativeDialect:
 
     def _decode_npy(self, body: bytes) -> Call:
         """Read an array; raises InvalidRequest and InvalidData."""
-        if len(self._signature.inputs) != 1 or len(self._signature.outputs) != 1:
+        specs = (*self._signature.inputs, *self._signature.outputs)
+        if len(specs) != 2 or any(spec.dtype == "string" for spec in specs):
             raise InvalidRequest(
-                f"{npy.MEDIA_TYPE} is for models with one input and one output; send JSON."
+                f"{npy.MEDIA_TYPE} is for models with one input and one output of numbers; "
+                "send JSON."
             )
-        [spec] = self._signature.inputs
+        spec = specs[0]
         array, single = npy.loads(body, spec)
         return Call(Tensors({spec.name: array}), npy.Form(single))
 

@@ -207,6 +207,68 @@ def test_bad_base64_is_refused():
         call(words, {"instances": [{"b64": "YQ==", "more": 1}]})
 
 
+@pytest.mark.parametrize("text", ["/wA=", "/wA", "/wA=="])
+def test_base64_may_lack_its_end_and_not_have_too_much(text):
+    words = Signature((TensorSpec("text", (), "string"),), LINE.outputs)
+    body = {"instances": [{"b64": text}]}
+    if text.endswith("=="):
+        with pytest.raises(InvalidData, match="base64"):
+            call(words, body)
+    else:
+        assert arrays(words, body) == {"text": [b"\xff\x00"]}
+
+
+@pytest.mark.parametrize("text", ["*", "é", "A", "YQ= =", "\n"])
+def test_what_is_no_base64_is_refused(text):
+    words = Signature((TensorSpec("text", (), "string"),), LINE.outputs)
+    with pytest.raises(InvalidData):
+        call(words, {"instances": [{"b64": text}]})
+
+
+def test_a_refusal_tells_the_place_in_the_request():
+    two = Signature((*LINE.inputs, TensorSpec("a/b", (2,), "int8")), LINE.outputs)
+    rows = [{"x": [1], "a/b": [1, 2]}, {"x": [1], "a/b": [1, 300]}]
+    with pytest.raises(InvalidData) as caught:
+        call(two, {"instances": rows})
+    assert caught.value.violations[0].pointer == "/instances/1/a~1b/1"
+    columns = {"x": [[1], [1]], "a/b": [[1, 2], [1, 300]]}
+    with pytest.raises(InvalidData) as caught:
+        call(two, {"inputs": columns})
+    assert caught.value.violations[0].pointer == "/inputs/a~1b/1/1"
+    with pytest.raises(InvalidData) as caught:
+        call(LINE, {"instances": [[1], [1e39]]})
+    assert caught.value.violations[0].pointer == "/instances/1/0"
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 2), (0,), (2, 0)])
+def test_rows_of_several_outputs_are_those_of_each(shape):
+    specs = [TensorSpec("a%b", shape, "float32"), TensorSpec('"', shape, "int64")]
+    signature = Signature(LINE.inputs, (*specs, TensorSpec("t", (1,), "string")))
+    count = int(np.prod(shape))
+    floats = (np.arange(2 * count, dtype=np.float32) / 2).reshape(2, *shape)
+    texts = np.array([[b"],["], [b"%b"]], object)
+    body = answer(
+        signature,
+        {"instances": [[1], [2]]},
+        **{"a%b": floats, '"': floats.astype(np.int64), "t": texts},
+    )
+    rows = json.loads(body)["predictions"]
+    assert [row["a%b"] for row in rows] == floats.tolist()
+    assert [row['"'] for row in rows] == floats.astype(np.int64).tolist()
+    assert [row["t"] for row in rows] == [["],["], ["%b"]]
+
+
+@pytest.mark.parametrize("form", ["instances", "inputs"])
+def test_a_large_body_of_integers_is_held_to_the_same(form):
+    whole = Signature((TensorSpec("x", (2,), "int32"),), LINE.outputs)
+    rows = [[1, 2]] * 3000
+    assert arrays(whole, {form: rows}) == {"x": rows}
+    assert arrays(whole, {form: {"x": rows, "e1.5": 1e3}} if form == "inputs" else {form: rows})
+    for wrong in ([1, 2.0], [1, 2e2]):
+        with pytest.raises(InvalidData, match="integers"):
+            call(whole, {form: [*rows, wrong]})
+
+
 def test_errors_keep_their_status_and_what_they_carry():
     assert refusal(UnknownModel("There is no model m."), "id")[:2] == (
         404,

@@ -1,0 +1,214 @@
+"""Arrays in numpy's own format: one in, one out, and never anything that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors
+from server.dialects.native import NativeDialect
+from server.errors import InvalidData, InvalidRequest, UnsupportedMediaType
+
+HEADERS = {"content-type": "application/x-npy"}
+X, Y = TensorSpec("x", (2,), "float32"), TensorSpec("y", (1,), "float32")
+
+
+def dialect_of(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = (Y,)) -> NativeDialect:
+    return NativeDialect(Signature(inputs or (X,), outputs))
+
+
+def saved(array: np.ndarray, **options: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array, **options)
+    return file.getvalue()
+
+
+def with_header(text: str, data: bytes = bytes(16)) -> bytes:
+    """Return a file with a header that numpy would not write."""
+    header = text.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + data
+
+
+def refused(body: bytes, *inputs: TensorSpec) -> str:
+    with pytest.raises((InvalidData, InvalidRequest)) as caught:
+        dialect_of(*inputs).decode(body, HEADERS)
+    return str(caught.value)
+
+
+def test_an_array_in_an_array_out() -> None:
+    dialect = dialect_of()
+    call = dialect.decode(saved(np.float32([[1, 2], [3, 4]])), HEADERS)
+    assert call.tensors.arrays["x"].tolist() == [[1, 2], [3, 4]]
+
+    body, content_type, headers = dialect.encode(Tensors({"y": np.float32([[5], [6]])}), call)
+
+    assert content_type == "application/x-npy"
+    assert not headers
+    answer = np.load(io.BytesIO(body), allow_pickle=False)
+    assert (answer.tolist(), answer.dtype) == ([[5], [6]], np.float32)
+
+
+def test_one_example_gets_one_answer() -> None:
+    dialect = dialect_of()
+    call = dialect.decode(saved(np.float32([1, 2])), HEADERS)
+    assert call.tensors.arrays["x"].tolist() == [[1, 2]]
+    answer = np.load(io.BytesIO(dialect.encode(Tensors({"y": np.float32([[5]])}), call).body))
+    assert answer.tolist() == [5]
+
+
+def test_the_media_type_decides() -> None:
+    dialect = dialect_of()
+    dialect.check(HEADERS)
+    dialect.check({"content-type": "Application/X-NPY; version=1"})
+    assert dialect.decode(b'{"data": [1, 2]}', {"content-type": "application/json"})
+    with pytest.raises(UnsupportedMediaType):
+        dialect.check({"content-type": "application/x-numpy"})
+    with pytest.raises(UnsupportedMediaType):
+        dialect.check(HEADERS | {"content-encoding": "gzip"})
+
+
+def test_columns_first_is_read_as_well() -> None:
+    array = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(3, 2))
+    decoded = dialect_of().decode(saved(array), HEADERS).tensors.arrays["x"]
+    assert decoded.tolist() == array.tolist()
+    assert decoded.flags.c_contiguous
+
+
+def test_numbers_that_are_not_finite_are_carried() -> None:
+    array = np.float32([[np.nan, np.inf]])
+    dialect = dialect_of()
+    call = dialect.decode(saved(array), HEADERS)
+    np.testing.assert_array_equal(call.tensors.arrays["x"], array)
+    body = dialect.encode(Tensors({"y": np.float32([[np.nan]])}), call).body
+    assert np.isnan(np.load(io.BytesIO(body))).all()
+
+
+def test_the_record_has_neither() -> None:
+    body = saved(np.float32([[1, 2]]))
+    assert dialect_of().excerpt(body, body, HEADERS) == (b"null", b"null")
+
+
+class Bomb:
+    """What must never be unpickled."""
+
+    def __reduce__(self) -> Any:
+        return pytest.fail, ("it was unpickled",)
+
+
+def test_nothing_is_ever_unpickled() -> None:
+    objects = saved(np.array([[Bomb(), Bomb()]], object), allow_pickle=True)
+    assert "object" in refused(objects)
+    assert refused(pickle.dumps(Bomb()))
+    fields = np.zeros(2, [("a", object), ("b", "f4")])
+    assert refused(saved(fields, allow_pickle=True))
+
+
+@pytest.mark.parametrize(
+    "array, words",
+    [
+        (np.float64([[1, 2]]), "float64, and x is float32"),
+        (np.int32([[1, 2]]), "int32, and x is float32"),
+        (np.array([["a", "b"]]), "x is float32"),
+        (np.float32([[1, 2]]).astype(">f4"), ">f4, and x is float32"),
+        (np.zeros((1, 2), [("a", "f4")]), "x is float32"),
+        (np.float32([[1, 2, 3]]), "has the shape [1, 3], and the model takes x: float32[2]"),
+        (np.float32(1), "has the shape []"),
+        (np.zeros((1, 1, 2), np.float32), "has the shape [1, 1, 2]"),
+        (np.zeros((0, 2), np.float32), "no rows"),
+    ],
+)
+def test_other_arrays_are_refused(array: np.ndarray, words: str) -> None:
+    assert words in refused(saved(array))
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000, 2)", "(9223372036854775807, 2)", "(2, 1)"])
+def test_a_claimed_shape_is_held_against_what_is_there(shape: str) -> None:
+    """Nothing may be allocated for it."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"
+    assert "not as long as its shape says" in refused(with_header(header))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[1, 2]",
+        b"\x93NUMPY",
+        b"\x93NUMPY\x01\x00",
+        b"\x93NUMPY\x01\x00\xff\xff" + b" " * 70_000,
+        b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b" " * 2_000,
+        b"\x93NUMPY\x09\x00" + saved(np.float32([[1, 2]]))[8:],
+        with_header("nothing"),
+        with_header("{'descr': '<f4', 'fortran_order': False}"),
+        with_header("{'descr': '<f4', 'fortran_order': 1, 'shape': (2, 2)}"),
+        with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2.0, 2)}"),
+        with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -2)}"),
+        with_header("{'descr': '<f4', 'fortran_order': False, 'shape': __import__('os')}"),
+        with_header("{'descr': '|O', 'fortran_order': False, 'shape': (2, 2)}"),
+        with_header("{'descr': '(1000000000,)<f4', 'fortran_order': False, 'shape': (2, 2)}"),
+        with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2)}", bytes(15)),
+        with_header("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 2)}", bytes(17)),
+        with_header("(" * 110),
+    ],
+)
+def test_what_is_no_such_file_is_refused(body: bytes) -> None:
+    assert refused(body)
+
+
+def test_only_one_input_and_one_output_can_be_told() -> None:
+    body = saved(np.float32([[1, 2]]))
+    two = dialect_of(X, TensorSpec("z", (2,), "float32"))
+    several = dialect_of(X, outputs=(Y, TensorSpec("z", (1,), "float32")))
+    for dialect in (two, several):
+        with pytest.raises(InvalidRequest, match="one input and one output of numbers; send JSON"):
+            dialect.decode(body, HEADERS)
+
+
+def test_strings_are_refused_on_either_side() -> None:
+    words = TensorSpec("y", (), "string")
+    with pytest.raises(InvalidRequest, match="of numbers"):
+        dialect_of(X, outputs=(words,)).decode(saved(np.float32([[1, 2]])), HEADERS)
+    with pytest.raises(InvalidRequest, match="of numbers"):
+        dialect_of(words).decode(saved(np.array(["a"])), HEADERS)
+
+
+def test_ids_out_of_range_are_refused() -> None:
+    for id_ in (-1, 10):
+        assert "0 to 9" in refused(saved(np.int32([0, id_])), TensorSpec("x", (), "int32", 0, 9))
+
+
+DTYPES = ["bool", "int8", "uint8", "int64", "uint32", "float16", "float32", "float64"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_what_goes_out_comes_in_again(data: st.DataObject) -> None:
+    dtype = data.draw(st.sampled_from(DTYPES))
+    shape = data.draw(st_numpy.array_shapes(min_dims=1, max_dims=4, max_side=3))
+    array = data.draw(st_numpy.arrays(dtype, shape))
+    spec = TensorSpec("x", shape[1:], dtype)
+    dialect = dialect_of(spec, outputs=(spec,))
+
+    call = dialect.decode(saved(array), HEADERS)
+
+    np.testing.assert_array_equal(call.tensors.arrays["x"], array)
+    assert call.tensors.arrays["x"].dtype == array.dtype
+    assert dialect.encode(Tensors({"x": array}), call).body == saved(array)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=64), st.integers(0, 128))
+def test_no_bytes_are_more_than_refused(noise: bytes, at: int) -> None:
+    sound = saved(np.float32([[1, 2], [3, 4]]))
+    body = sound[:at] + noise + sound[at + len(noise) :]
+    with contextlib.suppress(InvalidData, InvalidRequest):
+        dialect_of().decode(body, HEADERS)

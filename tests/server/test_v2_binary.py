@@ -1,0 +1,310 @@
+"""Tensors in bytes behind the JSON: the binary tensor data extension of the V2 protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as st_numpy
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors
+from server.dialects import documents
+from server.dialects.dialect import Encoded
+from server.dialects.v2 import V2Dialect, refusal
+from server.dialects.v2_binary import to_bytes
+from server.errors import InvalidData, InvalidJSON, InvalidRequest
+
+HEADER = "inference-header-content-length"
+DTYPES = [
+    *("bool", "float16", "float32", "float64"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+]
+Y = TensorSpec("y", (1,), "float32")
+LINE = Signature((TensorSpec("x", (2,), "float32"),), (Y,))
+WORDS = Signature((TensorSpec("x", (), "string"),), (TensorSpec("y", (), "string"),))
+# The request that the extension's own text prints has these tensors, but for its shape [3].
+PRINTED = Signature(
+    (TensorSpec("input0", (2,), "uint32"), TensorSpec("input1", (), "bool")),
+    (TensorSpec("output0", (2,), "float32"),),
+)
+
+
+def dialect_of(signature: Signature) -> V2Dialect:
+    return V2Dialect("m", "1", signature)
+
+
+def tensor(name: str, datatype: str, shape: list[int], size: Any) -> dict[str, Any]:
+    described = {"name": name, "datatype": datatype, "shape": shape}
+    return {**described, "parameters": {"binary_data_size": size}}
+
+
+def request(*inputs: dict[str, Any], tail: bytes = b"", **fields: Any) -> tuple[bytes, Any]:
+    """Return a body and its headers."""
+    text = json.dumps({"inputs": inputs, **fields}).encode()
+    return text + tail, {HEADER: str(len(text))}
+
+
+def line(shape: list[int], tail: bytes, size: Any = None) -> tuple[bytes, Any]:
+    """Return a request for LINE."""
+    return request(tensor("x", "FP32", shape, len(tail) if size is None else size), tail=tail)
+
+
+def refused(signature: Signature, body: bytes, headers: Any) -> str:
+    """Return what is told of a request that is refused as the protocol has it."""
+    with pytest.raises((InvalidData, InvalidRequest, InvalidJSON)) as caught:
+        dialect_of(signature).decode(body, headers)
+    status, told, _ = refusal(caught.value, "id")
+    assert status == 400
+    return json.loads(told)["error"]
+
+
+def split(encoded: Encoded) -> tuple[dict[str, Any], bytes]:
+    """Return the JSON of an answer, and the bytes behind it."""
+    length = int(encoded.headers["Inference-Header-Content-Length"])
+    return json.loads(encoded.body[:length]), encoded.body[length:]
+
+
+# What is taken
+
+
+def test_the_printed_request_is_read() -> None:
+    body, headers = request(
+        tensor("input0", "UINT32", [2, 2], 16),
+        tensor("input1", "BOOL", [2], 2),
+        tail=struct.pack("<4I", 1, 2, 3, 2**32 - 1) + b"\x01\x00",
+        model_name="mymodel",
+        outputs=[{"name": "output0", "parameters": {"binary_data": True}}],
+    )
+    decoded = dialect_of(PRINTED).decode(body, headers).tensors.arrays
+    assert decoded["input0"].tolist() == [[1, 2], [3, 2**32 - 1]]
+    assert decoded["input1"].tolist() == [True, False]
+
+
+def test_tensors_in_json_and_in_bytes_go_together() -> None:
+    flags = {"name": "input1", "datatype": "BOOL", "shape": [1], "data": [True]}
+    body, headers = request(flags, tensor("input0", "UINT32", [1, 2], 8), tail=bytes(8))
+    decoded = dialect_of(PRINTED).decode(body, headers).tensors.arrays
+    assert (decoded["input0"].tolist(), decoded["input1"].tolist()) == ([[0, 0]], [True])
+
+
+@pytest.mark.parametrize("padding", range(4))
+def test_numbers_are_not_copied_where_they_lie_aligned(padding: int) -> None:
+    tail = np.float32([[1, 2], [3, 4]]).tobytes()
+    body, headers = line([2, 2], tail)
+    length = int(headers[HEADER]) + padding
+    body = body[: -len(tail)] + b" " * padding + tail
+    array = dialect_of(LINE).decode(body, {HEADER: str(length)}).tensors.arrays["x"]
+    assert array.tolist() == [[1, 2], [3, 4]]
+    assert array.flags.aligned
+    address = np.frombuffer(body, np.uint8).ctypes.data + length
+    is_view = np.may_share_memory(array, np.frombuffer(body, np.uint8))
+    assert is_view == (address % 4 == 0)
+
+
+def test_numbers_that_are_not_finite_are_carried_both_ways() -> None:
+    body, headers = line([2, 2], np.float32([np.nan, np.inf, -np.inf, 0]).tobytes())
+    decoded = dialect_of(LINE).decode(body, headers).tensors.arrays["x"]
+    np.testing.assert_array_equal(decoded, np.float32([[np.nan, np.inf], [-np.inf, 0]]))
+    assert np.isnan(np.frombuffer(to_bytes(np.float32([np.nan])), np.float32))
+
+
+def test_bytes_have_their_length_before_them() -> None:
+    texts = [b"", b"word", "Straße".encode(), b"\xff\x00"]
+    tail = b"".join(struct.pack("<I", len(text)) + text for text in texts)
+    body, headers = request(tensor("x", "BYTES", [4], len(tail)), tail=tail)
+    decoded = dialect_of(WORDS).decode(body, headers).tensors.arrays["x"]
+    assert decoded.tolist() == texts
+    assert to_bytes(decoded) == tail
+
+
+# What is answered
+
+
+def test_outputs_are_in_bytes_where_that_is_asked_for() -> None:
+    signature = Signature(LINE.inputs, tuple(TensorSpec(n, (1,), "float32") for n in "abc"))
+    dialect, inputs = dialect_of(signature), tensor("x", "FP32", [1, 2], 8)
+    answer = Tensors({name: np.float32([[n]]) for n, name in enumerate("abc")})
+
+    def sizes(**fields: Any) -> dict[str, int | None]:
+        body, headers = request(inputs, tail=bytes(8), **fields)
+        document, tail = split(dialect.encode(answer, dialect.decode(body, headers)))
+        found = {
+            o["name"]: o.get("parameters", {}).get("binary_data_size") for o in document["outputs"]
+        }
+        in_bytes = [name for name, size in found.items() if size is not None]
+        assert tail == b"".join(answer.arrays[name].tobytes() for name in in_bytes)
+        assert all(("data" in o) == (o["name"] not in in_bytes) for o in document["outputs"])
+        return found
+
+    everything = {"parameters": {"binary_data_output": True}}
+    assert sizes(**everything) == {"a": 4, "b": 4, "c": 4}
+    in_bytes, in_json = ({"parameters": {"binary_data": flag}} for flag in (True, False))
+    assert sizes(outputs=[{"name": "c", **in_bytes}, {"name": "a"}]) == {"c": 4, "a": None}
+    outputs = [{"name": "b", **in_json}, {"name": "c"}, {"name": "a"}]
+    assert sizes(**everything, outputs=outputs) == {"b": None, "c": 4, "a": 4}
+
+
+def test_an_answer_all_in_json_is_a_plain_one() -> None:
+    body, headers = line([1, 2], bytes(8))
+    dialect = dialect_of(LINE)
+    encoded = dialect.encode(Tensors({"y": np.float32([[1]])}), dialect.decode(body, headers))
+    assert encoded.content_type == "application/json"
+    assert not encoded.headers
+    assert json.loads(encoded.body)["outputs"][0]["data"] == [1.0]
+
+
+def test_the_record_has_the_json_of_a_request_and_no_bytes() -> None:
+    body, headers = request(
+        tensor("x", "FP32", [1, 2], 8),
+        tail=b"{}{}{}{}",
+        parameters={"binary_data_output": True},
+    )
+    dialect = dialect_of(LINE)
+    ascii_that_ends_as_json = np.frombuffer(b"   }", np.float32).reshape(1, 1)
+    answer = dialect.encode(Tensors({"y": ascii_that_ends_as_json}), dialect.decode(body, headers))
+    assert answer.content_type == "application/octet-stream"
+    assert dialect.excerpt(body, answer.body, headers) == (body[:-8], b"null")
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("size", [10**12, 2**63 - 1, 2**64, 10**300])
+def test_a_claimed_shape_is_held_against_what_is_there(size: int) -> None:
+    """Nothing may be allocated for it: a server that does ends here."""
+    assert refused(LINE, *line([size, 2], bytes(8)))
+    assert refused(LINE, *line([1, 2], bytes(8), size=size))
+    words = request(tensor("x", "BYTES", [size], 8), tail=bytes(8))
+    assert refused(WORDS, *words)
+
+
+@pytest.mark.parametrize(
+    "shape, tail, size, words",
+    [
+        ([1, 2], bytes(4), 4, "needs 8 bytes, and 4 are there"),
+        ([1, 2], bytes(12), 12, "needs 8 bytes, and 12 are there"),
+        ([1, 2], bytes(4), 8, "fewer bytes than x"),
+        ([1, 2], bytes(12), 8, "4 bytes that belong to no input"),
+        ([1, 2], bytes(8), -8, "must be a number of bytes"),
+        ([1, 2], bytes(8), 8.0, "must be a number of bytes"),
+        ([1, 2], bytes(8), "8", "must be a number of bytes"),
+        ([1, 2], bytes(8), True, "must be a number of bytes"),
+        ([0, 2], b"", 0, "has the shape"),
+        ([1, 3], bytes(12), 12, "has the shape"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(
+    shape: list[int], tail: bytes, size: Any, words: str
+) -> None:
+    assert words in refused(LINE, *line(shape, tail, size))
+
+
+@pytest.mark.parametrize(
+    "tail, words",
+    [
+        (b"\x01\x00\x00\x00a", "more elements"),
+        (b"\x01\x00\x00\x00a\x01\x00", "more elements"),
+        (b"\x01\x00\x00\x00a\x02\x00\x00\x00b", "longer than what is there"),
+        (b"\x01\x00\x00\x00a\xff\xff\xff\xffb", "longer than what is there"),
+        (b"\x01\x00\x00\x00a\x01\x00\x00\x00bc", "more bytes than its 2 elements"),
+    ],
+)
+def test_bytes_that_do_not_fit_are_refused(tail: bytes, words: str) -> None:
+    assert words in refused(WORDS, *request(tensor("x", "BYTES", [2], len(tail)), tail=tail))
+
+
+@pytest.mark.parametrize(
+    "header, words",
+    [
+        ("-1", "Inference-Header-Content-Length"),
+        ("+9", "Inference-Header-Content-Length"),
+        ("x", "Inference-Header-Content-Length"),
+        ("٣", "Inference-Header-Content-Length"),
+        ("9" * 30, "Inference-Header-Content-Length"),
+        ("1000", "Inference-Header-Content-Length"),
+        ("0", "raw requests"),
+        ("00", "raw requests"),
+        ("5", "JSON"),
+    ],
+)
+def test_a_length_of_the_json_that_is_none_is_refused(header: str, words: str) -> None:
+    body, _ = line([1, 2], bytes(8))
+    assert words in refused(LINE, body, {HEADER: header})
+
+
+def test_bytes_without_the_length_of_the_json_are_refused() -> None:
+    body, headers = line([1, 2], bytes(8))
+    assert "JSON" in refused(LINE, body, {})
+    without_tail = body[: int(headers[HEADER])]
+    assert "fewer bytes" in refused(LINE, without_tail, {})
+
+
+def test_data_and_bytes_for_one_input_are_refused() -> None:
+    both = tensor("x", "FP32", [1, 2], 8) | {"data": [1, 2]}
+    assert "both" in refused(LINE, *request(both, tail=bytes(8)))
+
+
+def test_a_bool_is_0_or_1() -> None:
+    flags = Signature((TensorSpec("x", (), "bool"),), (Y,))
+    assert "0 or 1" in refused(flags, *request(tensor("x", "BOOL", [2], 2), tail=b"\x01\x02"))
+
+
+def test_ids_out_of_range_are_refused() -> None:
+    ids = Signature((TensorSpec("x", (), "int64", 0, 9),), (Y,))
+    for id_ in (-1, 10):
+        tail = np.int64([0, id_]).tobytes()
+        assert "0 to 9" in refused(ids, *request(tensor("x", "INT64", [2], 16), tail=tail))
+
+
+# Properties
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_what_goes_out_comes_in_again(data: st.DataObject) -> None:
+    """Outputs in bytes are written as inputs are read: an answer can be the next request."""
+    dtype = data.draw(st.sampled_from(DTYPES))
+    shape = data.draw(st_numpy.array_shapes(min_dims=1, max_dims=4, max_side=3))
+    array = data.draw(st_numpy.arrays(dtype, shape))
+    check_round_trip(TensorSpec("x", shape[1:], dtype), array)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(max_size=9), min_size=1, max_size=6))
+def test_strings_that_go_out_come_in_again(texts: list[bytes]) -> None:
+    check_round_trip(WORDS.inputs[0], np.array([*texts, b""], object)[:-1])
+
+
+def check_round_trip(spec: TensorSpec, array: np.ndarray) -> None:
+    dialect = dialect_of(Signature((spec,), (spec,)))
+    tail = to_bytes(array)
+    described = tensor("x", documents.datatype(spec.dtype), list(array.shape), len(tail))
+    parameters = {"binary_data_output": True}
+    body, headers = request(described, tail=tail, parameters=parameters)
+    call = dialect.decode(body, headers)
+    decoded = call.tensors.arrays["x"]
+    assert decoded.dtype == spec.array_dtype
+    np.testing.assert_array_equal(decoded, array)
+
+    document, out = split(dialect.encode(Tensors({"x": array}), call))
+
+    assert out == tail
+    assert document["outputs"] == [described]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=24), st.integers(-2, 30), st.lists(st.integers(-2, 9), max_size=3))
+def test_no_bytes_are_more_than_refused(tail: bytes, size: int, shape: list[int]) -> None:
+    for signature, datatype in ((LINE, "FP32"), (WORDS, "BYTES")):
+        body, headers = request(tensor("x", datatype, shape, size), tail=tail)
+        with contextlib.suppress(InvalidData, InvalidRequest):
+            call = dialect_of(signature).decode(body, headers)
+            assert list(call.tensors.arrays["x"].shape) == shape
+            assert size == len(tail)
