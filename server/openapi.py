@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import apispec
 
 from server import __version__
+from server.dialects import npy, v2
 from server.dialects.json_body import plain_status
 from server.dialects.native import MEDIA_TYPE
 from server.dialects.table import NATIVE, TFSERVING, V2, Kind
@@ -102,19 +103,29 @@ def native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
         *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
         *("too-many-connections", "deadline-exceeded"),
     ]
+    arrays = in_bytes(npy.MEDIA_TYPE) if npy.can_say(model.signature) else {}
     answer = {
         "description": "One prediction for one example, a list in the same order for a batch.",
         "headers": refs("headers", "X-Request-ID", "X-Model-Version", "Server-Timing"),
-        "content": content(f"{schema}Answer", {e.summary: e.answer for e in model.examples}),
+        "content": {
+            **content(f"{schema}Answer", {e.summary: e.answer for e in model.examples}),
+            **arrays,
+        },
     }
     operation = {
         "tags": ["predictions"],
         "summary": "Predict one example, or a batch of them",
-        "description": "Requests that wait at the same time are computed together.",
+        "description": (
+            "Requests that wait at the same time are computed together. Where a model has one "
+            "input and one output of numbers, they can be arrays in numpy's own format."
+        ),
         "parameters": list(PARAMETERS),  # apispec makes references of names
         "requestBody": {
             "required": True,
-            "content": content(f"{schema}Request", {e.summary: e.request for e in model.examples}),
+            "content": {
+                **content(f"{schema}Request", {e.summary: e.request for e in model.examples}),
+                **arrays,
+            },
         },
         "responses": {"200": answer, **problem_responses(refusals)},
     }
@@ -133,7 +144,10 @@ def v2_predictions(model: ServedModel, _: str) -> dict[str, Operation]:
         "Tensors with their names, shapes and datatypes; behind the JSON they can also come, and "
         "be asked for, in bytes (Triton's binary tensor data extension)."
     )
-    return plain_predictions(model, V2, "V2", text)
+    described = plain_predictions(model, V2, "V2", text)
+    for body in (described["post"]["requestBody"], described["post"]["responses"]["200"]):
+        body["content"] |= in_bytes(v2.BINARY)
+    return described
 
 
 def plain_predictions(
@@ -429,6 +443,11 @@ def content(schema: str, bodies: dict[str, bytes]) -> dict[str, Any]:
     }
     shown = {"examples": examples} if examples else {}
     return {MEDIA_TYPE: {"schema": ref("schemas", schema), **shown}}
+
+
+def in_bytes(media_type: str) -> dict[str, Any]:
+    """Return the content of a body that is not JSON."""
+    return {media_type: {"schema": {"type": "string", "contentMediaType": media_type}}}
 
 
 def any_of(schemas: list[Schema]) -> Schema:

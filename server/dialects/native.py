@@ -167,13 +167,12 @@ class NativeDialect:
 
     def _decode_npy(self, body: bytes) -> Call:
         """Read an array; raises InvalidRequest and InvalidData."""
-        specs = (*self._signature.inputs, *self._signature.outputs)
-        if len(specs) != 2 or any(spec.dtype == "string" for spec in specs):
+        if not npy.can_say(self._signature):
             raise InvalidRequest(
                 f"{npy.MEDIA_TYPE} is for models with one input and one output of numbers; "
                 "send JSON."
             )
-        spec = specs[0]
+        [spec] = self._signature.inputs
         array, single = npy.loads(body, spec)
         return Call(Tensors({spec.name: array}), npy.Form(single))
 

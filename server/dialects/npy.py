@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.lib import format as npy
 
-from model.signature import TensorSpec
+from model.signature import Signature, TensorSpec
 from server.dialects import numbers
 from server.dialects.dialect import Headers
 from server.errors import InvalidData, InvalidRequest
@@ -29,6 +29,12 @@ def is_asked(headers: Headers) -> bool:
     """Tell whether a request brings an array, and so wants one."""
     given = headers.get("content-type", "")
     return given != JSON and given.partition(";")[0].strip().lower() == MEDIA_TYPE
+
+
+def can_say(signature: Signature) -> bool:
+    """Tell whether one array is all that a model takes, and all that it gives."""
+    specs = (*signature.inputs, *signature.outputs)
+    return len(specs) == 2 and all(spec.dtype != "string" for spec in specs)
 
 
 def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
