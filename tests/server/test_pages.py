@@ -308,12 +308,12 @@ async def test_what_the_docs_try_out_is_allowed_and_answered() -> None:
         document = (await server.ask("GET", "/openapi.json")).json
         [base] = [entry["url"] for entry in document["servers"]]
         operation = document["paths"]["/predict"]["post"]
-        [(media_type, content)] = operation["requestBody"]["content"].items()
+        content = operation["requestBody"]["content"]["application/json"]
         for example in content["examples"].values():
             response = await server.ask(
                 "POST",
                 base.rstrip("/") + "/predict",
-                {"Content-Type": media_type, "Origin": server.origin},
+                {"Content-Type": "application/json", "Origin": server.origin},
                 json.dumps(example["value"], indent=2).encode(),
             )
             assert response.status == 200
