@@ -13,7 +13,7 @@ PIP     := $(RUN) -m pip install -qq --no-input --disable-pip-version-check --re
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup test browser-test check torture spec load lock clean
+.PHONY: help serve setup test browser-test check torture fuzz spec load lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,12 @@ browser-test: setup  ## the live page in Chromium, which is installed where it i
 torture: setup  ## the long tests
 	@$(RUN) -m pytest -m torture $(ARGS)
 
+RUNS := 100000
+fuzz: $(VENV)/fuzz.stamp  ## fuzz every decoder with RUNS inputs each (Python 3.11 to 3.13)
+	@for target in native tfserving v2 v2_binary npy head; do \
+		$(RUN) scripts/fuzz.py $$target --runs $(RUNS) || exit 1; \
+	done
+
 spec: setup  ## write openapi/openapi.json anew
 	@$(RUN) scripts/export_openapi.py
 
@@ -50,7 +56,7 @@ load: $(VENV)/dev.stamp  ## put load on a running server and report
 
 # dev.txt is made first and constrains the others, so that all three agree.
 lock: $(VENV)/dev.stamp  ## choose the locked versions anew; ARGS=--upgrade takes newer ones
-	@for name in dev server model; do \
+	@for name in dev server model fuzz; do \
 		(cd requirements && ../$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate \
 			--custom-compile-command "make lock" $(ARGS) \
@@ -83,6 +89,10 @@ $(VENV)/server.stamp: requirements/server.txt | $(VENV)/bin/pip
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/server.stamp
 	@echo 'installing the tools to test and check with ...'
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/fuzz.stamp: requirements/fuzz.txt $(VENV)/dev.stamp
 	@$(PIP) -r $<
 	@touch $@
 

@@ -17,9 +17,10 @@ LAYERS = ("model", "server", "scripts")
 # Where each library may be imported: files, or folders with all that is in them.
 HOMES = {
     "apispec": ["server/openapi.py"],
+    "atheris": ["scripts/fuzz.py"],
     "h5py": ["model/"],
     "httptools": ["server/llhttp/", "scripts/"],
-    "jsonschema": ["server/config.py", "server/dialects/"],
+    "jsonschema": ["server/config.py", "server/dialects/", "scripts/fuzz_targets.py"],
     "jsonschema_rs": ["server/dialects/"],
     "keras": ["model/", "scripts/measurements/models.py"],
     "numpy": ["model/", "server/dialects/", "scripts/"],

@@ -1,0 +1,51 @@
+"""Fuzz one decoder, guided by coverage: `python scripts/fuzz.py TARGET --runs N`.
+
+It starts from tests/fuzz/corpus/TARGET, and adds inputs that reach something new to the folder that
+--keep names. Needs atheris (`requirements/fuzz.txt`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+with atheris.instrument_imports(include=["server", "model", "scripts.fuzz_targets"]):
+    from scripts.fuzz_targets import MAX_BYTES, TARGETS
+
+CORPUS = ROOT / "tests" / "fuzz" / "corpus"
+
+
+def main() -> None:
+    """Run until `--runs` inputs were seen, or one of them breaks a property."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--runs", type=int, default=10_000, help="how many inputs (default: 10000)")
+    parser.add_argument("--seconds", type=int, default=0, help="end after so long; 0: never")
+    parser.add_argument("--keep", help="a folder for inputs that reach something new")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as unkept:
+        fuzz(given, Path(given.keep or unkept))
+
+
+def fuzz(given: argparse.Namespace, found: Path) -> None:
+    """Start from the corpus, put what reaches something new into `found`; ends the process."""
+    options = [
+        f"-runs={given.runs}",
+        f"-max_len={MAX_BYTES}",
+        f"-max_total_time={given.seconds}",
+        "-timeout=10",
+    ]
+    folders = [str(found), str(CORPUS / given.target)]  # libFuzzer adds to the first one
+    atheris.Setup([sys.argv[0], *options, *folders], TARGETS[given.target])
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The corpus that the fuzzer starts from, and what it once found, replayed without it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scripts.fuzz_targets import TARGETS
+
+CORPUS = Path(__file__).parent / "corpus"
+CASES = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
+
+
+def test_every_decoder_has_a_corpus() -> None:
+    assert {path.parent.name for path in CASES} == set(TARGETS)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_what_was_kept_is_read_or_refused(case: Path) -> None:
+    TARGETS[case.parent.name](case.read_bytes())
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_with_a_few_bytes_changed_it_is_still_read_or_refused(
+    case: Path, data: st.DataObject
+) -> None:
+    kept = bytearray(case.read_bytes())
+    start = data.draw(st.integers(0, len(kept)))
+    stop = data.draw(st.integers(start, min(start + 8, len(kept))))
+    kept[start:stop] = data.draw(st.binary(max_size=8))
+    TARGETS[case.parent.name](bytes(kept))
