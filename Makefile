@@ -13,10 +13,10 @@ PIP     := $(RUN) -m pip install -qq --no-input --disable-pip-version-check --re
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup test browser-test check torture fuzz spec load lock clean
+.PHONY: help serve setup test browser-test check torture torture-full fuzz spec load lock clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  ARGS="..." is handed on, as in: make serve ARGS="--http.port 9000"'
 
@@ -41,6 +41,9 @@ browser-test: setup  ## the live page in Chromium, which is installed where it i
 
 torture: setup  ## the long tests
 	@$(RUN) -m pytest -m torture $(ARGS)
+
+torture-full: setup fuzz  ## the very long ones: fuzzing, drains of the real model
+	@$(RUN) -m pytest -m torture_full $(ARGS)
 
 RUNS := 100000
 fuzz: $(VENV)/fuzz.stamp  ## fuzz every decoder with RUNS inputs each (Python 3.11 to 3.13)

@@ -62,6 +62,7 @@ def test_five_sigterms_in_a_row_lose_nothing(start: Start, start_load: StartLoad
 
 
 @pytest.mark.torture
+@pytest.mark.torture_full
 @pytest.mark.keras
 @pytest.mark.timeout(900)
 def test_ten_sigterms_in_a_row_lose_nothing_of_the_real_model(
