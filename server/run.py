@@ -25,6 +25,7 @@ from server.app import make_carrier
 from server.carrier import BACKLOG, Activity, Carrier
 from server.config import ConfigError, HttpSettings, Settings, load
 from server.errors import LoadFailed
+from server.handshakes import HANDSHAKE_SECONDS, begin_no_more
 from server.logs import AccessLog, PayloadLog, configure, write_in_background
 from server.repository import Load, ModelFile
 from server.served_model import Model
@@ -172,6 +173,9 @@ class Process:
         carrier.close_after_answers()
         if service.stop_being_ready():
             await asyncio.sleep(http.drain_grace_ms / 1000)
+        for listener in self._sockets:
+            begin_no_more(listener)
+        await asyncio.sleep(HANDSHAKE_SECONDS)
         carrier.stop()
         try:
             async with asyncio.timeout(http.drain_timeout_s):

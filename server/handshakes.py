@@ -1,0 +1,47 @@
+"""How to stop listening without a loss.
+
+Between the last `accept` and `close` the system goes on to complete handshakes, and `close` resets
+those connections: their clients have been let in, and may have sent a request. Linux lets a
+listening socket drop the packets that begin a handshake (socket(7), SO_ATTACH_FILTER), so that
+those already begun can be completed and accepted before it closes. A client whose packet was
+dropped sends it again after a second: it is refused then, or meets the service's next process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import socket
+import struct
+import sys
+from typing import Final
+
+HANDSHAKE_SECONDS: Final = 0.1  # what a handshake that has begun may take
+
+_SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h; Python has no name for it
+_FLAGS: Final = 13  # the offset of the flags in the TCP header (RFC 9293, section 3.1)
+_SYN: Final = 0x02
+_ACK: Final = 0x10
+# Classic BPF, linux/filter.h: code, how far to jump where true and where false, operand.
+_DROP_SYN: Final = (
+    (0x30, 0, 0, _FLAGS),  # load the byte
+    (0x54, 0, 0, _SYN | _ACK),  # and
+    (0x15, 0, 1, _SYN),  # equal?
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
+)
+
+log = logging.getLogger(__name__)
+
+
+def begin_no_more(listener: socket.socket) -> None:
+    """Let no new handshake begin; where the system cannot do that, the risk stays."""
+    if sys.platform != "linux":
+        return
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in _DROP_SYN)
+    memory = ctypes.create_string_buffer(code)
+    program = struct.pack("HP", len(_DROP_SYN), ctypes.addressof(memory))
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    except OSError as error:
+        log.warning("a client that connects while listening ends may be reset: %s", error)
