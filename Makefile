@@ -25,8 +25,8 @@ serve: $(VENV)/server.stamp $(filter $(EXAMPLE),$(MODEL))  ## serve the example 
 
 setup: $(VENV)/dev.stamp $(EXAMPLE)  ## only prepare: .venv with the locked dependencies, the example model
 
-test: setup  ## all tests but the long ones
-	@$(RUN) -m pytest $(ARGS)
+test: setup  ## all tests but the long ones, two at once
+	@$(RUN) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 check: setup  ## formatting, lint, types, and whether openapi.json is up to date
 	$(RUN) -m ruff format --check .
