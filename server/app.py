@@ -87,9 +87,9 @@ ROUTES = [
         for root, ending, handler, name, summary in ABOUT_MODELS
         for version in ("", "/versions/{version}")
     ),
-    Route("/v2/repository/index", IndexOfModelsHandler, openapi.index, ("keys",)),
-    Route("/v2/repository/models/{name}/load", LoadHandler, openapi.load, ("keys",)),
-    Route("/v2/repository/models/{name}/unload", UnloadHandler, openapi.unload, ("keys",)),
+    Route("/v2/repository/index", IndexOfModelsHandler, openapi.index),
+    Route("/v2/repository/models/{name}/load", LoadHandler, openapi.load),
+    Route("/v2/repository/models/{name}/unload", UnloadHandler, openapi.unload),
     Route("/v2/health/live", LiveHandler, openapi.live),
     Route("/v2/health/ready", ReadyHandler, openapi.ready),
     Route("/metrics", MetricsHandler, openapi.metrics, ("metrics",)),
@@ -142,23 +142,20 @@ def make_carrier(
     activity.end_first(live.end)
     parts = {
         "endpoints": endpoints,
-        "keys": keys,
         "describe": LastDocument(),
         "live": live,
         "metrics": Metrics(service, payload_log),
         "assets": read_assets(),
     }
-    app = make_app(service, activity, log_access, parts)
+    shared = {"service": service, "activity": activity, "keys": keys}
+    app = make_app(shared, log_access, parts)
     if settings.http.transport == "tornado":
         return BoundedHTTPServer(app, settings.http, endpoints, log_access, tls)
     return LlhttpServer(app, settings.http, endpoints, activity, log_access, tls)
 
 
-def make_app(
-    service: Service, activity: Activity, log_access: LogAccess, parts: dict[str, Any]
-) -> Application:
+def make_app(shared: dict[str, Any], log_access: LogAccess, parts: dict[str, Any]) -> Application:
     """Return the Tornado application; each route's handler gets those `parts` that it needs."""
-    shared = {"service": service, "activity": activity}
     return Application(
         [
             url(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import hashlib
 import math
 import re
 import types
@@ -219,15 +220,63 @@ class LoggingSettings:
     access: bool = setting(True, "Whether every request gets a line in the application log.")
 
 
+CLOSED_BY_ANY_KEY: Final = ("predict", "repository")
+GROUPS: Final = (*CLOSED_BY_ANY_KEY, "metrics")
+HASHED: Final = "sha256:"
+KEY_NAME: Final = r"[A-Za-z0-9._-]{1,64}"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key, of which only the hash is kept.
+
+    Attributes:
+        name: what it is called, in logs and among people.
+        sha256: the hash, as hexadecimal digits in lower case.
+        allow: the groups of routes that it opens.
+    """
+
+    name: str
+    sha256: str
+    allow: tuple[str, ...]
+
+    @classmethod
+    def of(cls, given: str | Mapping[str, Any]) -> ApiKey:
+        """Return the key of an entry in the settings, which may be the key or its hash alone."""
+        if not isinstance(given, str):
+            return cls(given["name"], given["sha256"].lower(), tuple(given["allow"]))
+        if given.startswith(HASHED):
+            return cls("", given.removeprefix(HASHED).lower(), CLOSED_BY_ANY_KEY)
+        return cls("", hashlib.sha256(given.encode()).hexdigest(), CLOSED_BY_ANY_KEY)
+
+
 @dataclass(frozen=True, slots=True)
 class AuthSettings:
     """Who may ask."""
 
-    api_keys: tuple[str, ...] = setting(
+    api_keys: tuple[ApiKey, ...] = setting(
         (),
-        "Keys, plain or as sha256:<hex>; with any, predictions and the repository need one.",
-        wanted="a list of keys, each visible ASCII without commas, or sha256: and 64 hex digits",
-        items={"type": "string", "pattern": r"^(sha256:[0-9a-fA-F]{64}|(?!sha256:)[!-+\--~]+)\Z"},
+        "The keys, each {name, sha256, allow}; with any, predictions and the repository need one.",
+        wanted="a list of keys, each a mapping of name, sha256 and allow, which lists some of "
+        f"{', '.join(GROUPS)}; or visible ASCII without commas; or sha256: and 64 hex digits",
+        items={
+            "anyOf": [
+                {
+                    "type": "string",
+                    "pattern": r"^(sha256:[0-9a-fA-F]{64}|(?!sha256:)[!-+\--~]+)\Z",
+                },
+                {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string", "pattern": rf"^{KEY_NAME}\Z"},
+                        "sha256": {"type": "string", "pattern": r"^[0-9a-fA-F]{64}\Z"},
+                        "allow": {"type": "array", "items": {"enum": list(GROUPS)}, "minItems": 1},
+                    },
+                    "required": ["name", "sha256", "allow"],
+                    "additionalProperties": False,
+                },
+            ]
+        },
     )
 
 
@@ -281,6 +330,7 @@ class Kind(NamedTuple):
     metavar: str
     wanted: str  # completes "… is not"
     read: Callable[[str], object]  # text that cannot be read stays as it is, for the schema
+    build: Callable[[Any], object] = lambda value: value  # from what the schema has let through
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,12 +377,17 @@ def _read_list(text: str) -> object:
     return text.split(",") if text else []
 
 
+def _keys_of(given: Iterable[str | Mapping[str, Any]]) -> tuple[ApiKey, ...]:
+    return tuple(ApiKey.of(each) for each in given)
+
+
 KINDS: Final[Mapping[object, Kind]] = {
     bool: Kind({"type": "boolean"}, "true|false", "true or false", _read_boolean),
     int: Kind({"type": "integer"}, "INTEGER", "an integer", _read_integer),
-    float: Kind({"type": "number"}, "NUMBER", "a finite number", _read_number),
+    float: Kind({"type": "number"}, "NUMBER", "a finite number", _read_number, float),
     str: Kind({"type": "string"}, "TEXT", "a string (put it in quotes)", str),
-    tuple[str, ...]: Kind({"type": "array"}, "TEXT,TEXT", "a list of strings", _read_list),
+    tuple[str, ...]: Kind({"type": "array"}, "TEXT,TEXT", "a list of strings", _read_list, tuple),
+    tuple[ApiKey, ...]: Kind({"type": "array"}, "KEY,KEY", "a list of keys", _read_list, _keys_of),
 }
 
 
@@ -569,7 +624,8 @@ def _parse_flags(argv: Sequence[str]) -> dict[str, str]:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m server",
-        usage="python -m server [MODEL] [--config FILE] [--section.key VALUE ...]",
+        usage="python -m server [MODEL] [--config FILE] [--section.key VALUE ...]\n"
+        "       python -m server key [NAME] [--allow GROUP,GROUP]",
         description="Serves a Keras model: POST /predict, batched by itself.",
         epilog="Every setting is also an environment variable, as in SERVER_HTTP__PORT, and a key "
         "of the file. A flag beats the environment, that the file, that the default.",
@@ -683,7 +739,6 @@ def _build(values: Mapping[str, object], models: tuple[ModelSource, ...]) -> Set
     sections: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
     for name, value in values.items():
         item = NAMES[name]
-        exact = float(value) if isinstance(value, int) and item.kind is KINDS[float] else value
-        sections[item.section][item.key] = tuple(exact) if isinstance(exact, list) else exact
+        sections[item.section][item.key] = item.kind.build(value)
     parts = {name: SECTIONS[name](**given) for name, given in sections.items()}
     return Settings(**parts, models=models)

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from server import __version__
+from server.auth import METRICS
 from server.dialects import documents, tfserving
 from server.handlers import BaseHandler
 from server.repository import State
@@ -77,6 +78,11 @@ _TFSERVING_STATES = {
 
 class StatisticsHandler(DocumentHandler):
     """What a version has done since it was loaded."""
+
+    def get(self, name: str, version: str | None = None) -> None:
+        """Send it; raises UnknownModel, Loading, and what keeps it from those without a key."""
+        self.keys.check(self.request.headers, METRICS)
+        super().get(name, version)
 
     def document(self, model: ServedModel) -> dict[str, Any]:
         """Return it, as a list of one."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from itertools import count
 from typing import Final, NamedTuple
 
-from server.auth import ApiKeys
+from server.auth import PREDICT, ApiKeys
 from server.batching import BatchingError, Job, ModelFailed
 from server.dialects.dialect import Headers
 from server.dialects.table import NATIVE, Kind
@@ -95,6 +95,7 @@ class PredictEndpoint:
         self._dialect = kind.name
         self._payload_log = payload_log
         self._keys = keys
+        self._is_closed = keys.is_closed(PREDICT)
         self._requests = service.counts.requests_in(slot.name if slot else "", kind.name)
         self._longest_ms = service.settings.batching.deadline_ms
 
@@ -128,8 +129,8 @@ class PredictEndpoint:
         return problem(error, id_, self._kind)
 
     async def _predict(self, request: Request, started: float) -> Response:
-        if self._keys.are_needed:
-            self._keys.check(request.headers)
+        if self._is_closed:
+            self._keys.check(request.headers, PREDICT)
         slot = self._slot
         model = slot.current if slot is not None and self._version is None else None
         if model is None:

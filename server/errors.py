@@ -53,6 +53,10 @@ class Unauthorized(ServiceError):
     """A key is needed, and none or a wrong one was given."""
 
 
+class NotForThisKey(ServiceError):
+    """A key was given that opens other things than this one."""
+
+
 class Forbidden(ServiceError):
     """Nobody may do this here."""
 
@@ -113,6 +117,12 @@ PROBLEMS: dict[type[Exception], Problem] = {
         "unauthorized",
         "A key is needed",
         "Send one of the service's keys, as Authorization: Bearer … or X-API-Key: …",
+    ),
+    NotForThisKey: Problem(
+        HTTPStatus.FORBIDDEN,
+        "not-for-this-key",
+        "The key does not open this",
+        "This key is known, and may do other things here (`allow` in auth.api_keys).",
     ),
     Forbidden: Problem(
         HTTPStatus.FORBIDDEN,

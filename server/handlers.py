@@ -15,6 +15,7 @@ from tornado.escape import json_encode
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
+from server.auth import METRICS, ApiKeys
 from server.batching import Draining
 from server.carrier import Activity, LogAccess
 from server.dialects.table import kind_of
@@ -48,10 +49,11 @@ class BaseHandler(RequestHandler):
 
     METHODS: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
 
-    def initialize(self, service: Service, activity: Activity, **_: Any) -> None:
+    def initialize(self, service: Service, activity: Activity, keys: ApiKeys, **_: Any) -> None:
         """Take the parts that every handler needs."""
         self.service = service
         self.activity = activity
+        self.keys = keys
 
     def prepare(self) -> None:
         """Begin a request: its headers are there, its body is not."""
@@ -217,6 +219,7 @@ class MetricsHandler(BaseHandler):
 
     def get(self) -> None:
         """Show it, in the format that is asked for."""
+        self.keys.check(self.request.headers, METRICS)
         text, media_type = self.metrics.text(self.request.headers.get("Accept", ""))
         self.set_header("Content-Type", media_type)
         self.set_header("Vary", "Accept")
@@ -234,6 +237,7 @@ class EventsHandler(BaseHandler):
 
     async def get(self) -> None:
         """Tell the last five minutes, and go on until either side ends."""
+        self.keys.check(self.request.headers, METRICS)
         self.set_header("Content-Type", "text/event-stream")
         self.set_header("X-Accel-Buffering", "no")  # nginx would collect the events
         if self.request.method == "HEAD":

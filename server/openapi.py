@@ -21,6 +21,7 @@ Operation = dict[str, Any]
 Schema = dict[str, Any]
 
 RARE = ("forbidden", "load-failed")  # no request for predictions is refused so
+KEY_REFUSALS = ("unauthorized", "not-for-this-key")
 
 OPENAPI_VERSION = "3.1.0"
 PROBLEM_TYPE = "application/problem+json"
@@ -97,7 +98,7 @@ def predictions(kind: Kind, path: str) -> Callable[[ServedModel], dict[str, Oper
 def native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
     """Describe predictions in the native dialect, with schemas called so."""
     refusals = [
-        *("invalid-request", "invalid-json", "unauthorized", "unknown-model", "not-found"),
+        *("invalid-request", "invalid-json", *KEY_REFUSALS, "unknown-model", "not-found"),
         *("method-not-allowed", "body-too-large"),
         *("too-many-rows", "unsupported-media-type", "invalid-data", "model-failed"),
         *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
@@ -114,6 +115,7 @@ def native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
     }
     operation = {
         "tags": ["predictions"],
+        "security": KEY_IF_SET,
         "summary": "Predict one example, or a batch of them",
         "description": (
             "Requests that wait at the same time are computed together. Where a model has one "
@@ -164,6 +166,7 @@ def plain_predictions(
     }
     operation = {
         "tags": ["predictions"],
+        "security": KEY_IF_SET,
         "summary": f"Predict, in the dialect {kind.name}",
         "description": description,
         "parameters": list(PARAMETERS),
@@ -198,6 +201,9 @@ def about_model(
         schema: Schema = {"type": "object"}
         described = get("models", operation_id, summary, schema)
         refusals = ["unknown-model", "loading", "method-not-allowed"]
+        if name == "statistics":
+            refusals += KEY_REFUSALS
+            described["get"]["security"] = KEY_IF_SET
         described["get"]["responses"] |= plain_responses(refusals)
         parameters = [path_parameter("name", text_like(model.name))]
         if version:
@@ -217,13 +223,15 @@ def index(_: ServedModel) -> dict[str, Operation]:
         "properties": {"name": text, "version": text, "state": state, "reason": text},
     }
     body = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
-    return change(
+    described = change(
         "index",
         "Which models and versions there are, with `ready` only those that answer",
         body,
-        ["invalid-json", "invalid-request", "unauthorized"],
+        ["invalid-json", "invalid-request"],
         {"type": "array", "items": line},
     )
+    described["post"]["security"] = KEY_IF_SET
+    return described
 
 
 def load(model: ServedModel) -> dict[str, Operation]:
@@ -252,11 +260,12 @@ def change_of_model(
         "additionalProperties": False,
     }
     body = {"type": "object", "properties": {"parameters": parameters_schema}}
-    refusals = ["invalid-json", "invalid-request", "load-failed", "unauthorized", "forbidden"]
+    refusals = ["invalid-json", "invalid-request", "load-failed", "forbidden"]
     described = change(
         name, summary, body, [*refusals, "unknown-model", "draining"], {"type": "object"}
     )
     described["post"]["parameters"] = [path_parameter("name", text_like(model.name))]
+    described["post"]["security"] = KEY
     return described
 
 
@@ -265,7 +274,7 @@ def change(
 ) -> dict[str, Operation]:
     """Describe a call of the repository."""
     operation = get("repository", f"repository-{name}", summary, answer)["get"]
-    plain = plain_responses([*refusals, "body-too-large", "method-not-allowed"])
+    plain = plain_responses([*refusals, *KEY_REFUSALS, "body-too-large", "method-not-allowed"])
     operation["responses"] |= plain
     operation["requestBody"] = {"required": False, "content": {MEDIA_TYPE: {"schema": body}}}
     return {"post": operation}
@@ -297,7 +306,8 @@ def ready(_: ServedModel) -> dict[str, Operation]:
 def metrics(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /metrics`."""
     summary, text = "What was counted, for Prometheus", {"type": "string"}
-    described = get("monitoring", "metrics", summary, text, "text/plain")
+    described = get("monitoring", "metrics", summary, text, "text/plain", KEY_REFUSALS)
+    described["get"]["security"] = KEY_IF_SET
     described["get"]["responses"]["200"]["content"]["application/openmetrics-text"] = {
         "schema": text
     }
@@ -307,8 +317,10 @@ def metrics(_: ServedModel) -> dict[str, Operation]:
 def events(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /events`."""
     summary, text = "How the service fares, once a second", {"type": "string"}
-    refusals = ["too-many-connections", "draining"]
-    return get("monitoring", "events", summary, text, "text/event-stream", refusals)
+    refusals = [*KEY_REFUSALS, "too-many-connections", "draining"]
+    described = get("monitoring", "events", summary, text, "text/event-stream", refusals)
+    described["get"]["security"] = KEY_IF_SET
+    return described
 
 
 def openapi(_: ServedModel) -> dict[str, Operation]:
@@ -377,6 +389,8 @@ def add_components(
         spec.components.schema(f"{name}Answer", any_of([d.answer_schema for d in each_dialect]))
     spec.components.schema("Problem", PROBLEM_SCHEMA)
     spec.components.schema("Error", ERROR_SCHEMA)
+    for name, scheme in KEY_SCHEMES.items():
+        spec.components.security_scheme(name, scheme)
     for name, (schema, text) in HEADERS.items():
         spec.components.header(name, {"schema": schema, "description": text})
     for name, (schema, text) in PARAMETERS.items():
@@ -486,6 +500,13 @@ DESCRIBED: Mapping[str, Callable[[ServedModel, str], dict[str, Operation]]] = {
     V2.name: v2_predictions,
 }
 
+KEY_SCHEMES: dict[str, dict[str, str]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer …"},
+    "api-key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+KEY: list[dict[str, list[str]]] = [{name: []} for name in KEY_SCHEMES]
+KEY_IF_SET = [*KEY, {}]  # the settings say whether one is needed
+
 ERROR_SCHEMA: dict[str, Any] = {
     "description": "An error, as TensorFlow Serving and the Open Inference Protocol have it.",
     "type": "object",
@@ -535,8 +556,9 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
 
 PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "X-Request-ID": (
-        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
-        "An id for this request, to find it again in the logs. One of another form is replaced.",
+        {"type": "string", "examples": ["4f1c2a"]},
+        "An id for this request, to find it again in the logs: up to 128 of A-Z, a-z, 0-9, '.', "
+        "'_' and '-'. One of another form is replaced.",
     ),
     "X-Request-Timeout-Ms": (
         {"type": "integer", "minimum": 1},

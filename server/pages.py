@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from server.auth import METRICS, PREDICT
 from server.errors import PROBLEMS, UnknownPath
 from server.handlers import BaseHandler
 from server.served_model import ServedModel
@@ -95,6 +96,8 @@ class IndexHandler(PageHandler):
             origin=origin,
             since=since.isoformat(timespec="seconds"),
             fields=fields_of(model) if model else [],
+            needs_key=self.keys.is_closed(PREDICT),
+            can_watch=not self.keys.is_closed(METRICS),
             max_batch_ms=self.service.settings.batching.max_batch_ms,
         )
 

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 from http import HTTPStatus
 from typing import Any
 
-from server.auth import ApiKeys
+from server.auth import REPOSITORY
 from server.batching import Draining
 from server.errors import InvalidJSON, InvalidRequest
 from server.handlers import BaseHandler
 from server.repository import State
 from server.service import State as ServiceState
 
+log = logging.getLogger("server")
+
 
 class RepositoryHandler(BaseHandler):
-    """What the calls of the repository share: keys, and a body that may be missing."""
+    """What the calls of the repository share: who may, and a body that may be missing."""
 
     METHODS = ("POST",)
 
-    def initialize(self, keys: ApiKeys, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take the keys."""
-        super().initialize(**parts)
-        self.keys = keys
-
     def check_change(self) -> None:
-        """Raise Draining, Forbidden or Unauthorized where nothing can be changed."""
+        """Raise Draining, Forbidden, Unauthorized or NotForThisKey where nothing can be changed."""
         if self.service.state is ServiceState.DRAINING:
             raise Draining
-        self.keys.check_change(self.request.headers)
+        name = self.keys.check_change(self.request.headers) or "without a name"
+        log.info("request %s: %.200s, by the key %s", self.request_id, self.request.path, name)
 
     def take_object(self) -> dict[str, Any]:
         """Return the body's JSON object, an empty one where there is no body.
@@ -63,7 +62,7 @@ class IndexOfModelsHandler(RepositoryHandler):
 
     def post(self) -> None:
         """Show it: a line for each version, with `ready` only for those that answer."""
-        self.keys.check(self.request.headers)
+        self.keys.check(self.request.headers, REPOSITORY)
         only_ready = self.take_object().get("ready") is True
         index = [
             {"name": name, "version": version, "state": state.value, "reason": reason}

@@ -196,6 +196,8 @@ async function predict(event) {
   try {
     const body = JSON.stringify({ data: data(event.target) });
     const headers = { "Content-Type": "application/json" };
+    const key = document.getElementById("key")?.value;
+    if (key) headers["X-API-Key"] = key;
     const response = await fetch("/predict", { method: "POST", headers, body });
     const said = await response.json();
     const text = response.ok ? JSON.stringify(said.prediction) : [said.detail, ...(said.errors ?? []).map((e) => `${e.pointer}: ${e.detail}`)].join("\n");
@@ -213,4 +215,5 @@ for (const time of document.querySelectorAll("time")) {
   time.textContent = new Date(time.dateTime).toLocaleString();
 }
 makeCharts();
-connect();
+if (main.dataset.watch) connect();
+else if (!main.dataset.model) setTimeout(() => location.reload(), AGAIN_MS); // it is loading

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -8,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from server.config import SCHEMA, SECTIONS, SETTINGS, ConfigError, Settings, load, plain
+from server.config import SCHEMA, SECTIONS, SETTINGS, ApiKey, ConfigError, Settings, load, plain
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,6 +95,8 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     write(yaml.safe_dump({item.section: {item.key: value}}))
     by_file = load([], {}, tmp_path)
 
+    if item.name == "auth.api_keys":
+        value = [ApiKey.of(key) for key in value]
     assert by_flag == by_variable == by_file
     given = getattr(getattr(by_flag, item.section), item.key)
     assert given == (tuple(value) if isinstance(value, list) else value) != item.default
@@ -170,10 +173,43 @@ def test_a_model_that_is_named_at_the_start_beats_the_list(tmp_path, write):
         assert [each.path for each in settings.sources] == ["c.keras"]
 
 
-def test_a_wrong_key_is_not_shown(tmp_path, write):
-    write("auth: {api_keys: ['my,secret']}")
+HASH = hashlib.sha256(b"secret").hexdigest()
 
-    assert "secret" not in refusal(folder=tmp_path)
+
+def test_of_a_key_only_the_hash_is_kept(tmp_path, write):
+    entry = f"{{name: ci, sha256: '{HASH.upper()}', allow: [repository, metrics]}}"
+    write(f"auth: {{api_keys: [secret, 'sha256:{HASH}', {entry}]}}")
+
+    settings = load([], {}, tmp_path)
+
+    plain, hashed, named = settings.auth.api_keys
+    assert plain == hashed == ApiKey("", HASH, ("predict", "repository"))
+    assert named == ApiKey("ci", HASH, ("repository", "metrics"))
+    assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "'my,secret'",
+        "{name: ci, sha256: secret, allow: [predict]}",
+        f"{{name: secret, sha256: '{HASH}'}}",
+        f"{{name: secret, sha256: '{HASH}', allow: []}}",
+        f"{{name: secret, sha256: '{HASH}', allow: predict}}",
+        f"{{name: secret, sha256: '{HASH}', allow: [everything]}}",
+        f"{{name: 'my secret', sha256: '{HASH}', allow: [predict]}}",
+        f"{{name: ci, sha256: '{HASH}', allow: [predict], key: secret}}",
+        f"{{sha256: '{HASH}', allow: [predict]}}",
+        "{secret: 1}",
+    ],
+)
+def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
+    write(f"auth: {{api_keys: [{entry}]}}")
+
+    said = refusal(folder=tmp_path)
+
+    assert "auth.api_keys[0]: the value is not a list of keys, each a mapping of name" in said
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize(

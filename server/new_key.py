@@ -1,0 +1,64 @@
+"""`python -m server key [NAME] [--allow GROUP,GROUP]`: make an API key."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from server.config import GROUPS, KEY_NAME
+
+KEY_BYTES: Final = 32  # too many to guess, so that one round of SHA-256 is enough to hide them
+
+TEXT: Final = """\
+{key}
+
+This is the key. It is shown only now: give it to its user, who sends it with every request as
+`Authorization: Bearer …` or `X-API-Key: …`. The service needs its hash alone, in config.yaml:
+
+auth:
+  api_keys:
+    - {entry}
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print a new key and its entry in the settings; return the exit code."""
+    given = _parser().parse_args(argv)
+    key = secrets.token_urlsafe(KEY_BYTES)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    entry = {"name": given.name, "sha256": digest, "allow": given.allow}
+    print(TEXT.format(key=key, entry=json.dumps(entry)), end="")  # JSON is YAML, always quoted
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m server key", description="Makes an API key.", allow_abbrev=False
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", default="client", type=_name)
+    parser.add_argument(
+        "--allow",
+        metavar="GROUP,GROUP",
+        default=["predict"],
+        type=_groups,
+        help=f"what it opens, some of {', '.join(GROUPS)} (default: predict)",
+    )
+    return parser
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(KEY_NAME, text):
+        raise argparse.ArgumentTypeError("a name has 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+    return text
+
+
+def _groups(text: str) -> list[str]:
+    groups = text.split(",")
+    if unknown := sorted(set(groups).difference(GROUPS)):
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(GROUPS)}")
+    return groups
