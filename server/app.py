@@ -13,6 +13,7 @@ from tornado.web import Application, url
 from server import openapi
 from server.auth import ApiKeys
 from server.carrier import Activity, Carrier, LogAccess
+from server.cors import Cors
 from server.dialects.table import KINDS
 from server.document_handlers import (
     ModelMetadataHandler,
@@ -136,7 +137,8 @@ def make_carrier(
     """
     settings = service.settings
     keys = ApiKeys(settings.auth.api_keys)
-    endpoints = Endpoints(service, keys, payload_log)
+    cors = Cors(settings.http.cors_origins)
+    endpoints = Endpoints(service, keys, cors, payload_log)
     live = Live(lambda: read(service))
     live.start()
     activity.end_first(live.end)
@@ -147,7 +149,7 @@ def make_carrier(
         "metrics": Metrics(service, payload_log),
         "assets": read_assets(),
     }
-    shared = {"service": service, "activity": activity, "keys": keys}
+    shared = {"service": service, "activity": activity, "keys": keys, "cors": cors}
     app = make_app(shared, log_access, parts)
     if settings.http.transport == "tornado":
         return BoundedHTTPServer(app, settings.http, endpoints, log_access, tls)

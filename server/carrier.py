@@ -12,6 +12,7 @@ import termios
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
+from server.dialects.dialect import Headers
 from server.endpoints import Request, Response
 
 ENDED: Final = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux tells a half-close, too
@@ -30,15 +31,15 @@ class Endpoint(Protocol):
     async def __call__(self, request: Request) -> Response:
         """Answer a request; await futures alone, as there need not be a task."""
 
-    def refuse(self, error: Exception, id_: str) -> Response:
-        """Answer a request that does not get here, with an error."""
-
 
 class Endpoints(Protocol):
     """Finds the endpoint of a method and path."""
 
     def get(self, route: tuple[str, str], /) -> Endpoint | None:
         """Return it, or None for what Tornado's handlers answer."""
+
+    def refuse(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:
+        """Answer a request that gets to neither, with an error."""
 
 
 class LogAccess(Protocol):

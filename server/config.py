@@ -110,6 +110,17 @@ class HttpSettings:
     )
     tls_cert: str = setting("", "The file with the certificate chain (PEM) for HTTPS; empty: HTTP.")
     tls_key: str = setting("", "The file with the certificate's key (PEM), unencrypted.")
+    cors_origins: tuple[str, ...] = setting(
+        (),
+        "The origins whose pages may ask and read answers (CORS), as https://example.org.",
+        wanted="a list of origins, each as https://example.org or http://localhost:3000",
+        # As browsers write them: in lower case, without the port of the scheme and without a path.
+        items={
+            "type": "string",
+            "pattern": r"^(?!https:.*:443\Z|http:.*:80\Z)"
+            r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?\Z",
+        },
+    )
     max_body_bytes: int = setting(
         8 * MIB, "The largest body of a request, in bytes; a larger one gets 413.", minimum=1
     )

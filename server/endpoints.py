@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from server.auth import PREDICT, ApiKeys
 from server.batching import BatchingError, Job, ModelFailed
+from server.cors import Cors
 from server.dialects.dialect import Headers
 from server.dialects.table import NATIVE, Kind
 from server.errors import (
@@ -27,11 +28,17 @@ from server.service import Service
 log = logging.getLogger("server")
 
 CLIENT_LEFT: Final = 499
+# What every answer says, beside what a Response holds. No page of another origin shows, embeds or
+# interprets an answer; our own pages say themselves what they may load.
 COMMON_HEADERS: Final = {
     "Server": "keras-batch-server",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+COMMON_FIELDS: Final = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS.items())
 
 _PROCESS_ID: Final = os.urandom(8).hex()  # no other process makes the same request ids
 _NUMBERS: Final = count()
@@ -48,7 +55,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What an endpoint answers; the length of the body is the carrier's to declare."""
+    """What an endpoint answers; the length and COMMON_HEADERS are the carrier's to add."""
 
     status: int
     headers: Mapping[str, str]
@@ -66,7 +73,12 @@ def request_id(headers: Headers) -> str:
 def problem(error: Exception, id_: str, kind: Kind = NATIVE) -> Response:
     """Answer an error in the form of a dialect."""
     status, body, headers = kind.refuse(error, id_)
-    return Response(status, {**headers, "X-Request-ID": id_, **COMMON_HEADERS}, body)
+    return Response(status, {**headers, "X-Request-ID": id_}, body)
+
+
+def shared(response: Response, cors: Cors, request: Headers) -> Response:
+    """Return an answer that says which origins may read it."""
+    return response._replace(headers={**response.headers, **cors.headers(request)})
 
 
 class PredictEndpoint:
@@ -81,6 +93,7 @@ class PredictEndpoint:
         service: Service,
         payload_log: PayloadLog | None,
         keys: ApiKeys,
+        cors: Cors,
         kind: Kind = NATIVE,
         name: str | None = None,
         version: str | None = None,
@@ -95,6 +108,8 @@ class PredictEndpoint:
         self._dialect = kind.name
         self._payload_log = payload_log
         self._keys = keys
+        self._cors = cors
+        self._is_shared = cors.is_on
         self._is_closed = keys.is_closed(PREDICT)
         self._requests = service.counts.requests_in(slot.name if slot else "", kind.name)
         self._longest_ms = service.settings.batching.deadline_ms
@@ -111,13 +126,13 @@ class PredictEndpoint:
             status = response.status
         finally:
             self._requests.ended(status, time.perf_counter() - started)
-        return response
+        return shared(response, self._cors, request.headers) if self._is_shared else response
 
-    def refuse(self, error: Exception, id_: str) -> Response:
+    def refuse(self, error: Exception, headers: Headers) -> Response:
         """Answer a request that does not get here, and count it."""
-        response = problem(error, id_, self._kind)
+        response = problem(error, request_id(headers), self._kind)
         self._requests.ended(response.status, 0.0)
-        return response
+        return shared(response, self._cors, headers)
 
     def _problem(self, error: Exception, id_: str) -> Response:
         """Answer an error; log the model's, and mistakes of ours."""
@@ -156,7 +171,6 @@ class PredictEndpoint:
             "X-Request-ID": request.id,
             "X-Model-Version": model.version,
             "Server-Timing": server_timing(job, seconds),
-            **COMMON_HEADERS,
         }
         return Response(200, {**headers, **extra} if extra else headers, body)
 

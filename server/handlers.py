@@ -18,6 +18,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 from server.auth import METRICS, ApiKeys
 from server.batching import Draining
 from server.carrier import Activity, LogAccess
+from server.cors import Cors
 from server.dialects.table import kind_of
 from server.endpoints import (
     CLIENT_LEFT,
@@ -49,16 +50,20 @@ class BaseHandler(RequestHandler):
 
     METHODS: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
 
-    def initialize(self, service: Service, activity: Activity, keys: ApiKeys, **_: Any) -> None:
+    def initialize(
+        self, service: Service, activity: Activity, keys: ApiKeys, cors: Cors, **_: Any
+    ) -> None:
         """Take the parts that every handler needs."""
         self.service = service
         self.activity = activity
         self.keys = keys
+        self.cors = cors
 
     def prepare(self) -> None:
         """Begin a request: its headers are there, its body is not."""
         self.activity.begin(self)
         self.chunks: list[bytes] = []
+        self.share()
 
     @cached_property
     def request_id(self) -> str:
@@ -68,8 +73,7 @@ class BaseHandler(RequestHandler):
     def set_default_headers(self) -> None:
         """Replace Tornado's headers, which tell its version."""
         self.set_header("X-Request-ID", self.request_id)
-        for name, value in COMMON_HEADERS.items():
-            self.set_header(name, value)
+        self._headers.update(COMMON_HEADERS)  # without the checks of those that come from outside
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body, whose size the server has limited."""
@@ -87,11 +91,16 @@ class BaseHandler(RequestHandler):
     def options(self, **_: str) -> None:
         """Tell what is possible here."""
         self.set_header("Allow", ", ".join(self.allowed()))
+        self._headers.update(self.cors.preflight(self.request.headers, self.allowed()))
         self.set_status(HTTPStatus.NO_CONTENT)
 
     def allowed(self) -> list[str]:
         """Return the methods that this handler answers."""
         return [*self.METHODS, "OPTIONS"]
+
+    def share(self) -> None:
+        """Say which origins may read the answer."""
+        self._headers.update(self.cors.headers(self.request.headers))
 
     def respond(self, response: Response) -> None:
         """Send an endpoint's answer."""
@@ -130,6 +139,7 @@ class BaseHandler(RequestHandler):
         """Answer in the form of the path's dialect, whatever went wrong."""
         error = kwargs.get("exc_info", (None, None))[1]
         situation = self._situation(status_code, error)
+        self.share()  # Tornado has taken all headers away
         self.respond(problem(situation, self.request_id, kind_of(self.request.path)))
 
     def log_exception(self, _: Any, value: BaseException | None, __: Any) -> None:
@@ -222,7 +232,7 @@ class MetricsHandler(BaseHandler):
         self.keys.check(self.request.headers, METRICS)
         text, media_type = self.metrics.text(self.request.headers.get("Accept", ""))
         self.set_header("Content-Type", media_type)
-        self.set_header("Vary", "Accept")
+        self.add_header("Vary", "Accept")
         self.finish(text)
 
 

@@ -34,7 +34,7 @@ from server.carrier import (
     those_who_left,
 )
 from server.config import HttpSettings
-from server.endpoints import Response, problem, request_id
+from server.endpoints import COMMON_HEADERS, Response, problem, request_id
 from server.errors import BodyTooLarge, TooManyConnections
 
 
@@ -236,13 +236,10 @@ class BoundedBody(HTTPMessageDelegate):
     def _refuse(self) -> None:
         self._refused = True
         method, path = self._start_line.method, self._start_line.path.partition("?")[0]
-        endpoint = self._server.endpoints.get((method, path))
-        refuse = endpoint.refuse if endpoint else problem
-        response = refuse(
-            BodyTooLarge(f"The body is larger than {self._max_bytes} bytes."),
-            request_id(self._headers),
-        )
-        headers = HTTPHeaders({**response.headers, "Content-Length": str(len(response.body))})
+        error = BodyTooLarge(f"The body is larger than {self._max_bytes} bytes.")
+        response = self._server.endpoints.refuse((method, path), error, self._headers)
+        headers = HTTPHeaders({**COMMON_HEADERS, **response.headers})
+        headers["Content-Length"] = str(len(response.body))
         if expects_continue(self._headers):
             headers["Connection"] = "close"
         start_line = ResponseStartLine("HTTP/1.1", response.status, responses[response.status])
@@ -297,7 +294,8 @@ def declared_length(headers: HTTPHeaders) -> int:
 
 def to_bytes(response: Response) -> bytes:
     """Return a whole HTTP/1.1 message that ends its connection."""
-    headers = {**response.headers, "Content-Length": len(response.body), "Connection": "close"}
+    ending = {"Content-Length": len(response.body), "Connection": "close"}
+    headers = {**COMMON_HEADERS, **response.headers, **ending}
     lines = [f"HTTP/1.1 {response.status} {responses[response.status]}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + response.body

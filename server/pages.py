@@ -38,7 +38,6 @@ class PageHandler(BaseHandler):
         """Let a page load nothing but what is ours."""
         super().set_default_headers()
         self.set_header("Content-Security-Policy", self.POLICY)
-        self.set_header("Referrer-Policy", "no-referrer")
 
     def get_template_namespace(self) -> dict[str, Any]:
         """Give templates what is served, or None while it is loading."""

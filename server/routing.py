@@ -7,8 +7,10 @@ from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from server.auth import ApiKeys
-from server.dialects.table import KINDS, Kind
-from server.endpoints import PredictEndpoint
+from server.cors import Cors
+from server.dialects.dialect import Headers
+from server.dialects.table import KINDS, Kind, kind_of
+from server.endpoints import PredictEndpoint, Response, problem, request_id, shared
 from server.logs import PayloadLog
 from server.service import Service
 
@@ -23,9 +25,12 @@ class Endpoints:
     There is one for models, too, that nobody knows: it tells so in its dialect.
     """
 
-    def __init__(self, service: Service, keys: ApiKeys, payload_log: PayloadLog | None) -> None:
+    def __init__(
+        self, service: Service, keys: ApiKeys, cors: Cors, payload_log: PayloadLog | None
+    ) -> None:
         self._service = service
         self._keys = keys
+        self._cors = cors
         self._payload_log = payload_log
         self._known = {
             ("POST", path.replace("{name}", quote(name, safe=""))): self._endpoint(
@@ -41,6 +46,12 @@ class Endpoints:
     def get(self, route: tuple[str, str], /) -> PredictEndpoint | None:
         """Return the endpoint of a method and path, or None."""
         return self._known.get(route) or (self._resolve(route[1]) if route[0] == "POST" else None)
+
+    def refuse(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:
+        """Answer a request that gets to no endpoint and no handler, with an error."""
+        if endpoint := self.get(route):
+            return endpoint.refuse(error, headers)
+        return shared(problem(error, request_id(headers), kind_of(route[1])), self._cors, headers)
 
     def _find(self, path: str) -> PredictEndpoint | None:
         for kind, pattern in _PATTERNS:
@@ -58,7 +69,9 @@ class Endpoints:
     def _endpoint(
         self, kind: Kind, name: str | None = None, version: str | None = None
     ) -> PredictEndpoint:
-        return PredictEndpoint(self._service, self._payload_log, self._keys, kind, name, version)
+        return PredictEndpoint(
+            self._service, self._payload_log, self._keys, self._cors, kind, name, version
+        )
 
 
 def pattern_of(path: str) -> str:

@@ -353,10 +353,9 @@ class Connection(asyncio.Protocol):
         """Answer 413; then throw the body away, because a client that sends does not read yet."""
         self._refused = True
         limit = self._server.limits.max_body_bytes
-        self._id = request_id(head.fields)
-        endpoint = self._server.endpoints.get(head.route)
-        refuse = endpoint.refuse if endpoint else problem
-        refusal = refuse(BodyTooLarge(f"The body is larger than {limit} bytes."), self._id)
+        error = BodyTooLarge(f"The body is larger than {limit} bytes.")
+        refusal = self._server.endpoints.refuse(head.route, error, head.fields)
+        self._id = refusal.headers["X-Request-ID"]
         self._ends = head.expects_continue and not head.chunked  # has not sent it and need not
         self._send(head, refusal)
         if self._ends:

@@ -25,7 +25,7 @@ from server.carrier import (
     those_who_left,
 )
 from server.config import HttpSettings
-from server.endpoints import Response
+from server.endpoints import COMMON_FIELDS, Response
 from server.llhttp.connection import Connection
 
 SHUTDOWN_SECONDS: Final = 3600.0  # the sweep cuts who takes nothing; a slow client has its time
@@ -139,7 +139,7 @@ class LlhttpServer:
         fields = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
         body = response.body
         head = (
-            f"{_status_line(response.status)}{self._date.field()}{fields}"
+            f"{_status_line(response.status)}{self._date.field()}{COMMON_FIELDS}{fields}"
             f"Content-Length: {len(body)}\r\n{option}\r\n"
         )
         return head.encode("latin-1") + (body if method != "HEAD" else b"")

@@ -81,6 +81,7 @@ def test_a_flag_beats_the_environment_and_that_the_file(tmp_path, write):
 def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text = {"batching.max_rows": "7", "predict.non_finite": "as_null", "logging.level": "debug"}
     text |= {"http.transport": "tornado", "auth.api_keys": "one,sha256:" + "ab" * 32}
+    text |= {"http.cors_origins": "https://a.example,http://b.example:3000"}
     text |= {"model.allow_signature_change": "true"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
     told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
