@@ -20,6 +20,7 @@ class Copies:
 
     def take(self, path: str) -> Path | None:
         """Copy a file; None when that is not possible, as in a container without a place for it."""
+        copy = None
         try:
             if not Path(path).is_file():
                 return None
@@ -30,6 +31,7 @@ class Copies:
             copy = Path(self._folder.name) / f"{next(self._numbers)}{Path(path).suffix}"
             shutil.copyfile(path, copy)
         except (OSError, ValueError) as error:
+            self.remove(copy)  # a part of it takes what room there is
             log.info(
                 "%s: no copy can be kept, so no rollback once it is overwritten: %s", path, error
             )

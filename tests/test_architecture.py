@@ -159,3 +159,29 @@ def test_the_application_is_there_without_tensorflow() -> None:
     )
 
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+# What asks others over the network. http.client is there for the names of statuses.
+CLIENTS = {
+    *("aiohttp", "ftplib", "httpx", "huggingface_hub", "kagglehub", "requests", "smtplib"),
+    *("tornado.httpclient", "tornado.simple_httpclient", "urllib.request", "urllib3"),
+}
+
+
+def test_what_serves_asks_nobody() -> None:
+    """A model, a schema or a page is never fetched from elsewhere."""
+    wrong = [
+        str(item)
+        for item in IMPORTS
+        if not item.file.startswith("scripts/")
+        and (item.module in CLIENTS or item.package in CLIENTS)
+    ]
+    calls = [
+        f"{layer}/{path.name}: {word}"
+        for layer in ("model", "server")
+        for path in (CHECKOUT / layer).rglob("*.py")
+        for word in ("get_file(", "from_preset(", "HTTPConnection(")
+        if word in path.read_text()
+    ]
+
+    assert wrong + calls == []

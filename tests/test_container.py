@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -203,12 +203,44 @@ def stand_in(image: Image, command: str) -> None:
         pytest.fail(f"teach this test what stands in for: RUN {command}")
 
 
+# What `docker run --read-only --cap-drop ALL --security-opt no-new-privileges` does: every file
+# system is read-only but an empty /dev/shm, and not even root may do what only root may.
+CONFINED = """
+set -e
+mount --make-rprivate /
+while read -r _ _ _ _ point _; do
+    mount -o remount,bind,ro "$point"
+done < /proc/self/mountinfo
+mount -t tmpfs -o size=64m tmpfs /dev/shm
+for folder in / /tmp /var/tmp "$PWD"; do
+    if touch "$folder/written" 2> /dev/null; then
+        echo "$folder can be written" >&2
+        exit 9
+    fi
+done
+exec setpriv --bounding-set=-all --inh-caps=-all --no-new-privs -- "$@"
+"""
+CONFINING = ["unshare", "--mount", "sh", "-c", CONFINED, "sh"]
+
+
+def can_confine() -> bool:
+    """Tell whether this machine lets us make a process of its own view of the file systems."""
+    try:
+        return (
+            subprocess.run([*CONFINING, "true"], capture_output=True, check=False).returncode == 0
+        )
+    except FileNotFoundError:
+        return False
+
+
 @contextmanager
-def running(image: Image, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run the entry point as a user without a home, on a free port."""
+def running(
+    image: Image, tmp_path: Path, before: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """Run the entry point as a user without a home, on a free port; `before` is what starts it."""
     image.environment["SERVER_HTTP__PORT"] = str(free_port())
     image.environment["HOME"] = "/proc/nobody"
-    command = json.loads(FINAL.last("ENTRYPOINT")) + json.loads(FINAL.last("CMD"))
+    command = [*before, *json.loads(FINAL.last("ENTRYPOINT")), *json.loads(FINAL.last("CMD"))]
     log = tmp_path / "log"
     with log.open("w") as sink:
         server = image.start(command, stdout=sink, stderr=subprocess.STDOUT)
@@ -252,9 +284,9 @@ def predict(image: Image, data: object) -> object:
         return json.load(response)["prediction"]
 
 
-def assert_serves(image: Image, tmp_path: Path) -> None:
-    before = sorted(image.at("").rglob("*"))
-    with running(image, tmp_path) as server:
+def assert_serves(image: Image, tmp_path: Path, before: Sequence[str] = ()) -> None:
+    files = sorted(image.at("").rglob("*"))
+    with running(image, tmp_path, before) as server:
         wait_until_healthy(image, server)
         prediction = predict(image, [10])
         server.send_signal(signal.Signals[FINAL.last("STOPSIGNAL")])
@@ -262,7 +294,7 @@ def assert_serves(image: Image, tmp_path: Path) -> None:
 
         assert prediction == pytest.approx(31, abs=0.1)
         assert code == 0
-        assert sorted(image.at("").rglob("*")) == before  # a read-only root is enough
+        assert sorted(image.at("").rglob("*")) == files
 
 
 # The tests.
@@ -320,6 +352,33 @@ def test_the_service_runs_as_a_numbered_user_that_is_not_root() -> None:
     assert re.fullmatch(r"[1-9]\d*(:[1-9]\d*)?", FINAL.last("USER"))
 
 
+def test_what_is_copied_belongs_to_root_and_comes_from_here() -> None:
+    """The service's user can change none of it, and nothing is fetched but locked packages."""
+    for stage in STAGES:
+        assert not stage.all("ADD")
+        for rest in stage.all("COPY"):
+            assert "--chown" not in rest
+            assert "--chmod" not in rest
+            assert "://" not in rest
+    words = [word for word, _ in FINAL.instructions]
+    assert words.index("USER") > max(n for n, word in enumerate(words) if word == "COPY")
+    assert "RUN" not in words
+
+
+def test_no_secret_is_built_in() -> None:
+    for stage in STAGES:
+        assert not stage.all("ARG")
+        for rest in stage.all("ENV"):
+            assert not re.search(r"(?i)key|secret|token|password", rest)
+
+
+def test_the_readme_says_how_to_take_all_rights_away() -> None:
+    (command,) = re.findall(r"docker run .*--read-only.*", (CHECKOUT / "README.md").read_text())
+
+    for flag in ("--tmpfs /tmp", "--cap-drop ALL", "--security-opt no-new-privileges"):
+        assert flag in command
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     image = Image(tmp_path)
@@ -358,6 +417,12 @@ def test_the_health_check_fails_where_nothing_listens(tmp_path: Path) -> None:
 def test_the_entry_point_serves_what_the_dockerfile_copies(tmp_path: Path) -> None:
     """Healthy, right, and gone with code 0 on the stop signal, outside the checkout."""
     assert_serves(build(tmp_path, stand_in), tmp_path)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not can_confine(), reason="needs the right to unshare and mount")
+def test_it_serves_where_nothing_can_be_written_and_without_capabilities(tmp_path: Path) -> None:
+    assert_serves(build(tmp_path, stand_in), tmp_path, before=CONFINING)
 
 
 @pytest.mark.torture

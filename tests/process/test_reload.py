@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import shutil
@@ -107,6 +108,28 @@ def load(server: Server, *, rollback: bool = False, status: int = 200) -> None:
         connection.request("POST", "/v2/repository/models/line/load", body, {"X-API-Key": KEY})
         response = connection.getresponse()
         assert response.status == status, response.read()
+
+
+def test_a_file_that_is_not_the_pinned_one_takes_no_place(
+    start: Start, lines: list[Path], tmp_path: Path
+) -> None:
+    file = tmp_path / "line.keras"
+    put(lines[0], file)
+    pin = hashlib.sha256(file.read_bytes()).hexdigest()
+    flags = ("--auth.api_keys", KEY, "--batching.max_rows", "64", "--logging.access", "false")
+    server = start(str(file), "--model.sha256", pin, *flags, command=REAL)
+    with asking(server, rate=50) as clients:
+        put(lines[1], file)
+        load(server, status=400)
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: server.stderr.count("version 1 stays") == 2, what="two refusals")
+        before = clients.seen[200, "1", 10.0]
+        wait_until(lambda: clients.seen[200, "1", 10.0] > before + 5, what="answers of version 1")
+    server.signal()
+
+    assert server.exit_code() == 0
+    assert f"its SHA-256 is {hashlib.sha256(file.read_bytes()).hexdigest()}" in server.stderr
+    assert set(clients.seen) == {(200, "1", 10.0)}
 
 
 def memory_of(server: Server) -> float:

@@ -116,6 +116,13 @@ def test_a_model_that_cannot_be_served_is_told(
     assert line.startswith(model[:6])
 
 
+def test_a_file_that_is_not_the_pinned_one_is_not_served(start: Start, example_model: Path) -> None:
+    flags = ("--model.sha256", "0" * 64)
+    line = complaint(start(str(example_model), *flags, command=REAL, ready=False))
+    assert line.startswith(f"{example_model}: its SHA-256 is ")
+    assert f"but {'0' * 64} is expected" in line
+
+
 @pytest.mark.torture  # TensorFlow takes its time to start, and the model's own tests have the cases
 @pytest.mark.keras
 def test_a_model_that_keras_cannot_load_is_told(start: Start, tmp_path: Path) -> None:

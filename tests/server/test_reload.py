@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import re
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.batching import Draining
+from server.copies import Copies
 from server.errors import LoadFailed, UnknownModel
 from tests.server.files import serving_files
 from tests.server.harness import SOON, Server, over_http, with_settings
@@ -275,6 +277,22 @@ async def test_where_no_copy_can_be_kept_an_overwritten_version_does_not_come_ba
         still = await answer(server)
 
     assert still == ("2", 20)
+
+
+def test_a_copy_for_which_there_is_too_little_room_leaves_nothing_behind(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copyfile(_: str, copy: Path) -> None:
+        copy.write_text("1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("shutil.copyfile", copyfile)
+    copies = Copies()
+
+    assert copies.take(str(file)) is None
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [file]
+    copies.close()
 
 
 # A folder with versions
