@@ -11,7 +11,7 @@ from server.config import ConfigError, HttpSettings
 def context_of(settings: HttpSettings) -> ssl.SSLContext | None:
     """Return what encrypts connections, None where HTTPS is off; raises ConfigError.
 
-    TLS 1.2 and 1.3 are spoken, as Python's default has it.
+    TLS 1.2 and 1.3 are spoken, with the ciphers of Python's default.
     """
     if not settings.tls_cert and not settings.tls_key:
         return None
@@ -20,6 +20,7 @@ def context_of(settings: HttpSettings) -> ssl.SSLContext | None:
             raise ConfigError(f"http.{name}: HTTPS needs both a certificate and a key")
         _check_readable(name, path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever the system's OpenSSL is set to
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key, _no_password)

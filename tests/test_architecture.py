@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -185,3 +187,39 @@ def test_what_serves_asks_nobody() -> None:
     ]
 
     assert wrong + calls == []
+
+
+EXCEPTION = re.compile(r"#\s*(noqa|type: ignore|nosec)\b(?P<rest>.*)")
+WITH_REASON = re.compile(r"(: [A-Z0-9, ]+|\[[a-z, -]+\])  # \w.*")
+
+
+def exceptions_without_reason(text: str) -> list[str]:
+    """Return the lines that keep a checker quiet and do not say which rule, or not why."""
+    return [
+        line.strip()
+        for line in text.splitlines()
+        if (found := EXCEPTION.search(line)) and not WITH_REASON.fullmatch(found["rest"])
+    ]
+
+
+def test_every_exception_from_a_check_has_its_reason_beside_it() -> None:
+    files = [path for layer in LAYERS for path in (CHECKOUT / layer).rglob("*.py")]
+
+    assert [line for path in files for line in exceptions_without_reason(path.read_text())] == []
+    assert exceptions_without_reason("x  # noqa: S603\ny = 1\nz  # noqa: S603  # ours\n") == [
+        "x  # noqa: S603"
+    ]
+
+
+def test_the_checks_for_security_are_on() -> None:
+    """And off for a whole folder only where the line says why."""
+    text = (CHECKOUT / "pyproject.toml").read_text()
+    lint = tomllib.loads(text)["tool"]["ruff"]["lint"]
+
+    assert "S" in lint["select"]
+    assert [rule for rule in lint["ignore"] if rule.startswith("S")] == ["S101"]
+    for folder, rules in lint["per-file-ignores"].items():
+        found = {rule for rule in rules if re.match(r"S(\d|$)", rule)}
+        assert found <= ({"S"} if folder == "tests/**" else {"S311"}), folder
+    for rule in ("S101", "S", "S311"):
+        assert re.search(rf'^    "{rule}",\s+# \w', text, re.MULTILINE)

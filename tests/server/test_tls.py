@@ -85,6 +85,30 @@ async def test_tls_1_2_and_1_3_are_spoken_and_no_other_protocol_than_http_1_1() 
             assert agreed.selected_alpn_protocol() == "http/1.1"
 
 
+@pytest.mark.logs_warnings
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")  # they are old, indeed
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+@over_http
+async def test_older_versions_are_not_spoken(version: ssl.TLSVersion, carrier: str) -> None:
+    said = ["SSL Error"] if carrier == "tornado" else []
+    async with serving(settings=tls_settings(), expected_logs=said) as server:
+        assert server.tls
+        server.tls.set_ciphers("DEFAULT:@SECLEVEL=0")  # a client that would take anything
+        server.tls.minimum_version = server.tls.maximum_version = version
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await server.connect()
+        server.tls.maximum_version = ssl.TLSVersion.TLSv1_2  # the same client, a version later
+        assert (await server.predict([10])).status == 200
+
+
+def test_the_oldest_version_is_ours_to_say() -> None:
+    """A system's configuration of OpenSSL may allow older ones."""
+    context = context_of(tls_settings().http)
+
+    assert context is not None
+    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
+
+
 @over_http
 async def test_large_bodies_and_answers_come_through() -> None:
     data = [[n] for n in range(50_000)]

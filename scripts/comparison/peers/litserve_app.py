@@ -37,7 +37,7 @@ class Example(litserve.LitAPI):
         return list(output)
 
     # Types here and above would have FastAPI check the bodies once more.
-    def encode_response(self, output: np.ndarray):  # type: ignore[no-untyped-def]
+    def encode_response(self, output: np.ndarray):  # type: ignore[no-untyped-def]  # LitServe's own has no types
         """Turn a row into a body."""
         return {"prediction": float(output[0])}
 
