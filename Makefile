@@ -2,6 +2,7 @@
 # takes goes into .venv, and what is there already is not done again.
 
 VENV    := .venv
+CLIENTS := .clients
 RUN     := $(VENV)/bin/python
 EXAMPLE := model/my_best_model.keras
 MODEL   := $(EXAMPLE)
@@ -9,11 +10,12 @@ MODEL   := $(EXAMPLE)
 PYTHON  := python3 python3.13 python3.12 python3.11
 FITS    := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
 # Twice quiet: errors alone.
-PIP     := $(RUN) -m pip install -qq --no-input --disable-pip-version-check --require-hashes
+INSTALL := -m pip install -qq --no-input --disable-pip-version-check --require-hashes
+PIP     := $(RUN) $(INSTALL)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup test browser-test check torture torture-full fuzz spec load lock clean
+.PHONY: help serve setup clients test browser-test check torture torture-full fuzz spec load lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +27,9 @@ serve: $(VENV)/server.stamp $(filter $(EXAMPLE),$(MODEL))  ## serve the example 
 
 setup: $(VENV)/dev.stamp $(EXAMPLE)  ## only prepare: .venv with the locked dependencies, the example model
 
-test: setup  ## all tests but the long ones, two at once
+clients: $(CLIENTS)/clients.stamp  ## only prepare: .clients with the clients of others that tests ask with
+
+test: setup clients  ## all tests but the long ones, two at once
 	@$(RUN) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 check: setup  ## formatting, lint, types, and whether openapi.json is up to date
@@ -57,18 +61,19 @@ spec: setup  ## write openapi/openapi.json anew
 load: $(VENV)/dev.stamp  ## put load on a running server and report
 	@$(RUN) scripts/load_test.py $(ARGS)
 
-# dev.txt is made first and constrains the others, so that all three agree.
+# dev.txt is made first and constrains the others but clients.txt, so that what is installed
+# together agrees.
 lock: $(VENV)/dev.stamp  ## choose the locked versions anew; ARGS=--upgrade takes newer ones
-	@for name in dev server model fuzz; do \
+	@for name in dev server model fuzz clients; do \
 		(cd requirements && ../$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate \
 			--custom-compile-command "make lock" $(ARGS) \
-			$$([ $$name = dev ] || echo --constraint dev.txt) --output-file $$name.txt $$name.in) \
+			$$([ $$name = dev ] || [ $$name = clients ] || echo --constraint dev.txt) --output-file $$name.txt $$name.in) \
 		|| exit 1; \
 	done
 
-clean:  ## remove what was made: .venv, the example model, caches
-	rm -rf $(VENV) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+clean:  ## remove what was made: .venv, .clients, the example model, caches
+	rm -rf $(VENV) $(CLIENTS) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
@@ -97,6 +102,13 @@ $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/server.stamp
 
 $(VENV)/fuzz.stamp: requirements/fuzz.txt $(VENV)/dev.stamp
 	@$(PIP) -r $<
+	@touch $@
+
+# In a venv of their own, since what they pin clashes with what TensorFlow needs.
+$(CLIENTS)/clients.stamp: requirements/clients.txt | $(VENV)/bin/pip
+	@echo 'installing the clients of others that tests ask with ...'
+	@$(RUN) -m venv --clear $(CLIENTS)
+	@$(CLIENTS)/bin/python $(INSTALL) -r $<
 	@touch $@
 
 $(EXAMPLE): | $(VENV)/server.stamp
