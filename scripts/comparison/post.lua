@@ -1,4 +1,4 @@
--- Posts what is in the file that stands behind `--`, and ends with a line of JSON for scripts/comparison/wrk.py.
+-- Posts what is in the file that stands behind `--`, with the headers behind that, and ends with a line of JSON for scripts/comparison/wrk.py.
 
 function init(args)
   wrk.method = "POST"
@@ -6,6 +6,9 @@ function init(args)
   wrk.body = file:read("*a")
   file:close()
   wrk.headers["Content-Type"] = "application/json"
+  for i = 2, #args, 2 do
+    wrk.headers[args[i]] = args[i + 1]
+  end
 end
 
 function done(summary, latency)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,16 +39,23 @@ def is_installed() -> bool:
     return shutil.which("wrk") is not None
 
 
-def measure(url: str, body: str, connections: int, seconds: float) -> Measurement:
+def measure(
+    url: str,
+    body: str | bytes,
+    connections: int,
+    seconds: float,
+    headers: Mapping[str, str] | None = None,
+) -> Measurement:
     """Post `body` over so many connections at once, each with one request on its way.
 
     Raises Missing when wrk cannot work with the server.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", f"--timeout={TIMEOUT}s"]
-    with tempfile.NamedTemporaryFile("w") as file:  # an argument could not be as long
-        file.write(body)
+    with tempfile.NamedTemporaryFile() as file:  # an argument could not be as long
+        file.write(body.encode() if isinstance(body, str) else body)
         file.flush()
         command += ["--latency", "-s", str(SCRIPT), url, "--", file.name]
+        command += [part for header in (headers or {}).items() for part in header]
         try:
             done = subprocess.run(  # noqa: S603  # wrk is found where the user has it
                 command, capture_output=True, text=True, timeout=seconds + SPARE, check=False

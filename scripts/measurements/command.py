@@ -20,6 +20,7 @@ from scripts.measurements import (
     large_requests,
     memory,
     one_connection,
+    tensors_in_bytes,
     watching,
 )
 from scripts.measurements.figure import markdown
@@ -32,6 +33,7 @@ MEASUREMENTS = {
     "idle-connections": idle_connections.run,
     "memory": memory.run,
     "watching": watching.run,
+    "tensors-in-bytes": tensors_in_bytes.run,
 }
 
 

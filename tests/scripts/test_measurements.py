@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 
-from scripts.measurements import command
+from model.signature import Signature, TensorSpec
+from scripts.measurements import command, tensors_in_bytes
 from scripts.measurements.figure import Figure, markdown, median_ratio, percentile
 from scripts.measurements.serving import resident, value_of
+from server.dialects.v2 import V2Dialect
 
 METRICS = """\
 # HELP predict_batch_rows Rows of each call
@@ -39,6 +42,18 @@ def test_metrics_are_found_by_their_whole_names():
 
 def test_the_memory_of_a_process_is_told_in_bytes():
     assert 2**20 < resident(os.getpid()) < 2**36
+
+
+def test_tensors_in_bytes_and_in_json_are_the_same_request():
+    y = TensorSpec("y", (1,), "float32")
+    dialect = V2Dialect("m", "1", Signature((TensorSpec("x", (64,), "float32"),), (y,)))
+    array = np.random.default_rng(0).standard_normal((256, 64)).astype(np.float32)
+    for make, in_bytes in ((tensors_in_bytes.in_bytes, True), (tensors_in_bytes.in_json, False)):
+        form = make("x", array)
+        headers = {name.lower(): value for name, value in form.headers.items()}
+        call = dialect.decode(form.body, headers)
+        assert np.array_equal(call.tensors.arrays["x"], array)
+        assert [wanted.is_binary for wanted in call.form.outputs] == [in_bytes]
 
 
 def test_a_table_says_what_is_reached():
