@@ -1,4 +1,4 @@
-"""Models of every kind, sent through a file and asked through the native dialect."""
+"""Models of every kind, sent through a file and asked in every dialect."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ import pytest
 from model.keras_model import KerasModel
 from scripts.loadtest.answers import ExpectedAnswers
 from scripts.loadtest.payload import Payload, encode
+from server.config import PredictSettings
 from server.dialects import strings
 from server.dialects.native import NativeDialect
+from server.dialects.table import Dialects
+from server.errors import InvalidRequest
 from server.served_model import MAX_ROW_DEPENDENCE, examples_of
 from tests.model.model_zoo import ROWS, ZOO, Arrays
+from tests.server.forms import FORMS
 from tests.server.harness import serving
 
 pytestmark = pytest.mark.keras
@@ -28,9 +32,14 @@ class Served(NamedTuple):
     """A model out of a file, and what Keras answers to five rows."""
 
     model: KerasModel
-    dialect: NativeDialect
+    dialects: Dialects
     rows: Arrays
     expected: Arrays
+
+    @property
+    def dialect(self) -> NativeDialect:
+        """The native one."""
+        return self.dialects.native
 
     def ask(self, data: Any) -> Arrays:
         """Send data through the dialect and the model; return the prediction by output."""
@@ -39,6 +48,12 @@ class Served(NamedTuple):
         prediction = json.loads(self.dialect.write(answer, request.form))["prediction"]
         names = list(self.expected)
         return prediction if len(names) > 1 else {names[0]: prediction}
+
+    def named_rows(self) -> Arrays:
+        """Return the rows by the file's names: a Sequential's only input has a new one there."""
+        if len(self.rows) > 1:
+            return self.rows
+        return {self.model.signature.inputs[0].name: next(iter(self.rows.values()))}
 
     def data(self, rows: int | slice) -> Any:
         """Return one row, or several, as the data of a request."""
@@ -56,7 +71,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     specimen.model.save(path)
     model = KerasModel.load(path)
     model.warm_up(4)
-    return Served(model, NativeDialect(model.signature), specimen.rows, specimen.expected())
+    dialects = Dialects("m", "1", model.signature, PredictSettings())
+    return Served(model, dialects, specimen.rows, specimen.expected())
 
 
 def assert_close(served: Served, given: Arrays, rows: int | slice) -> None:
@@ -79,6 +95,41 @@ def test_it_answers_what_keras_does(served: Served) -> None:
     for row in range(ROWS):
         assert_close(served, served.ask(served.data(row)), row)
     assert_close(served, served.ask(served.data(slice(None))), slice(None))
+    assert served.model.traces == 1
+
+
+def ask_in(served: Served, name: str, rows: slice) -> dict[str, Any]:
+    """Ask for rows in a form; return the outputs in lists.
+
+    The axis of the rows is there in all of them, and no other is dropped.
+    """
+    form = FORMS[name]
+    dialect = served.dialects.by_name[form.dialect]
+    body, headers = form.write({key: array[rows] for key, array in served.named_rows().items()})
+    call = dialect.decode(body, headers)
+    [answer] = served.model.predict([call.tensors])
+    return form.read(dialect.encode(answer, call, headers), list(served.expected))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_it_answers_what_keras_does_in_every_dialect(served: Served, name: str) -> None:
+    """Single rows and all together, with every axis as Keras has it."""
+    if not FORMS[name].can_say(served.model.signature):
+        with pytest.raises(InvalidRequest, match="one input and one output of numbers"):
+            served.dialect.decode(b"", {"content-type": "application/x-npy"})
+        return
+    for rows in (slice(0, 1), slice(ROWS - 1, ROWS), slice(None)):
+        given = ask_in(served, name, rows)
+        assert list(given) == list(served.expected)
+        for key, array in served.expected.items():
+            if array.dtype.hasobject:
+                assert given[key] == strings.to_json(array[rows].tolist())
+                continue
+            expected = array.astype("float64")
+            tolerance = 1e-5 * np.abs(expected).max()
+            assert np.shape(given[key]) == expected[rows].shape
+            cells = np.array(given[key], "float64")
+            np.testing.assert_allclose(cells, expected[rows], rtol=0, atol=tolerance)
     assert served.model.traces == 1
 
 
