@@ -16,6 +16,7 @@ from server.carrier import Activity, Carrier, LogAccess
 from server.cors import Cors
 from server.dialects.table import KINDS
 from server.document_handlers import (
+    AllStatisticsHandler,
     ModelMetadataHandler,
     ModelReadyHandler,
     ServerMetadataHandler,
@@ -79,6 +80,7 @@ ROUTES = [
         for path in kind.paths
     ),
     Route("/v2", ServerMetadataHandler, openapi.server_metadata),
+    Route("/v2/models/stats", AllStatisticsHandler, openapi.all_statistics),
     *(
         Route(
             f"{root}/models/{{name}}{version}{ending}",

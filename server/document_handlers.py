@@ -90,6 +90,16 @@ class StatisticsHandler(DocumentHandler):
         return {"model_stats": [stats]}
 
 
+class AllStatisticsHandler(BaseHandler):
+    """What every version of every model has done since it was loaded."""
+
+    def get(self) -> None:
+        """Show it."""
+        models = self.service.repository.models()
+        stats = [documents.of_statistics(m.name, m.version, m.counts) for m in models]
+        self.send_json({"model_stats": stats})
+
+
 class ServerMetadataHandler(BaseHandler):
     """Which server this is."""
 

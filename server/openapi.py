@@ -191,6 +191,16 @@ def server_metadata(_: ServedModel) -> dict[str, Operation]:
     return get("models", "server-metadata", "Which server this is", schema)
 
 
+def all_statistics(_: ServedModel) -> dict[str, Operation]:
+    """Describe `GET /v2/models/stats`."""
+    schema = {
+        "type": "object",
+        "required": ["model_stats"],
+        "properties": {"model_stats": {"type": "array", "items": {"type": "object"}}},
+    }
+    return get("models", "all-statistics", "What all models have done", schema)
+
+
 def about_model(
     name: str, version: str, summary: str
 ) -> Callable[[ServedModel], dict[str, Operation]]:

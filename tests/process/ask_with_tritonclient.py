@@ -103,6 +103,7 @@ async def tour(client: Client, key: str) -> dict[str, Any]:
         "answer": asked.get_response(),
         "prediction": asked.as_numpy("dense").tolist(),
         "statistics": await client.do("get_inference_statistics", "line"),
+        "all statistics": await client.do("get_inference_statistics"),
         "index": await client.do("get_model_repository_index", **keys),
         "no key": await client.refusal("infer", "line", one),
         "no such model": await client.refusal("infer", "other", one, **keys),

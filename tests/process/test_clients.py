@@ -92,6 +92,7 @@ def test_its_whole_tour_is_answered(start: Start, kind: str) -> None:
     [statistics] = told["statistics"]["model_stats"]
     assert (statistics["name"], statistics["version"]) == ("line", "1")
     assert statistics["inference_stats"]["success"]["count"] == statistics["inference_count"] == 1
+    assert told["all statistics"] == told["statistics"]
     assert told["index"] == [{"name": "line", "version": "1", "state": "READY", "reason": ""}]
     assert told["no key"].startswith("401: ")
     assert told["load without key"].startswith("401: ")

@@ -183,9 +183,13 @@ async def test_v2_statistics_count_what_a_version_did(file: Path, folder: Path) 
             (await server.ask("GET", f"/v2/models/more%20lines{version}/stats")).json
             for version in ("", "/versions/2", "/versions/1")
         ]
+        everything = (await server.ask("GET", "/v2/models/stats")).json["model_stats"]
 
     assert answers[0] == answers[1]
     [two], [one] = answers[0]["model_stats"], answers[2]["model_stats"]
+    assert len(everything) == len({(stats["name"], stats["version"]) for stats in everything}) == 3
+    assert two in everything
+    assert one in everything
     assert (two["name"], two["version"]) == ("more lines", "2")
     assert (two["inference_count"], two["execution_count"]) == (8, 4)
     assert two["inference_stats"]["success"]["count"] == 3
