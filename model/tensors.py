@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +14,13 @@ class WrongRowCount(ValueError):
 
 
 class Tensors:
-    """Named arrays of shape `[rows, ...]`, all with the same number of rows."""
+    """Named arrays of shape `[rows, ...]`, all with the same number of rows.
 
-    __slots__ = ("arrays", "rows")
+    Attributes:
+        memo: what was worked out once for all rows, by whoever did; views have none of their own.
+    """
+
+    __slots__ = ("arrays", "memo", "rows")
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take `arrays` over without copying; raises WrongRowCount when their first axes differ."""
@@ -29,16 +34,15 @@ class Tensors:
             raise WrongRowCount("no arrays, so no rows")
         self.arrays = arrays
         self.rows = rows
+        self.memo: dict[Hashable, Any] = {}
 
     def __len__(self) -> int:
         return self.rows
 
     def __getitem__(self, rows: slice) -> Tensors:
         """Return a view of some of the rows."""
-        part = Tensors.__new__(Tensors)  # of equal lengths: this need not be checked again
-        part.arrays = arrays = {name: array[rows] for name, array in self.arrays.items()}
-        part.rows = len(next(iter(arrays.values())))
-        return part
+        start, stop, _ = rows.indices(self.rows)
+        return View(self, start, stop)
 
     @property
     def row_shape(self) -> Hashable:
@@ -56,12 +60,87 @@ class Tensors:
         )
 
 
-def merge(parts: Sequence[Tensors]) -> Tensors:
+class View(Tensors):
+    """The rows `start` to `stop` of `whole`, whose arrays are cut when somebody asks for them.
+
+    Of an answer that is encoded together with all others of its batch, nobody does.
+    """
+
+    __slots__ = ("start", "whole")
+
+    def __init__(self, whole: Tensors, start: int, stop: int) -> None:
+        """Take rows that there are."""
+        self.whole = whole
+        self.start = start
+        self.rows = max(0, stop - start)
+
+    def __getitem__(self, rows: slice) -> Tensors:
+        """Return a view of the same whole."""
+        start, stop, _ = rows.indices(self.rows)
+        return View(self.whole, self.start + start, self.start + stop)
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:  # type: ignore[override]  # read-only here
+        """Views of the arrays of the whole."""
+        rows = slice(self.start, self.start + self.rows)
+        return {name: array[rows] for name, array in self.whole.arrays.items()}
+
+
+class Row:
+    """One row that is still numbers and lists of numbers, as they came in JSON.
+
+    To make an array takes 3 µs however few numbers it gets; `merge` makes one of the rows of all
+    requests in a batch.
+
+    Attributes:
+        values: by name; they fit the dtypes and have the shape of a row.
+        dtypes: those of the arrays to be.
+        nbytes: the size of these arrays.
+    """
+
+    __slots__ = ("dtypes", "nbytes", "values")
+
+    def __init__(
+        self, values: Mapping[str, Any], dtypes: Mapping[str, np.dtype], nbytes: int
+    ) -> None:
+        self.values = values
+        self.dtypes = dtypes
+        self.nbytes = nbytes
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, rows: slice) -> Tensors:
+        """Return the row, or none, as arrays."""
+        return Tensors(self.arrays)[rows]
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Arrays of this row alone, of shape `[1, ...]`."""
+        return _arrays_of([self])
+
+    @property
+    def row_shape(self) -> Hashable:
+        """As of Tensors."""
+        return Tensors(self.arrays).row_shape
+
+
+def merge(parts: Sequence[Tensors | Row]) -> Tensors:
     """Put the rows of `parts`, all of one `row_shape`, one after another."""
-    if len(parts) == 1:
+    rows = [part for part in parts if isinstance(part, Row)]
+    if len(rows) == len(parts):
+        return Tensors(_arrays_of(rows))
+    if len(parts) == 1 and isinstance(parts[0], Tensors):
         return parts[0]
-    names = parts[0].arrays
-    return Tensors({name: np.concatenate([part.arrays[name] for part in parts]) for name in names})
+    arrays = [part.arrays for part in parts]
+    return Tensors({name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]})
+
+
+def _arrays_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:
+    dtypes = rows[0].dtypes
+    return {
+        name: np.array([row.values[name] for row in rows], dtype) for name, dtype in dtypes.items()
+    }
 
 
 def split(tensors: Tensors, lengths: Sequence[int]) -> list[Tensors]:
@@ -71,7 +150,8 @@ def split(tensors: Tensors, lengths: Sequence[int]) -> list[Tensors]:
     """
     if sum(lengths) != len(tensors):
         raise WrongRowCount(f"{len(tensors)} rows came out where {sum(lengths)} went in")
-    return [tensors[start:stop] for start, stop in pairwise(accumulate(lengths, initial=0))]
+    stops = accumulate(lengths, initial=0)
+    return [View(tensors, start, stop) for start, stop in pairwise(stops)]
 
 
 def is_finite(tensors: Tensors) -> bool:

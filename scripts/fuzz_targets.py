@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 
 from model.signature import Signature, TensorSpec
+from model.tensors import merge
 from server.dialects import npy
 from server.dialects.dialect import Call, Dialect
 from server.dialects.native import NativeDialect
@@ -76,7 +77,7 @@ class Decoder:
         assert is_valid or not is_decoded, "the published schema refuses what is decoded"
 
     def _check_round_trip(self, call: Call, headers: Headers) -> None:
-        encoded = self._dialect.encode(call.tensors, call, headers)
+        encoded = self._dialect.encode(merge([call.tensors]), call, headers)
         body = self._again(encoded.body) if not headers else encoded.body
         again = self._dialect.decode(body, headers)
         for name, array in call.tensors.arrays.items():
@@ -136,7 +137,7 @@ def v2_binary(data: bytes) -> None:
     except REFUSALS:
         return
     assert {len(array) for array in call.tensors.arrays.values()} == {len(call.tensors)}
-    _V2.encode(call.tensors, call)
+    _V2.encode(merge([call.tensors]), call)
 
 
 def array(data: bytes) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from model.signature import Signature
-from model.tensors import Tensors, WrongRowCount, distance, is_finite, merge
+from model.tensors import Row, Tensors, WrongRowCount, distance, is_finite, merge
 from server.batch_size import BatchSize, Limits, measure
 from server.batching import Batcher, Job, Observer, Observers
 from server.config import BatchingSettings, Settings
@@ -47,7 +47,7 @@ class Model(Protocol):
     def row_dependence(self) -> float:
         """Return how far, relatively, a row's answer moves when it rides in a batch."""
 
-    def predict(self, parts: Sequence[Tensors]) -> list[Tensors]:
+    def predict(self, parts: Sequence[Tensors | Row]) -> list[Tensors]:
         """Call the network once for all parts; return an answer for each."""
 
 
@@ -58,7 +58,7 @@ class NotServable(Exception):
 class Golden(NamedTuple):
     """Rows and the model's own answer to them, which the next version is held against."""
 
-    rows: Tensors
+    rows: Tensors | Row
     answer: Tensors
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from model.tensors import Tensors
+from model.tensors import Row, Tensors
 
 
 class Headers(Protocol):
@@ -19,12 +19,12 @@ class Call(NamedTuple):
     """What a request said.
 
     Attributes:
-        tensors: the rows.
+        tensors: the rows, or the one row.
         form: whatever the dialect needs to answer in the form of the request.
         timeout_ms: how long the client waits, if the body says so.
     """
 
-    tensors: Tensors
+    tensors: Tensors | Row
     form: Any
     timeout_ms: int | None = None
 

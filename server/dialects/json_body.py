@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any, Final
@@ -25,7 +25,10 @@ LARGE_BODY: Final = 4096
 
 def check_coding(headers: Headers) -> None:
     """Raise UnsupportedMediaType for a body that is compressed."""
-    coding = headers.get("content-encoding", "").strip().lower()
+    given = headers.get("content-encoding", "")
+    if not given:
+        return
+    coding = given.strip().lower()
     if coding not in ("", "identity"):
         raise UnsupportedMediaType(f"Send the body as it is, without {coding[:80]}.")
 
@@ -64,6 +67,12 @@ def collecting_nothing() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def format_of(names: Sequence[str]) -> bytes:
+    """Return the format of a JSON object with these names; a lone value stands for itself."""
+    keys = [orjson.dumps(name).replace(b"%", b"%%") for name in names]
+    return b"%b" if len(keys) == 1 else b"{%b}" % b",".join([key + b":%b" for key in keys])
 
 
 def plain_status(status: HTTPStatus) -> int:

@@ -26,6 +26,7 @@ from server.dialects.json_body import (
     parse,
     read_large,
 )
+from server.dialects.small_rows import RowReader, RowWriter
 from server.dialects.validation import Schema, Validator, violation
 from server.errors import (
     InvalidData,
@@ -91,6 +92,8 @@ class NativeDialect:
         self._validator = Validator(self.schema)
         self._single_validator = Validator(_object(data=single))
         self._batch_validator = Validator(_object(data=batch))
+        self._rows = RowReader(signature.inputs)
+        self._answers = RowWriter(signature.outputs)
         self._expected = self._describe()
 
     def check(self, headers: Headers) -> None:
@@ -120,6 +123,9 @@ class NativeDialect:
             raise self._refusal(document, len(body))
         data = document["data"]
         single = self._is_single(data)
+        row = self._rows.read(data) if single else None
+        if row is not None:
+            return Call(row, True)
         return Call(self._tensors(data, single, len(body) > LARGE_BODY), single)
 
     def encode(self, answer: Tensors, call: Call, headers: Headers = NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
@@ -132,6 +138,8 @@ class NativeDialect:
 
     def write(self, answer: Tensors, single: bool) -> bytes:
         """Write an answer; raises NonFiniteOutput for NaN and infinity, unless set otherwise."""
+        if single and (text := self._answers.write(answer)):
+            return _ANSWER + text + b"}"
         values = [self._shown_value(spec, answer, single) for spec in self._signature.outputs]
         prediction: Any = values[0]
         if len(values) > 1:

@@ -7,7 +7,7 @@ lists where it differs.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,7 +17,14 @@ from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects import json_cells, numbers, strings
 from server.dialects.dialect import Call, Encoded, Headers, Refusal
-from server.dialects.json_body import check_coding, is_large, parse, plain_refusal, read_large
+from server.dialects.json_body import (
+    check_coding,
+    format_of,
+    is_large,
+    parse,
+    plain_refusal,
+    read_large,
+)
 from server.dialects.validation import Schema, Validator, shorten
 from server.errors import InvalidData, InvalidRequest, Violation
 
@@ -81,7 +88,7 @@ class TFServingDialect:
         self._forms = {(form.key, form.is_named): (form, Validator(form.schema)) for form in forms}
         self.schema: Schema = {"anyOf": [form.schema for form in forms]}
         self.answer_schema = _answer_schema(signature.outputs)
-        self._object = _object_of([spec.name for spec in signature.outputs])
+        self._object = format_of([spec.name for spec in signature.outputs])
 
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
@@ -336,9 +343,3 @@ def _as_b64(cells: Any) -> Any:
     if isinstance(cells, list):
         return [_as_b64(cell) for cell in cells]
     return {"b64": base64.b64encode(cells).decode()}
-
-
-def _object_of(names: Sequence[str]) -> bytes:
-    """Return the format of an object with these names; a lone value stands for itself."""
-    keys = [orjson.dumps(name).replace(b"%", b"%%") for name in names]
-    return b"%b" if len(keys) == 1 else b"{%b}" % b",".join([key + b":%b" for key in keys])

@@ -8,7 +8,6 @@ import socket
 import ssl
 import time
 from email.utils import formatdate
-from functools import lru_cache
 from http.client import responses
 from typing import Final
 
@@ -67,7 +66,7 @@ class LlhttpServer:
         self._accepting: set[asyncio.Task[object]] = set()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
-        self._date = Date()
+        self._beginnings = Beginnings()
         self._timer = self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
     async def listen(self, sockets: list[socket.socket]) -> None:
@@ -136,12 +135,10 @@ class LlhttpServer:
 
     def to_bytes(self, response: Response, option: str, method: str = "POST") -> bytes:
         """Return an endpoint's answer as a message; `option` is a header line or nothing."""
-        fields = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
-        body = response.body
-        head = (
-            f"{_status_line(response.status)}{self._date.field()}{COMMON_FIELDS}{fields}"
-            f"Content-Length: {len(body)}\r\n{option}\r\n"
-        )
+        status, headers, body = response
+        fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        beginning = self._beginnings.of(status)
+        head = f"{beginning}{fields}Content-Length: {len(body)}\r\n{option}\r\n"
         return head.encode("latin-1") + (body if method != "HEAD" else b"")
 
     def _accept(self, listener: socket.socket) -> None:
@@ -200,22 +197,22 @@ class LlhttpServer:
         self._timer = self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
 
-class Date:
-    """The Date field, made once a second."""
+class Beginnings:
+    """The status line and the fields that every answer has; made once a second, for the date."""
 
     def __init__(self) -> None:
         self._second = 0
-        self._field = ""
+        self._by_status: dict[int, str] = {}
 
-    def field(self) -> str:
-        """Return the line, with its end."""
+    def of(self, status: int) -> str:
+        """Return the lines with which an answer of this status begins."""
         second = int(time.time())
         if second != self._second:
             self._second = second
-            self._field = f"Date: {formatdate(second, usegmt=True)}\r\n"
-        return self._field
-
-
-@lru_cache
-def _status_line(status: int) -> str:
-    return f"HTTP/1.1 {status} {responses[status]}\r\n"
+            self._by_status.clear()
+        beginning = self._by_status.get(status)
+        if beginning is None:
+            date = formatdate(second, usegmt=True)
+            line = f"HTTP/1.1 {status} {responses[status]}\r\n"
+            beginning = self._by_status[status] = f"{line}Date: {date}\r\n{COMMON_FIELDS}"
+        return beginning
