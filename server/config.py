@@ -228,6 +228,14 @@ class LoggingSettings:
         minimum=0,
     )
     file: str = setting("", "The file that these lines are appended to; empty: standard output.")
+    file_max_bytes: int = setting(
+        0,
+        "The size, in bytes, at which that file becomes FILE.1 and a new one begins; 0: never.",
+        minimum=0,
+    )
+    file_backups: int = setting(
+        5, "How many earlier files, FILE.1 being the newest, are kept.", minimum=1, maximum=1000
+    )
     access: bool = setting(True, "Whether every request gets a line in the application log.")
 
 

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import select
-import stat
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
-from server.config import ConfigError
+from server.sinks import Rotation, Sink, open_sink
 
 log = logging.getLogger(__name__)
 
-LINE_END: Final = 0x0A
-NO_FD: Final = -1  # writing to it fails with EBADF, as to any sink that is gone
+GROWS: Final = Rotation()
+ALONE: Final = nullcontext()
 
 
 class LineWriter:
     """Takes lines from one thread and lets another write them.
 
     `destination` is a path, "" for standard output, or a file descriptor, which is duplicated. A
-    file is appended to, and opened anew once a rotation has moved or removed it. A line that
-    cannot be written, or that finds the buffer full, is counted in `dropped`; the lines after it
-    are tried again. Warnings call the lines by their `name`. Raises ConfigError when the file
-    cannot be opened.
+    file is appended to, rotated as `rotation` says, and opened anew once somebody else's rotation
+    has moved or removed it. A line that cannot be written, or that finds the buffer full, is
+    counted in `dropped`; the lines after it are tried again. Who writes to the same pipe shares
+    the `turn`. Warnings call the lines by their `name`. Raises ConfigError when the file cannot be
+    opened.
     """
 
     def __init__(
@@ -38,6 +34,8 @@ class LineWriter:
         destination: str | int,
         name: str,
         *,
+        rotation: Rotation = GROWS,
+        turn: AbstractContextManager[object] = ALONE,
         buffer_lines: int = 65_536,
         buffer_bytes: int = 64 * 1024 * 1024,
         warn_every_s: float = 60.0,
@@ -47,8 +45,10 @@ class LineWriter:
         self._closed = False
         # Counted by the thread that calls `put` alone, so that no lock is needed.
         self._accepted_lines = self._accepted_bytes = self._refused = 0
-        self._warning = _Warning(name, warn_every_s)
-        self._writer = _Writer(_sink(destination), self._warning, f"{name}-log")
+        self._warning = _Warning(f"{name} lines are lost: %s", warn_every_s)
+        unrotated = _Warning(f"the {name} log cannot be rotated, and grows: %s", warn_every_s)
+        sink = open_sink(destination, turn, rotation, unrotated.give)
+        self._writer = _Writer(sink, self._warning, f"{name}-log")
         self._writer.start()
 
     def put(self, line: bytes) -> None:
@@ -86,17 +86,17 @@ class LineWriter:
 
 
 class _Warning:
-    """Says that lines are lost, and why; at most once in `pause` seconds, not once a line."""
+    """Says what goes wrong, and why; at most once in `pause` seconds, not once a line."""
 
-    def __init__(self, name: str, pause: float) -> None:
-        self._name = name
+    def __init__(self, text: str, pause: float) -> None:
+        self._text = text
         self._pause = pause
         self._next = 0.0
 
     def give(self, reason: str) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + self._pause
-            log.warning("%s lines are lost: %s", self._name, reason)
+            log.warning(self._text, reason)
 
 
 class _Writer(threading.Thread):
@@ -107,7 +107,7 @@ class _Writer(threading.Thread):
     LINGER_S: Final = 0.02
     MAX_WRITE_BYTES: Final = 1024 * 1024
 
-    def __init__(self, sink: _Sink, warning: _Warning, name: str) -> None:
+    def __init__(self, sink: Sink, warning: _Warning, name: str) -> None:
         super().__init__(name=name, daemon=True)
         self._sink = sink
         self._warning = warning
@@ -157,120 +157,3 @@ class _Writer(threading.Thread):
             self._warning.give(error.strerror or str(error))
         self.done_lines += len(lines)
         self.done_bytes += sum(map(len, lines))
-
-
-class _Sink:
-    """A file descriptor. A line that got there in part is completed before the next begins."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._rest = b""  # of the line that got there in part
-        self.lost = 0
-
-    def write(self, lines: Sequence[bytes]) -> None:
-        """Write all lines; raises OSError when it cannot, and counts the missing ones in `lost`."""
-        data = memoryview(self._rest + b"".join(lines))
-        written = 0
-        try:
-            while written < len(data):
-                written += _write_some(self._fd, data[written:])
-        except OSError:
-            self._give_up(data, written)
-            raise
-        self._rest = b""
-
-    def close(self) -> None:
-        self._drop_rest()
-        if self._fd != NO_FD:
-            os.close(self._fd)
-
-    def _give_up(self, data: memoryview, written: int) -> None:
-        """Keep the rest of a line that was begun; the lines after it are lost."""
-        begun = data[written - 1] != LINE_END if written else bool(self._rest)
-        left = bytes(data[written:])
-        self._rest = left[: left.index(LINE_END) + 1] if begun else b""
-        self.lost += left.count(LINE_END) - begun
-
-    def _drop_rest(self) -> None:
-        if self._rest not in (b"", b"\n"):  # all of a line but its end is a line
-            self.lost += 1
-        self._rest = b""
-
-
-class _FileSink(_Sink):
-    """A file by its path, opened anew once the path no longer leads to it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(_open(path))
-        self._path = path
-        self._end_torn_line()
-
-    def write(self, lines: Sequence[bytes]) -> None:
-        try:
-            self._follow()
-        except OSError:
-            self.lost += len(lines)
-            raise
-        super().write(lines)
-
-    def _follow(self) -> None:
-        if self._is_current():
-            return
-        fd = _open(self._path)
-        os.close(self._fd)
-        self._fd = fd
-        self._drop_rest()
-        self._end_torn_line()
-
-    def _is_current(self) -> bool:
-        try:
-            return os.path.samestat(self._path.stat(), os.fstat(self._fd))
-        except FileNotFoundError:
-            return False
-
-    def _end_torn_line(self) -> None:
-        """Let the first line begin on a line of its own, whatever an earlier process left."""
-        if not stat.S_ISREG(os.fstat(self._fd).st_mode):
-            return
-        with contextlib.suppress(OSError), self._path.open("rb") as file:  # OSError: write-only
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(size - 1, 0))
-            self._rest = b"\n" if file.read(1) not in (b"", b"\n") else b""
-
-
-def _sink(destination: str | int) -> _Sink:
-    if isinstance(destination, int):
-        return _Sink(_duplicate(destination))
-    if not destination:
-        # Standard output that was closed before the start may be any other file by now.
-        return _Sink(_duplicate(1 if sys.__stdout__ else NO_FD))
-    try:
-        return _FileSink(Path(destination))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"logging.file: {destination!r} cannot be opened: {reason}") from None
-
-
-def _duplicate(fd: int) -> int:
-    try:
-        return os.dup(fd)
-    except OSError:
-        return NO_FD
-
-
-def _open(path: Path) -> int:
-    """Open a file to append; a named pipe that nobody reads is an error instead of a wait."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
-    os.set_blocking(fd, True)
-    return fd
-
-
-def _write_some(fd: int, data: memoryview) -> int:
-    """Write what fits and return how much; wait, where the sink was made non-blocking."""
-    try:
-        return os.write(fd, data)
-    except BlockingIOError:
-        room = select.poll()
-        room.register(fd, select.POLLOUT)
-        room.poll()
-        return 0

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import orjson
 
-from server.line_writer import NO_FD, LineWriter
+from server.line_writer import LineWriter
+from server.sinks import NO_FD
 
 BUFFERED_RECORDS: Final = 10_000
 STANDARD_ERROR: Final = 2
@@ -118,15 +119,15 @@ class PayloadLog:
     """One JSON line for every answered request.
 
     `destination` is a path, "" for standard output, or a file descriptor; how lines are written,
-    and counted when they cannot be, says LineWriter, which takes the `bounds`.
+    and counted when they cannot be, says LineWriter, which takes the `options`.
     """
 
     def __init__(
-        self, destination: str | int = "", *, max_bytes: int = 65_536, **bounds: Any
+        self, destination: str | int = "", *, max_bytes: int = 65_536, **options: Any
     ) -> None:
         self._max_bytes = max_bytes
         self._stamp = _Stamp()
-        self._lines = LineWriter(destination, "payload", **bounds)
+        self._lines = LineWriter(destination, "payload", **options)
         self.close = self._lines.close
 
     @property

@@ -30,6 +30,7 @@ from server.logs import AccessLog, PayloadLog, configure, write_in_background
 from server.repository import Load, ModelFile
 from server.served_model import Model
 from server.service import Service
+from server.sinks import Rotation
 from server.tls import context_of
 
 log = logging.getLogger("server")
@@ -231,9 +232,14 @@ def bind(settings: HttpSettings) -> list[socket.socket]:
 
 def open_payload_log(settings: Settings) -> PayloadLog | None:
     """Open the log of inputs and predictions, unless it is off."""
-    if not settings.logging.payloads:
+    wanted = settings.logging
+    if not wanted.payloads:
         return None
-    return PayloadLog(settings.logging.file, max_bytes=settings.logging.payload_max_bytes)
+    return PayloadLog(
+        wanted.file,
+        max_bytes=wanted.payload_max_bytes,
+        rotation=Rotation(wanted.file_max_bytes, wanted.file_backups),
+    )
 
 
 def open_access_log(settings: Settings) -> AccessLog | None:
