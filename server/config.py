@@ -227,6 +227,15 @@ class LoggingSettings:
         "The largest input or prediction, in bytes, that its line holds; else null.",
         minimum=0,
     )
+    payload_sample: float = setting(
+        1, "The share of answered requests, from 0 to 1, that is logged.", minimum=0, maximum=1
+    )
+    payload_redact: tuple[str, ...] = setting(
+        (),
+        "The inputs and outputs whose values are not logged; input and prediction mean all.",
+        wanted="a list of names of inputs and outputs",
+        items={"type": "string", "minLength": 1},
+    )
     file: str = setting("", "The file that these lines are appended to; empty: standard output.")
     file_max_bytes: int = setting(
         0,

@@ -165,7 +165,7 @@ class PredictEndpoint:
         job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
         body, content_type, extra = dialect.encode(await job, call, request.headers)
         seconds = time.perf_counter() - started
-        if self._payload_log is not None:
+        if self._payload_log is not None and self._payload_log.takes_next():
             self._record(self._payload_log, request, model, body, seconds)
         headers = {
             "Content-Type": content_type,
@@ -208,6 +208,7 @@ class PredictEndpoint:
             input=data,
             prediction=prediction,
             ms=seconds * 1000,
+            redacted=dialect.redacted,
         )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
@@ -14,6 +15,8 @@ from typing import Any, Final
 
 import orjson
 
+from server.dialects.dialect import Side
+from server.dialects.redaction import REDACTED, Redacted, redact_all
 from server.line_writer import LineWriter
 from server.sinks import NO_FD
 
@@ -119,13 +122,25 @@ class PayloadLog:
     """One JSON line for every answered request.
 
     `destination` is a path, "" for standard output, or a file descriptor; how lines are written,
-    and counted when they cannot be, says LineWriter, which takes the `options`.
+    and counted when they cannot be, says LineWriter, which takes the `options`. Of all answers the
+    `share` gets a line, as `draw` has it, which returns numbers from 0 up to 1. The inputs and
+    outputs called in `redact` are not shown; `input` and `prediction` are all of them.
     """
 
     def __init__(
-        self, destination: str | int = "", *, max_bytes: int = 65_536, **options: Any
+        self,
+        destination: str | int = "",
+        *,
+        max_bytes: int = 65_536,
+        share: float = 1.0,
+        draw: Callable[[], float] = random.random,
+        redact: Collection[str] = (),
+        **options: Any,
     ) -> None:
         self._max_bytes = max_bytes
+        self._share = share
+        self._draw = draw
+        self._redact = frozenset(redact)
         self._stamp = _Stamp()
         self._lines = LineWriter(destination, "payload", **options)
         self.close = self._lines.close
@@ -134,6 +149,10 @@ class PayloadLog:
     def dropped(self) -> int:
         """The number of lines that were not written."""
         return self._lines.dropped
+
+    def takes_next(self) -> bool:
+        """Tell whether the next answer is one of those that get a line; to be asked once each."""
+        return self._share >= 1 or self._draw() < self._share
 
     def write(
         self,
@@ -144,11 +163,13 @@ class PayloadLog:
         input: bytes,
         prediction: bytes,
         ms: float,
+        redacted: Redacted = redact_all,
     ) -> None:
         """Hand over one line; never blocks. Call it from one thread only.
 
         `input` and `prediction` are JSON and stand in the line as they are; one of more than
-        `max_bytes` bytes is `null` there, followed by its size.
+        `max_bytes` bytes is `null` there, followed by its size. Where names are to be redacted,
+        `redacted` does it.
         """
         self._lines.put(
             b'{"time":"%b","request_id":%b,%b%b%b"ms":%.3f}\n'
@@ -156,16 +177,19 @@ class PayloadLog:
                 self._stamp.at(time.time()),
                 orjson.dumps(request_id),
                 _names(model, version),
-                self._member(b"input", input),
-                self._member(b"prediction", prediction),
+                self._member("input", input, redacted),
+                self._member("prediction", prediction, redacted),
                 ms,
             )
         )
 
-    def _member(self, key: bytes, value: bytes) -> bytes:
+    def _member(self, side: Side, value: bytes, redacted: Redacted) -> bytes:
+        key = side.encode()
         if len(value) > self._max_bytes:
             return b'"%b":null,"%b_bytes":%d,' % (key, key, len(value))
-        if b"\n" in value or b"\r" in value:  # between its tokens: elsewhere JSON has none
+        if self._redact:
+            value = REDACTED if side in self._redact else redacted(side, value, self._redact)
+        elif b"\n" in value or b"\r" in value:  # between its tokens: elsewhere JSON has none
             value = value.replace(b"\n", b" ").replace(b"\r", b" ")
         return b'"%b":%b,' % (key, value)
 

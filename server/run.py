@@ -12,7 +12,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -159,6 +159,7 @@ class Process:
             loading.result()
         except LoadFailed as error:
             raise CannotStart(str(error)) from error
+        warn_of_unknown_names(service, self._settings.logging.payload_redact)
         for model in service.models:
             path = "/predict" if model is service.model else f"/models/{quote(model.name)}/predict"
             log.info("ready: %s, POST %s%s", model, self._origin(), path)
@@ -230,14 +231,29 @@ def bind(settings: HttpSettings) -> list[socket.socket]:
         raise CannotStart(f"cannot listen on {where}: {reason}") from error
 
 
+def warn_of_unknown_names(service: Service, redacted: Sequence[str]) -> None:
+    """Say which names of `logging.payload_redact` hide nothing: one may be misspelt."""
+    known = {"input", "prediction"}
+    for model in service.repository.models():
+        known |= {spec.name for spec in (*model.signature.inputs, *model.signature.outputs)}
+    for name in redacted:
+        if name not in known:
+            text = (
+                "logging.payload_redact: no model has an input or output %.80s; there are: %.200s"
+            )
+            log.warning(text, name, ", ".join(sorted(known)))
+
+
 def open_payload_log(settings: Settings) -> PayloadLog | None:
     """Open the log of inputs and predictions, unless it is off."""
     wanted = settings.logging
-    if not wanted.payloads:
+    if not wanted.payloads or not wanted.payload_sample:
         return None
     return PayloadLog(
         wanted.file,
         max_bytes=wanted.payload_max_bytes,
+        share=wanted.payload_sample,
+        redact=wanted.payload_redact,
         rotation=Rotation(wanted.file_max_bytes, wanted.file_backups),
     )
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from model.tensors import Row, Tensors
+
+Side = Literal["input", "prediction"]
 
 
 class Headers(Protocol):
@@ -55,6 +57,12 @@ class Dialect(Protocol):
 
     def excerpt(self, body: bytes, answer: bytes, headers: Headers) -> tuple[bytes, bytes]:
         """Return input and prediction of an answered request, as JSON, for the record."""
+
+    def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
+        """Return one side of an excerpt without the values of what is called in `names`.
+
+        Nothing is left that is neither an input nor an output.
+        """
 
     def example(self, rows: int = 2, *, variable_size: int = 2) -> bytes:
         """Return the body of a valid request with so many rows."""

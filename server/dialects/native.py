@@ -17,7 +17,7 @@ import orjson
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects import npy, numbers, strings
-from server.dialects.dialect import Call, Encoded, Headers, Refusal
+from server.dialects.dialect import Call, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import (
     LARGE_BODY,
     check_coding,
@@ -26,6 +26,7 @@ from server.dialects.json_body import (
     parse,
     read_large,
 )
+from server.dialects.redaction import named, redact
 from server.dialects.small_rows import RowReader, RowWriter
 from server.dialects.validation import Schema, Validator, violation
 from server.errors import (
@@ -162,6 +163,15 @@ class NativeDialect:
         found = _ONLY_DATA.fullmatch(body)
         data = found[1] if found else orjson.dumps(orjson.loads(body)["data"])
         return data, answer[len(_ANSWER) : -1]
+
+    def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
+        """Return the data, or the prediction, without the values of what is called in `names`."""
+        specs = self._signature.inputs if side == "input" else self._signature.outputs
+
+        def show(value: Any) -> Any:
+            return named(value, specs, names) if len(specs) > 1 else value
+
+        return redact(text, specs, names, show)
 
     def example(self, rows: int | None = None, *, variable_size: int = 2) -> bytes:
         """Return the body of a valid request: one example, or a batch of `rows`."""

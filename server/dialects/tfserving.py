@@ -7,7 +7,7 @@ lists where it differs.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ import orjson
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects import json_cells, numbers, strings
-from server.dialects.dialect import Call, Encoded, Headers, Refusal
+from server.dialects.dialect import Call, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import (
     check_coding,
     format_of,
@@ -25,6 +25,7 @@ from server.dialects.json_body import (
     plain_refusal,
     read_large,
 )
+from server.dialects.redaction import named, redact
 from server.dialects.validation import Schema, Validator, shorten
 from server.errors import InvalidData, InvalidRequest, Violation
 
@@ -128,6 +129,19 @@ class TFServingDialect:
     ) -> tuple[bytes, bytes]:
         """Return request and answer as they are: both are JSON, but for non-finite numbers."""
         return body, b"null" if b"NaN" in answer or b"Infinity" in answer else answer
+
+    def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
+        """Return the rows or columns without the values of what is called in `names`."""
+        specs = self._inputs if side == "input" else self._outputs
+
+        def show(document: dict[str, Any]) -> dict[str, Any]:
+            if side == "input":
+                form = self._form_of(document)[0]
+                return {form.key: _named_alone(document[form.key], form.is_named, specs, names)}
+            [[key, value]] = document.items()
+            return {key: _named_alone(value, len(specs) > 1, specs, names)}
+
+        return redact(text, specs, names, show)
 
     def example(self, rows: int = 2, *, variable_size: int = 2) -> bytes:
         """Return the body of a valid request."""
@@ -276,6 +290,17 @@ def _answer_schema(outputs: tuple[TensorSpec, ...]) -> Schema:
         "outputs": single if len(outputs) == 1 else _named(columns),
     }
     return {"type": "object", "properties": answers, "minProperties": 1, "maxProperties": 1}
+
+
+def _named_alone(
+    value: Any, is_named: bool, specs: Sequence[TensorSpec], names: frozenset[str]
+) -> Any:
+    """Return rows or columns with the tensors of the signature alone, without what is hidden."""
+    if not is_named:
+        return value
+    if isinstance(value, list):
+        return [named(row, specs, names) for row in value]
+    return named(value, specs, names)
 
 
 def _is_b64(value: dict[str, Any]) -> bool:

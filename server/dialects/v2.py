@@ -17,9 +17,10 @@ import orjson
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects import json_cells, numbers, strings, v2_binary, v2_schema
-from server.dialects.dialect import Call, Encoded, Headers, Refusal
+from server.dialects.dialect import Call, Encoded, Headers, Refusal, Side
 from server.dialects.documents import datatype
 from server.dialects.json_body import check_coding, is_large, parse, plain_refusal, read_large
+from server.dialects.redaction import HIDDEN, redact
 from server.dialects.validation import Validator, below
 from server.errors import InvalidData, InvalidRequest
 
@@ -28,6 +29,7 @@ JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
 _LARGEST_SIZE: Final = 2**63 - 1
 _UNSUPPORTED: Final = ("sequence_id", "shared_memory_region", "classification")
+_SHOWN: Final[Sequence[str]] = ("name", "datatype", "shape", "data")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 # What an answer has somewhere that is not JSON alone; a text in JSON has `\\` before its quotes.
 _NO_JSON: Final = (b'"parameters":{"binary_data_size":', b"NaN", b"Infinity")
@@ -141,6 +143,18 @@ class V2Dialect:
         asked = body[: v2_binary.json_length(body, headers)]
         return asked, b"null" if any(mark in answer for mark in _NO_JSON) else answer
 
+    def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
+        """Return the tensors alone, without the data of what is called in `names`."""
+        key = "inputs" if side == "input" else "outputs"
+        specs = [spec for spec, _, _ in self._inputs.values()]
+        if side == "prediction":
+            specs = list(self._outputs.values())
+
+        def show(document: dict[str, Any]) -> dict[str, Any]:
+            return {key: [_shown_tensor(tensor, names) for tensor in document[key]]}
+
+        return redact(text, specs, names, show)
+
     def example(self, rows: int = 1, *, variable_size: int = 2) -> bytes:
         """Return the body of a valid request."""
         inputs = []
@@ -219,6 +233,11 @@ class V2Dialect:
 def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # the dialect has no place for it
     """Tell an error as `{"error": …}`."""
     return plain_refusal(error)
+
+
+def _shown_tensor(tensor: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
+    shown = {key: tensor[key] for key in _SHOWN if key in tensor}
+    return shown | {"data": HIDDEN} if tensor["name"] in names and "data" in tensor else shown
 
 
 def _input(spec: TensorSpec) -> _Input:
