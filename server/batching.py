@@ -115,6 +115,7 @@ class Job(asyncio.Future[Rows]):
     """A request on its way: await it for its answer, cancel it to withdraw it.
 
     Attributes:
+        name: what whoever submitted it calls it, for those who are told of it.
         size: its number of rows.
         taken: how many of them have gone into a batch, or need not any more.
         queue_seconds: from `submit` to its first batch.
@@ -132,6 +133,7 @@ class Job(asyncio.Future[Rows]):
         "_submitted",
         "batch_rows",
         "model_seconds",
+        "name",
         "nbytes",
         "queue_seconds",
         "shape",
@@ -144,6 +146,7 @@ class Job(asyncio.Future[Rows]):
     ) -> None:
         super().__init__(loop=batcher.loop)
         self.size = self._missing = len(rows)
+        self.name = ""
         self.shape = shape
         self.nbytes = nbytes
         self.taken = 0

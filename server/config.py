@@ -219,6 +219,10 @@ class LoggingSettings:
     level: Literal["debug", "info", "warning", "error", "critical"] = setting(
         "info", "The lowest level that the application log on standard error shows."
     )
+    format: Literal["auto", "json", "text"] = setting(
+        "auto", "How lines on standard error look; auto: text on a terminal, else JSON."
+    )
+    access: bool = setting(True, "Whether every request gets a line on standard error.")
     payloads: bool = setting(
         True, "Whether input and prediction of every answered request are logged."
     )
@@ -245,7 +249,6 @@ class LoggingSettings:
     file_backups: int = setting(
         5, "How many earlier files, FILE.1 being the newest, are kept.", minimum=1, maximum=1000
     )
-    access: bool = setting(True, "Whether every request gets a line in the application log.")
 
 
 CLOSED_BY_ANY_KEY: Final = ("predict", "repository")

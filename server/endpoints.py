@@ -22,6 +22,7 @@ from server.errors import (
     ServiceError,
     UnknownModel,
 )
+from server.log_format import of_request
 from server.logs import PayloadLog
 from server.served_model import ServedModel
 from server.service import Service
@@ -138,9 +139,9 @@ class PredictEndpoint:
     def _problem(self, error: Exception, id_: str) -> Response:
         """Answer an error; log the model's, and mistakes of ours."""
         if isinstance(error, ModelFailed):
-            log.error("request %s: the model failed: %.300s", id_, error.__cause__)
+            log.error("the model failed: %.300s", error.__cause__, extra=of_request(id_))
         elif not isinstance(error, ServiceError | BatchingError):
-            log.error("request %s failed", id_, exc_info=error)
+            log.error("the request failed", exc_info=error, extra=of_request(id_))
             error = InternalError()
         return problem(error, id_, self._kind)
 
@@ -163,6 +164,7 @@ class PredictEndpoint:
         nbytes = rows.nbytes + len(request.body)
         shape = () if model.signature.is_fixed else rows.row_shape
         job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
+        job.name = request.id
         body, content_type, extra = dialect.encode(await job, call, request.headers)
         seconds = time.perf_counter() - started
         if self._payload_log is not None and self._payload_log.takes_next():

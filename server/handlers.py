@@ -37,6 +37,7 @@ from server.errors import (
     UnknownPath,
 )
 from server.live import Live
+from server.log_format import of_request
 from server.metrics import Metrics
 from server.routing import Endpoints
 from server.service import Service, State
@@ -145,7 +146,7 @@ class BaseHandler(RequestHandler):
     def log_exception(self, _: Any, value: BaseException | None, __: Any) -> None:
         """Log mistakes of ours, and not those of clients."""
         if not isinstance(value, HTTPError | ServiceError | Draining):
-            log.error("request %s failed", self.request_id, exc_info=value)
+            log.error("the request failed", exc_info=value, extra=of_request(self.request_id))
 
     def _sent(self, sent: Future[None]) -> None:
         sent.exception()  # a client that has left is no error of ours

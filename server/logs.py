@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
@@ -18,28 +21,35 @@ import orjson
 from server.dialects.dialect import Side
 from server.dialects.redaction import REDACTED, Redacted, redact_all
 from server.line_writer import LineWriter
-from server.sinks import NO_FD
+from server.log_format import Form, Stamp, traceback_of
+from server.sinks import NO_FD, STANDARD_ERROR
 
+log = logging.getLogger("server")
+
+FLUSH_SECONDS: Final = 2.0
 BUFFERED_RECORDS: Final = 10_000
-STANDARD_ERROR: Final = 2
+MAX_ACCESS_BYTES: Final = 400  # of a line: whatever a client sends, it fills no disk
 
 
 # The application log.
 
 
-def configure(level: str) -> None:
-    """Send the application log to standard error, one line a record; safe to call again.
+def configure(level: str, form: Form) -> threading.Lock:
+    """Send the application log to standard error, warnings of Python too; safe to call again.
 
-    `level` is a word of `logging.level`.
+    `level` is a word of `logging.level`. Returns the turn of those who write there.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    turn = threading.Lock()
+    handler = _TakingTurns(turn)
     handler.set_name("application")
-    handler.setFormatter(LineFormatter())
+    handler.setFormatter(form.formatter)
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.name == handler.name]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    logging.captureWarnings(True)
+    return turn
 
 
 def write_in_background() -> Callable[[float], bool]:
@@ -62,31 +72,56 @@ def write_in_background() -> Callable[[float], bool]:
     return flush
 
 
+def log_what_nobody_catches(flush: Callable[[float], bool]) -> None:
+    """Log exceptions that end the process, or a thread, as all others: with `flush` before it ends.
+
+    Python alone writes them on many lines.
+    """
+
+    def end_process(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+            return
+        log.critical("a mistake of ours ends the process", exc_info=(kind, error, trace))
+        flush(FLUSH_SECONDS)
+
+    def end_thread(it: threading.ExceptHookArgs) -> None:
+        if it.exc_value is not None and not issubclass(it.exc_type, SystemExit):
+            name = it.thread.name if it.thread else "?"
+            log.critical("a mistake of ours ends the thread %s", name, exc_info=it.exc_value)
+
+    sys.excepthook = end_process
+    threading.excepthook = end_thread
+
+
+class _TakingTurns(logging.StreamHandler[Any]):
+    """Standard error, which the access log writes to as well: no line gets into another."""
+
+    def __init__(self, turn: AbstractContextManager[object]) -> None:
+        super().__init__(sys.stderr)
+        self._turn = turn
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with self._turn:
+            super().emit(record)
+
+
 class _DroppingQueueHandler(QueueHandler):
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """Return a record that nobody changes any more; its traceback stays a part of its own."""
+        record = copy.copy(record)
+        record.msg, record.args = record.getMessage(), None
+        record.exc_text, record.stack_info = traceback_of(_PLAIN, record), None
+        record.exc_info = None
+        return record
+
     def enqueue(self, record: logging.LogRecord) -> None:
         """Hand a record over, unless the writer is too far behind."""
         with contextlib.suppress(Full):
             self.queue.put_nowait(record)
 
 
-class LineFormatter(logging.Formatter):
-    """Time (UTC), level, logger and message on one line; a traceback follows on its own lines."""
-
-    converter = staticmethod(time.gmtime)
-
-    def __init__(self) -> None:
-        super().__init__(
-            "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
-        )
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's own name
-        """Escape control characters, so that no client's words can look like another line."""
-        return super().formatMessage(record).translate(_ESCAPES)
-
-
-_ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
-    code: f"\\u{code:04x}" for code in (0x2028, 0x2029)
-}
+_PLAIN: Final = logging.Formatter()
 
 
 # The access log.
@@ -95,24 +130,26 @@ _ESCAPES: Final = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 1
 class AccessLog:
     """One line on standard error for every finished request, in the form of the application log."""
 
-    def __init__(self, destination: str | int | None = None) -> None:
+    def __init__(
+        self, form: Form, turn: AbstractContextManager[object], destination: str | int | None = None
+    ) -> None:
         if destination is None:  # one that was closed before the start may be any other file by now
             destination = STANDARD_ERROR if sys.__stderr__ else NO_FD
-        self._stamp = _Stamp()
-        self._lines = LineWriter(destination, "access")
+        self._line = form.access
+        self._lines = LineWriter(destination, "access", turn=turn)
         self.close = self._lines.close
 
     def write(
         self, method: str, path: str, status: int, seconds: float, request_id: str, client: str
     ) -> None:
         """Hand over one line; never blocks. Call it from one thread only."""
-        text = f"{method} {path} {status} {seconds * 1000:.1f} ms {request_id} from {client}"
-        if not text.isprintable():
-            text = text.translate(_ESCAPES)
-        self._lines.put(
-            b"%b INFO server.access: %b\n"
-            % (self._stamp.at(time.time()), text.encode(errors="replace"))
-        )
+        path = path[:MAX_ACCESS_BYTES]
+        now = time.time()
+        line = self._line(now, method, path, status, seconds, request_id, client)
+        while len(line) > MAX_ACCESS_BYTES and len(path) > 1:
+            method, path = method[:20], f"{path.removesuffix('…')[: -1 - len(path) // 10]}…"
+            line = self._line(now, method, path, status, seconds, request_id, client)
+        self._lines.put(line)
 
 
 # The payload log.
@@ -141,7 +178,7 @@ class PayloadLog:
         self._share = share
         self._draw = draw
         self._redact = frozenset(redact)
-        self._stamp = _Stamp()
+        self._stamp = Stamp()
         self._lines = LineWriter(destination, "payload", **options)
         self.close = self._lines.close
 
@@ -174,7 +211,7 @@ class PayloadLog:
         self._lines.put(
             b'{"time":"%b","request_id":%b,%b%b%b"ms":%.3f}\n'
             % (
-                self._stamp.at(time.time()),
+                self._stamp.at(time.time()).encode(),
                 orjson.dumps(request_id),
                 _names(model, version),
                 self._member("input", input, redacted),
@@ -192,21 +229,6 @@ class PayloadLog:
         elif b"\n" in value or b"\r" in value:  # between its tokens: elsewhere JSON has none
             value = value.replace(b"\n", b" ").replace(b"\r", b" ")
         return b'"%b":%b,' % (key, value)
-
-
-class _Stamp:
-    """Formats times as RFC 3339 in UTC with milliseconds; keeps the part up to the second."""
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._text = b""
-
-    def at(self, now: float) -> bytes:
-        second = int(now)
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)).encode()
-        return b"%b.%03dZ" % (self._text, (now - second) * 1000)
 
 
 @lru_cache(maxsize=8)

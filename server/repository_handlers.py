@@ -11,6 +11,7 @@ from server.auth import REPOSITORY
 from server.batching import Draining
 from server.errors import InvalidJSON, InvalidRequest
 from server.handlers import BaseHandler
+from server.log_format import of_request
 from server.repository import State
 from server.service import State as ServiceState
 
@@ -27,7 +28,8 @@ class RepositoryHandler(BaseHandler):
         if self.service.state is ServiceState.DRAINING:
             raise Draining
         name = self.keys.check_change(self.request.headers) or "without a name"
-        log.info("request %s: %.200s, by the key %s", self.request_id, self.request.path, name)
+        extra = of_request(self.request_id)
+        log.info("%.200s, by the key %s", self.request.path, name, extra=extra)
 
     def take_object(self) -> dict[str, Any]:
         """Return the body's JSON object, an empty one where there is no body.

@@ -13,6 +13,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -26,11 +27,19 @@ from server.carrier import BACKLOG, Activity, Carrier
 from server.config import ConfigError, HttpSettings, Settings, load
 from server.errors import LoadFailed
 from server.handshakes import HANDSHAKE_SECONDS, begin_no_more
-from server.logs import AccessLog, PayloadLog, configure, write_in_background
+from server.line_writer import ALONE
+from server.log_format import Form, form_of
+from server.logs import (
+    AccessLog,
+    PayloadLog,
+    configure,
+    log_what_nobody_catches,
+    write_in_background,
+)
 from server.repository import Load, ModelFile
 from server.served_model import Model
 from server.service import Service
-from server.sinks import Rotation
+from server.sinks import Rotation, outputs_are_one
 from server.tls import context_of
 
 log = logging.getLogger("server")
@@ -63,12 +72,14 @@ def main(load_model: Load = load_model) -> int:
     """Run the service with this process's arguments and environment; return its exit code."""
     try:
         settings = load(sys.argv[1:], os.environ, Path.cwd())
-        configure(settings.logging.level)
+        form = form_of(settings.logging.format, sys.stderr, os.environ)
+        turn = configure(settings.logging.level, form)
         flush_log = write_in_background()
+        log_what_nobody_catches(flush_log)
         settings = with_enough_files(settings)
         tls = context_of(settings.http)
         sockets = bind(settings.http)
-        logs = Logs(open_payload_log(settings), open_access_log(settings))
+        logs = Logs(open_payload_log(settings, turn), open_access_log(settings, form, turn))
         process = Process(settings, sockets, tls, logs, load_model)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(process.run())
@@ -244,8 +255,8 @@ def warn_of_unknown_names(service: Service, redacted: Sequence[str]) -> None:
             log.warning(text, name, ", ".join(sorted(known)))
 
 
-def open_payload_log(settings: Settings) -> PayloadLog | None:
-    """Open the log of inputs and predictions, unless it is off."""
+def open_payload_log(settings: Settings, turn: AbstractContextManager[object]) -> PayloadLog | None:
+    """Open the log of inputs and predictions, unless it is off; `turn` is standard error's."""
     wanted = settings.logging
     if not wanted.payloads or not wanted.payload_sample:
         return None
@@ -255,13 +266,16 @@ def open_payload_log(settings: Settings) -> PayloadLog | None:
         share=wanted.payload_sample,
         redact=wanted.payload_redact,
         rotation=Rotation(wanted.file_max_bytes, wanted.file_backups),
+        turn=turn if not wanted.file and outputs_are_one() else ALONE,
     )
 
 
-def open_access_log(settings: Settings) -> AccessLog | None:
+def open_access_log(
+    settings: Settings, form: Form, turn: AbstractContextManager[object]
+) -> AccessLog | None:
     """Open the log of requests, whose lines are of the level `info`, unless it is off."""
     is_shown = logging.getLogger().isEnabledFor(logging.INFO)
-    return AccessLog() if settings.logging.access and is_shown else None
+    return AccessLog(form, turn) if settings.logging.access and is_shown else None
 
 
 def with_enough_files(settings: Settings) -> Settings:

@@ -18,12 +18,14 @@ from server.config import BatchingSettings, Settings
 from server.counts import VersionCounts
 from server.dialects.native import NativeDialect
 from server.dialects.table import Dialects
+from server.log_format import of_requests
 from server.model_thread import ModelThread
 from server.versions import Origin
 
 log = logging.getLogger("server")
 
 MAX_ROW_DEPENDENCE = 1e-4
+MAX_NAMED = 20  # requests in one line of the log
 EXAMPLE_SIZES = (2, 8, 32, 128)  # of a variable dimension
 
 
@@ -172,10 +174,11 @@ class FailureLog(Observer):
         self._name = name
 
     def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:
-        """Log one batch's failure, with its traceback."""
+        """Log one batch's failure, with its traceback and the first of its requests."""
         whose = "for them alone" if isolated else "for the whole batch"
         text = "the model failed on %d request(s) of %s, %s"
-        log.error(text, len(jobs), self._name, whose, exc_info=error)
+        ids = [job.name for job in jobs[:MAX_NAMED]]
+        log.error(text, len(jobs), self._name, whose, exc_info=error, extra=of_requests(ids))
 
 
 # In the model's thread.

@@ -26,7 +26,7 @@ HOMES = {
     "jsonschema_rs": ["server/dialects/"],
     "keras": ["model/", "scripts/measurements/models.py"],
     "numpy": ["model/", "server/dialects/", "scripts/"],
-    "orjson": ["server/dialects/", "server/logs.py", "scripts/"],
+    "orjson": ["server/dialects/", "server/log_format.py", "server/logs.py", "scripts/"],
     "prometheus_client": ["server/metrics.py"],
     "rich": ["model/train.py", "scripts/"],
     "tensorflow": ["model/"],

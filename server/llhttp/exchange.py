@@ -18,7 +18,9 @@ from tornado.httputil import (
 )
 from tornado.web import Application
 
+from server.endpoints import request_id
 from server.llhttp.head import Head
+from server.log_format import of_request
 
 if TYPE_CHECKING:
     from server.llhttp.connection import Connection
@@ -72,7 +74,8 @@ class TornadoExchange(HTTPConnection):
         except HTTPInputError:
             self._connection.refuse_bytes()
         except Exception:
-            log.exception("a request for %.80s failed", self._head.path)
+            extra = of_request(request_id(self._head.fields))
+            log.exception("a request for %.80s failed", self._head.path, extra=extra)
             self._connection.cut()
 
     async def _give_request(self, delegate: HTTPMessageDelegate) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Self, TextIO
 CHECKOUT = Path(__file__).parents[2]
 REAL = (sys.executable, "-m", "server")
 FAKE = (sys.executable, "-m", "tests.process.serve_fake")
+AS_TEXT = {"SERVER_LOGGING__FORMAT": "text"}  # where nothing else is asked for: tests read it
 AT_MOST_64_ROWS = {"SERVER_BATCHING__MAX_ROWS": "64"}  # and nothing is measured
 LOAD_TEST = (sys.executable, str(CHECKOUT / "scripts" / "load_test.py"))
 
@@ -216,6 +217,7 @@ class Server(Child):
             folder,
             environ={
                 "FAKE_FOLDER": str(folder),
+                **AS_TEXT,
                 **(AT_MOST_64_ROWS if command == FAKE else {}),
                 **(environ or {}),
             },

@@ -83,7 +83,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text |= {"http.transport": "tornado", "auth.api_keys": "one,sha256:" + "ab" * 32}
     text |= {"http.cors_origins": "https://a.example,http://b.example:3000"}
     text |= {"model.allow_signature_change": "true"}
-    text |= {"logging.payload_sample": "0.5"}
+    text |= {"logging.format": "json", "logging.payload_sample": "0.5"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
     told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
     if item.key == "max_header_bytes":

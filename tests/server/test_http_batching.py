@@ -376,8 +376,10 @@ async def test_the_log_has_the_reason_of_a_failure_under_the_request_s_id() -> N
         response = await server.predict([13], {"X-Request-ID": "unlucky-13"})
 
     assert_problem(response, 500, "model-failed")
-    lines = [record.getMessage() for record in server.logs.serious]
-    assert any("unlucky-13" in line and "cannot stand [13.0]" in line for line in lines)
+    [whole, its] = server.logs.serious
+    assert vars(whole)["request_ids"] == [vars(its)["request_id"]] == ["unlucky-13"]
+    assert "cannot stand [13.0]" in its.getMessage()
+    assert "cannot stand [13.0]" in str(whole.exc_info)
 
 
 @pytest.mark.logs_warnings

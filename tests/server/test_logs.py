@@ -14,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from server.config import ConfigError
-from server.logs import AccessLog, PayloadLog, configure
+from server.log_format import form_of
+from server.logs import PayloadLog, configure
 
 ROOT = Path(__file__).parents[2]
+TEXT = form_of("text", None, {})
 SOON = 10.0  # seconds until something that should happen at once counts as missing
 
 
@@ -485,11 +487,12 @@ def loggers():
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
+    logging.captureWarnings(False)
 
 
 def test_a_record_is_one_readable_line_on_standard_error(loggers, capsys):
-    configure("info")
-    configure("info")  # again, and still one line
+    configure("info", TEXT)
+    configure("info", TEXT)  # again, and still one line
     logging.getLogger("server.run").info("ready on %s", "http://127.0.0.1:8888")
     logging.getLogger("server.run").debug("not shown")
 
@@ -503,47 +506,18 @@ def test_a_record_is_one_readable_line_on_standard_error(loggers, capsys):
 
 
 def test_the_level_is_the_lowest_that_is_shown(loggers, capsys):
-    configure("debug")
+    configure("debug", TEXT)
     logging.getLogger("server.run").debug("shown")
-    configure("error")
+    configure("error", TEXT)
     logging.getLogger("server.run").info("not this")
 
     assert capsys.readouterr().err.endswith("DEBUG server.run: shown\n")
 
 
 def test_no_words_of_a_client_look_like_another_line(loggers, capsys):
-    configure("info")
+    configure("info", TEXT)
     logging.getLogger("server.access").info("GET %s", "/\r\nINFO \x1b[2J\x85\u2028é")
 
     err = capsys.readouterr().err
     assert err.endswith(r"GET /\x0d\x0aINFO \x1b[2J\x85\u2028é" + "\n")
     assert len(err.splitlines()) == 1
-
-
-def test_a_traceback_follows_its_line(loggers, capsys):
-    configure("info")
-    try:
-        raise RuntimeError("broken")
-    except RuntimeError:
-        logging.getLogger("server.run").info("failed", exc_info=True)
-
-    first, second, *_, last = capsys.readouterr().err.splitlines()
-    assert first.endswith("INFO server.run: failed")
-    assert second == "Traceback (most recent call last):"
-    assert last == "RuntimeError: broken"
-
-
-# The access log.
-
-
-def test_a_request_is_one_line_in_the_form_of_the_application_log(tmp_path):
-    path = tmp_path / "access.log"
-    log = AccessLog(str(path))
-    log.write("GET", "/a\x1b[2J\x85", 200, 0.0123, "id-1", "127.0.0.1")
-    log.close(10)
-
-    assert re.fullmatch(
-        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO server\.access: "
-        r"GET /a\\x1b\[2J\\x85 200 12\.3 ms id-1 from 127\.0\.0\.1\n",
-        path.read_text(),
-    )

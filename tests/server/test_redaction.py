@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -256,14 +257,14 @@ def test_a_share_of_nothing_opens_nothing(changes: dict[str, Any], tmp_path: Pat
     file = str(tmp_path / "log")
     settings = with_settings(logging={"file": file, **changes})
 
-    assert open_payload_log(settings) is None
+    assert open_payload_log(settings, nullcontext()) is None
     assert not Path(file).exists()
 
 
 def test_the_settings_reach_the_log(tmp_path: Path) -> None:
     changes = {"payload_redact": ("input",), "file_max_bytes": 1, "file_backups": 2}
     settings = with_settings(logging={"file": str(tmp_path / "log"), **changes})
-    log = open_payload_log(settings)
+    log = open_payload_log(settings, nullcontext())
     assert log is not None
     for number in range(5):
         write(log, request_id=str(number))

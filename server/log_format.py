@@ -1,0 +1,267 @@
+"""How lines of the application log and the access log look: JSON for programs, text for people."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol, TextIO
+
+import orjson
+
+# What a record can have beside its message: see `of_request`.
+OF_REQUESTS: Final = ("request_id", "request_ids")
+ACCESS: Final = "server.access"
+QUOTING: Final = "tornado.general"  # which logs all of a header that it does not understand
+MAX_QUOTED: Final = 120
+MANY: Final = 256  # kinds of requests, or clients, that come again and again
+
+DIM: Final = "2"
+RED: Final = "31"
+GREEN: Final = "32"
+YELLOW: Final = "33"
+CYAN: Final = "36"
+LEVEL_COLOURS: Final = {
+    "DEBUG": DIM,
+    "INFO": GREEN,
+    "WARNING": YELLOW,
+    "ERROR": RED,
+    "CRITICAL": RED,
+}
+STATUS_COLOURS: Final = {2: GREEN, 3: CYAN, 4: YELLOW, 5: RED}
+
+_CONTROL: Final = (*range(32), *range(127, 160), 0x2028, 0x2029)
+_ESCAPES: Final = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROL}
+_JSON_ESCAPES: Final = {code: f"\\u{code:04x}" for code in _CONTROL}  # orjson has done those < 32
+
+
+class WriteAccess(Protocol):
+    """Writes a request that ended at a time, in seconds since 1970; with the end of the line."""
+
+    def __call__(
+        self,
+        now: float,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        request_id: str,
+        client: str,
+    ) -> bytes:
+        """Return the line."""
+
+
+class Form(NamedTuple):
+    """One way to write lines: records of the application log, and requests."""
+
+    formatter: logging.Formatter
+    access: WriteAccess
+
+
+def form_of(word: str, stream: TextIO | None, environ: Mapping[str, str]) -> Form:
+    """Return the form that `logging.format` asks for, for lines that go to `stream`.
+
+    Text is coloured on a terminal, unless NO_COLOR (https://no-color.org) is set.
+    """
+    is_terminal = stream is not None and stream.isatty()
+    if word == "json" or (word == "auto" and not is_terminal):
+        return json_form()
+    has_colours = is_terminal and environ.get("TERM") != "dumb" and not environ.get("NO_COLOR")
+    return text_form(_coloured if has_colours else _plain)
+
+
+def of_request(id_: str) -> Mapping[str, str]:
+    """Return the `extra` of a record that belongs to a request."""
+    return {"request_id": id_}
+
+
+def of_requests(ids: list[str]) -> Mapping[str, list[str]]:
+    """Return the `extra` of a record that belongs to several requests."""
+    return {"request_ids": ids}
+
+
+class Stamp:
+    """Formats times as RFC 3339 in UTC with milliseconds; keeps the last one."""
+
+    def __init__(self) -> None:
+        self._second = self._moment = -1
+        self._text = self._whole = ""
+
+    def at(self, now: float) -> str:
+        """Return seconds since 1970 as `2026-11-23T21:17:10.689Z`."""
+        moment = int(now * 1000)
+        if moment != self._moment:
+            self._moment = moment
+            self._whole = f"{self._up_to_second(moment // 1000)}.{moment % 1000:03d}Z"
+        return self._whole
+
+    def _up_to_second(self, second: int) -> str:
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return self._text
+
+
+# JSON.
+
+
+def json_form() -> Form:
+    """Return the form with one JSON object a line."""
+    stamp = Stamp()
+
+    # The same requests come again and again: what a line says of them is encoded once.
+    @lru_cache(maxsize=MANY)
+    def asked(method: str, path: str, status: int) -> str:
+        return _dumps({"method": method, "path": path, "status": status})[1:-1]
+
+    @lru_cache(maxsize=MANY)
+    def encoded(client: str) -> str:
+        return _dumps(client)
+
+    def access(
+        now: float,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        request_id: str,
+        client: str,
+    ) -> bytes:
+        return (
+            f'{{"time":"{stamp.at(now)}","level":"info","logger":"{ACCESS}",'
+            f'"request_id":{_dumps(request_id)},{asked(method, path, status)},'
+            f'"ms":{seconds * 1000:.3f},"client":{encoded(client)}}}\n'
+        ).encode()
+
+    return Form(JsonFormatter(), access)
+
+
+class JsonFormatter(logging.Formatter):
+    """Time, level, logger, message, the request's id, and a traceback as one field."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stamp = Stamp()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one JSON object, on one line."""
+        line: dict[str, Any] = {
+            "time": self._stamp.at(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": message_of(record),
+        }
+        line |= {key: vars(record)[key] for key in OF_REQUESTS if key in vars(record)}
+        if text := traceback_of(self, record):
+            line["traceback"] = text
+        return _dumps(line)
+
+
+def _dumps(value: Any) -> str:
+    """Write JSON without anything in it that a reader could take for another line's begin."""
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:  # the name of a file, say, that is no Unicode
+        text = orjson.dumps(_sound(value)).decode()
+    return text if text.isprintable() else text.translate(_JSON_ESCAPES)
+
+
+def _sound(value: Any) -> Any:
+    """Return a value with text alone in it that is Unicode."""
+    if isinstance(value, dict):
+        return {key: _sound(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_sound(item) for item in value]
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+# Text.
+
+
+def text_form(paint: Callable[[str, str], str]) -> Form:
+    """Return the form that people read."""
+    stamp = Stamp()
+    level = paint("INFO", LEVEL_COLOURS["INFO"])
+
+    @lru_cache(maxsize=MANY)
+    def asked(method: str, path: str, status: int) -> str:
+        colour = STATUS_COLOURS.get(status // 100, DIM)
+        return f"{level} {ACCESS}: {_escaped(method)} {_escaped(path)} {paint(str(status), colour)}"
+
+    def access(
+        now: float,
+        method: str,
+        path: str,
+        status: int,
+        seconds: float,
+        request_id: str,
+        client: str,
+    ) -> bytes:
+        line = (
+            f"{paint(stamp.at(now), DIM)} {asked(method, path, status)} {seconds * 1000:.1f} ms "
+            f"{_escaped(request_id)} from {_escaped(client)}\n"
+        )
+        return line.encode(errors="replace")
+
+    return Form(TextFormatter(paint), access)
+
+
+class TextFormatter(logging.Formatter):
+    """Time (UTC), level, logger, message and request on one line; a traceback below, indented."""
+
+    def __init__(self, paint: Callable[[str, str], str]) -> None:
+        super().__init__()
+        self._paint = paint
+        self._stamp = Stamp()
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a line; those of a traceback begin with spaces, as no other does."""
+        paint, level = self._paint, record.levelname
+        text = (
+            f"{paint(self._stamp.at(record.created), DIM)} "
+            f"{paint(level, LEVEL_COLOURS.get(level, RED))} {record.name}: "
+            f"{_escaped(message_of(record))}"
+        )
+        for key in OF_REQUESTS:
+            if key in vars(record):
+                text += paint(f" {key}={_escaped(_listed(vars(record)[key]))}", DIM)
+        below = [f"\n    {_escaped(line)}" for line in traceback_of(self, record).split("\n")]
+        return text + "".join(below) if below != ["\n    "] else text
+
+
+def _listed(value: object) -> str:
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _escaped(text: str) -> str:
+    """Escape control characters, so that no client's words can look like another line."""
+    return text if text.isprintable() else text.translate(_ESCAPES)
+
+
+def _plain(text: str, _: str) -> str:
+    return text
+
+
+def _coloured(text: str, colour: str) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+# Both.
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Return a record's message; of one that quotes a client's bytes no more than its beginning."""
+    text = record.getMessage()
+    if record.name == QUOTING and len(text) > MAX_QUOTED:
+        return f"{text[:MAX_QUOTED]}…"
+    return text
+
+
+def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """Return a record's traceback, and the stack it asks for; empty where there is none."""
+    parts = [record.exc_text or ""]
+    if record.exc_info and record.exc_info[0] and not record.exc_text:
+        parts = [formatter.formatException(record.exc_info)]
+    parts.append(record.stack_info or "")
+    return "\n".join(filter(None, parts))

@@ -1,0 +1,358 @@
+"""What a line on standard error looks like, for programs and for people."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.line_writer import LineWriter
+from server.log_format import Form, form_of, json_form, of_request, of_requests
+from server.logs import AccessLog, configure, write_in_background
+
+ROOT = Path(__file__).parents[2]
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+NOW = 1_700_000_000.0625
+SOON = 10.0
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+JSON = form_of("json", None, {})
+TEXT = form_of("text", None, {})
+COLOURED = form_of("text", Terminal(), {})
+
+
+@pytest.fixture
+def loggers() -> Iterator[None]:
+    """Put the loggers back as they were."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(False)
+
+
+def record(
+    message: str,
+    *arguments: object,
+    level: int = logging.INFO,
+    extra: Mapping[str, object] | None = None,
+    exc_info: Any = None,
+) -> logging.LogRecord:
+    made = logging.LogRecord("server", level, "file", 1, message, arguments, exc_info)
+    made.created = NOW
+    vars(made).update(extra or {})
+    return made
+
+
+def broken() -> Any:
+    """Return what describes an exception with a client's words in it."""
+    try:
+        raise RuntimeError("broken\nINFO server: all is well\x1b[2J")
+    except RuntimeError:
+        return sys.exc_info()
+
+
+# Which form.
+
+
+@pytest.mark.parametrize(
+    "word, stream, environ, expected",
+    [
+        ("auto", io.StringIO(), {}, "json"),
+        ("auto", None, {}, "json"),  # standard error was closed
+        ("auto", Terminal(), {"TERM": "xterm"}, "coloured"),
+        ("auto", Terminal(), {"NO_COLOR": "1"}, "text"),
+        ("auto", Terminal(), {"NO_COLOR": ""}, "coloured"),  # as no-color.org has it
+        ("auto", Terminal(), {"TERM": "dumb"}, "text"),
+        ("json", Terminal(), {}, "json"),
+        ("text", io.StringIO(), {}, "text"),
+        ("text", Terminal(), {}, "coloured"),
+    ],
+)
+def test_the_form_is_that_of_the_setting_and_of_the_reader(
+    word: str, stream: Any, environ: dict[str, str], expected: str
+) -> None:
+    line = form_of(word, stream, environ).formatter.format(record("it"))
+
+    kind = "json" if line[0] == "{" else "coloured" if "\x1b[" in line else "text"
+    assert kind == expected
+
+
+# The application log.
+
+
+def test_a_record_is_one_json_object() -> None:
+    line = JSON.formatter.format(record("ready on %s", "é", extra=of_request("my-id")))
+
+    assert list(json.loads(line).items()) == [
+        ("time", "2023-11-14T22:13:20.062Z"),
+        ("level", "info"),
+        ("logger", "server"),
+        ("message", "ready on é"),
+        ("request_id", "my-id"),
+    ]
+
+
+def test_a_traceback_is_one_field_of_the_line() -> None:
+    line = json.loads(JSON.formatter.format(record("failed", exc_info=broken())))
+
+    assert line["message"] == "failed"
+    assert line["traceback"].startswith("Traceback (most recent call last):\n  File ")
+    assert line["traceback"].endswith("RuntimeError: broken\nINFO server: all is well\x1b[2J")
+
+
+def test_a_line_of_several_requests_has_the_ids_of_all() -> None:
+    made = record("failed", extra=of_requests(["a", "b"]))
+
+    assert json.loads(JSON.formatter.format(made))["request_ids"] == ["a", "b"]
+    assert TEXT.formatter.format(made).endswith("failed request_ids=a,b")
+
+
+def test_people_read_the_id_behind_the_message() -> None:
+    line = TEXT.formatter.format(record("failed", level=logging.ERROR, extra=of_request("my-id")))
+
+    assert line == "2023-11-14T22:13:20.062Z ERROR server: failed request_id=my-id"
+
+
+def test_colours_change_no_word() -> None:
+    for made in (
+        record("a"),
+        record("b", level=logging.WARNING, extra=of_request("my-id")),
+        record("c", level=logging.CRITICAL, exc_info=broken()),
+        record("d", level=25),
+    ):
+        coloured = COLOURED.formatter.format(made)
+        assert coloured.count("\x1b[0m") >= 2
+        assert uncoloured(coloured) == TEXT.formatter.format(made)
+
+
+def uncoloured(text: str) -> str:
+    return re.sub(r"\x1b\[\d+m", "", text)
+
+
+def test_a_traceback_follows_on_lines_that_look_like_no_other() -> None:
+    first, *below = TEXT.formatter.format(record("failed", exc_info=broken())).splitlines()
+
+    assert first.endswith("INFO server: failed")
+    assert below[0] == "    Traceback (most recent call last):"
+    assert below[-2:] == ["    RuntimeError: broken", r"    INFO server: all is well\x1b[2J"]
+
+
+def log_everything(form: Form) -> None:
+    """Log through the queue and the thread, as the service does, and wait for it."""
+    configure("info", form)
+    flush = write_in_background()
+    log = logging.getLogger("server")
+    log.info("one %s", "\nINFO\x1b[2J\x85\u2028\x7f", extra=of_request("my-id"))
+    log.info("two", exc_info=broken())
+    assert flush(SOON)
+
+
+def test_what_is_written_in_the_background_loses_nothing(loggers: None, capsys: Any) -> None:
+    log_everything(JSON)
+
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (first["message"], first["request_id"]) == ("one \nINFO\x1b[2J\x85\u2028\x7f", "my-id")
+    assert second["message"] == "two"
+    assert second["traceback"].startswith("Traceback")
+
+
+def test_text_in_the_background_has_its_traceback_on_lines_of_its_own(
+    loggers: None, capsys: Any
+) -> None:
+    log_everything(TEXT)
+
+    first, second, *below = capsys.readouterr().err.splitlines()
+    assert first.endswith(r"one \x0aINFO\x1b[2J\x85\u2028\x7f request_id=my-id")
+    assert second.endswith("INFO server: two")
+    assert below[0] == "    Traceback (most recent call last):"
+
+
+# Words of clients.
+
+TEXTS = st.text(st.characters(codec=None), max_size=50)  # lone surrogates, too
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_whatever_is_said_it_is_one_line_of_json(method: str, path: str, client: str) -> None:
+    """Whoever splits lines at U+2028 or at C1 controls, as Python does, sees one as well."""
+    lines = [
+        JSON.access(NOW, method, path, 200, 0.0123, "id", client).decode(),
+        JSON.formatter.format(record("%s", path, extra=of_requests([client]))) + "\n",
+    ]
+    for line in lines:
+        assert len(line.splitlines()) == 1
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", line)
+        told = json.loads(line)
+        assert told.get("path", told.get("message")) == path.encode(errors="replace").decode()
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_whatever_is_said_it_is_one_line_of_text(method: str, path: str, client: str) -> None:
+    lines = [
+        TEXT.access(NOW, method, path, 200, 0.0123, "id", client).decode(),
+        TEXT.formatter.format(record("%s", path)) + "\n",
+    ]
+    for line in lines:
+        assert len(line.splitlines()) == 1
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", line)
+
+
+# The access log.
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., bytes]:
+    """Return the line that an access log writes in a form."""
+
+    def write(form: Form, *access: Any) -> bytes:
+        path = tmp_path / "access"
+        path.unlink(missing_ok=True)
+        log = AccessLog(form, threading.Lock(), str(path))
+        log.write(*access)
+        log.close(SOON)
+        return path.read_bytes()
+
+    return write
+
+
+def test_a_request_is_one_json_object(write: Callable[..., bytes]) -> None:
+    line = json.loads(write(JSON, "GET", "/a\x1b[2J", 200, 0.0123, "id-1", "127.0.0.1"))
+
+    assert re.fullmatch(TIME, line.pop("time"))
+    assert list(line.items()) == [
+        ("level", "info"),
+        ("logger", "server.access"),
+        ("request_id", "id-1"),
+        ("method", "GET"),
+        ("path", "/a\x1b[2J"),
+        ("status", 200),
+        ("ms", 12.3),
+        ("client", "127.0.0.1"),
+    ]
+
+
+def test_a_request_is_one_line_in_the_form_of_the_application_log(
+    write: Callable[..., bytes],
+) -> None:
+    access = ("GET", "/a\x1b[2J\x85", 404, 0.0123, "id-1", "127.0.0.1")
+    line = write(TEXT, *access).decode()
+
+    assert re.fullmatch(
+        rf"{TIME} INFO server\.access: GET /a\\x1b\[2J\\x85 404 12\.3 ms id-1 from 127\.0\.0\.1\n",
+        line,
+    )
+    coloured = write(COLOURED, *access).decode()
+    assert "\x1b[33m404\x1b[0m" in coloured
+    assert uncoloured(coloured)[24:] == line[24:]
+
+
+@pytest.mark.parametrize("form", [JSON, TEXT, COLOURED], ids=["json", "text", "coloured"])
+@pytest.mark.parametrize("cell", ["x", "é", "\x01", "\x85", "\u2028", "\udcff", "😀", '"'])
+def test_a_line_has_400_bytes_at_most(form: Form, cell: str, write: Callable[..., bytes]) -> None:
+    """The method, the path and the request's id are the client's, the longest address is IPv6's."""
+    client = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
+    for length in (1, 100, 300, 16_384):
+        line = write(form, "M" * length, f"/{cell * length}", 404, 9.9, "i" * 128, client)
+        assert len(line) <= 400
+        assert line.count(b"\n") == 1
+        assert b"/" in line
+        if form is JSON:
+            assert json.loads(line)["request_id"] == "i" * 128
+
+
+def test_a_path_is_cut_no_more_than_need_be(write: Callable[..., bytes]) -> None:
+    path = "/" + "x" * 1000
+    line = write(JSON, "GET", path, 404, 0.0123, "i" * 32, "127.0.0.1")
+
+    assert 360 < len(line) <= 400
+    assert json.loads(line)["path"].endswith("x…")
+
+
+# Nothing gets into another line.
+
+
+def test_two_who_share_a_pipe_never_get_into_each_other_s_lines() -> None:
+    """Their reader is so slow that writes get there in part."""
+    reader, writer = os.pipe()
+    turn = threading.Lock()
+    one, two = (LineWriter(writer, name, turn=turn) for name in ("one", "two"))
+    for _ in range(500):
+        one.put(b"a" * 999 + b"\n")
+        two.put(b"b" * 999 + b"\n")
+    read = b""
+    while len(read) < 1_000_000:
+        read += os.read(reader, 1000)
+
+    assert {bytes(set(line)) for line in read.splitlines()} == {b"a", b"b"}
+    for each in (one, two):
+        each.close(SOON)
+    os.close(reader)
+    os.close(writer)
+
+
+# What nobody catches.
+
+PROGRAM = """
+import sys, threading, warnings
+from server.log_format import json_form
+from server.logs import configure, log_what_nobody_catches, write_in_background
+
+configure("info", json_form())
+log_what_nobody_catches(write_in_background())
+thread = threading.Thread(target=lambda: {}["thread"], name="worker")
+thread.start()
+thread.join()
+warnings.warn("careful")
+raise ValueError("process")
+"""
+
+
+def test_what_nobody_catches_is_a_line_of_its_own() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "default", "-c", PROGRAM],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    thread, warning, process = map(json.loads, done.stderr.splitlines())
+    assert (thread["level"], thread["message"]) == (
+        "critical",
+        "a mistake of ours ends the thread worker",
+    )
+    assert thread["traceback"].endswith("KeyError: 'thread'")
+    assert "careful" in warning["message"]
+    assert process["message"] == "a mistake of ours ends the process"
+    assert process["traceback"].endswith("ValueError: process")
+
+
+def test_the_forms_of_json_are_alike() -> None:
+    """Whoever reads one of the logs reads the other."""
+    access = json.loads(json_form().access(NOW, "GET", "/", 200, 0.1, "id", "::1"))
+    ours = json.loads(JSON.formatter.format(record("it", extra=of_request("id"))))
+
+    assert list(access)[:3] == list(ours)[:3] == ["time", "level", "logger"]
+    assert access["time"] == ours["time"]
+    assert access["request_id"] == ours["request_id"]
