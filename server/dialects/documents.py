@@ -6,6 +6,7 @@ https://github.com/kserve/open-inference-protocol, and Triton's statistics exten
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -88,6 +89,7 @@ def of_statistics(name: str, version: str, counts: Counted) -> Document:
     }
 
 
+@cache
 def datatype(dtype: str) -> str:
     """Return the protocol's name of a dtype."""
     if dtype in _DATATYPES:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -28,6 +29,10 @@ NAME: Final = "v2"
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
 _LARGEST_SIZE: Final = 2**63 - 1
+_REMEMBERED: Final = (
+    64  # pieces of JSON before bytes: clients send the same ones again and again, …
+)
+_LONGEST_REMEMBERED: Final = 1024  # … unless there is much data in them
 _UNSUPPORTED: Final = ("sequence_id", "shared_memory_region", "classification")
 _SHOWN: Final[Sequence[str]] = ("name", "datatype", "shape", "data")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
@@ -57,6 +62,24 @@ class _Input(NamedTuple):
     nested: Validator
 
 
+class _Given(NamedTuple):
+    """An input as a request has it: its data in JSON, or how many bytes it has behind the JSON."""
+
+    known: _Input
+    shape: tuple[int, ...]
+    path: tuple[str, ...]
+    data: Any
+    nbytes: int | None
+
+
+class _Asked(NamedTuple):
+    """What the JSON of a request says; its data is not looked at yet."""
+
+    form: Form
+    timeout_ms: int | None
+    inputs: tuple[_Given, ...]
+
+
 class V2Dialect:
     """Decodes and encodes for one version of a model.
 
@@ -76,6 +99,7 @@ class V2Dialect:
         self._outputs = {spec.name: spec for spec in signature.outputs}
         self._all_outputs = tuple(Wanted(spec, False) for spec in signature.outputs)
         self._envelope = Validator(v2_schema.ENVELOPE)
+        self._read_again = lru_cache(_REMEMBERED)(self._read)
         self.schema = v2_schema.request_schema(signature.inputs)
         self.answer_schema = v2_schema.answer_schema(signature.outputs, nullable=non_finite_as_null)
 
@@ -85,25 +109,22 @@ class V2Dialect:
 
     def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> Call:
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
-        if is_large(body):
-            return read_large(self.decode, body, headers)
         length = v2_binary.json_length(body, headers)
-        document = parse(body if length == len(body) else memoryview(body)[:length])
-        if not self._envelope.accepts(document):
-            message = "The body is no inference request"
-            raise InvalidData(message, self._envelope.explain(document, length))
-        parameters = document.get("parameters", {})
-        _check_supported(parameters)
-        form = Form(document.get("id"), self._wanted(document, parameters))
-        timeout_ms = _timeout_ms(parameters)
+        if length < len(body) and length <= _LONGEST_REMEMBERED:
+            asked = self._read_again(body[:length])
+        elif is_large(body):
+            return read_large(self.decode, body, headers)
+        else:
+            asked = self._read(body if length == len(body) else memoryview(body)[:length])
         tails = v2_binary.Tails(body, length)
-        arrays = self._arrays(document["inputs"], tails, length)
+        arrays = {given.known.spec.name: _array(given, tails, length) for given in asked.inputs}
         tails.check_end()
         try:
-            return Call(Tensors(arrays), form, timeout_ms)
+            tensors = Tensors({name: arrays[name] for name in self._inputs})
         except WrongRowCount:
             message = "All inputs must have the same first dimension, that of the rows"
             raise InvalidData(message, []) from None
+        return Call(tensors, asked.form, asked.timeout_ms)
 
     def encode(self, answer: Tensors, call: Call, headers: Headers = _NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
         """Write an answer; non-finite numbers are `NaN` and `Infinity` in JSON, as Triton has them.
@@ -165,41 +186,31 @@ class V2Dialect:
             inputs.append(described)
         return orjson.dumps({"inputs": inputs})
 
-    def _arrays(
-        self, given: Sequence[dict[str, Any]], tails: v2_binary.Tails, size: int
-    ) -> dict[str, np.ndarray]:
-        arrays: dict[str, np.ndarray] = {}
-        for index, tensor in enumerate(given):
-            path = ("inputs", str(index), "data")
+    def _read(self, text: bytes | memoryview) -> _Asked:
+        """Read the JSON of a request; raises InvalidJSON, InvalidRequest and InvalidData."""
+        document = parse(text)
+        if not self._envelope.accepts(document):
+            message = "The body is no inference request"
+            raise InvalidData(message, self._envelope.explain(document, len(text)))
+        parameters = document.get("parameters", {})
+        _check_supported(parameters)
+        form = Form(document.get("id"), self._wanted(document, parameters))
+        return _Asked(form, _timeout_ms(parameters), self._given(document["inputs"]))
+
+    def _given(self, tensors: Sequence[dict[str, Any]]) -> tuple[_Given, ...]:
+        """Return the inputs, each of them once."""
+        given: dict[str, _Given] = {}
+        for index, tensor in enumerate(tensors):
             name = tensor["name"]
             if name not in self._inputs:
                 names = ", ".join(self._inputs)
                 raise InvalidData(f"The model has no input {name!r:.80}; it takes {names}", [])
-            if name in arrays:
+            if name in given:
                 raise InvalidData(f"The input {name} is there twice", [])
-            arrays[name] = self._array(self._inputs[name], tensor, tails, path, size)
-        if missing := [name for name in self._inputs if name not in arrays]:
+            given[name] = _given(self._inputs[name], tensor, ("inputs", str(index), "data"))
+        if missing := [name for name in self._inputs if name not in given]:
             raise InvalidData(f"The input {missing[0]} is missing", [])
-        return {name: arrays[name] for name in self._inputs}
-
-    def _array(
-        self,
-        known: _Input,
-        tensor: dict[str, Any],
-        tails: v2_binary.Tails,
-        path: tuple[str, ...],
-        size: int,
-    ) -> np.ndarray:
-        spec, parameters = known.spec, tensor.get("parameters", {})
-        _check_supported(parameters)
-        shape = _shape_of(spec, tensor)
-        if "binary_data_size" in parameters:
-            if "data" in tensor:
-                raise InvalidData(f"The input {spec.name} has both data and binary_data_size", [])
-            return tails.take(spec, shape, parameters["binary_data_size"])
-        if "data" not in tensor:
-            raise InvalidData(f"The input {spec.name} has no data", [])
-        return _from_json(known, tensor["data"], shape, path, size)
+        return tuple(given.values())
 
     def _wanted(self, document: dict[str, Any], parameters: dict[str, Any]) -> tuple[Wanted, ...]:
         """Return the outputs that are asked for, in that order; all where none is named."""
@@ -243,6 +254,27 @@ def _shown_tensor(tensor: dict[str, Any], names: frozenset[str]) -> dict[str, An
 def _input(spec: TensorSpec) -> _Input:
     flat = numbers.array_schema(replace(spec, shape=()), batch=True)
     return _Input(spec, Validator(flat), Validator(numbers.array_schema(spec, batch=True)))
+
+
+def _given(known: _Input, tensor: dict[str, Any], path: tuple[str, ...]) -> _Given:
+    """Read what a request says of an input."""
+    spec, parameters = known.spec, tensor.get("parameters", {})
+    _check_supported(parameters)
+    shape = _shape_of(spec, tensor)
+    if "binary_data_size" not in parameters:
+        if "data" not in tensor:
+            raise InvalidData(f"The input {spec.name} has no data", [])
+        return _Given(known, shape, path, tensor["data"], None)
+    if "data" in tensor:
+        raise InvalidData(f"The input {spec.name} has both data and binary_data_size", [])
+    nbytes = v2_binary.check_size(spec, shape, parameters["binary_data_size"])
+    return _Given(known, shape, path, None, nbytes)
+
+
+def _array(given: _Given, tails: v2_binary.Tails, size: int) -> np.ndarray:
+    if given.nbytes is None:
+        return _from_json(given.known, given.data, given.shape, given.path, size)
+    return tails.take(given.known.spec, given.shape, given.nbytes)
 
 
 def _shape_of(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:

@@ -33,6 +33,20 @@ def json_length(body: bytes, headers: Headers) -> int:
     return int(given)
 
 
+def check_size(spec: TensorSpec, shape: tuple[int, ...], size: Any) -> int:
+    """Return `size`, what a client says that a tensor has in bytes.
+
+    Raises InvalidData when it is no such number, or not what its shape needs.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise InvalidData("binary_data_size must be a number of bytes", [])
+    needed = math.prod(shape) * spec.array_dtype.itemsize
+    if spec.dtype != "string" and size != needed:
+        message = f"The shape of {spec.name} needs {needed!s:.40} bytes, and {size} are there"
+        raise InvalidData(message, [])
+    return size
+
+
 class Tails:
     """The bytes behind the JSON, taken one tensor after another."""
 
@@ -40,13 +54,11 @@ class Tails:
         self._body = body
         self._position = start
 
-    def take(self, spec: TensorSpec, shape: tuple[int, ...], size: Any) -> np.ndarray:
-        """Return the next tensor, a view of the body where its dtype allows.
+    def take(self, spec: TensorSpec, shape: tuple[int, ...], size: int) -> np.ndarray:
+        """Return the next tensor, of a size that was checked: a view of the body where possible.
 
-        Raises InvalidData when `size`, what a client says, is not what its shape needs.
+        Raises InvalidData when there are fewer bytes.
         """
-        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-            raise InvalidData("binary_data_size must be a number of bytes", [])
         start, stop = self._position, self._position + size
         if stop > len(self._body):
             raise InvalidData(f"The body has fewer bytes than {spec.name} and those before say", [])
@@ -54,12 +66,7 @@ class Tails:
         count = math.prod(shape)
         if spec.dtype == "string":
             return _strings(self._body[start:stop], spec, count).reshape(shape)
-        dtype = spec.array_dtype.newbyteorder("<")
-        if size != count * dtype.itemsize:
-            needed = str(count * dtype.itemsize)[:40]
-            message = f"The shape of {spec.name} needs {needed} bytes, and {size} are there"
-            raise InvalidData(message, [])
-        array = self._numbers(dtype, count, start).reshape(shape)
+        array = self._numbers(spec.array_dtype, count, start).reshape(shape)
         numbers.check_range(array, spec)
         return array
 
@@ -75,9 +82,10 @@ class Tails:
             if cells.max() > 1:
                 raise InvalidData("An element of BOOL is a byte of 0 or 1", [])
             return cells.view(np.bool)
-        # Copied only where the JSON's length leaves it unaligned, or on a big-endian machine.
-        cells = np.frombuffer(self._body, dtype, count, start)
-        return np.require(cells, dtype.newbyteorder("="), ["ALIGNED"])
+        cells = np.frombuffer(self._body, dtype.newbyteorder("<"), count, start)
+        if cells.flags.aligned and cells.dtype.isnative:
+            return cells
+        return cells.astype(dtype)  # the JSON's length leaves it unaligned, or the machine differs
 
 
 def to_bytes(array: np.ndarray) -> bytes:

@@ -94,6 +94,32 @@ def test_tensors_in_json_and_in_bytes_go_together() -> None:
     assert (decoded["input0"].tolist(), decoded["input1"].tolist()) == ([[0, 0]], [True])
 
 
+def test_the_same_json_before_other_bytes_is_another_request() -> None:
+    """What is remembered of the JSON says nothing of what stands behind it."""
+    dialect = dialect_of(LINE)
+    for cells in ([1, 2], [3, 4], [1, 2]):
+        body, headers = line([1, 2], np.float32(cells).tobytes())
+        assert dialect.decode(body, headers).tensors.arrays["x"].tolist() == [cells]
+    for tail in (bytes(4), bytes(12)):
+        body, headers = line([1, 2], tail, size=8)
+        with pytest.raises(InvalidData, match=r"fewer bytes|no input"):
+            dialect.decode(body, headers)
+
+
+@pytest.mark.parametrize("rows", [1, 100, 1000])
+def test_json_before_bytes_may_have_data_of_any_length(rows: int) -> None:
+    """Short texts are remembered, long ones are not, the longest are read like large bodies."""
+    dialect = dialect_of(PRINTED)
+    flags = {"name": "input1", "datatype": "BOOL", "shape": [rows], "data": [True, *[False] * 999]}
+    flags["data"] = flags["data"][:rows]
+    for first in (1, 2):
+        tail = np.uint32([[first, 0]] * rows).tobytes()
+        body, headers = request(flags, tensor("input0", "UINT32", [rows, 2], len(tail)), tail=tail)
+        decoded = dialect.decode(body, headers).tensors.arrays
+        assert decoded["input0"].tolist() == [[first, 0]] * rows
+        assert decoded["input1"].tolist() == flags["data"]
+
+
 @pytest.mark.parametrize("padding", range(4))
 def test_numbers_are_not_copied_where_they_lie_aligned(padding: int) -> None:
     tail = np.float32([[1, 2], [3, 4]]).tobytes()
