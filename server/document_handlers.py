@@ -94,7 +94,8 @@ class AllStatisticsHandler(BaseHandler):
     """What every version of every model has done since it was loaded."""
 
     def get(self) -> None:
-        """Show it."""
+        """Show it; raises what keeps it from those without a key."""
+        self.keys.check(self.request.headers, METRICS)
         models = self.service.repository.models()
         stats = [documents.of_statistics(m.name, m.version, m.counts) for m in models]
         self.send_json({"model_stats": stats})

@@ -198,7 +198,10 @@ def all_statistics(_: ServedModel) -> dict[str, Operation]:
         "required": ["model_stats"],
         "properties": {"model_stats": {"type": "array", "items": {"type": "object"}}},
     }
-    return get("models", "all-statistics", "What all models have done", schema)
+    described = get("models", "all-statistics", "What all models have done", schema)
+    described["get"]["security"] = KEY_IF_SET
+    described["get"]["responses"] |= plain_responses(KEY_REFUSALS)
+    return described
 
 
 def about_model(
