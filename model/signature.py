@@ -38,7 +38,8 @@ class TensorSpec:
         return "[" + ", ".join("?" if size is None else str(size) for size in self.shape) + "]"
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.dtype}{self.shape_text}"
+        ids = "" if self.maximum is None else f" from {self.minimum} to {self.maximum}"
+        return f"{self.name}: {self.dtype}{self.shape_text}{ids}"
 
 
 @dataclass(frozen=True)

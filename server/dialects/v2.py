@@ -293,7 +293,8 @@ def _shape_of(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
     ):
         wanted = [-1 if size is None else size for size in expected]
         text = ", ".join([str(size)[:20] for size in shape])
-        raise InvalidData(f"The input {spec.name} has the shape {wanted}, not [{text}]", [])
+        least = ", where -1 is 1 or more" if any(size < 1 for size in shape) else ""
+        raise InvalidData(f"The input {spec.name} has the shape {wanted}{least}, not [{text}]", [])
     return shape
 
 

@@ -13,6 +13,11 @@ def test_a_spec_is_written_as_people_write_it():
     assert str(TensorSpec("id", (), "int64")) == "id: int64[]"
 
 
+def test_the_ids_that_are_known_are_told():
+    """Signatures that differ in them alone are told apart when one is refused."""
+    assert str(TensorSpec("ids", (None,), "int32", 0, 9)) == "ids: int32[?] from 0 to 9"
+
+
 def test_the_rank_is_that_of_one_row():
     assert TensorSpec("image", (28, None), "float32").rank == 2
     assert TensorSpec("id", (), "int64").rank == 0

@@ -210,7 +210,7 @@ def test_what_an_answer_is_follows_its_schema() -> None:
         (body_of(tensor(shape=[1])), "has the shape [-1, 1], not [1]"),
         (body_of(tensor(shape=[1, 1, 1])), "has the shape [-1, 1], not [1, 1, 1]"),
         (body_of(tensor(shape=[1, 2], data=[1, 2])), "has the shape"),
-        (body_of(tensor(shape=[-1, 1])), "has the shape"),
+        (body_of(tensor(shape=[-1, 1])), "[-1, 1], where -1 is 1 or more, not [-1, 1]"),
         (body_of(tensor(shape=[0, 1], data=[])), "has the shape"),
         (body_of(tensor(shape=[1.5, 1])), "/inputs/0/shape"),
         (body_of(tensor(shape=["1", 1])), "/inputs/0/shape"),
