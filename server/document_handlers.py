@@ -11,6 +11,7 @@ from server.dialects import documents, tfserving
 from server.handlers import BaseHandler
 from server.repository import State
 from server.served_model import ServedModel
+from server.versions import rank
 
 
 class DocumentHandler(BaseHandler):
@@ -33,8 +34,7 @@ class ModelMetadataHandler(DocumentHandler):
     def document(self, model: ServedModel) -> dict[str, Any]:
         """Return them."""
         versions = self.service.repository.slots[model.name].versions
-        by_number = sorted(versions, key=lambda version: (len(version), version))
-        return documents.of_model(model.name, by_number, model.signature)
+        return documents.of_model(model.name, sorted(versions, key=rank), model.signature)
 
 
 class ModelReadyHandler(DocumentHandler):
@@ -62,7 +62,11 @@ class TFServingStatusHandler(BaseHandler):
         if version is not None:
             slot.find(version)
         states = [
-            (entry.version, _TFSERVING_STATES[entry.state], entry.reason)
+            (
+                entry.version,
+                _TFSERVING_STATES[entry.state],
+                "" if entry.state is State.READY else slot.failure,
+            )
             for entry in slot.index()
             if version in (None, entry.version)
         ]

@@ -20,7 +20,7 @@ from server.counts import Counts
 from server.errors import LoadFailed, Loading, UnknownModel
 from server.model_thread import ModelThread
 from server.served_model import Model, NotServable, ServedModel, bring_up
-from server.versions import Origin, VersionFile, files_of
+from server.versions import Origin, VersionFile, files_of, rank
 
 log = logging.getLogger("server")
 
@@ -240,8 +240,11 @@ class Slot:
         return told | ({"failure": self.failure} if self.failure else {})
 
     def index(self) -> Iterator[Entry]:
-        """Yield a line for every version that is loaded, or one that tells why there is none."""
-        for version in self.versions:
+        """Yield a line for every version that is loaded, or one that tells why there is none.
+
+        The highest comes first.
+        """
+        for version in sorted(self.versions, key=rank, reverse=True):
             yield Entry(self.name, version, State.READY)
         if not self.versions:
             reason = self.failure or ("unloaded" if self._is_unloaded else "")

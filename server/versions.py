@@ -77,6 +77,11 @@ def after(version: str) -> str:
     return f"{version}.2"
 
 
+def rank(version: str) -> tuple[int, str]:
+    """Return what versions are sorted by: numbers as numbers."""
+    return len(version), version
+
+
 def state_of(path: Path) -> tuple[int, ...]:
     """Return what tells a file from one that has been put in its place."""
     try:

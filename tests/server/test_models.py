@@ -259,6 +259,36 @@ async def test_the_index_has_a_line_for_every_version(file: Path, folder: Path) 
 
 
 @over_http
+async def test_the_highest_version_is_told_first_whenever_it_was_loaded(folder: Path) -> None:
+    async with serving_files(folder, settings=KEYS) as (server, _):
+        (folder / "10.keras").write_text("1000")
+        await call(server, "models/more%20lines/load")
+        index = (await call(server, "index")).json
+        status = (await server.ask("GET", "/v1/models/more%20lines")).json
+
+    assert [line["version"] for line in index] == ["10", "2", "1"]
+    versions = [line["version"] for line in status["model_version_status"]]
+    assert versions == ["10", "2", "1"]
+
+
+@over_http
+async def test_an_unloaded_model_has_ended_well_for_tensorflow_serving(file: Path) -> None:
+    """Only what could not be loaded has an error."""
+    async with serving_files(file, settings=KEYS) as (server, _):
+        told = []
+        for text, path in (("10", "unload"), ("broken", "load")):
+            file.write_text(text)
+            await call(server, f"models/line/{path}")
+            status = (await server.ask("GET", "/v1/models/line")).json
+            told += [(line["state"], line["status"]) for line in status["model_version_status"]]
+
+    (state, well), (state_then, failed) = told
+    assert state == state_then == "END"
+    assert well == {"error_code": "OK", "error_message": ""}
+    assert (failed["error_code"], failed["error_message"]) == ("UNKNOWN", f"{file}: is broken")
+
+
+@over_http
 async def test_a_model_is_loaded_rolled_back_and_unloaded(file: Path) -> None:
     async with serving_files(file, settings=KEYS) as (server, _):
         file.write_text("20")
