@@ -43,8 +43,9 @@ def _check_place(path: Path | str) -> None:
         raise ModelError(path, "is an address; download the file, and give its path")
     path = Path(path)
     if path.is_dir():
-        what = "a SavedModel folder" if (path / "saved_model.pb").exists() else "a folder"
-        raise ModelError(path, f"is {what}, not a file; {SAVE}")
+        if (path / "saved_model.pb").exists():
+            raise ModelError(path, f"is a SavedModel folder, not a file; {SAVE}")
+        raise ModelError(path, f"is a folder without models named 1.keras, 2.keras, …; {SAVE}")
     if not path.exists():
         train = "train the example model with `python -m model.train`"
         raise ModelError(path, f"no such file; check the path, or {train}")

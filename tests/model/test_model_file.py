@@ -65,7 +65,7 @@ def test_a_file_that_is_not_there(tmp_path: Path):
 @pytest.mark.parametrize("name", ["folder", "m.keras"])
 def test_a_folder(tmp_path: Path, name: str):
     (tmp_path / name).mkdir()
-    assert refusal(tmp_path / name).startswith("is a folder, not a file; save the model with")
+    assert refusal(tmp_path / name).startswith("is a folder without models named 1.keras,")
 
 
 def test_a_saved_model_folder(tmp_path: Path):
