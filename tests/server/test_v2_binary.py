@@ -289,6 +289,14 @@ def test_ids_out_of_range_are_refused() -> None:
         assert "0 to 9" in refused(ids, *request(tensor("x", "INT64", [2], 16), tail=tail))
 
 
+def test_ids_that_are_floats_are_no_nan() -> None:
+    """A Sequential that was built by its first call takes its ids as floats."""
+    ids = Signature((TensorSpec("x", (), "float32", 0, 9),), (Y,))
+    for id_ in (np.nan, np.inf, -np.inf):
+        tail = np.float32([0, id_]).tobytes()
+        assert "0 to 9" in refused(ids, *request(tensor("x", "FP32", [2], 8), tail=tail))
+
+
 # Properties
 
 
