@@ -338,7 +338,7 @@ def _without_b64(cells: Any) -> Any:
         return [_without_b64(cell) for cell in cells]
     if isinstance(cells, str):
         return cells
-    text = cells["b64"]
+    text = "".join(cells["b64"].split())  # such as the lines of Python's `base64.encodebytes`
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)  # may lack its end
     except ValueError:

@@ -218,7 +218,15 @@ def test_base64_may_lack_its_end_and_not_have_too_much(text):
         assert arrays(words, body) == {"text": [b"\xff\x00"]}
 
 
-@pytest.mark.parametrize("text", ["*", "é", "A", "YQ= =", "\n"])
+def test_white_space_in_base64_is_skipped():
+    """TensorFlow Serving decodes with Abseil, and many clients send lines of 76 characters."""
+    words = Signature((TensorSpec("text", (), "string"),), LINE.outputs)
+    image = bytes(range(256)) * 3
+    for text in (base64.encodebytes(image).decode(), base64.b64encode(image).decode() + " \n"):
+        assert arrays(words, {"instances": [{"b64": text}]}) == {"text": [image]}
+
+
+@pytest.mark.parametrize("text", ["*", "é", "A", "Y*Q="])
 def test_what_is_no_base64_is_refused(text):
     words = Signature((TensorSpec("text", (), "string"),), LINE.outputs)
     with pytest.raises(InvalidData):
