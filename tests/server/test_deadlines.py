@@ -1,4 +1,4 @@
-"""Deadlines: each heard of once, in its time, with one timer for those of a millisecond."""
+"""Deadlines: each heard of once, in its time, with one timer for all of them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ class CountingLoop:
         self.loop = asyncio.get_running_loop()
         self.timers: list[asyncio.TimerHandle] = []
 
+    def time(self) -> float:
+        return self.loop.time()
+
     def call_at(self, *arguments: object) -> asyncio.TimerHandle:
         self.timers.append(self.loop.call_at(*arguments))
         return self.timers[-1]
@@ -48,28 +51,54 @@ async def test_each_expires_once_and_not_before_its_time():
     assert entries[1].expired < entries[2].expired < entries[0].expired
 
 
-async def test_those_of_a_millisecond_share_a_timer():
+async def test_later_deadlines_need_no_timer_of_their_own():
     loop = CountingLoop()
     deadlines = Deadlines(loop)
     entries = [Entry() for _ in range(100)]
-    for entry in entries:
-        deadlines.add(loop.loop.time() // 1 + 3600, entry)
+    for seconds, entry in enumerate(entries):
+        deadlines.add(loop.time() // 1 + 3600 + seconds // 10, entry)
     assert len(loop.timers) == 1
 
 
-async def test_the_last_to_be_forgotten_takes_the_timer_with_it():
-    loop = CountingLoop()
+async def test_an_earlier_deadline_is_not_missed():
+    loop = asyncio.get_running_loop()
     deadlines = Deadlines(loop)
-    when = loop.loop.time() + 0.01
-    one, other = Entry(), Entry()
-    moments = [(deadlines.add(when, entry), entry) for entry in (one, other)]
+    late, early = Entry(), Entry()
+    deadlines.add(loop.time() + 3600, late)
+    deadlines.add(loop.time() + 0.01, early)
 
-    deadlines.forget(*moments[0])
-    assert not loop.timers[0].cancelled()
-    deadlines.forget(*moments[1])
-    assert loop.timers[0].cancelled()
     await asyncio.sleep(0.03)
-    assert one.expired == other.expired == []
+    assert (len(late.expired), len(early.expired)) == (0, 1)
+
+
+async def test_those_who_were_forgotten_hear_nothing_and_those_behind_them_do():
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    gone, behind = [Entry(), Entry()], Entry()
+    for milliseconds, entry in zip((10, 12), gone, strict=True):
+        deadlines.forget(deadlines.add(loop.time() + milliseconds / 1000, entry), entry)
+    deadlines.add(loop.time() + 0.02, behind)
+
+    await asyncio.sleep(0.05)
+    assert [entry.expired for entry in gone] == [[], []]
+    assert len(behind.expired) == 1
+
+
+async def test_an_entry_can_be_added_while_others_expire():
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    later, added = Entry(), Entry()
+
+    class Adding(Entry):
+        def expire(self) -> None:
+            super().expire()
+            deadlines.add(loop.time() + 0.03, added)
+
+    deadlines.add(loop.time() + 0.005, Adding())
+    deadlines.add(loop.time() + 0.015, later)
+    await asyncio.sleep(0.07)
+    assert (len(later.expired), len(added.expired)) == (1, 1)
+    assert later.expired < added.expired
 
 
 async def test_to_forget_one_as_others_of_its_time_expire_is_harmless():
