@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from server.auth import PREDICT, ApiKeys
 from server.batching import BatchingError, Job, ModelFailed
 from server.cors import Cors
-from server.dialects.dialect import Headers
+from server.dialects.dialect import Dialect, Headers
 from server.dialects.table import NATIVE, Kind
 from server.errors import (
     InternalError,
@@ -166,14 +166,14 @@ class PredictEndpoint:
         job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
         job.name = request.id
         body, content_type, extra = dialect.encode(await job, call, request.headers)
-        seconds = time.perf_counter() - started
+        total_ms = f"{(time.perf_counter() - started) * 1000:.3f}"
         if self._payload_log is not None and self._payload_log.takes_next():
-            self._record(self._payload_log, request, model, body, seconds)
+            self._record(self._payload_log, request, model, dialect, body, total_ms)
         headers = {
             "Content-Type": content_type,
             "X-Request-ID": request.id,
             "X-Model-Version": model.version,
-            "Server-Timing": server_timing(job, seconds),
+            "Server-Timing": server_timing(job, total_ms),
         }
         return Response(200, {**headers, **extra} if extra else headers, body)
 
@@ -198,10 +198,10 @@ class PredictEndpoint:
         payload_log: PayloadLog,
         request: Request,
         model: ServedModel,
+        dialect: Dialect,
         body: bytes,
-        seconds: float,
+        total_ms: str,
     ) -> None:
-        dialect = model.dialects.by_name[self._dialect]
         data, prediction = dialect.excerpt(request.body, body, request.headers)
         payload_log.write(
             request_id=request.id,
@@ -209,15 +209,15 @@ class PredictEndpoint:
             version=model.version,
             input=data,
             prediction=prediction,
-            ms=seconds * 1000,
+            ms=total_ms,
             redacted=dialect.redacted,
         )
 
 
-def server_timing(job: Job, seconds: float) -> str:
+def server_timing(job: Job, total_ms: str) -> str:
     """Return where the time went, in milliseconds (W3C Server Timing)."""
     in_batch = _batch_timing(job.model_seconds, job.batch_rows)
-    return f"queue;dur={job.queue_seconds * 1000:.3f}, {in_batch}, total;dur={seconds * 1000:.3f}"
+    return f"queue;dur={job.queue_seconds * 1000:.3f}, {in_batch}, total;dur={total_ms}"
 
 
 @lru_cache(maxsize=8)

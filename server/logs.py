@@ -199,36 +199,36 @@ class PayloadLog:
         version: str,
         input: bytes,
         prediction: bytes,
-        ms: float,
+        ms: str,
         redacted: Redacted = redact_all,
     ) -> None:
         """Hand over one line; never blocks. Call it from one thread only.
 
-        `input` and `prediction` are JSON and stand in the line as they are; one of more than
-        `max_bytes` bytes is `null` there, followed by its size. Where names are to be redacted,
-        `redacted` does it.
+        `input` and `prediction` are JSON and stand in the line as they are, as does `ms`, a number;
+        one of more than `max_bytes` bytes is `null` there, followed by its size. Where names are to
+        be redacted, `redacted` does it.
         """
         self._lines.put(
-            b'{"time":"%b","request_id":%b,%b%b%b"ms":%.3f}\n'
+            b'{"time":"%b","request_id":%b,%b"input":%b,"prediction":%b,"ms":%b}\n'
             % (
                 self._stamp.at(time.time()).encode(),
                 orjson.dumps(request_id),
                 _names(model, version),
-                self._member("input", input, redacted),
-                self._member("prediction", prediction, redacted),
-                ms,
+                self._shown("input", input, redacted),
+                self._shown("prediction", prediction, redacted),
+                ms.encode(),
             )
         )
 
-    def _member(self, side: Side, value: bytes, redacted: Redacted) -> bytes:
-        key = side.encode()
+    def _shown(self, side: Side, value: bytes, redacted: Redacted) -> bytes:
+        """Return a value as its line holds it, with a field for its size if it is too large."""
         if len(value) > self._max_bytes:
-            return b'"%b":null,"%b_bytes":%d,' % (key, key, len(value))
+            return b'null,"%b_bytes":%d' % (side.encode(), len(value))
         if self._redact:
-            value = REDACTED if side in self._redact else redacted(side, value, self._redact)
-        elif b"\n" in value or b"\r" in value:  # between its tokens: elsewhere JSON has none
-            value = value.replace(b"\n", b" ").replace(b"\r", b" ")
-        return b'"%b":%b,' % (key, value)
+            return REDACTED if side in self._redact else redacted(side, value, self._redact)
+        if b"\n" in value or b"\r" in value:  # between its tokens: elsewhere JSON has none
+            return value.replace(b"\n", b" ").replace(b"\r", b" ")
+        return value
 
 
 @lru_cache(maxsize=8)

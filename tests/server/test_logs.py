@@ -73,7 +73,7 @@ def payload_log(warnings, pipe):
 
 
 def write(log, **changes):
-    line = {"request_id": "r-1", "model": "m", "version": "1", "ms": 1.5}
+    line = {"request_id": "r-1", "model": "m", "version": "1", "ms": "1.5"}
     line |= {"input": b'{"data": [10]}', "prediction": b'{"prediction": 31.0}'}
     log.write(**(line | changes))
 
@@ -437,7 +437,7 @@ from server.logs import PayloadLog
 with open(sys.argv[1], "w"):  # takes the number of a standard output that is closed
     log = PayloadLog("")
     for _ in range(1000):
-        log.write(request_id="r", model="m", version="1", input=b"1" * 500, prediction=b"1", ms=1)
+        log.write(request_id="r", model="m", version="1", input=b"1" * 500, prediction=b"1", ms="1")
     log.close(0.5)
 print(log.dropped, file=sys.stderr)
 """

@@ -167,7 +167,7 @@ def written(path: Path) -> list[dict[str, Any]]:
 
 
 def write(log: PayloadLog, **changes: Any) -> None:
-    line: dict[str, Any] = {"request_id": "r", "model": "m", "version": "1", "ms": 1.5}
+    line: dict[str, Any] = {"request_id": "r", "model": "m", "version": "1", "ms": "1.5"}
     log.write(**(line | {"input": b"[10]", "prediction": b"31.0"} | changes))
 
 
