@@ -178,10 +178,11 @@ class Job(asyncio.Future[Rows]):
             self.fail(DeadlineExceeded())
             self._batcher.observer.expired(self)
 
-    def settle_if_late(self, now: float) -> None:
-        """Fail if the deadline has passed, even before its timer fires."""
+    def waits(self, now: float) -> bool:
+        """Tell whether somebody waits; fail if the deadline has passed, before its timer fires."""
         if now >= self._deadline:
             self.expire()
+        return not self.done()
 
     def rows(self, start: int, stop: int) -> Rows:
         """Return some of its rows."""
@@ -360,7 +361,8 @@ class Batcher:
             or queue.nbytes + job.nbytes > self._queue_bytes
         ):
             self._refuse("queue_full", Overloaded("the queue is full", self._seconds_to_empty()))
-        if self._speed.predict(*queue.ahead(job.shape)) > self._max_queue:
+        batches, rows = queue.ahead(job.shape)
+        if batches and self._speed.predict(batches, rows) > self._max_queue:
             self._refuse("queue_wait", Overloaded("the wait is too long", self._seconds_to_empty()))
 
     def _refuse(self, reason: str, error: BatchingError) -> None:
@@ -455,9 +457,7 @@ class Batcher:
     def _in_time(self, pieces: list[Piece[Job]]) -> list[Piece[Job]]:
         """Return the pieces that somebody still waits for."""
         now = self.loop.time()
-        for piece in pieces:
-            piece.job.settle_if_late(now)
-        return [piece for piece in pieces if not piece.job.done()]
+        return [piece for piece in pieces if piece.job.waits(now)]
 
     def _fail(self, pieces: list[Piece[Job]], error: Exception, isolated: bool) -> None:
         """Settle those that still wait, each with an exception of its own."""

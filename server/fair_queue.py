@@ -95,9 +95,10 @@ class FairQueue(Generic[E]):
             lane = self._lanes[job.shape] = Lane()
         heapq.heappush(lane.heap, (self._virtual_time, False, next(self._order), job))
         lane.waiting += 1
-        lane.next_rows += self._next_rows(job)
+        size = job.size
+        lane.next_rows += size if size < self.max_rows else self.max_rows
         self._jobs += 1
-        self.rows += job.size
+        self.rows += size
         self.nbytes += job.nbytes
 
     def remove(self, job: E) -> None:

@@ -46,6 +46,7 @@ MAX_EXAMPLE = 200
 NO_HEADERS: Mapping[str, str] = {}
 
 _ANSWER = b'{"prediction":'
+_DATA = b'{"data":'
 _ONLY_DATA = re.compile(rb'\s*\{\s*"data"\s*:([^"]*)\}\s*')  # with more text in it, parse again
 
 
@@ -90,7 +91,7 @@ class NativeDialect:
                 ]
             }
         )
-        self._validator = Validator(self.schema)
+        Validator(self.schema)  # raises what is wrong with it; its two branches are what validates
         self._single_validator = Validator(_object(data=single))
         self._batch_validator = Validator(_object(data=batch))
         self._rows = RowReader(signature.inputs)
@@ -100,11 +101,8 @@ class NativeDialect:
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType unless the body is JSON that is not compressed."""
         given = headers.get("content-type", "")
-        media_type = given if given == MEDIA_TYPE else given.partition(";")[0].strip().lower()
-        if media_type not in (MEDIA_TYPE, npy.MEDIA_TYPE):
-            raise UnsupportedMediaType(
-                f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}."
-            )
+        if given != MEDIA_TYPE:
+            _check_media_type(given)
         check_coding(headers)
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> Call:
@@ -120,14 +118,16 @@ class NativeDialect:
         if is_large(body):
             return read_large(self.decode, body, headers)
         document = parse(body)
-        if not self._validator.accepts(document):
+        if self._single_validator.accepts(document):  # and so not the other, which is deeper
+            row = self._rows.read(document["data"])
+            if row is not None:
+                return Call(row, True)
+            single = True
+        elif self._batch_validator.accepts(document):
+            single = False
+        else:
             raise self._refusal(document, len(body))
-        data = document["data"]
-        single = self._is_single(data)
-        row = self._rows.read(data) if single else None
-        if row is not None:
-            return Call(row, True)
-        return Call(self._tensors(data, single, len(body) > LARGE_BODY), single)
+        return Call(self._tensors(document["data"], single, len(body) > LARGE_BODY), single)
 
     def encode(self, answer: Tensors, call: Call, headers: Headers = NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
         """Answer a call in the form that it came in; see `write`."""
@@ -160,9 +160,7 @@ class NativeDialect:
         if is_large(body):
             with collecting_nothing():
                 return self.excerpt(body, answer)
-        found = _ONLY_DATA.fullmatch(body)
-        data = found[1] if found else orjson.dumps(orjson.loads(body)["data"])
-        return data, answer[len(_ANSWER) : -1]
+        return _data_of(body), answer[len(_ANSWER) : -1]
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
         """Return the data, or the prediction, without the values of what is called in `names`."""
@@ -243,6 +241,22 @@ class NativeDialect:
             inputs = ", ".join(str(spec) for spec in self._signature.inputs)
             return f"Expected one example ({inputs}), or a list of examples."
         return f"Expected one example, such as {one}, or a list of examples, such as {two}."
+
+
+def _check_media_type(given: str) -> None:
+    media_type = given.partition(";")[0].strip().lower()
+    if media_type not in (MEDIA_TYPE, npy.MEDIA_TYPE):
+        raise UnsupportedMediaType(
+            f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}."
+        )
+
+
+def _data_of(body: bytes) -> bytes:
+    """Return the data of a valid request as it was written."""
+    if body.startswith(_DATA) and body.endswith(b"}") and body.count(b'"') == 2:
+        return body[len(_DATA) : -1]
+    found = _ONLY_DATA.fullmatch(body)
+    return found[1] if found else orjson.dumps(orjson.loads(body)["data"])
 
 
 def _object(**properties: Schema) -> Schema:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from model.signature import Signature, TensorSpec
@@ -53,6 +53,7 @@ def assert_same(one: Call, batch: Call) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@settings(deadline=None)  # a busy machine takes its time
 @given(row=st.lists(NUMBERS | NUMBERS.map(lambda n: -n), min_size=2, max_size=2))
 @example(row=[0, -(2**63)])
 @example(row=[0, -(2**63) - 1])
