@@ -7,16 +7,16 @@ import platform
 import re
 import subprocess
 from importlib.metadata import version
-from pathlib import Path
 
 from scripts.comparison.venvs import ROOT
+from server.loadgen.machine import cores, memory, processor
 
 
 def describe_machine() -> dict[str, str]:
     """Return what tells this machine and this moment from others, by name."""
     return {
-        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, shared by both sides",
-        "memory": _memory(),
+        "processor": f"{processor()}, {cores()} cores, shared by both sides",
+        "memory": memory(),
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
         "TensorFlow": f"{version('tensorflow')}, Keras {version('keras')}",
@@ -25,16 +25,6 @@ def describe_machine() -> dict[str, str]:
         "this server": "commit " + _first(["git", "rev-parse", "--short", "HEAD"], r"(\w+)"),
         "load before": f"{os.getloadavg()[0]:.2f}",
     }
-
-
-def _processor() -> str:
-    names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return names[0] if names else platform.machine()
-
-
-def _memory() -> str:
-    kibibytes = int(Path("/proc/meminfo").read_text().split()[1])
-    return f"{kibibytes / 2**20:.0f} GiB"
 
 
 def _first(command: list[str], pattern: str) -> str:

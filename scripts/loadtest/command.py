@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import gc
-import http.client
 import math
 import signal
 import sys
@@ -19,18 +18,21 @@ import orjson
 from rich.console import Console
 
 from scripts.loadtest.answers import ExpectedAnswers, Model
-from scripts.loadtest.client import Target
-from scripts.loadtest.load import Load
-from scripts.loadtest.payload import Payload, PayloadError, draw_pool, encode
 from scripts.loadtest.progress import show_progress
-from scripts.loadtest.report import EXCERPT, Tally, figures, print_report
-from scripts.loadtest.schedule import (
+from scripts.loadtest.report import print_report
+from server.loadgen.client import Target
+from server.loadgen.document import UnusableServer, fetch_document, target_of
+from server.loadgen.load import Load
+from server.loadgen.loop import run
+from server.loadgen.payload import Payload, PayloadError, draw_pool, encode
+from server.loadgen.schedule import (
     ClosedLoop,
     OpenLoop,
     Schedule,
     constant_arrivals,
     poisson_arrivals,
 )
+from server.loadgen.tally import EXCERPT, Tally, figures
 
 DEFAULT_DURATION = 10.0
 POOL_ROWS = 100_000
@@ -48,7 +50,7 @@ def main(argv: Sequence[str], load_model: LoadModel | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         numbers = _run(options, load_model or _load_keras_model)
-    except (UsageError, PayloadError) as error:
+    except (UsageError, UnusableServer, PayloadError) as error:
         print(f"load_test: {error}", file=sys.stderr)
         return 2
     return 0 if numbers["ok"] else 1
@@ -78,13 +80,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, load_model: LoadModel) -> dict[str, Any]:
-    target = _target(options.url, options.path)
-    payload = Payload(_fetch_document(_target(options.url, "/openapi.json")), options.path)
+    target = target_of(options.url, options.path)
+    payload = Payload(fetch_document(target_of(options.url, "/openapi.json")), options.path)
     pool = draw_pool(payload, _pool_size(options), options.rows, options.seed)
     answers = _expected_answers(options, load_model, pool)
     messages = [target.message(encode(data)) for data in pool]
     tally = Tally(rows=options.rows)
-    _event_loop_run(_put_load(options, target, messages, tally, answers))
+    run(_put_load(options, target, messages, tally, answers))
     numbers = figures(tally, options.expect)
     _report(options, numbers, tally, answers)
     return numbers
@@ -172,41 +174,6 @@ def _load_keras_model(path: Path) -> Model:
         return KerasModel.load(path)
     except ModelError as error:
         raise UsageError(str(error)) from error
-
-
-def _target(url: str, path: str) -> Target:
-    try:
-        return Target.parse(url, path)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _fetch_document(target: Target) -> Any:
-    """Return the server's own description of itself."""
-    address = f"http://{target.host}:{target.port}{target.path}"
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=10)
-    with contextlib.closing(connection):
-        try:
-            connection.request("GET", target.path)
-            answer = connection.getresponse()
-            body = answer.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise UsageError(f"{address} cannot be reached: {error}") from error
-    if answer.status != 200:
-        raise UsageError(f"{address} answered {answer.status} {answer.reason}")
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise UsageError(f"{address} is not JSON: {error}") from error
-
-
-def _event_loop_run(coroutine: Any) -> None:
-    try:
-        import uvloop
-    except ImportError:  # it does not exist for every system
-        asyncio.run(coroutine)
-    else:
-        uvloop.run(coroutine)
 
 
 def _count(text: str) -> int:

@@ -16,12 +16,12 @@ import pytest
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from scripts.loadtest import load as load_module
-from scripts.loadtest.client import Target
 from scripts.loadtest.command import main
-from scripts.loadtest.load import Load
-from scripts.loadtest.report import Tally
-from scripts.loadtest.schedule import ClosedLoop
+from server.loadgen import load as load_module
+from server.loadgen.client import Target
+from server.loadgen.load import Load
+from server.loadgen.schedule import ClosedLoop
+from server.loadgen.tally import Tally
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "load_test.py"
 ROW = {"type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 1}

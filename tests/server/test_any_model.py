@@ -14,12 +14,12 @@ import pytest
 
 from model.keras_model import KerasModel
 from scripts.loadtest.answers import ExpectedAnswers
-from scripts.loadtest.payload import Payload, encode
 from server.config import PredictSettings
 from server.dialects import strings
 from server.dialects.native import NativeDialect
 from server.dialects.table import Dialects
 from server.errors import InvalidRequest
+from server.loadgen.payload import Payload, encode
 from server.served_model import MAX_ROW_DEPENDENCE, examples_of
 from tests.model.model_zoo import ROWS, ZOO, Arrays
 from tests.server.forms import FORMS

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from time import perf_counter, process_time
 from typing import Any
 
-from scripts.loadtest.client import Connection, Target
-from scripts.loadtest.report import Tally
-from scripts.loadtest.schedule import Schedule
+from server.loadgen.client import Connection, Target
+from server.loadgen.schedule import Schedule
+from server.loadgen.tally import Tally
 
 TICK = 0.1  # seconds between two looks at timeouts
 RETRY_AFTER = 0.1  # seconds till a refused connection is tried again
@@ -66,7 +66,7 @@ class Load:
         cpu_began = process_time()
         async with asyncio.TaskGroup() as self._tasks:
             watch = self._tasks.create_task(self._watch())
-            self._look()
+            self._look(self.elapsed)
             try:
                 await self._done.wait()
             finally:
@@ -100,7 +100,12 @@ class Load:
         now = self.elapsed
         self._alive_at = now
         self._tally.answered(
-            connection.status, now - connection.since, connection.server_timing, connection.body
+            connection.status,
+            now - connection.since,
+            connection.server_timing,
+            connection.body,
+            since=connection.since,
+            delay=connection.sent - connection.since,
         )
         if connection.status == 200 and self._check:
             self._judge(connection, self._check)
@@ -125,19 +130,21 @@ class Load:
 
     # What is due, and over which connection.
 
-    def _look(self) -> None:
-        """Send what is due now, and come back for what is due next."""
+    def _look(self, planned: float) -> None:
+        """Send what is due now, and come back for what is due next; `planned` is now or before."""
+        self._tally.lagged(self.elapsed - planned)
         self._send_waiting()
         self._end_if_finished()
         arrival = self._schedule.next_arrival(self.elapsed)
         if arrival is None or self._done.is_set():
             return
         loop = asyncio.get_running_loop()
-        ahead = arrival - self.elapsed
+        now = self.elapsed
+        ahead = arrival - now
         if ahead > 2 * TIMER:
-            loop.call_later(ahead - TIMER, self._look)
+            loop.call_later(ahead - TIMER, self._look, arrival - TIMER)
         else:  # turning the loop meets the time to some microseconds, for a busy processor core
-            loop.call_soon(self._look)
+            loop.call_soon(self._look, now)
 
     def _send_waiting(self) -> None:
         """Use idle connections first, then open new ones."""

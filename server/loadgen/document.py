@@ -1,0 +1,66 @@
+"""What a server tells of itself before the load begins."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import re
+from typing import Any
+
+import orjson
+
+from server.loadgen.client import Target
+
+SECONDS = 10.0  # for each question
+INFO = re.compile(
+    r'^predict_model_info\{model="([^"]*)",version="([^"]*)",max_rows="([^"]*)"\}', re.M
+)
+
+
+class UnusableServer(Exception):
+    """The server cannot be asked, or does not say how; one line says why."""
+
+
+def target_of(url: str, path: str) -> Target:
+    """Return where to send; raises UnusableServer when the address is not plain HTTP."""
+    try:
+        return Target.parse(url, path)
+    except ValueError as error:
+        raise UnusableServer(str(error)) from error
+
+
+def fetch_document(target: Target) -> Any:
+    """Return the server's own OpenAPI document; raises UnusableServer."""
+    address = f"http://{target.host}:{target.port}{target.path}"
+    try:
+        status, body = fetch(target)
+    except (OSError, http.client.HTTPException) as error:
+        raise UnusableServer(f"{address} cannot be reached: {error}") from error
+    if status != 200:
+        raise UnusableServer(f"{address} answered {status} {http.client.responses.get(status, '')}")
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise UnusableServer(f"{address} is not JSON: {error}") from error
+
+
+def fetch(target: Target) -> tuple[int, bytes]:
+    """Return status and body of a GET; raises OSError and HTTPException."""
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=SECONDS)
+    with contextlib.closing(connection):
+        connection.request("GET", target.path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def describe_server(url: str, document: Any) -> dict[str, str]:
+    """Return what the server says it serves; of another make this is little, or nothing."""
+    facts: dict[str, str] = {}
+    about = document.get("info", {}) if isinstance(document, dict) else {}
+    if about.get("title"):
+        facts["API"] = f"{about['title']} {about.get('version', '')}".strip()
+    with contextlib.suppress(OSError, http.client.HTTPException, UnusableServer):
+        _, body = fetch(target_of(url, "/metrics"))
+        for name, version, rows in INFO.findall(body.decode(errors="replace")):
+            facts[f"model {name}"] = f"version {version}, up to {rows} rows a call"
+    return facts
