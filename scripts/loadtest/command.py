@@ -20,8 +20,10 @@ from rich.console import Console
 from scripts.loadtest.answers import ExpectedAnswers, Model
 from scripts.loadtest.progress import show_progress
 from scripts.loadtest.report import print_report
+from scripts.loadtest.sweep import SweepError, run_sweep
 from server.loadgen.client import Target
 from server.loadgen.document import UnusableServer, fetch_document, target_of
+from server.loadgen.knee import Rates
 from server.loadgen.load import Load
 from server.loadgen.loop import run
 from server.loadgen.payload import Payload, PayloadError, draw_pool, encode
@@ -32,9 +34,12 @@ from server.loadgen.schedule import (
     constant_arrivals,
     poisson_arrivals,
 )
+from server.loadgen.sweep import Plan
 from server.loadgen.tally import EXCERPT, Tally, figures
 
 DEFAULT_DURATION = 10.0
+CONNECTIONS = 64
+TIMEOUT = 60.0
 POOL_ROWS = 100_000
 POOL_REQUESTS = 20_000  # where nothing says how many will be sent
 
@@ -49,8 +54,10 @@ def main(argv: Sequence[str], load_model: LoadModel | None = None) -> int:
     """Run the load test; return 0 when all went well, 1 when not, 2 when it could not begin."""
     options = _parser().parse_args(argv)
     try:
+        if options.sweep or options.redraw:
+            return run_sweep(options, argv)
         numbers = _run(options, load_model or _load_keras_model)
-    except (UsageError, UnusableServer, PayloadError) as error:
+    except (UsageError, SweepError, UnusableServer, PayloadError) as error:
         print(f"load_test: {error}", file=sys.stderr)
         return 2
     return 0 if numbers["ok"] else 1
@@ -65,7 +72,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--url", default="http://127.0.0.1:8888", help="the server (%(default)s)")
     add("--path", default="/predict", help="where to POST (%(default)s)")
-    add("--connections", type=_count, default=64, help="at most so many (%(default)s)")
+    add(
+        "--connections",
+        type=_count,
+        help=f"at most so many ({CONNECTIONS}; sweep: {Plan.connections})",
+    )
     add("--rate", type=_positive, help="open loop: requests a second, whatever comes back")
     add("--arrivals", choices=["poisson", "constant"], default="poisson", help="of the open loop")
     add("--duration", type=_positive, help=f"seconds ({DEFAULT_DURATION:g} without --requests)")
@@ -73,10 +84,36 @@ def _parser() -> argparse.ArgumentParser:
     add("--rows", type=_count, default=1, help="rows a request; more than 1 are sent as a batch")
     add("--seed", type=int, default=0, help="of the rows and the arrivals (%(default)s)")
     add("--model", type=Path, metavar="FILE", help="compare every answer with this model's own")
-    add("--timeout", type=_positive, default=60.0, help="seconds till an answer counts as lost")
+    add(
+        "--timeout",
+        type=_positive,
+        help=f"seconds till an answer counts as lost ({TIMEOUT:g}; sweep: {Plan.timeout:g})",
+    )
     add("--expect", type=_statuses, default={200}, help="statuses that are no failure (200)")
-    add("--json", type=Path, metavar="FILE", help="write the numbers")
+    add("--json", type=Path, metavar="FILE", help="write the numbers (sweep: beside the report)")
+    _add_sweep(parser)
     return parser
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "sweep", "Raise an open loop's rate until an objective breaks."
+    )
+    add = group.add_argument
+    add("--sweep", action="store_true", help="find the knee, and write a report")
+    add(
+        "--p99-ms",
+        type=_positive,
+        default=50.0,
+        help="99 %% are to be answered within (%(default)g)",
+    )
+    add("--step-seconds", type=_positive, default=Plan.step_seconds, help="a rate (%(default)g)")
+    add("--start-rate", type=_positive, default=Rates.start, help="the first rate (%(default)g)")
+    add("--max-rate", type=_positive, default=Rates.most, help="the highest rate (%(default)g)")
+    add("--report", type=Path, metavar="FILE", default=Path("load-test.html"), help="(%(default)s)")
+    add("--name", help="what is tested, in the report (the address)")
+    add("--compare", type=Path, metavar="JSON", help="draw another sweep on the same page")
+    add("--redraw", type=Path, metavar="JSON", help="make no load, but the report of this sweep")
 
 
 def _run(options: argparse.Namespace, load_model: LoadModel) -> dict[str, Any]:
@@ -104,8 +141,8 @@ async def _put_load(
         messages,
         _schedule(options),
         tally,
-        connections=options.connections,
-        timeout=options.timeout,
+        connections=options.connections or CONNECTIONS,
+        timeout=options.timeout or TIMEOUT,
         check=answers.matches if answers else None,
     )
     with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # no main thread
@@ -137,7 +174,7 @@ def _report(
 def _headline(options: argparse.Namespace) -> str:
     loop = f"open loop, {options.rate:g}/s {options.arrivals}" if options.rate else "closed loop"
     return (
-        f"{options.url}{options.path}: {loop}, {options.connections} connections, "
+        f"{options.url}{options.path}: {loop}, {options.connections or CONNECTIONS} connections, "
         f"rows a request: {options.rows}"
     )
 

@@ -12,9 +12,8 @@ import orjson
 from server.loadgen.client import Target
 
 SECONDS = 10.0  # for each question
-INFO = re.compile(
-    r'^predict_model_info\{model="([^"]*)",version="([^"]*)",max_rows="([^"]*)"\}', re.M
-)
+INFO = re.compile(r"^predict_model_info\{(.*)\}", re.MULTILINE)
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 class UnusableServer(Exception):
@@ -61,6 +60,9 @@ def describe_server(url: str, document: Any) -> dict[str, str]:
         facts["API"] = f"{about['title']} {about.get('version', '')}".strip()
     with contextlib.suppress(OSError, http.client.HTTPException, UnusableServer):
         _, body = fetch(target_of(url, "/metrics"))
-        for name, version, rows in INFO.findall(body.decode(errors="replace")):
-            facts[f"model {name}"] = f"version {version}, up to {rows} rows a call"
+        for text in INFO.findall(body.decode(errors="replace")):
+            labels = dict(LABEL.findall(text))
+            facts[f"model {labels.get('model')}"] = (
+                f"version {labels.get('version')}, up to {labels.get('max_rows')} rows a call"
+            )
     return facts

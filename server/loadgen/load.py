@@ -132,7 +132,7 @@ class Load:
 
     def _look(self, planned: float) -> None:
         """Send what is due now, and come back for what is due next; `planned` is now or before."""
-        self._tally.lagged(self.elapsed - planned)
+        self._tally.looked(planned, self.elapsed)
         self._send_waiting()
         self._end_if_finished()
         arrival = self._schedule.next_arrival(self.elapsed)

@@ -58,8 +58,8 @@ class Tally:
             if rows:
                 self.batches[rows] += 1
 
-    def lagged(self, seconds: float) -> None:
-        """Hear how late the client itself was to look at what is due."""
+    def looked(self, planned: float, now: float) -> None:
+        """Hear when the client itself wanted to look at what is due, and when it did."""
 
     def wrong(self, index: int, body: bytes) -> None:
         """Count an answer that is not that of message number `index`."""
@@ -104,7 +104,7 @@ def figures(tally: Tally, expected: Collection[int]) -> dict[str, Any]:
         "statuses": _text_keys(statuses),
         "unexpected": _text_keys(unexpected),
         "latency_ms": {str(status): _latency(tally.latencies[status]) for status in statuses},
-        "batches": _batches(tally.batches, tally.rows),
+        "batches": batch_figures(tally.batches, tally.rows),
         "wrong": tally.wrongs,
         "lost": lost,
         "lost_by_reason": dict(tally.lost),
@@ -121,7 +121,7 @@ def _latency(seconds: array[float]) -> dict[str, float]:
     return dict(zip(PERCENTILES, values.tolist(), strict=True))
 
 
-def _batches(requests: Counter[int], rows: int) -> dict[str, Any]:
+def batch_figures(requests: Counter[int], rows: int) -> dict[str, Any]:
     """Turn requests by batch size into batches by size.
 
     Each of the requests of a batch of n rows reports n, so one request is `rows` / n of a batch.

@@ -1,0 +1,121 @@
+"""The sweep as the command line asks for it, and its report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from server.loadgen.document import describe_server, fetch_document, target_of
+from server.loadgen.knee import Rates
+from server.loadgen.loop import run
+from server.loadgen.machine import describe_machine
+from server.loadgen.narrate import Narrator
+from server.loadgen.payload import Payload, draw_pool, encode
+from server.loadgen.report import report, sentence
+from server.loadgen.runs import NoRun, Run, make_run, read_run, write_run
+from server.loadgen.step import Objective
+from server.loadgen.sweep import Plan, Sweep
+
+POOL_REQUESTS = 20_000
+POOL_ROWS = 100_000
+OVERLOADED = {200, 503, 504}  # what an overload may be answered with
+FOREIGN = ("rate", "duration", "requests", "model")  # of a load that does not sweep
+
+
+class SweepError(Exception):
+    """The sweep cannot begin, or its report not be written; one line says why."""
+
+
+def run_sweep(options: argparse.Namespace, argv: Sequence[str]) -> int:
+    """Sweep, or take the sweep that is to be redrawn, and write the report.
+
+    Returns 0 when the objective held at some rate and no answer was lost or a surprise, else 1;
+    raises SweepError.
+    """
+    if odd := [name for name in FOREIGN if getattr(options, name)]:
+        raise SweepError(f"--{odd[0]} does not go with a sweep")
+    others = [_read(options.compare)] if options.compare else []
+    if options.redraw:
+        runs = [_read(options.redraw), *others]
+    else:
+        _check_writable(options.report)
+        runs = [_sweep(options, argv), *others]
+        _write(lambda path: write_run(runs[0], path), options.json or _beside(options.report))
+    _write(lambda path: path.write_text(report(runs)), options.report)
+    print(f"{sentence(runs[0])}\nreport: {options.report}")
+    return 0 if options.redraw or _is_well(runs[0], options.expect | OVERLOADED) else 1
+
+
+def _sweep(options: argparse.Namespace, argv: Sequence[str]) -> Run:
+    target = target_of(options.url, options.path)
+    document = fetch_document(target_of(options.url, "/openapi.json"))
+    server = describe_server(options.url, document)
+    room = max(1, min(POOL_REQUESTS, POOL_ROWS // options.rows))
+    pool = draw_pool(Payload(document, options.path), room, options.rows, options.seed)
+    machine = describe_machine()
+    plan = _plan(options)
+    print(f"{options.url}{options.path}: {plan.objective}", file=sys.stderr)
+    sweep = Sweep(target, [target.message(encode(data)) for data in pool], plan, Narrator())
+    figures = run(sweep.run())
+    command = shlex.join(["python", "scripts/load_test.py", *argv])
+    url = f"{options.url}{options.path}"
+    return make_run(options.name or url, url, plan, command, server, machine, figures)
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    if options.start_rate > options.max_rate:
+        raise SweepError("--start-rate is above --max-rate")
+    return Plan(
+        objective=Objective(options.p99_ms / 1000),
+        rates=Rates(start=options.start_rate, most=options.max_rate),
+        step_seconds=options.step_seconds,
+        connections=options.connections or Plan.connections,
+        timeout=options.timeout or Plan.timeout,
+        rows=options.rows,
+        arrivals=options.arrivals,
+        seed=options.seed,
+    )
+
+
+def _is_well(run: Run, expected: Collection[int]) -> bool:
+    """Tell whether there is a knee, and nothing came but answers that an overload explains.
+
+    A timeout is such, too: a server without a bound on its queue ends there.
+    """
+    odd = [
+        *({int(status) for step in run["steps"] for status in step["statuses"]} - {*expected}),
+        *(
+            {reason for step in run["steps"] for reason in step["lost_by_reason"]}
+            - {"no answer in time"}
+        ),
+    ]
+    for each in odd:
+        print(f"unexpected: {each}", file=sys.stderr)
+    return run["knee"]["rate"] is not None and not odd and not run["ended_by"]
+
+
+def _read(path: Path) -> Run:
+    try:
+        return read_run(path)
+    except NoRun as error:
+        raise SweepError(str(error)) from error
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before the load, not after it."""
+    _write(lambda path: path.open("a").close(), path)
+
+
+def _write(write: Callable[[Path], object], path: Path) -> None:
+    try:
+        write(path)
+    except OSError as error:
+        raise SweepError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _beside(page: Path) -> Path:
+    """Return where the numbers of a page go: the same name, as JSON."""
+    return page.with_suffix(".json")

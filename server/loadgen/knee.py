@@ -1,0 +1,105 @@
+"""Where the knee is: the highest rate of requests at which an objective still holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+DIGITS = 3  # of a rate: more would only look exact
+
+
+class Outcome(NamedTuple):
+    """What an attempt at a rate showed.
+
+    Attributes:
+        met: whether the objective held.
+        close: whether it was missed by so little that chance may have done it.
+    """
+
+    met: bool
+    close: bool = False
+
+
+Attempt = Callable[[float], Awaitable[Outcome]]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Which rates are tried, in requests a second.
+
+    Attributes:
+        start: the first.
+        most: the highest.
+        least: the lowest that is tried where the first is too high.
+        factor: from one to the next, until the objective breaks.
+        precision: the ratio of the two rates around the knee at which the search ends.
+    """
+
+    start: float = 100
+    most: float = 100_000
+    least: float = 1
+    factor: float = 2
+    precision: float = 1.1
+
+
+class Search:
+    """Raises the rate until the objective breaks, then halves what is between.
+
+    Attributes:
+        good: the highest rate at which the objective held, or None.
+        bad: the lowest rate above that at which it did not, or None: none was tried.
+    """
+
+    def __init__(self, rates: Rates) -> None:
+        self._rates = rates
+        self.good: float | None = None
+        self.bad: float | None = None
+
+    async def run(self, attempt: Attempt) -> None:
+        """Find the knee; `good` and `bad` are right at every moment, also if an attempt raises."""
+        await self._raise(attempt)
+        if self.good is None:
+            await self._lower(attempt)
+        while self._is_wide():
+            await self._try(attempt, self._middle())
+
+    async def _raise(self, attempt: Attempt) -> None:
+        rate = min(self._rates.start, self._rates.most)
+        while await self._try(attempt, rate) and rate < self._rates.most:
+            rate = min(rate * self._rates.factor, self._rates.most)
+
+    async def _lower(self, attempt: Attempt) -> None:
+        assert self.bad is not None
+        rate = self.bad
+        while rate > self._rates.least:
+            rate = max(rate / self._rates.factor, self._rates.least)
+            if await self._try(attempt, rate):
+                return
+
+    async def _try(self, attempt: Attempt, rate: float) -> bool:
+        """Try a rate, twice where it was close: a hiccup of the machine must not be the knee."""
+        outcome = await attempt(rate)
+        if outcome.close and not outcome.met:
+            outcome = await attempt(rate)
+        if outcome.met:
+            self.good = rate
+        else:
+            self.bad = rate
+        return outcome.met
+
+    def _is_wide(self) -> bool:
+        if self.good is None or self.bad is None:
+            return False
+        return self.bad > self.good * self._rates.precision and self._middle() > self.good
+
+    def _middle(self) -> float:
+        assert self.good is not None
+        assert self.bad is not None
+        return significant(math.sqrt(self.good * self.bad))
+
+
+def significant(value: float) -> float:
+    """Round to the digits that a rate has."""
+    return float(f"{value:.{DIGITS}g}")

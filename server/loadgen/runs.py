@@ -1,0 +1,82 @@
+"""A sweep as it is written to a file and read from one, with all that is needed to judge it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from server.loadgen.sweep import Plan
+
+KIND, FORMAT = "sweep", 1
+PARTS = {"name", "made", "command", "url", "objective", "settings", "server", "machine"}
+NUMBERS = {"knee", "ended_by", "steps"}
+
+Run = dict[str, Any]
+
+
+class NoRun(Exception):
+    """A file that holds no sweep; one line says why."""
+
+
+def make_run(
+    name: str,
+    url: str,
+    plan: Plan,
+    command: str,
+    server: dict[str, str],
+    machine: dict[str, str],
+    figures: dict[str, Any],
+) -> Run:
+    """Put the figures of a sweep together with what they are of."""
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "name": name,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "url": url,
+        "objective": {
+            "p99_ms": plan.objective.seconds * 1000,
+            "share": plan.objective.share,
+            "sentence": str(plan.objective),
+        },
+        "settings": _settings(plan),
+        "server": server,
+        "machine": machine,
+        **figures,
+    }
+
+
+def _settings(plan: Plan) -> dict[str, str]:
+    return {
+        "objective": str(plan.objective),
+        "step": f"{plan.step_seconds:g} s",
+        "arrivals": f"{plan.arrivals}, latency from the intended send time",
+        "rows a request": f"{plan.rows:,}",
+        "connections": f"at most {plan.connections:,}",
+        "timeout": f"{plan.timeout:g} s",
+        "rates": f"from {plan.rates.start:g}/s, at most {plan.rates.most:g}/s",
+    }
+
+
+def write_run(run: Run, path: Path) -> None:
+    """Write it as JSON; raises OSError."""
+    path.write_bytes(orjson.dumps(run, option=orjson.OPT_INDENT_2) + b"\n")
+
+
+def read_run(path: Path) -> Run:
+    """Read what `write_run` wrote; raises NoRun."""
+    try:
+        run = orjson.loads(path.read_bytes())
+    except OSError as error:
+        raise NoRun(f"{path}: cannot be read: {error.strerror}") from error
+    except orjson.JSONDecodeError as error:
+        raise NoRun(f"{path}: not JSON: {error}") from error
+    if not isinstance(run, dict) or run.get("kind") != KIND:
+        raise NoRun(f"{path}: not the numbers of a sweep")
+    if run.get("format") != FORMAT or not run.keys() >= PARTS | NUMBERS:
+        raise NoRun(f"{path}: written by another version of this load test")
+    return run

@@ -1,0 +1,158 @@
+"""A sweep: steps at rates that rise until the objective breaks, and then close in on the knee."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from random import Random
+from time import perf_counter
+from typing import Any, Protocol
+
+from server.loadgen.client import Target
+from server.loadgen.knee import Outcome, Rates, Search
+from server.loadgen.load import Load
+from server.loadgen.schedule import OpenLoop, constant_arrivals, poisson_arrivals
+from server.loadgen.step import Objective, Step, Trace, judge, step_figures
+
+WARM_UP_SECONDS = 1.0
+LEAD = 0.1  # of a step: it is not looked at, since connections are opened then
+PAUSE_SECONDS = 0.2  # between two steps, for what is left of the one before
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a sweep is made.
+
+    Attributes:
+        step_seconds: how long requests come at each rate.
+        connections: at most so many.
+        timeout: seconds till an answer counts as lost.
+        rows: in each request.
+        beyond: multiples of the knee that are tried at the end, to see what an overload does.
+    """
+
+    objective: Objective
+    rates: Rates = field(default_factory=Rates)
+    step_seconds: float = 5.0
+    connections: int = 512
+    timeout: float = 5.0
+    rows: int = 1
+    arrivals: str = "poisson"
+    seed: int = 0
+    beyond: Sequence[float] = ()
+
+
+class Teller(Protocol):
+    """Who hears how a sweep is going."""
+
+    def begins(self, rate: float) -> None:
+        """A step begins."""
+
+    def ended(self, step: Step) -> None:
+        """A step is over."""
+
+
+class Stopped(Exception):
+    """There will be no more steps: somebody wants it so, or the server is gone."""
+
+
+class Sweep:
+    """Looks for the knee of one server.
+
+    Attributes:
+        steps: what was seen, in the order in which it was.
+        ended_by: why it ended before its end, if it did.
+    """
+
+    def __init__(
+        self, target: Target, messages: Sequence[bytes], plan: Plan, teller: Teller
+    ) -> None:
+        self._target = target
+        self._messages = messages
+        self._plan = plan
+        self._teller = teller
+        self._search = Search(plan.rates)
+        self._seeds = count(plan.seed)
+        self._load: Load | None = None
+        self.steps: list[Step] = []
+        self.ended_by = ""
+
+    async def run(self) -> dict[str, Any]:
+        """Return the figures of the whole; what was seen so far when it is stopped."""
+        with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # no main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self.stop)
+        gc.collect()
+        gc.freeze()  # a full collection in the middle would show as latency
+        self._began = perf_counter()
+        try:
+            await self._put_load(self._plan.rates.start, WARM_UP_SECONDS)
+            await self._search.run(self._attempt)
+            for multiple in self._plan.beyond:
+                await self._attempt((self._search.good or self._plan.rates.least) * multiple)
+        except Stopped:
+            pass
+        finally:
+            gc.unfreeze()
+        return self.figures()
+
+    def stop(self) -> None:
+        """Send nothing more; `run` returns when what is in flight is settled."""
+        self.ended_by = "it was stopped"
+        if self._load:
+            self._load.stop()
+
+    def figures(self) -> dict[str, Any]:
+        """Return the knee and the steps."""
+        good, bad = self._search.good, self._search.bad
+        at_knee = next((s for s in reversed(self.steps) if s["met"] and s["rate"] == good), None)
+        above = next((s for s in reversed(self.steps) if s["rate"] == bad), None)
+        return {
+            "knee": {
+                "rate": good,
+                "above": bad,
+                "limit": above["limit"] if above else "",
+                "step": self.steps.index(at_knee) if at_knee else None,
+            },
+            "ended_by": self.ended_by,
+            "steps": self.steps,
+        }
+
+    async def _attempt(self, rate: float) -> Outcome:
+        if self.ended_by:
+            raise Stopped
+        self._teller.begins(rate)
+        began = perf_counter() - self._began
+        trace = await self._put_load(rate, self._plan.step_seconds)
+        verdict = judge(trace, self._plan.objective, self._plan.connections)
+        if not self.ended_by:  # what was cut short shows nothing
+            self.steps.append(step_figures(trace, rate, began, verdict))
+            self._teller.ended(self.steps[-1])
+        if trace.gone:
+            self.ended_by = self.ended_by or "the server takes no connections any more"
+        if self.ended_by:
+            raise Stopped
+        await asyncio.sleep(PAUSE_SECONDS)
+        return Outcome(verdict.met, verdict.close)
+
+    async def _put_load(self, rate: float, seconds: float) -> Trace:
+        trace = Trace(rows=self._plan.rows, lead=LEAD * seconds)
+        self._load = Load(
+            self._target,
+            self._messages,
+            OpenLoop(self._arrivals(rate), seconds + trace.lead),
+            trace,
+            connections=self._plan.connections,
+            timeout=self._plan.timeout,
+        )
+        await self._load.run()
+        return trace
+
+    def _arrivals(self, rate: float) -> Any:
+        if self._plan.arrivals == "constant":
+            return constant_arrivals(rate)
+        return poisson_arrivals(rate, Random(next(self._seeds)))
