@@ -1,9 +1,21 @@
-"""`python -m server [MODEL]`: serve a model; `python -m server key`: make an API key."""
+"""`python -m server [MODEL]` serves a model; `… key` makes an API key, `… tune` finds settings."""
 
 import sys
 
 from server import new_key, run
 
+
+def main() -> int:
+    """Do what the first word says; return the exit code."""
+    match sys.argv[1:]:
+        case ["key", *rest]:
+            return new_key.main(rest)
+        case ["tune", *rest]:
+            from server.tune import command  # a client, which nothing that serves loads
+
+            return command.main(rest)
+    return run.main()
+
+
 if __name__ == "__main__":
-    is_key = sys.argv[1:2] == ["key"]
-    sys.exit(new_key.main(sys.argv[2:]) if is_key else run.main())
+    sys.exit(main())

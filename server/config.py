@@ -656,7 +656,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m server",
         usage="python -m server [MODEL] [--config FILE] [--section.key VALUE ...]\n"
-        "       python -m server key [NAME] [--allow GROUP,GROUP]",
+        "       python -m server key [NAME] [--allow GROUP,GROUP]\n"
+        "       python -m server tune MODEL [--p99-ms N] [--out FILE]",
         description="Serves a Keras model: POST /predict, batched by itself.",
         epilog="Every setting is also an environment variable, as in SERVER_HTTP__PORT, and a key "
         "of the file. A flag beats the environment, that the file, that the default.",

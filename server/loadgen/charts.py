@@ -26,6 +26,7 @@ class Line(NamedTuple):
     points: Sequence[Point]
     colour: int
     dashed: bool = False
+    dots: bool = True
 
 
 class Level(NamedTuple):
@@ -251,6 +252,8 @@ def _mark(mark: Level, across: Axis) -> Iterator[str]:
         f'<line class="mark{shade}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}">'
         f"<title>{escape(mark.name)}</title></line>"
     )
+    if mark.colour is None:  # of several, the colours tell
+        yield _text(x - 4, TOP + 9, "knee", "end", ' class="level"')
 
 
 def _line(line: Line, across: Axis, up: Axis) -> Iterator[str]:
@@ -259,7 +262,7 @@ def _line(line: Line, across: Axis, up: Axis) -> Iterator[str]:
         places = " ".join(f"{across.at(x):.1f},{up.at(y):.1f}" for x, y in piece)
         dashes = " dashed" if line.dashed else ""
         yield f'<polyline class="line {shade}{dashes}" points="{places}"/>'
-        for x, y in piece:
+        for x, y in piece if line.dots else ():
             about = f"{line.name}: {compact(y)} at {compact(x)}"
             yield (
                 f'<circle class="fill {shade}" cx="{across.at(x):.1f}" cy="{up.at(y):.1f}" r="2.4">'

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+ENOUGH = 2  # rates in a row at which the objective broke
 DIGITS = 3  # of a rate: more would only look exact
 
 
@@ -15,11 +16,11 @@ class Outcome(NamedTuple):
 
     Attributes:
         met: whether the objective held.
-        close: whether it was missed by so little that chance may have done it.
+        doubtful: whether it may have been missed by chance.
     """
 
     met: bool
-    close: bool = False
+    doubtful: bool = False
 
 
 Attempt = Callable[[float], Awaitable[Outcome]]
@@ -45,7 +46,7 @@ class Rates:
 
 
 class Search:
-    """Raises the rate until the objective breaks, then halves what is between.
+    """Raises the rate until the objective breaks, then closes in on where it did.
 
     Attributes:
         good: the highest rate at which the objective held, or None.
@@ -66,28 +67,38 @@ class Search:
             await self._try(attempt, self._middle())
 
     async def _raise(self, attempt: Attempt) -> None:
-        rate = min(self._rates.start, self._rates.most)
-        while await self._try(attempt, rate) and rate < self._rates.most:
-            rate = min(rate * self._rates.factor, self._rates.most)
+        """Go up till the objective breaks at two rates in a row: at one, a hiccup may do it."""
+        rate, misses = min(self._rates.start, self._rates.most), 0
+        while True:
+            misses = 0 if await self._try(attempt, rate) else misses + 1
+            if rate >= self._rates.most or misses == ENOUGH:
+                return
+            rate = min(significant(rate * self._rates.factor), self._rates.most)
 
     async def _lower(self, attempt: Attempt) -> None:
         assert self.bad is not None
         rate = self.bad
         while rate > self._rates.least:
-            rate = max(rate / self._rates.factor, self._rates.least)
+            rate = max(significant(rate / self._rates.factor), self._rates.least)
             if await self._try(attempt, rate):
                 return
 
     async def _try(self, attempt: Attempt, rate: float) -> bool:
-        """Try a rate, twice where it was close: a hiccup of the machine must not be the knee."""
+        """Try a rate, twice where chance may have broken it: a hiccup must not be the knee."""
         outcome = await attempt(rate)
-        if outcome.close and not outcome.met:
+        if outcome.doubtful and not outcome.met:
             outcome = await attempt(rate)
         if outcome.met:
-            self.good = rate
-        else:
+            self._holds(rate)
+        elif self.bad is None or rate < self.bad:
             self.bad = rate
         return outcome.met
+
+    def _holds(self, rate: float) -> None:
+        """Take a rate for good; what broke at a lower one before was a hiccup."""
+        self.good = rate
+        if self.bad is not None and self.bad <= rate:
+            self.bad = None
 
     def _is_wide(self) -> bool:
         if self.good is None or self.bad is None:

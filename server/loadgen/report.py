@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -18,6 +18,13 @@ LIMITS = {
     "connections": "all connections of this client were in use, so it could not send in time: "
     "more of them may show more",
 }
+NOTE = (
+    '<p class="faint">A request that was refused, lost or failed was not answered in time. Latency '
+    "counts from the moment at which a request was due, whether it could be sent then or not. A "
+    "step that missed the objective narrowly, or while this client stalled, was made twice, and "
+    "the second one counts. The first tenth of a step, in which connections are opened, is not "
+    "looked at.</p>"
+)
 OUTCOMES = ("answered in time", "answered too late", "refused (503)", "other status", "lost")
 OUTCOME_COLOURS = (2, 3, 1, 4, 5)
 
@@ -34,10 +41,12 @@ def report(runs: Sequence[Run]) -> str:
         [
             f"<h1>{escape(title)}</h1>",
             *(_summary(number, run, len(runs) > 1) for number, run in enumerate(runs)),
+            *_ratios(runs),
             section("Over the rate of requests", charts(over_rate(runs))),
             *(_over_time(run, len(runs) > 1) for run in runs),
             *(_numbers(run, len(runs) > 1) for run in runs),
             *(_about(run, len(runs) > 1) for run in runs),
+            NOTE,
         ],
     )
 
@@ -71,15 +80,22 @@ def at_knee(run: Run) -> Step | None:
 # The charts over the rate.
 
 
-def over_rate(runs: Sequence[Run]) -> list[str]:
-    """Return the charts that have the rate on their x axis."""
-    levels = [
-        Level(p99, f"objective: p99 {p99:g} ms")
-        for p99 in sorted({run["objective"]["p99_ms"] for run in runs})
-    ]
+def side_by_side(runs: Sequence[Run]) -> list[str]:
+    """Return those charts that show best how settings differ."""
     return [
         _rates(runs).figure(),
-        _chart(runs, "Latency", "ms", _percentiles("latency_ms"), levels=levels).figure(),
+        _chart(
+            runs, "Latency", "ms", {"p99": _percentiles("latency_ms")["p99"]}, _objectives(runs)
+        ).figure(),
+        _chart(runs, "Rows a batch, on average", "rows", {"mean": _mean_rows}).figure(),
+    ]
+
+
+def over_rate(runs: Sequence[Run]) -> list[str]:
+    """Return the charts that have the rate on their x axis."""
+    return [
+        _rates(runs).figure(),
+        _chart(runs, "Latency", "ms", _percentiles("latency_ms"), _objectives(runs)).figure(),
         _chart(runs, "Waiting in the queue", "ms", _percentiles("queue_ms")).figure(),
         _chart(runs, "Time in the model", "ms", _percentiles("model_ms")).figure(),
         _chart(runs, "Rows a batch", "rows", {"mean": _mean_rows, "largest": _most_rows}).figure(),
@@ -91,6 +107,13 @@ def over_rate(runs: Sequence[Run]) -> list[str]:
             "ms",
             {"listening, p99": _lag, "sending, p99": _delay},
         ).figure(),
+    ]
+
+
+def _objectives(runs: Sequence[Run]) -> list[Level]:
+    return [
+        Level(p99, f"objective: p99 {p99:g} ms")
+        for p99 in sorted({run["objective"]["p99_ms"] for run in runs})
     ]
 
 
@@ -228,11 +251,14 @@ def _over_time(run: Run, named: bool) -> str:
     ]
     level = Level(run["objective"]["p99_ms"], f"objective: p99 {run['objective']['p99_ms']:g} ms")
     seconds = "seconds since the sweep began"
-    latency = [Line(name, _in_time(run, name), place) for place, name in enumerate(("p50", "p99"))]
+    latency = [
+        Line(name, _in_time(run, name), place, dots=False)
+        for place, name in enumerate(("p50", "p99"))
+    ]
     rates = [
-        Line("answered with 200", _in_time(run, "good"), 2),
-        Line("others", _in_time(run, "bad"), 1),
-        Line("offered", _offered(run), 3, dashed=True),
+        Line("answered with 200", _in_time(run, "good"), 2, dots=False),
+        Line("others", _in_time(run, "bad"), 1, dots=False),
+        Line("offered", _offered(run), 3, dashed=True, dots=False),
     ]
     return section(
         title,
@@ -273,6 +299,16 @@ def _offered(run: Run) -> list[tuple[float, float | None]]:
 def _summary(place: int, run: Run, named: bool) -> str:
     name = f'<i class="key c{place}"></i><b>{escape(run["name"])}</b>: ' if named else ""
     return f'<p class="verdict">{name}{escape(sentence(run))}</p>\n{tiles(_tiles(run))}'
+
+
+def _ratios(runs: Sequence[Run]) -> Iterator[str]:
+    """Say how much more the first holds than each of the others."""
+    first = runs[0]
+    for other in runs[1:]:
+        one, two = first["knee"]["rate"], other["knee"]["rate"]
+        if one and two:
+            words = f"{first['name']} holds {one / two:.2f} times the rate of {other['name']}"
+            yield f'<p class="verdict">{escape(words)}.</p>'
 
 
 def _tiles(run: Run) -> list[tuple[str, str]]:
@@ -343,8 +379,5 @@ def _about(run: Run, named: bool) -> str:
     return section(
         title,
         f"<p>At <time>{escape(run['made'])}</time>, by</p><pre>{escape(run['command'])}</pre>",
-        "<p>A request that was refused, lost or failed was not answered in time. Latency counts "
-        "from the moment at which a request was due, whether it could be sent then or not. A step "
-        "that missed the objective narrowly was made twice, and the second one counts.</p>",
         f'<div class="columns">{"".join(facts(name, pairs) for name, pairs in parts)}</div>',
     )

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
@@ -33,7 +33,6 @@ class Plan:
         connections: at most so many.
         timeout: seconds till an answer counts as lost.
         rows: in each request.
-        beyond: multiples of the knee that are tried at the end, to see what an overload does.
     """
 
     objective: Objective
@@ -44,7 +43,6 @@ class Plan:
     rows: int = 1
     arrivals: str = "poisson"
     seed: int = 0
-    beyond: Sequence[float] = ()
 
 
 class Teller(Protocol):
@@ -83,7 +81,21 @@ class Sweep:
         self.ended_by = ""
 
     async def run(self) -> dict[str, Any]:
-        """Return the figures of the whole; what was seen so far when it is stopped."""
+        """Look for the knee; return the figures of the whole, those so far when it is stopped."""
+        await self._calmly(self._search.run(self._attempt))
+        return self.figures()
+
+    async def at(self, rates: Sequence[float]) -> list[Step]:
+        """Make a step at each of these rates; return them, those so far when it is stopped."""
+        await self._calmly(self._each(rates))
+        return self.steps
+
+    async def _each(self, rates: Sequence[float]) -> None:
+        for rate in rates:
+            await self._attempt(rate)
+
+    async def _calmly(self, steps: Coroutine[Any, Any, None]) -> None:
+        """Warm up, then make the steps, with nothing in the way that could be avoided."""
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # no main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self.stop)
         gc.collect()
@@ -91,14 +103,11 @@ class Sweep:
         self._began = perf_counter()
         try:
             await self._put_load(self._plan.rates.start, WARM_UP_SECONDS)
-            await self._search.run(self._attempt)
-            for multiple in self._plan.beyond:
-                await self._attempt((self._search.good or self._plan.rates.least) * multiple)
+            await steps
         except Stopped:
             pass
         finally:
             gc.unfreeze()
-        return self.figures()
 
     def stop(self) -> None:
         """Send nothing more; `run` returns when what is in flight is settled."""
@@ -137,7 +146,7 @@ class Sweep:
         if self.ended_by:
             raise Stopped
         await asyncio.sleep(PAUSE_SECONDS)
-        return Outcome(verdict.met, verdict.close)
+        return Outcome(verdict.met, verdict.doubtful)
 
     async def _put_load(self, rate: float, seconds: float) -> Trace:
         trace = Trace(rows=self._plan.rows, lead=LEAD * seconds)

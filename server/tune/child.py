@@ -1,0 +1,131 @@
+"""The server with some settings, in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from server.loadgen.client import Target
+from server.loadgen.document import fetch
+
+ROOT = Path(__file__).parents[2]
+SERVER = (sys.executable, "-P", "-m", "server")
+READY_WITHIN = 300.0  # seconds; a large model is warmed up with all its rows
+STOP_WITHIN = 20.0
+LOOK_EVERY = 0.1
+PIECE = 64 * 1024  # bytes
+LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+),")
+
+
+class CannotServe(Exception):
+    """The server did not start; one line says why."""
+
+
+@contextlib.contextmanager
+def serving(
+    model: str, batching: Mapping[str, float], command: Sequence[str] = SERVER
+) -> Iterator[str]:
+    """Serve `model` with these settings of `batching`; give the address. Raises CannotServe.
+
+    No other settings of ours reach it: neither files nor variables. Its logs are written, as they
+    are in service, and thrown away.
+    """
+    with tempfile.TemporaryDirectory(prefix="tune-") as folder:
+        config = Path(folder) / "config.yaml"
+        config.write_text(_config(batching))
+        process = subprocess.Popen(  # noqa: S603  # ourselves
+            [*command, model, "--config", str(config)],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for us; we end it
+        )
+        log = Tail(process)
+        try:
+            yield _wait_until_ready(process, log)
+        finally:
+            _stop(process)
+            log.close()
+
+
+class Tail:
+    """The end of what a process has written to standard error, all of which is read."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stderr is not None
+        self._file = process.stderr
+        self._bytes = b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    @property
+    def text(self) -> str:
+        """What there is now."""
+        return self._bytes.decode(errors="replace")
+
+    def wait(self) -> None:
+        """Wait until all is read of a process that has ended."""
+        self._thread.join()
+
+    def close(self) -> None:
+        """Let go of it, when the process has ended."""
+        self.wait()
+        self._file.close()
+
+    def _read(self) -> None:
+        while piece := os.read(self._file.fileno(), PIECE):
+            self._bytes = (self._bytes + piece)[-PIECE:]
+
+
+def _config(batching: Mapping[str, float]) -> str:
+    settings = "".join(f"  {key}: {value:g}\n" for key, value in batching.items())
+    return f"http:\n  port: 0\n  drain_grace_ms: 0\nbatching:\n{settings}"
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SERVER_")}
+    paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH")])]
+    return kept | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Tail) -> str:
+    give_up = time.monotonic() + READY_WITHIN
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            log.wait()
+            raise CannotServe(_last_line(log.text))
+        found = LISTENING.search(log.text)
+        if found and _is_ready(int(found[1])):
+            return f"http://127.0.0.1:{found[1]}"
+        time.sleep(LOOK_EVERY)
+    raise CannotServe(f"the server is not ready within {READY_WITHIN:g} s")
+
+
+def _is_ready(port: int) -> bool:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        return fetch(Target("127.0.0.1", port, "/v2/health/ready"))[0] == 200
+    return False
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in map(str.strip, text.splitlines()) if line]
+    return lines[-1] if lines else "the server ended without a word"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_WITHIN)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,188 @@
+"""The command line: measure the model, try settings under load, recommend, write."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from model.keras_model import ModelError
+from server.batch_size import BatchSize, Limits, measure
+from server.config import ModelSource
+from server.loadgen.document import UnusableServer
+from server.loadgen.knee import significant
+from server.loadgen.machine import describe_machine
+from server.loadgen.payload import PayloadError
+from server.repository import Load, ModelFile
+from server.run import load_model
+from server.tune.candidates import candidates, longest_call
+from server.tune.child import SERVER, CannotServe
+from server.tune.choice import choose_trial
+from server.tune.page import Findings, tuning_page
+from server.tune.settings import settings_yaml
+from server.tune.trials import Trials, UnderLoad
+from server.versions import files_of
+
+
+class CannotTune(Exception):
+    """The tuning cannot begin or not be written; one line says why."""
+
+
+def main(argv: Sequence[str], load: Load = load_model, command: Sequence[str] = SERVER) -> int:
+    """Tune; return 0 when settings are recommended, 1 when none held, 2 when it cannot begin.
+
+    `load` loads the model to measure it, `command` starts the server.
+    """
+    options = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        return _run(options, argv, load, command)
+    except (CannotTune, CannotServe, ModelError, PayloadError, UnusableServer) as error:
+        print(f"tune: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """End with all that was started: the server must not outlive its tuning."""
+    sys.exit(128 + number)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"tune: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m server tune",
+        description="Measures a model, tries settings under load, and recommends some.",
+        epilog="Exit code 1: the objective held with no settings at all. 2: could not begin.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="the model's file, or a folder with versions of it")
+    add(
+        "--p99-ms",
+        type=_positive,
+        default=50.0,
+        help="99 %% are to be answered within (%(default)g)",
+    )
+    add("--out", type=Path, metavar="FILE", default=Path("tuned.yaml"), help="(%(default)s)")
+    add("--report", type=Path, metavar="FILE", help="the page (beside the settings, as .html)")
+    add("--rows", type=_count, default=1, help="rows a request (%(default)s)")
+    add("--rounds", type=_count, default=2, help="how often all is tried (%(default)s)")
+    add("--step-seconds", type=_positive, default=2.0, help="a rate (%(default)g)")
+    return parser
+
+
+def _run(
+    options: argparse.Namespace, argv: Sequence[str], load: Load, command: Sequence[str]
+) -> int:
+    page = options.report or options.out.with_suffix(".html")
+    for path in (options.out, page):
+        _write(lambda path: path.open("a").close(), path)
+    seconds = options.p99_ms / 1000
+    measured = measure_model(options.model, load, longest_call(seconds))
+    load_plan = UnderLoad(options.model, seconds, options.step_seconds, options.rows, command)
+    tried = Trials(load_plan, candidates(measured, seconds), options.rounds, _say)
+    machine = describe_machine()
+    tried.run()
+    choice = choose_trial(tried.trials)
+    chosen, reasons = choice.trial.candidate, [choice.why]
+    knee = max(choice.trial.knees)
+    if knee:
+        chosen, why = tried.bound(measured, chosen, significant(min(choice.trial.knees) or knee))
+        reasons.append(why)
+    text = settings_yaml(chosen.settings, _comments(argv, options.p99_ms, tried, reasons))
+    found = Findings(
+        model=options.model,
+        objective_ms=options.p99_ms,
+        measured=measured,
+        trials=tried.trials,
+        overloads=tried.overloads,
+        settings=text,
+        reasons=reasons if knee else [_nothing_held(options.p99_ms)],
+        command=_command(argv),
+        machine=machine,
+    )
+    return _tell(found, options.out if knee else None, page)
+
+
+def measure_model(path: str, load: Load, call_seconds: float) -> BatchSize:
+    """Time the model's calls, up to so long ones; raises ModelError."""
+    _say(f"measuring {path}")
+    file = files_of(ModelSource(path=path), 1, "")[0]
+    model = load(ModelFile(file.path, file.sha256))
+    model.warm_up(1)
+    measured = measure(model.trial, model.row_nbytes, Limits(call_seconds=call_seconds))
+    for point in measured.curve:
+        speed = f"{point.rows_per_second:>12,.0f} rows/s"
+        _say(f"{point.rows:>7,} rows{point.seconds * 1000:>10,.2f} ms{speed}")
+    return measured
+
+
+def _tell(found: Findings, out: Path | None, page: Path) -> int:
+    """Write the page, and the settings where there is a reason for some."""
+    _write(lambda path: path.write_text(tuning_page(found)), page)
+    for reason in found.reasons:
+        print(f"{reason}.")
+    if out is None:
+        print(f"why: {page}")
+        return 1
+    _write(lambda path: path.write_text(found.settings), out)
+    print(f"\n{found.settings}\nsettings: {out}   why: {page}")
+    print(f"python -m server {shlex.quote(found.model)} --config {shlex.quote(str(out))}")
+    return 0
+
+
+def _nothing_held(p99_ms: float) -> str:
+    return f"The objective of {p99_ms:g} ms held at no rate with any settings: allow more time"
+
+
+def _comments(
+    argv: Sequence[str], p99_ms: float, tried: Trials, reasons: Sequence[str]
+) -> list[str]:
+    return [
+        f"Written by {_command(argv)}",
+        f"for 99 % of the requests answered within {p99_ms:g} ms.",
+        *(f"{reason}." for reason in reasons),
+        "The highest rate at which that held, in each round:",
+        *(f"  {trial}" for trial in tried.trials),
+    ]
+
+
+def _command(argv: Sequence[str]) -> str:
+    return shlex.join(["python", "-m", "server", "tune", *argv])
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def _write(write: Callable[[Path], object], path: Path) -> None:
+    try:
+        write(path)
+    except OSError as error:
+        raise CannotTune(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("not a whole number above 0")
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < math.inf:
+            return float(text)
+    raise argparse.ArgumentTypeError("not a number above 0")

@@ -1,0 +1,146 @@
+"""The page that shows why the recommended settings are recommended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from server.batch_size import BatchSize
+from server.loadgen.charts import BarChart, Level, Line, LineChart, compact
+from server.loadgen.page import charts, document, facts, section, table
+from server.loadgen.report import OUTCOME_COLOURS, OUTCOMES, outcome_shares, sentence, side_by_side
+from server.loadgen.runs import Run
+from server.tune.choice import Overload, Trial
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was measured, and what follows from it.
+
+    Attributes:
+        overloads: what bounds on the queue did; none where nothing held.
+        settings: the recommended file.
+        reasons: why, in a sentence each.
+    """
+
+    model: str
+    objective_ms: float
+    measured: BatchSize
+    trials: Sequence[Trial]
+    overloads: Sequence[Overload]
+    settings: str
+    reasons: Sequence[str]
+    command: str
+    machine: Mapping[str, str]
+
+
+def tuning_page(found: Findings) -> str:
+    """Return the page as HTML."""
+    title = f"Settings for {Path(found.model).name}"
+    last = [_renamed(trial) for trial in found.trials]
+    return document(
+        title,
+        [
+            f"<h1>{escape(title)}</h1>",
+            *(f'<p class="verdict">{escape(reason)}.</p>' for reason in found.reasons),
+            section("Recommended", f"<pre>{escape(found.settings)}</pre>"),
+            section("What the model takes", charts([_times(found), _speeds(found)])),
+            section(
+                "What was tried",
+                charts([_knees(found.trials), *_overloads(found.overloads), *side_by_side(last)]),
+                _table(found.trials),
+            ),
+            section(
+                "How it was measured",
+                f"<pre>{escape(found.command)}</pre>",
+                "<p>The server ran with its logs on, in a process of its own, on the machine that "
+                "also made the load: both shared its cores. Charts over the rate show the last "
+                "round. Settings other than the defaults are recommended only where their worst "
+                "round beat the best of the defaults by more than 5 %.</p>",
+                facts("Machine", found.machine),
+            ),
+        ],
+    )
+
+
+def _renamed(trial: Trial) -> Run:
+    return {**trial.runs[-1], "name": trial.candidate.name}
+
+
+def _times(found: Findings) -> str:
+    points = [(float(point.rows), point.seconds * 1000) for point in found.measured.curve]
+    level = Level(found.objective_ms, f"objective: p99 {found.objective_ms:g} ms")
+    lines = [Line("one call", points, 0)]
+    return LineChart(
+        "Milliseconds a call",
+        "rows a call",
+        "ms",
+        lines,
+        log_x=True,
+        log_y=True,
+        levels=[level],
+        marks=_chosen(found),
+    ).figure()
+
+
+def _speeds(found: Findings) -> str:
+    points = [(float(point.rows), point.rows_per_second) for point in found.measured.curve]
+    lines = [Line("calls one after another", points, 0)]
+    return LineChart(
+        "Rows a second",
+        "rows a call",
+        "rows a second",
+        lines,
+        log_x=True,
+        log_y=True,
+        marks=_chosen(found),
+    ).figure()
+
+
+def _chosen(found: Findings) -> list[Level]:
+    """Mark the sizes that were tried, in the colours of the trials."""
+    marks = {trial.candidate.rows: place for place, trial in reversed([*enumerate(found.trials)])}
+    return [Level(rows, f"{rows} rows", place) for rows, place in marks.items()]
+
+
+def _knees(trials: Sequence[Trial]) -> str:
+    rounds = max(len(trial.runs) for trial in trials)
+    series = [
+        (f"round {number + 1}", number, [trial.knees[number] for trial in trials])
+        for number in range(rounds)
+    ]
+    words = [trial.candidate.name for trial in trials]
+    return BarChart(
+        "The highest rate at which the objective held", "", "requests a second", words, series
+    ).figure()
+
+
+def _overloads(overloads: Sequence[Overload]) -> list[str]:
+    if not overloads:
+        return []
+    kinds = zip(("as it is", "bounded"), overloads, strict=True)
+    pairs = [
+        (f"{kind}, {compact(step['rate'])}/s", step)
+        for kind, each in kinds
+        for step in (each.at_knee[-1], each.beyond[-1])
+    ]
+    words, steps = [word for word, _ in pairs], [step for _, step in pairs]
+    shares = [outcome_shares(step) for step in steps]
+    series = [
+        (name, OUTCOME_COLOURS[number], [100 * share[number] for share in shares])
+        for number, name in enumerate(OUTCOMES)
+        if any(share[number] for share in shares)
+    ]
+    title = "A bound on the queue, at the knee and at twice that"
+    return [BarChart(title, "", "% of the requests", words, series, stacked=True).figure()]
+
+
+def _table(trials: Sequence[Trial]) -> str:
+    rows = [
+        [trial.candidate.name, str(number + 1), sentence(run)]
+        for trial in trials
+        for number, run in enumerate(trial.runs)
+    ]
+    return table(("settings", "round", ""), rows, [""] * len(rows))
