@@ -15,7 +15,7 @@ from server.loadgen.machine import describe_machine
 from server.loadgen.narrate import Narrator
 from server.loadgen.payload import Payload, draw_pool, encode
 from server.loadgen.report import report, sentence
-from server.loadgen.runs import NoRun, Run, make_run, read_run, write_run
+from server.loadgen.runs import NoRun, Run, check_writable, make_run, read_run, write_run
 from server.loadgen.step import Objective
 from server.loadgen.sweep import Plan, Sweep
 
@@ -41,7 +41,7 @@ def run_sweep(options: argparse.Namespace, argv: Sequence[str]) -> int:
     if options.redraw:
         runs = [_read(options.redraw), *others]
     else:
-        _check_writable(options.report)
+        _write(check_writable, options.report)
         runs = [_sweep(options, argv), *others]
         _write(lambda path: write_run(runs[0], path), options.json or _beside(options.report))
     _write(lambda path: path.write_text(report(runs)), options.report)
@@ -102,11 +102,6 @@ def _read(path: Path) -> Run:
         return read_run(path)
     except NoRun as error:
         raise SweepError(str(error)) from error
-
-
-def _check_writable(path: Path) -> None:
-    """Find out before the load, not after it."""
-    _write(lambda path: path.open("a").close(), path)
 
 
 def _write(write: Callable[[Path], object], path: Path) -> None:

@@ -75,7 +75,7 @@ class LineChart:
 
 @dataclass(frozen=True)
 class BarChart:
-    """Bars over words: those of one word on top of each other, or side by side."""
+    """Bars over words, which may have two lines: those of one on top of each other, or in a row."""
 
     title: str
     x: str
@@ -101,7 +101,8 @@ class BarChart:
         for number, word in enumerate(self.words):
             if number % every == 0:
                 x = LEFT + self._width * (number + 0.5)
-                yield _text(x, HEIGHT - BOTTOM + 14, word, "middle")
+                for line, part in enumerate(word.split("\n")):
+                    yield _text(x, HEIGHT - BOTTOM + 14 + 13 * line, part, "middle")
 
     def _bars(self, up: Axis) -> Iterator[str]:
         share = self._width * 0.8 / (1 if self.stacked else max(1, len(self.series)))
@@ -111,7 +112,7 @@ class BarChart:
                 x = LEFT + self._width * (number + 0.1) + (0 if self.stacked else share * place)
                 top = up.at(below[number] + value)
                 height = up.at(below[number]) - top
-                about = f"{self.words[number]}, {name}: {compact(value)}"
+                about = f"{self.words[number]}, {name}: {compact(value)}".replace("\n", " ")
                 if height > 0:
                     yield (
                         f'<rect class="fill c{colour % COLOURS}" x="{x:.1f}" y="{top:.1f}" '
@@ -158,7 +159,8 @@ class Axis:
             found = [value for value in values if self.low <= value <= self.high]
             if len(found) <= MOST_TICKS:
                 break
-        return found if len(found) > 1 else self._steps()
+        every = math.ceil(len(found) / MOST_TICKS)
+        return found[::every] if len(found) > 1 else self._steps()
 
     def _steps(self) -> list[float]:
         rough = (self.high - self.low) / (MOST_TICKS - 1)

@@ -12,10 +12,10 @@ HEAD = f"{'offered':>9}{'achieved':>10}{'in time':>9}{'p50':>8}{'p99 ms':>9}{'50
 
 
 class Narrator:
-    """Writes to `file`; on a terminal, also what runs at the moment."""
+    """Writes to `file`, standard error unless told; on a terminal, also what runs just now."""
 
-    def __init__(self, file: TextIO = sys.stderr, indent: str = "") -> None:
-        self._file = file
+    def __init__(self, file: TextIO | None = None, indent: str = "") -> None:
+        self._file = file or sys.stderr
         self._indent = indent
         self._is_first = True
 

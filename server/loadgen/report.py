@@ -357,16 +357,19 @@ def _row(step: Step, is_knee: bool) -> list[str]:
         f"{refused:,}",
         f"{sum(statuses.values()) - good - refused:,}",
         f"{step['lost'] + step['unsent']:,}",
-        *(_number(step["latency_ms"].get(name)) for name in ("p50", "p90", "p99", "max")),
-        _number(step["queue_ms"].get("p99")),
-        _number(step["model_ms"].get("p50")),
-        _number(step["batches"]["mean_rows"]),
+        *(number_of(step["latency_ms"].get(name)) for name in ("p50", "p90", "p99", "max")),
+        number_of(step["queue_ms"].get("p99")),
+        number_of(step["model_ms"].get("p50")),
+        number_of(step["batches"]["mean_rows"]),
         "the knee" if is_knee else "" if step["met"] else f"missed: {step['limit']}",
     ]
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.2f}"
+def number_of(value: float | None) -> str:
+    """Return a number as a cell of a table has it."""
+    if value is None:
+        return "–"
+    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _about(run: Run, named: bool) -> str:

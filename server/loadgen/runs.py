@@ -67,6 +67,14 @@ def write_run(run: Run, path: Path) -> None:
     path.write_bytes(orjson.dumps(run, option=orjson.OPT_INDENT_2) + b"\n")
 
 
+def check_writable(path: Path) -> None:
+    """Find out before all the work, not after it; raises OSError."""
+    existed = path.exists()
+    path.open("a").close()
+    if not existed:
+        path.unlink()
+
+
 def read_run(path: Path) -> Run:
     """Read what `write_run` wrote; raises NoRun."""
     try:

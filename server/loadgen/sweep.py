@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from random import Random
@@ -68,8 +68,14 @@ class Sweep:
     """
 
     def __init__(
-        self, target: Target, messages: Sequence[bytes], plan: Plan, teller: Teller
+        self,
+        target: Target,
+        messages: Sequence[bytes],
+        plan: Plan,
+        teller: Teller,
+        load: Callable[..., Load] = Load,
     ) -> None:
+        self._make_load = load
         self._target = target
         self._messages = messages
         self._plan = plan
@@ -102,7 +108,8 @@ class Sweep:
         gc.freeze()  # a full collection in the middle would show as latency
         self._began = perf_counter()
         try:
-            await self._put_load(self._plan.rates.start, WARM_UP_SECONDS)
+            seconds = min(WARM_UP_SECONDS, self._plan.step_seconds)
+            await self._put_load(self._plan.rates.start, seconds)
             await steps
         except Stopped:
             pass
@@ -150,7 +157,7 @@ class Sweep:
 
     async def _put_load(self, rate: float, seconds: float) -> Trace:
         trace = Trace(rows=self._plan.rows, lead=LEAD * seconds)
-        self._load = Load(
+        self._load = self._make_load(
             self._target,
             self._messages,
             OpenLoop(self._arrivals(rate), seconds + trace.lead),

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,20 +43,42 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="tune-") as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(_config(batching))
-        process = subprocess.Popen(  # noqa: S603  # ourselves
-            [*command, model, "--config", str(config)],
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for us; we end it
-        )
-        log = Tail(process)
+        process = log = None
         try:
+            with held_back(signal.SIGTERM, signal.SIGINT):  # else one between could orphan it
+                process = _start([*command, model, "--config", str(config)])
+            log = Tail(process)
             yield _wait_until_ready(process, log)
         finally:
-            _stop(process)
-            log.close()
+            if process:
+                _stop(process)
+            if log:
+                log.close()
+
+
+def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  # ourselves
+        command,
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for us; we end it
+    )
+
+
+@contextlib.contextmanager
+def held_back(*numbers: signal.Signals) -> Iterator[None]:
+    """Let these signals come at the end of the block only; for the main thread."""
+    came: list[int] = []
+    before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in numbers}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 class Tail:

@@ -16,9 +16,10 @@ from model.keras_model import ModelError
 from server.batch_size import BatchSize, Limits, measure
 from server.config import ModelSource
 from server.loadgen.document import UnusableServer
-from server.loadgen.knee import significant
+from server.loadgen.knee import Rates, significant
 from server.loadgen.machine import describe_machine
 from server.loadgen.payload import PayloadError
+from server.loadgen.runs import check_writable
 from server.repository import Load, ModelFile
 from server.run import load_model
 from server.tune.candidates import candidates, longest_call
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rows", type=_count, default=1, help="rows a request (%(default)s)")
     add("--rounds", type=_count, default=2, help="how often all is tried (%(default)s)")
     add("--step-seconds", type=_positive, default=2.0, help="a rate (%(default)g)")
+    add("--max-rate", type=_positive, default=Rates.most, help="the highest rate (%(default)g)")
     return parser
 
 
@@ -89,10 +91,12 @@ def _run(
 ) -> int:
     page = options.report or options.out.with_suffix(".html")
     for path in (options.out, page):
-        _write(lambda path: path.open("a").close(), path)
+        _write(check_writable, path)
     seconds = options.p99_ms / 1000
     measured = measure_model(options.model, load, longest_call(seconds))
-    load_plan = UnderLoad(options.model, seconds, options.step_seconds, options.rows, command)
+    load_plan = UnderLoad(
+        options.model, seconds, options.step_seconds, options.max_rate, options.rows, command
+    )
     tried = Trials(load_plan, candidates(measured, seconds), options.rounds, _say)
     machine = describe_machine()
     tried.run()
@@ -119,9 +123,9 @@ def _run(
 
 def measure_model(path: str, load: Load, call_seconds: float) -> BatchSize:
     """Time the model's calls, up to so long ones; raises ModelError."""
-    _say(f"measuring {path}")
     file = files_of(ModelSource(path=path), 1, "")[0]
     model = load(ModelFile(file.path, file.sha256))
+    _say(f"measuring {path}")
     model.warm_up(1)
     measured = measure(model.trial, model.row_nbytes, Limits(call_seconds=call_seconds))
     for point in measured.curve:

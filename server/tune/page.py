@@ -10,7 +10,14 @@ from pathlib import Path
 from server.batch_size import BatchSize
 from server.loadgen.charts import BarChart, Level, Line, LineChart, compact
 from server.loadgen.page import charts, document, facts, section, table
-from server.loadgen.report import OUTCOME_COLOURS, OUTCOMES, outcome_shares, sentence, side_by_side
+from server.loadgen.report import (
+    OUTCOME_COLOURS,
+    OUTCOMES,
+    at_knee,
+    number_of,
+    outcome_shares,
+    side_by_side,
+)
 from server.loadgen.runs import Run
 from server.tune.choice import Overload, Trial
 
@@ -122,7 +129,7 @@ def _overloads(overloads: Sequence[Overload]) -> list[str]:
         return []
     kinds = zip(("as it is", "bounded"), overloads, strict=True)
     pairs = [
-        (f"{kind}, {compact(step['rate'])}/s", step)
+        (f"{kind}\n{compact(step['rate'])}/s", step)
         for kind, each in kinds
         for step in (each.at_knee[-1], each.beyond[-1])
     ]
@@ -139,8 +146,20 @@ def _overloads(overloads: Sequence[Overload]) -> list[str]:
 
 def _table(trials: Sequence[Trial]) -> str:
     rows = [
-        [trial.candidate.name, str(number + 1), sentence(run)]
+        [trial.candidate.name, str(number + 1), *_knee(run)]
         for trial in trials
         for number, run in enumerate(trial.runs)
     ]
-    return table(("settings", "round", ""), rows, [""] * len(rows))
+    head = ("settings", "round", "held /s", "not held /s", "p99 ms there", "rows a batch", "limit")
+    return table(head, rows, [""] * len(rows))
+
+
+def _knee(run: Run) -> list[str]:
+    knee, step = run["knee"], at_knee(run)
+    return [
+        number_of(knee["rate"]),
+        number_of(knee["above"]),
+        number_of(step["latency_ms"]["p99"] if step else None),
+        number_of(step["batches"]["mean_rows"] if step else None),
+        knee["limit"],
+    ]

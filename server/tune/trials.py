@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from server.batch_size import BatchSize
+from server.config import BatchingSettings
 from server.loadgen.document import describe_server, fetch_document, target_of
-from server.loadgen.knee import Rates
+from server.loadgen.knee import Rates, significant
 from server.loadgen.loop import run
 from server.loadgen.machine import describe_machine
 from server.loadgen.narrate import Narrator
@@ -23,7 +24,7 @@ from server.tune.choice import Overload, Trial, bound_is_better
 PATH = "/predict"
 POOL_REQUESTS = 5_000
 POOL_ROWS = 100_000
-NEAR = Rates(factor=1.5)  # where a knee is known, others are not far
+NEAR = 1.5  # from one rate to the next: where a knee is known, others are not far
 BELOW = 0.6  # of a known knee: where the next search begins
 OVERLOAD = 2.0  # times the knee
 
@@ -35,6 +36,7 @@ class UnderLoad:
     model: str
     objective_seconds: float
     step_seconds: float
+    max_rate: float
     rows: int
     command: Sequence[str]
 
@@ -42,12 +44,13 @@ class UnderLoad:
     def plan(self) -> Plan:
         """The sweep of a server of which nothing is known."""
         objective = Objective(self.objective_seconds)
-        return Plan(objective, step_seconds=self.step_seconds, rows=self.rows)
+        rates = Rates(start=min(Rates.start, self.max_rate), most=self.max_rate)
+        return Plan(objective, rates, self.step_seconds, rows=self.rows)
 
     def near(self, knee: float) -> Plan:
         """The sweep where the knee is not far from a known one."""
-        start = max(knee * BELOW, NEAR.least)
-        return replace(self.plan, rates=replace(NEAR, start=float(f"{start:.3g}")))
+        start = significant(max(knee * BELOW, Rates.least))
+        return replace(self.plan, rates=Rates(start, self.max_rate, factor=NEAR))
 
     def sweep(self, url: str, plan: Plan) -> Sweep:
         """Prepare load on the server at `url`."""
@@ -130,9 +133,11 @@ class Trials:
 
     def bound(self, measured: BatchSize, chosen: Candidate, knee: float) -> tuple[Candidate, str]:
         """Try a bound on the queue for what was chosen; return what is better, and why."""
-        bounded = chosen.with_queue(
-            queue_bound(measured, chosen.rows, self._load.objective_seconds)
-        )
+        milliseconds = queue_bound(measured, chosen.rows, self._load.objective_seconds)
+        default = BatchingSettings().max_queue_ms
+        if milliseconds >= default:
+            return chosen, f"The default bound on the queue, {default:g} ms, is short enough"
+        bounded = chosen.with_queue(milliseconds)
         steps: list[list[Step]] = [[], []]
         for _ in range(self._rounds):
             for candidate, its_steps in zip((chosen, bounded), steps, strict=True):

@@ -1,0 +1,149 @@
+"""The page of a sweep shows the numbers that it was given, and loads nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.loadgen.charts import Axis, BarChart, Line, LineChart, compact
+from server.loadgen.report import report
+from server.loadgen.runs import NoRun, read_run, write_run
+from tests.loadgen.fakes import run_of
+from tests.loadgen.html_page import Page
+
+EVIL = "<script>alert('x')</script>&amp;\""
+
+
+def test_a_page_has_what_the_numbers_say():
+    run = run_of(1_000, refuses=True)
+    page = Page(report([run]))
+    rate, above = run["knee"]["rate"], run["knee"]["above"]
+
+    assert f"Holds {rate:,g} requests a second with 99 % of the requests answered" in page.text
+    assert f"at {above:,g} it did not: the server was the limit" in page.text
+    for step in run["steps"]:
+        assert f"{step['goodput']:,.0f}" in page.text
+        assert f"{step['statuses'].get('503', 0):,}" in page.text
+    for words in ("Offered and achieved", "Latency", "Waiting in the queue", "Time in the model"):
+        assert words in page.text
+    for words in ("Rows a batch", "an abacus", "load --sweep", "at most 512", "Over time"):
+        assert words in page.text
+
+
+def test_a_chart_has_a_point_for_every_rate():
+    run = run_of(1_000)
+    page = report([run])
+    _, _, latency = page.partition("<b>Latency</b>")
+    chart = latency.partition("</figure>")[0]
+    rates = {step["rate"] for step in run["steps"]}
+
+    assert chart.count("p50: ") == chart.count("p99: ") == len(rates)
+    for rate in rates:
+        assert f"p99: {'5' if rate <= 1_010 else '3,000'} at {compact(rate)}" in chart
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_page_loads_nothing_and_runs_nothing(runs):
+    page = Page(report([run_of(1_000)] * runs))
+
+    assert page.loads == []
+    assert not {"script", "link", "iframe", "img", "object", "embed"} & set(page.tags)
+    assert "default-src 'none'" in page.source
+
+
+def test_what_comes_from_elsewhere_is_text():
+    """A name, an address or a server's own words are no markup."""
+    run = run_of(1_000, EVIL) | {"url": EVIL, "command": EVIL}
+    run |= {"server": {EVIL: EVIL}, "machine": {EVIL: EVIL}, "settings": {EVIL: EVIL}}
+    page = Page(report([run, run]))
+
+    assert "script" not in page.tags
+    assert page.text.count("alert('x')") >= 14
+    assert "<script" not in page.source
+
+
+def test_two_runs_are_held_against_each_other():
+    page = Page(report([run_of(2_000, "new"), run_of(1_000, "old")]))
+
+    assert "Load tests compared: new, old" in page.text
+    assert "new holds 2.0" in page.text
+    for words in ("new, p50", "old, p99", "Over time: new", "Step by step: old"):
+        assert words in page.text
+
+
+def test_a_server_that_holds_nothing_has_a_page():
+    page = Page(report([run_of(0, refuses=True)]))
+
+    assert "The objective did not hold, not even at 1/s" in page.text
+
+
+def test_a_server_that_tells_no_times_has_a_page():
+    run = run_of(1_000)
+    for step in run["steps"]:
+        step |= {"queue_ms": {}, "model_ms": {}, "server": {}}
+        step["batches"] = {"count": 0, "mean_rows": None, "by_rows": {}}
+
+    assert "Step by step" in Page(report([run])).text
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path):
+    run = run_of(1_000)
+    write_run(run, tmp_path / "run.json")
+
+    assert report([read_run(tmp_path / "run.json")]) == report([run])
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (None, "cannot be read: No such file"),
+        ("{", "not JSON"),
+        ("[]", "not the numbers of a sweep"),
+        ('{"ok": true}', "not the numbers of a sweep"),
+        ('{"kind": "sweep", "format": 1}', "another version"),
+    ],
+)
+def test_what_is_no_run_is_refused_in_one_line(tmp_path, text, words):
+    file = tmp_path / "run.json"
+    if text is not None:
+        file.write_text(text)
+
+    with pytest.raises(NoRun, match=words) as error:
+        read_run(file)
+    assert "\n" not in str(error.value)
+
+
+# The charts.
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("values", [[], [0], [5], [1e-6, 1e9], [3, 3.0001], [99, 101]])
+def test_an_axis_has_a_few_ticks_that_lie_on_it(values, log):
+    axis = Axis(values, 0, 100, log)
+
+    assert 1 <= len(axis.ticks()) <= 7
+    assert all(-0.01 <= axis.at(tick) <= 100.01 for tick in axis.ticks())
+    assert all(-0.01 <= axis.at(value) <= 100.01 for value in values if axis.holds(value))
+
+
+def test_a_gap_cuts_a_line():
+    line = Line("a", [(1, 1), (2, None), (3, 0), (4, 2), (5, 3)], 0)
+
+    chart = LineChart("t", "x", "y", [line], log_y=True).figure()
+
+    assert chart.count("<polyline") == 2
+    assert chart.count("<circle") == 3
+
+
+def test_bars_stand_on_each_other_only_where_they_are_stacked():
+    series = [("a", 0, [1.0, 2.0]), ("b", 1, [3.0, 0.0])]
+
+    assert BarChart("t", "x", "y", ["p", "q"], series).figure().count("<rect") == 3
+    assert "q, a: 2" in BarChart("t", "x", "y", ["p", "q"], series, stacked=True).figure()
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [(0, "0"), (0.25, "0.25"), (31.64, "31.6"), (1234.5, "1,234"), (12_540, "12.5k"), (3e6, "3M")],
+)
+def test_numbers_are_short(value, text):
+    assert compact(value) == text

@@ -1,0 +1,126 @@
+"""`python -m server tune`: real servers, real load, in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.loadgen.html_page import Page
+from tests.process.harness import REAL, Child, wait_until
+
+pytestmark = pytest.mark.process
+
+CHECKOUT = Path(__file__).parents[2]
+EXAMPLE = CHECKOUT / "model" / "my_best_model.keras"
+FAKE_TUNE = (sys.executable, "-m", "tests.process.tune_fake")
+# So much time that a busy machine keeps it, and less than the bound on the queue has by default.
+SHORT = ("--p99-ms", "900", "--step-seconds", "0.2", "--rounds", "1")
+
+
+def tune(folder: Path, *arguments: str, command: tuple[str, ...] = FAKE_TUNE) -> Child:
+    return Child([*command, *arguments], folder, environ={"FAKE_FOLDER": str(folder)})
+
+
+def servers_of(child: Child) -> list[int]:
+    """Return the process ids of the servers that it has started and that are still there."""
+    return list(_children(child.process.pid))
+
+
+def _children(pid: int) -> Iterator[int]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has just ended
+            continue
+        if parent == pid:
+            yield int(folder.name)
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def check_what_was_written(child: Child, model: str) -> None:
+    settings = yaml.safe_load((child.folder / "tuned.yaml").read_text())["batching"]
+    page = Page((child.folder / "tuned.html").read_text())
+
+    assert settings.keys() == {"max_rows", "max_wait_ms", "max_queue_ms"}
+    assert f"python -m server {model} --config tuned.yaml" in child.stdout
+    assert "round 1 of 1: the defaults" in child.stderr
+    assert f"Settings for {Path(model).name}" in page.text
+    for words in (
+        "A bound on the queue, at the knee",
+        "Milliseconds a call",
+        "What was tried",
+        "Recommended",
+        "Latency",
+    ):
+        assert words in page.text
+    assert page.loads == []
+
+
+def test_it_measures_tries_and_writes(tmp_path: Path) -> None:
+    with tune(tmp_path / "t", "any.keras", *SHORT, "--max-rate", "100") as child:
+        code = child.exit_code(90)
+
+        assert code == 0, child.stderr
+        check_what_was_written(child, "any.keras")
+        assert servers_of(child) == []
+
+
+@pytest.mark.parametrize("moment", ["round 1", "offered"], ids=["starting", "under load"])
+def test_its_server_ends_with_it(tmp_path: Path, moment: str) -> None:
+    """In whichever moment it is told to end."""
+    with tune(tmp_path / "t", "any.keras", "--step-seconds", "60", "--rounds", "1") as child:
+        wait_until(lambda: moment in child.stderr and servers_of(child), what="a server")
+        servers = servers_of(child)
+        child.signal(signal.SIGTERM)
+
+        assert child.exit_code() == 143
+        assert [pid for pid in servers if is_there(pid)] == []
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], "the following arguments are required: MODEL"),
+        (["m.keras", "--p99-ms", "fast"], "argument --p99-ms: not a number above 0"),
+        (["m.keras", "--rows", "0"], "argument --rows: not a whole number above 0"),
+        (["m.keras", "--p99", "5"], "unrecognized arguments: --p99 5"),
+        (["m.keras", "--out", "none/t.yaml"], "none/t.yaml: cannot be written: No such file"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
+    with tune(tmp_path / "t", *arguments) as child:
+        assert child.exit_code() == 2
+        assert child.stderr.startswith(f"tune: {words}")
+        assert child.stderr.count("\n") == 1
+        assert child.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["none.keras", "README.md"])
+def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, name: str) -> None:
+    """As it is for the server."""
+    with tune(tmp_path / "t", name, command=(*REAL, "tune")) as child:
+        assert child.exit_code() == 2
+        assert child.stderr.startswith(f"tune: {name}")
+        assert child.stderr.count("\n") == 1
+        assert not (child.folder / "tuned.yaml").exists()
+
+
+@pytest.mark.torture
+def test_a_real_model_is_tuned(tmp_path: Path) -> None:
+    command = (*REAL, "tune")
+    with tune(tmp_path / "t", str(EXAMPLE), *SHORT, "--max-rate", "100", command=command) as child:
+        assert child.exit_code(110) == 0, child.stderr
+        check_what_was_written(child, str(EXAMPLE))

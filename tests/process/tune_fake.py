@@ -1,0 +1,12 @@
+"""`python -m server tune` with y = 3x + 1 in place of a network, in it and in its servers."""
+
+from __future__ import annotations
+
+import sys
+
+from server.tune.command import main
+from tests.process.harness import FAKE
+from tests.process.serve_fake import load_fake
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], load_fake, FAKE))

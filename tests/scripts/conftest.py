@@ -1,0 +1,12 @@
+"""The server that load tests are tried on."""
+
+import pytest
+
+from tests.scripts.scripted_server import ScriptedServer
+
+
+@pytest.fixture
+def server():
+    """A running server that answers everything rightly till it is told otherwise."""
+    with ScriptedServer() as running:
+        yield running

@@ -1,0 +1,118 @@
+"""`load_test.py --sweep`: what it writes, and its exit codes."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from scripts.loadtest.command import main
+from server.loadgen.runs import write_run
+from tests.loadgen.fakes import run_of
+from tests.loadgen.html_page import Page
+from tests.scripts.scripted_server import http
+
+# So much time that a busy machine keeps it, and so few steps.
+SHORT = ["--sweep", "--p99-ms", "5000", "--step-seconds", "0.3"]
+
+
+@pytest.fixture
+def sweep(server, tmp_path, monkeypatch):
+    """Run a sweep on the server; return its exit code, its numbers and its page."""
+
+    def run(*flags):
+        monkeypatch.chdir(tmp_path)
+        code = main([*SHORT, "--url", server.url, *flags])
+        page = tmp_path / "load-test.html"
+        return code, orjson.loads(page.with_suffix(".json").read_bytes()), Page(page.read_text())
+
+    return run
+
+
+def test_a_sweep_writes_its_page_and_the_same_numbers(server, sweep, capsys):
+    """With the machine, the settings, and the command that made it."""
+    code, numbers, page = sweep("--start-rate", "40", "--max-rate", "80", "--name", "a & b")
+    said = capsys.readouterr()
+
+    assert code == 0
+    assert [step["rate"] for step in numbers["steps"]] == [40, 80]
+    assert sum(step["due"] for step in numbers["steps"]) <= server.requests
+    assert numbers["knee"]["rate"] == 80
+    assert numbers["machine"]["memory"].endswith("GiB")
+    assert numbers["settings"]["rates"] == "from 40/s, at most 80/s"
+    assert numbers["steps"][0]["batches"]["mean_rows"] == 2
+    assert "--sweep --p99-ms 5000" in numbers["command"]
+    assert "Load test of a & b" in page.text
+    assert "Holds 80 requests a second" in page.text
+    assert "Holds 80 requests a second" in said.out
+    assert said.err.count("/s") >= 4  # a line for each step
+
+
+def test_a_server_that_refuses_has_no_knee(server, sweep):
+    """Which is a failure, and a page all the same."""
+
+    async def refuse(number, data):
+        return http(b"too busy", "503 Service Unavailable")
+
+    server.answer = refuse
+    code, numbers, page = sweep("--start-rate", "8")
+
+    assert code == 1
+    assert numbers["knee"]["rate"] is None
+    assert "The objective did not hold, not even at 1/s" in page.text
+
+
+def test_a_surprise_fails_a_sweep_and_is_named(server, sweep, capsys):
+    async def teapot_now_and_then(number, data):
+        if number % 200 == 100:
+            return http(b"short and stout", "418 I am a teapot")
+        return http(b'{"prediction":1}')
+
+    server.answer = teapot_now_and_then
+    code, _, _ = sweep("--start-rate", "400", "--max-rate", "400", "--step-seconds", "1")
+
+    assert code == 1
+    assert "unexpected: 418" in capsys.readouterr().err
+
+
+def test_another_run_is_drawn_on_the_same_page(sweep, tmp_path):
+    write_run(run_of(1_000, "yesterday"), tmp_path / "old.json")
+
+    flags = ["--compare", "old.json", "--start-rate", "20", "--max-rate", "20", "--name", "today"]
+    _, _, page = sweep(*flags)
+
+    assert "Load tests compared: today, yesterday" in page.text
+
+
+def test_a_page_is_drawn_again_without_any_load(server, tmp_path):
+    write_run(run_of(1_000, "yesterday"), tmp_path / "old.json")
+    page = tmp_path / "again.html"
+
+    code = main(["--redraw", str(tmp_path / "old.json"), "--report", str(page)])
+
+    assert code == 0
+    assert server.requests == 0
+    assert "Load test of yesterday" in Page(page.read_text()).text
+
+
+@pytest.mark.parametrize(
+    "flags, line",
+    [
+        (["--rate", "5"], "--rate does not go with a sweep"),
+        (["--model", "a.keras"], "--model does not go with a sweep"),
+        (["--start-rate", "9", "--max-rate", "3"], "--start-rate is above --max-rate"),
+        (["--compare", "none.json"], "none.json: cannot be read: No such file"),
+        (["--report", "none/page.html"], "none/page.html: cannot be written: No such file"),
+        (["--p99-ms", "0"], "not a number above 0"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(server, tmp_path, monkeypatch, flags, line, capsys):
+    """Before any load is made."""
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(["--sweep", "--url", server.url, *flags])
+    except SystemExit as end:
+        code = end.code
+
+    assert code == 2
+    assert line in capsys.readouterr().err
+    assert server.requests == 0

@@ -1,0 +1,144 @@
+"""Which settings are tried, and which are recommended, on made-up curves and runs."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from server.batch_size import BatchSize, Point
+from server.config import load
+from server.tune.candidates import Candidate, candidates, queue_bound
+from server.tune.choice import Overload, Trial, bound_is_better, choose_trial
+from server.tune.settings import settings_yaml
+
+FLAT = BatchSize(1024, tuple(Point(2**n, 0.0003) for n in range(11)))  # calls cost the same
+STEADY = BatchSize(64, tuple(Point(2**n, 0.002 + 0.0005 * 2**n) for n in range(8)))  # 2.5 … 66 ms
+
+
+def trial(name, *knees, limit="server", settings=None):
+    runs = [{"knee": {"rate": rate, "above": 2 * (rate or 1), "limit": limit}} for rate in knees]
+    return Trial(Candidate(name, 64, settings or {}), runs)
+
+
+def overload(name, at_knee, *beyond):
+    """Shares in time at 100/s, and answers in time a second at 200/s."""
+    steps = [{"rate": 200, "in_time": rate / 200, "due": 400, "seconds": 2.0} for rate in beyond]
+    return Overload(Candidate(name, 64), [{"in_time": at_knee}], steps)
+
+
+def test_the_defaults_come_first_as_they_are():
+    first = candidates(STEADY, 0.02)[0]
+
+    assert (first.name, dict(first.settings)) == ("the defaults", {})
+    assert first.rows == 64  # the fewest with 95 % of the best speed in calls of up to 50 ms
+
+
+def test_fewer_rows_are_tried_where_calls_take_much_of_the_objective():
+    """8 ms of 20 for a call are 8 rows, 4 ms are 4."""
+    tried = candidates(STEADY, 0.02)
+
+    assert [each.rows for each in tried if "max_rows" in each.settings] == [8, 4]
+
+
+def test_no_size_is_tried_twice():
+    """Where all calls take the same, nothing but the wait is left to try."""
+    tried = candidates(FLAT, 0.02)
+
+    assert [dict(each.settings) for each in tried] == [{}, {"max_wait_ms": 2}]
+
+
+@pytest.mark.parametrize("objective, wait", [(0.001, 1), (0.02, 2), (10, 5)])
+def test_the_wait_that_is_tried_is_a_small_part_of_the_objective(objective, wait):
+    assert candidates(FLAT, objective)[-1].settings == {"max_wait_ms": wait}
+
+
+def test_a_bound_on_the_queue_leaves_time_for_two_calls():
+    """Of 20 ms, two calls of 6 leave 8; where nothing is left, it is one call."""
+    assert queue_bound(STEADY, 8, 0.02) == 8
+    assert queue_bound(STEADY, 64, 0.02) == 34
+    assert queue_bound(FLAT, 1024, 0.001) == 1
+
+
+def test_what_is_clearly_better_is_recommended():
+    choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", 150, 160)])
+
+    assert choice.trial.candidate.name == "max_rows 8"
+    assert "With max_rows 8 the server held 1.48 times the rate of the defaults" in choice.why
+
+
+@pytest.mark.parametrize("knees", [(100, 200), (114, 115), (105, 108)])
+def test_what_is_within_the_noise_is_not(knees):
+    """One round was better, or all were, by less than anybody would notice."""
+    choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", *knees)])
+
+    assert choice.trial.candidate.name == "the defaults"
+
+
+def test_noise_is_said_to_be_noise():
+    choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", 90, 200)])
+
+    assert "The defaults are as good as the rest" in choice.why
+    assert "max_rows 8: 90/s, 200/s; the defaults: 100/s, 110/s" in choice.why
+
+
+def test_defaults_that_are_the_best_are_recommended():
+    choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", 50, 60)])
+
+    assert choice.trial.candidate.name == "the defaults"
+    assert "Nothing that was tried held a higher rate" in choice.why
+
+
+def test_where_the_load_was_the_limit_nothing_is_told_of_the_server():
+    defaults = trial("the defaults", 100, 110, limit="client")
+    choice = choose_trial([defaults, trial("max_rows 8", 150, 160)])
+
+    assert choice.trial is defaults
+    assert "for want of evidence" in choice.why
+
+
+def test_settings_that_hold_something_beat_defaults_that_hold_nothing():
+    choice = choose_trial([trial("the defaults", None, None), trial("max_rows 8", 50, 60)])
+
+    assert choice.trial.candidate.name == "max_rows 8"
+    assert "held a rate, and none with the defaults" in choice.why
+
+
+def test_a_bound_that_keeps_answers_in_time_under_overload_is_recommended():
+    better, why = bound_is_better(overload("a", 0.99, 2, 3), overload("b", 0.99, 80, 90))
+
+    assert better
+    assert "pays at 200/s, twice the knee: 80 to 90/s in time with it, 2 to 3/s without" in why
+
+
+@pytest.mark.parametrize(
+    "plain, bounded, words",
+    [
+        ((0.99, 50, 60), (0.99, 61, 90), "no clear difference"),
+        ((0.99, 2, 3), (0.9, 80, 90), "refused requests at the knee"),
+    ],
+)
+def test_a_bound_that_costs_or_gains_nothing_is_not(plain, bounded, words):
+    better, why = bound_is_better(overload("a", *plain), overload("b", *bounded))
+
+    assert not better
+    assert words in why
+
+
+def test_the_file_is_one_that_the_server_takes(tmp_path):
+    """With the reasons as comments, whatever lines they have."""
+    text = settings_yaml({"max_rows": 8, "max_queue_ms": 12.5}, ["one\ntwo: three"])
+    (tmp_path / "tuned.yaml").write_text(text)
+    settings = load(["--config", "tuned.yaml"], {}, tmp_path).batching
+
+    assert (settings.max_rows, settings.max_wait_ms, settings.max_queue_ms) == (8, 0, 12.5)
+    assert text.startswith("# one\n# two: three\nbatching:\n")
+    assert "max_wait_ms: 0  # the default" in text
+
+
+def test_the_defaults_are_written_as_such():
+    text = settings_yaml({}, [])
+
+    assert yaml.safe_load(text) == {
+        "batching": {"max_rows": "auto", "max_wait_ms": 0, "max_queue_ms": 1000}
+    }
+    assert text.count("# the default") == 3
