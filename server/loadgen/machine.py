@@ -15,8 +15,13 @@ def describe_machine() -> dict[str, str]:
         "memory": memory(),
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
-        "load before": f"{os.getloadavg()[0]:.2f}",
+        "load before": f"{load_average():.2f}",
     }
+
+
+def load_average() -> float:
+    """Return how many threads wanted a core in the last minute, on average."""
+    return os.getloadavg()[0]
 
 
 def processor() -> str:

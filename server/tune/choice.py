@@ -29,8 +29,8 @@ class Trial:
 
     @property
     def shows_the_server(self) -> bool:
-        """Whether it was the server that ended the rise in some round, and not the load."""
-        return any(run["knee"]["limit"] == "server" for run in self.runs)
+        """Whether it was the server that ended the rise in every round, and never the load."""
+        return all(run["knee"]["limit"] in ("server", "") for run in self.runs)
 
     def __str__(self) -> str:
         return f"{self.candidate.name}: {', '.join(f'{knee:,g}/s' for knee in self.knees)}"
@@ -64,8 +64,8 @@ def choose_trial(trials: Sequence[Trial]) -> Choice:
         return Choice(
             defaults,
             f"The defaults, for want of evidence: with {best.candidate.name} the rate was higher "
-            f"({best}; {defaults}), but what ended it for the defaults was the load's own end of "
-            "the line. Try again on a machine with less else to do, or with longer steps",
+            f"({best}; {defaults}), but with the defaults it was the client that was too busy. Try "
+            "again when the machine has less else to do, or with longer steps",
         )
     gain = _gain(median(best.knees), median(defaults.knees))
     return Choice(best, f"With {best.candidate.name} the server held {gain} the defaults")

@@ -17,7 +17,7 @@ from server.batch_size import BatchSize, Limits, measure
 from server.config import ModelSource
 from server.loadgen.document import UnusableServer
 from server.loadgen.knee import Rates, significant
-from server.loadgen.machine import describe_machine
+from server.loadgen.machine import cores, describe_machine, load_average
 from server.loadgen.payload import PayloadError
 from server.loadgen.runs import check_writable
 from server.repository import Load, ModelFile
@@ -98,10 +98,12 @@ def _run(
         options.model, seconds, options.step_seconds, options.max_rate, options.rows, command
     )
     tried = Trials(load_plan, candidates(measured, seconds), options.rounds, _say)
-    machine = describe_machine()
+    machine, is_busy = describe_machine(), load_average() > cores() / 2
     tried.run()
     choice = choose_trial(tried.trials)
     chosen, reasons = choice.trial.candidate, [choice.why]
+    if is_busy:
+        reasons.append(f"The machine had other work to do (load {machine['load before']})")
     knee = max(choice.trial.knees)
     if knee:
         chosen, why = tried.bound(measured, chosen, significant(min(choice.trial.knees) or knee))
