@@ -32,7 +32,7 @@ class Narrator:
         latency = step["latency_ms"]
         words = "" if step["met"] else f"  missed: {step['limit']}"
         print(
-            f"{self._indent}{step['rate']:>7,g}/s{step['goodput']:>8,.0f}/s{step['in_time']:>9.1%}"
+            f"{self._indent}{step['rate']:>7,g}/s{step['goodput']:>8,.0f}/s{step['in_time']:>9.2%}"
             f"{_shown(latency.get('p50')):>8}{_shown(latency.get('p99')):>9}"
             f"{step['statuses'].get('503', 0):>7,}{step['lost'] + step['unsent']:>6,}{words}",
             flush=True,

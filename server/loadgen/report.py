@@ -352,7 +352,7 @@ def _row(step: Step, is_knee: bool) -> list[str]:
     return [
         f"{step['rate']:,g}",
         f"{step['goodput']:,.0f}",
-        f"{step['in_time']:.1%}",
+        f"{step['in_time']:.2%}",
         f"{good:,}",
         f"{refused:,}",
         f"{sum(statuses.values()) - good - refused:,}",

@@ -21,7 +21,6 @@ from server.loadgen.step import Objective, Step, Trace, judge, step_figures
 
 WARM_UP_SECONDS = 1.0
 LEAD = 0.1  # of a step: it is not looked at, since connections are opened then
-PAUSE_SECONDS = 0.2  # between two steps, for what is left of the one before
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,7 @@ class Plan:
         connections: at most so many.
         timeout: seconds till an answer counts as lost.
         rows: in each request.
+        pause: seconds between two steps, for what is left of the one before.
     """
 
     objective: Objective
@@ -43,6 +43,7 @@ class Plan:
     rows: int = 1
     arrivals: str = "poisson"
     seed: int = 0
+    pause: float = 0.2
 
 
 class Teller(Protocol):
@@ -152,7 +153,7 @@ class Sweep:
             self.ended_by = self.ended_by or "the server takes no connections any more"
         if self.ended_by:
             raise Stopped
-        await asyncio.sleep(PAUSE_SECONDS)
+        await asyncio.sleep(self._plan.pause)
         return Outcome(verdict.met, verdict.doubtful)
 
     async def _put_load(self, rate: float, seconds: float) -> Trace:

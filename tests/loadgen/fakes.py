@@ -69,7 +69,13 @@ class FakeLoad:
 
 def plan(**changes):
     rates = Rates(start=100, most=changes.pop("most", 100_000))
-    wanted = {"rates": rates, "step_seconds": SECONDS, "arrivals": "constant", **changes}
+    wanted = {
+        "rates": rates,
+        "step_seconds": SECONDS,
+        "arrivals": "constant",
+        "pause": 0,
+        **changes,
+    }
     return Plan(Objective(0.05), **wanted)
 
 

@@ -1,0 +1,43 @@
+"""Reports in a real Chromium, in both themes and at two widths."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.loadgen.report import report
+from tests.browser.test_live_page import THEMES, WIDTHS, browser, pytestmark
+from tests.loadgen.fakes import run_of
+
+__all__ = ["browser", "pytestmark"]
+
+
+def two_runs() -> str:
+    return report([run_of(1_000, "new"), run_of(700, "old", refuses=True)])
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_report_fits_and_loads_nothing(
+    browser: Any, tmp_path: Path, width: int, theme: str
+) -> None:
+    """Its charts are legible: no text is smaller than 9 pixels on a phone."""
+    file = tmp_path / "report.html"
+    with ThreadPoolExecutor() as pool:  # the browser's own event loop has this one
+        file.write_text(pool.submit(two_runs).result())
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=theme)
+    complaints: list[str] = []
+    page.on("console", lambda said: complaints.append(said.text))
+    page.on("request", lambda request: complaints.append(request.url))
+    page.goto(file.as_uri())
+
+    assert complaints == [file.as_uri()]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    scales = "[...document.querySelectorAll('svg')].map(s => s.getBoundingClientRect().width / 400)"
+    assert min(page.evaluate(scales)) * 11 >= 9
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert ground == ("rgb(21, 24, 28)" if theme == "dark" else "rgb(255, 255, 255)")
+    page.close()
