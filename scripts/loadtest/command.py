@@ -43,6 +43,12 @@ TIMEOUT = 60.0
 POOL_ROWS = 100_000
 POOL_REQUESTS = 20_000  # where nothing says how many will be sent
 
+P99_HELP = "milliseconds in which 99 %% of the requests are to be answered (%(default)g)"
+STEP_HELP = "seconds of each rate (%(default)g)"
+START_HELP = "the first rate, in requests a second (%(default)g)"
+MOST_HELP = "the highest rate (%(default)g)"
+REPORT_HELP = "the page (%(default)s)"
+
 LoadModel = Callable[[Path], Model]
 
 
@@ -101,17 +107,12 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
     )
     add = group.add_argument
     add("--sweep", action="store_true", help="find the knee, and write a report")
-    add(
-        "--p99-ms",
-        type=_positive,
-        default=50.0,
-        help="99 %% are to be answered within (%(default)g)",
-    )
-    add("--step-seconds", type=_positive, default=Plan.step_seconds, help="a rate (%(default)g)")
-    add("--start-rate", type=_positive, default=Rates.start, help="the first rate (%(default)g)")
-    add("--max-rate", type=_positive, default=Rates.most, help="the highest rate (%(default)g)")
-    add("--report", type=Path, metavar="FILE", default=Path("load-test.html"), help="(%(default)s)")
-    add("--name", help="what is tested, in the report (the address)")
+    add("--p99-ms", metavar="N", type=_positive, default=50.0, help=P99_HELP)
+    add("--step-seconds", metavar="S", type=_positive, default=Plan.step_seconds, help=STEP_HELP)
+    add("--start-rate", metavar="N", type=_positive, default=Rates.start, help=START_HELP)
+    add("--max-rate", metavar="N", type=_positive, default=Rates.most, help=MOST_HELP)
+    add("--report", type=Path, metavar="FILE", default=Path("load-test.html"), help=REPORT_HELP)
+    add("--name", metavar="TEXT", help="what is tested, in the report (the address)")
     add("--compare", type=Path, metavar="JSON", help="draw another sweep on the same page")
     add("--redraw", type=Path, metavar="JSON", help="make no load, but the report of this sweep")
 

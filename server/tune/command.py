@@ -22,13 +22,17 @@ from server.loadgen.payload import PayloadError
 from server.loadgen.runs import check_writable
 from server.repository import Load, ModelFile
 from server.run import load_model
-from server.tune.candidates import candidates, longest_call
+from server.tune.candidates import Candidate, candidates, longest_call
 from server.tune.child import SERVER, CannotServe
 from server.tune.choice import choose_trial
 from server.tune.page import Findings, tuning_page
 from server.tune.settings import settings_yaml
 from server.tune.trials import Trials, UnderLoad
 from server.versions import files_of
+
+P99_HELP = "milliseconds in which 99 %% of the requests are to be answered (%(default)g)"
+OUT_HELP = "the settings, which --config takes (%(default)s)"
+RATE_HELP = "the most requests a second that are tried (%(default)g)"
 
 
 class CannotTune(Exception):
@@ -71,18 +75,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="the model's file, or a folder with versions of it")
-    add(
-        "--p99-ms",
-        type=_positive,
-        default=50.0,
-        help="99 %% are to be answered within (%(default)g)",
-    )
-    add("--out", type=Path, metavar="FILE", default=Path("tuned.yaml"), help="(%(default)s)")
+    add("--p99-ms", metavar="N", type=_positive, default=50.0, help=P99_HELP)
+    add("--out", type=Path, metavar="FILE", default=Path("tuned.yaml"), help=OUT_HELP)
     add("--report", type=Path, metavar="FILE", help="the page (beside the settings, as .html)")
-    add("--rows", type=_count, default=1, help="rows a request (%(default)s)")
-    add("--rounds", type=_count, default=2, help="how often all is tried (%(default)s)")
-    add("--step-seconds", type=_positive, default=2.0, help="a rate (%(default)g)")
-    add("--max-rate", type=_positive, default=Rates.most, help="the highest rate (%(default)g)")
+    add("--rows", metavar="N", type=_count, default=1, help="rows a request (%(default)s)")
+    add(
+        "--rounds", metavar="N", type=_count, default=2, help="how often all is tried (%(default)s)"
+    )
+    add("--step-seconds", metavar="S", type=_positive, default=2.0, help="of a rate (%(default)g)")
+    add("--max-rate", metavar="N", type=_positive, default=Rates.most, help=RATE_HELP)
     return parser
 
 
@@ -92,35 +93,46 @@ def _run(
     page = options.report or options.out.with_suffix(".html")
     for path in (options.out, page):
         _write(check_writable, path)
-    seconds = options.p99_ms / 1000
-    measured = measure_model(options.model, load, longest_call(seconds))
-    load_plan = UnderLoad(
-        options.model, seconds, options.step_seconds, options.max_rate, options.rows, command
-    )
-    tried = Trials(load_plan, candidates(measured, seconds), options.rounds, _say)
-    machine, is_busy = describe_machine(), load_average() > cores() / 2
+    machine, was_busy = describe_machine(), load_average() > cores() / 2
+    measured = measure_model(options.model, load, longest_call(options.p99_ms / 1000))
+    tried = _trials(options, measured, command)
     tried.run()
-    choice = choose_trial(tried.trials)
-    chosen, reasons = choice.trial.candidate, [choice.why]
-    if is_busy:
+    chosen, reasons = _decide(tried, measured, options.p99_ms)
+    if was_busy:
         reasons.append(f"The machine had other work to do (load {machine['load before']})")
-    knee = max(choice.trial.knees)
-    if knee:
-        chosen, why = tried.bound(measured, chosen, significant(min(choice.trial.knees) or knee))
-        reasons.append(why)
-    text = settings_yaml(chosen.settings, _comments(argv, options.p99_ms, tried, reasons))
+    comments = _comments(argv, options.p99_ms, tried, reasons)
     found = Findings(
         model=options.model,
         objective_ms=options.p99_ms,
         measured=measured,
         trials=tried.trials,
         overloads=tried.overloads,
-        settings=text,
-        reasons=reasons if knee else [_nothing_held(options.p99_ms)],
+        settings=settings_yaml(chosen.settings, comments) if chosen else "",
+        reasons=reasons,
         command=_command(argv),
         machine=machine,
     )
-    return _tell(found, options.out if knee else None, page)
+    return _tell(found, options.out, page)
+
+
+def _trials(options: argparse.Namespace, measured: BatchSize, command: Sequence[str]) -> Trials:
+    seconds = options.p99_ms / 1000
+    load = UnderLoad(
+        options.model, seconds, options.step_seconds, options.max_rate, options.rows, command
+    )
+    return Trials(load, candidates(measured, seconds), options.rounds, _say)
+
+
+def _decide(
+    tried: Trials, measured: BatchSize, p99_ms: float
+) -> tuple[Candidate | None, list[str]]:
+    """Return what is recommended, None where nothing held, and why."""
+    choice = choose_trial(tried.trials)
+    knees = [knee for knee in choice.trial.knees if knee]
+    if not knees:
+        return None, [f"{p99_ms:g} ms are not enough at any rate, whatever the settings"]
+    chosen, why = tried.bound(measured, choice.trial.candidate, significant(min(knees)))
+    return chosen, [choice.why, why]
 
 
 def measure_model(path: str, load: Load, call_seconds: float) -> BatchSize:
@@ -136,22 +148,18 @@ def measure_model(path: str, load: Load, call_seconds: float) -> BatchSize:
     return measured
 
 
-def _tell(found: Findings, out: Path | None, page: Path) -> int:
-    """Write the page, and the settings where there is a reason for some."""
+def _tell(found: Findings, out: Path, page: Path) -> int:
+    """Write the page, and the settings where some are recommended."""
     _write(lambda path: path.write_text(tuning_page(found)), page)
     for reason in found.reasons:
         print(f"{reason}.")
-    if out is None:
+    if not found.settings:
         print(f"why: {page}")
         return 1
     _write(lambda path: path.write_text(found.settings), out)
     print(f"\n{found.settings}\nsettings: {out}   why: {page}")
     print(f"python -m server {shlex.quote(found.model)} --config {shlex.quote(str(out))}")
     return 0
-
-
-def _nothing_held(p99_ms: float) -> str:
-    return f"The objective of {p99_ms:g} ms held at no rate with any settings: allow more time"
 
 
 def _comments(

@@ -28,7 +28,7 @@ class Findings:
 
     Attributes:
         overloads: what bounds on the queue did; none where nothing held.
-        settings: the recommended file.
+        settings: the recommended file; empty where nothing held.
         reasons: why, in a sentence each.
     """
 
@@ -52,7 +52,7 @@ def tuning_page(found: Findings) -> str:
         [
             f"<h1>{escape(title)}</h1>",
             *(f'<p class="verdict">{escape(reason)}.</p>' for reason in found.reasons),
-            section("Recommended", f"<pre>{escape(found.settings)}</pre>"),
+            *_recommended(found.settings),
             section("What the model takes", charts([_times(found), _speeds(found)])),
             section(
                 "What was tried",
@@ -70,6 +70,10 @@ def tuning_page(found: Findings) -> str:
             ),
         ],
     )
+
+
+def _recommended(settings: str) -> list[str]:
+    return [section("Recommended", f"<pre>{escape(settings)}</pre>")] if settings else []
 
 
 def _renamed(trial: Trial) -> Run:

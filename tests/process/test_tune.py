@@ -78,6 +78,17 @@ def test_it_measures_tries_and_writes(tmp_path: Path) -> None:
         assert servers_of(child) == []
 
 
+def test_where_nothing_holds_it_recommends_nothing(tmp_path: Path) -> None:
+    """A call takes 50 ms, and an answer should take one; the page shows why."""
+    environ = {"FAKE_FOLDER": str(tmp_path / "t"), "FAKE_SECONDS": "0.05"}
+    flags = ("--p99-ms", "1", "--step-seconds", "0.3", "--rounds", "1", "--max-rate", "4")
+    with Child([*FAKE_TUNE, "any.keras", *flags], tmp_path / "t", environ=environ) as child:
+        assert child.exit_code(90) == 1
+        assert "1 ms are not enough at any rate, whatever the settings." in child.stdout
+        assert not (child.folder / "tuned.yaml").exists()
+        assert "1 ms are not enough" in Page((child.folder / "tuned.html").read_text()).text
+
+
 @pytest.mark.parametrize("moment", ["round 1", "offered"], ids=["starting", "under load"])
 def test_its_server_ends_with_it(tmp_path: Path, moment: str) -> None:
     """In whichever moment it is told to end."""
