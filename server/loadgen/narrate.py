@@ -8,7 +8,7 @@ from typing import TextIO
 from server.loadgen.charts import compact
 from server.loadgen.step import Step
 
-HEAD = f"{'offered':>9}{'achieved':>10}{'in time':>9}{'p50':>8}{'p99 ms':>9}{'503':>7}{'lost':>6}"
+HEAD = f"{'offered':>9}{'achieved':>10}{'in time':>9}{'p50':>8}{'p99 ms':>9}{'503':>7}{'lost':>8}"
 
 
 class Narrator:
@@ -34,7 +34,7 @@ class Narrator:
         print(
             f"{self._indent}{step['rate']:>7,g}/s{step['goodput']:>8,.0f}/s{step['in_time']:>9.2%}"
             f"{_shown(latency.get('p50')):>8}{_shown(latency.get('p99')):>9}"
-            f"{step['statuses'].get('503', 0):>7,}{step['lost'] + step['unsent']:>6,}{words}",
+            f"{step['statuses'].get('503', 0):>7,}{step['lost'] + step['unsent']:>8,}{words}",
             flush=True,
             file=self._file,
         )

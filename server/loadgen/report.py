@@ -316,7 +316,7 @@ def _tiles(run: Run) -> list[tuple[str, str]]:
     if step is None:
         return []
     latency, rows = step["latency_ms"], step["batches"]["mean_rows"]
-    most = max(run["steps"], key=lambda each: each["rate"])
+    most = counted(run)[-1]
     found = [
         (f"{run['knee']['rate']:,g}/s", "at the knee"),
         (f"{latency['p50']:.3g} ms", "p50 there"),
