@@ -11,10 +11,11 @@ from functools import lru_cache
 from itertools import count
 from typing import Final, NamedTuple
 
+from model.tensors import Tensors
 from server.auth import PREDICT, ApiKeys
 from server.batching import BatchingError, Job, ModelFailed
 from server.cors import Cors
-from server.dialects.dialect import Dialect, Headers
+from server.dialects.dialect import Call, Dialect, Headers
 from server.dialects.table import NATIVE, Kind
 from server.errors import (
     InternalError,
@@ -83,6 +84,10 @@ def shared(response: Response, cors: Cors, request: Headers) -> Response:
     return response._replace(headers={**response.headers, **cors.headers(request)})
 
 
+# What a request asked: in bare tuples, as one is made for every request.
+Asked = tuple[ServedModel, Dialect, Call, Job]
+
+
 class PredictEndpoint:
     """Predictions of a model, or of one version of it, in a dialect.
 
@@ -121,7 +126,8 @@ class PredictEndpoint:
         started = time.perf_counter()
         status = CLIENT_LEFT
         try:
-            response = await self._predict(request, started)
+            asked = self._submit(request)
+            response = self._answer(request, asked, await asked[-1], started)
             status = response.status
         except Exception as error:
             response = self._problem(error, request.id)
@@ -145,7 +151,8 @@ class PredictEndpoint:
             error = InternalError()
         return problem(error, id_, self._kind)
 
-    async def _predict(self, request: Request, started: float) -> Response:
+    def _submit(self, request: Request) -> Asked:
+        """Read a request and put it into the queue."""
         if self._is_closed:
             self._keys.check(request.headers, PREDICT)
         slot = self._slot
@@ -165,7 +172,12 @@ class PredictEndpoint:
         shape = () if model.signature.is_fixed else rows.row_shape
         job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
         job.name = request.id
-        body, content_type, extra = dialect.encode(await job, call, request.headers)
+        return model, dialect, call, job
+
+    def _answer(self, request: Request, asked: Asked, answer: Tensors, started: float) -> Response:
+        """Write what the model answered, and its line in the payload log."""
+        model, dialect, call, job = asked
+        body, content_type, extra = dialect.encode(answer, call, request.headers)
         total_ms = f"{(time.perf_counter() - started) * 1000:.3f}"
         if self._payload_log is not None and self._payload_log.takes_next():
             self._record(self._payload_log, request, model, dialect, body, total_ms)
