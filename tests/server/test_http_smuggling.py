@@ -24,7 +24,7 @@ from tests.server.harness import (
 )
 
 NEXT_ROW = 666.0
-NEXT = predict_bytes([666], {"Connection": "close"})
+NEXT = predict_bytes([666], {"Connection": "close", "X-Request-ID": "next"})
 BODY = b'{"data":[10]}'
 CHUNKS = b"d\r\n" + BODY + b"\r\n0\r\n\r\n"
 HOST = b"Host: a\r\n"
@@ -467,7 +467,196 @@ PROTOCOLS = [
         "400, then 400",
     ),
 ]
-CASES = [*LENGTHS, *CODINGS, *CHUNKINGS, *LINES, *TARGETS, *FIELDS, *PROTOCOLS]
+BODIES = [
+    Case(
+        "a body that is shorter than its length",
+        post(b"Content-Length: 14\r\n", BODY),
+        "400, then 405",
+        "400, then 405",
+    ),
+    Case(
+        "a length of zero before a body",
+        post(b"Content-Length: 0\r\n", BODY),
+        "400, then 400",
+        "400, then 400",
+    ),
+    Case("an empty line behind a body", post(LENGTH, BODY + b"\r\n"), BOTH, BOTH),
+    Case(
+        "a body behind OPTIONS",
+        get(b"OPTIONS /predict HTTP/1.1", HOST + LENGTH) + BODY,
+        "204, then 200",
+        "204, then 200",
+    ),
+    Case(
+        "a body behind DELETE",
+        get(b"DELETE /predict HTTP/1.1", HOST + LENGTH) + BODY,
+        "405, then 200",
+        "405, then 200",
+    ),
+    Case("PUT", post(LENGTH, BODY, b"PUT /predict HTTP/1.1"), "405, then 200", "405, then 200"),
+    Case("PATCH", post(LENGTH, BODY, b"PATCH /predict HTTP/1.1"), "405, then 200", "405, then 200"),
+    Case("TRACE", get(b"TRACE /predict HTTP/1.1"), "405, then 200", "405"),
+    Case(
+        "POST where there is GET",
+        post(LENGTH, BODY, b"POST /v2/health/live HTTP/1.1"),
+        "405, then 200",
+        "405, then 200",
+    ),
+    Case(
+        "a coding of the body that is not one",
+        post(b"Content-Encoding: x\r\n" + LENGTH, BODY),
+        "415, then 200",
+        "415, then 200",
+    ),
+    Case(
+        "an expectation, and the body at once",
+        post(b"Expect: 100-continue\r\n" + LENGTH, BODY),
+        BOTH,
+        "100, then 200, then 200",
+    ),
+]
+LONG = [
+    Case(
+        "a URL of 70 KiB",
+        post(LENGTH, BODY, b"POST /%b HTTP/1.1" % (b"a" * 70 * 1024)),
+        REFUSED,
+        CUT,
+    ),
+    Case(
+        "a query of 70 KiB",
+        post(LENGTH, BODY, b"POST /predict?%b HTTP/1.1" % (b"a" * 71_680)),
+        REFUSED,
+        CUT,
+    ),
+    Case(
+        "1,001 arguments",
+        post(LENGTH, BODY, b"POST /predict?%b HTTP/1.1" % b"&".join([b"a=1"] * 1001)),
+        BOTH,
+    ),
+    Case(
+        "1,001 arguments where Tornado answers",
+        get(b"GET /v2/health/live?%b HTTP/1.1" % b"&".join([b"a%d=1" % n for n in range(1001)])),
+    ),
+    Case(
+        "20,000 arguments",
+        post(LENGTH, BODY, b"POST /predict?%b HTTP/1.1" % b"&".join([b"a=1"] * 20_000)),
+        REFUSED,
+        CUT,
+    ),
+    Case("a name of 20,000 letters", post(b"a" * 20_000 + b": b\r\n" + LENGTH, BODY), REFUSED, CUT),
+]
+INJECTIONS = [
+    Case(
+        "an escaped line end in an id",
+        post(b"X-Request-ID: a%0d%0aB: c\r\n" + LENGTH, BODY),
+        BOTH,
+        BOTH,
+    ),
+    Case("a tab in an id", post(b"X-Request-ID: a\tb\r\n" + LENGTH, BODY), BOTH, BOTH),
+    Case(
+        "a line end of Unicode in an id",
+        post("X-Request-ID: a\u2028b\r\n".encode() + LENGTH, BODY),
+        BOTH,
+        BOTH,
+    ),
+    Case(
+        "an escaped line end in a path",
+        get(b"GET /v2/models/a%0d%0aB:%20c HTTP/1.1"),
+        "404, then 200",
+        "404, then 200",
+    ),
+    Case(
+        "an escaped line end in a page's path",
+        get(b"GET /problems/a%0d%0aB:%20c HTTP/1.1"),
+        "404, then 200",
+        "404, then 200",
+    ),
+    Case(
+        "an escaped line end in a model's name",
+        post(LENGTH, BODY, b"POST /models/a%0d%0aB:%20c/predict HTTP/1.1"),
+        "404, then 200",
+        "404, then 200",
+    ),
+    Case(
+        "an escaped NUL in a path",
+        get(b"GET /v2/models/a%00 HTTP/1.1"),
+        "404, then 200",
+        "404, then 200",
+    ),
+    Case(
+        "bad UTF-8, escaped, in a model's name",
+        get(b"GET /v2/models/%ff%fe HTTP/1.1"),
+        "400, then 200",
+    ),
+    Case(
+        "a half escape in a path",
+        get(b"GET /v2/models/%0 HTTP/1.1"),
+        "404, then 200",
+        "404, then 200",
+    ),
+    Case(
+        "dots in a path",
+        get(b"GET /static/../config.yaml HTTP/1.1"),
+        "404, then 200",
+        "404, then 200",
+    ),
+    Case(
+        "escaped dots in a path",
+        get(b"GET /static/%2e%2e/config.yaml HTTP/1.1"),
+        "404, then 200",
+        "404, then 200",
+    ),
+    Case(
+        "an escaped slash in a path",
+        get(b"GET /static/..%2fconfig.yaml HTTP/1.1"),
+        "404, then 200",
+        "404, then 200",
+    ),
+    Case(
+        "an escaped line end in Origin",
+        get(b"GET / HTTP/1.1", HOST + b"Origin: http://a%0d%0aB: c\r\n"),
+        BOTH,
+        BOTH,
+    ),
+    Case("an escaped line end in Host", get(b"GET / HTTP/1.1", b"Host: a%0d%0aB\r\n"), BOTH, BOTH),
+    Case(
+        "another method in a field",
+        post(b"X-HTTP-Method-Override: DELETE\r\n" + LENGTH, BODY),
+        BOTH,
+        BOTH,
+    ),
+    Case(
+        "another path in a field", post(b"X-Original-URL: /metrics\r\n" + LENGTH, BODY), BOTH, BOTH
+    ),
+    Case(
+        "another host in a field",
+        post(b"X-Forwarded-Host: b\r\nX-Forwarded-For: ::1\r\n" + LENGTH, BODY),
+        BOTH,
+        BOTH,
+    ),
+    Case(
+        "a length among what a hop may drop",
+        post(b"Connection: content-length\r\n" + LENGTH, BODY),
+        BOTH,
+        BOTH,
+    ),
+    Case("a line end before a field's colon", post(b"A\r\n: b\r\n" + LENGTH, BODY)),
+    Case(
+        "two lengths, one with a space before its colon",
+        post(LENGTH + b"Content-Length : 5\r\n", BODY),
+    ),
+    Case(
+        "two lengths, one with an underscore",
+        post(LENGTH + b"Content_Length: 5\r\n", BODY),
+        BOTH,
+        BOTH,
+    ),
+    Case("a length and a folded one", post(LENGTH + b"A: b\r\n\tContent-Length: 5\r\n", BODY)),
+]
+CASES = [
+    *(*LENGTHS, *CODINGS, *CHUNKINGS, *LINES, *TARGETS, *FIELDS, *PROTOCOLS),
+    *(*BODIES, *LONG, *INJECTIONS),
+]
 # Where a case ends by its time limit, the test waits for it; where not, a busy machine needs time.
 SOON = {"header_timeout_s": 0.2, "body_timeout_s": 0.2, "idle_timeout_s": 0.2}
 LATE = dict.fromkeys(SOON, 10.0)
@@ -510,8 +699,32 @@ async def test_what_is_behind_a_doubtful_request_is_not_executed(
                 assert statuses == getattr(case, carrier)
                 assert (NEXT_ROW in model.rows) == (", then 200" in statuses)
                 assert model.rows in ([], [10], [10, NEXT_ROW], [NEXT_ROW])
+                assert_each_is_its_own(answers, next_is_last=", then 200" in statuses)
                 if statuses == REFUSED and carrier == "llhttp":
                     assert_bare(answers[0])
+
+
+# What an answer may say in its head; a field that a request has smuggled into it is not among them.
+NAMES = {
+    *("Content-Type", "Content-Length", "Connection", "Server", "Date", "Allow", "Accept-Post"),
+    *("X-Request-Id", "X-Model-Version", "Server-Timing", "Cache-Control", "Retry-After"),
+    *("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Content-Security-Policy"),
+    *("Cross-Origin-Resource-Policy", "Cross-Origin-Opener-Policy", "Permissions-Policy"),
+    *("Vary", "Etag", "Accept-Encoding", "Link"),
+}
+
+
+def assert_each_is_its_own(answers: list[bytes], *, next_is_last: bool) -> None:
+    """Nobody is answered for somebody else, no answer is a failure, none has foreign fields."""
+    heads = [answer.partition(b"\r\n\r\n")[0].decode("latin-1") for answer in answers]
+    is_next = ["x-request-id: next" in head.lower() for head in heads]
+    assert not any(is_next[:-1])
+    assert not next_is_last or is_next[-1]
+    assert len(heads) > 1 or not any(is_next)
+    for head in heads:
+        start, *fields = head.split("\r\n")
+        assert start[:10] in ("HTTP/1.1 1", "HTTP/1.1 2", "HTTP/1.1 4"), start
+        assert {field.partition(":")[0].title() for field in fields} <= NAMES, head
 
 
 def assert_bare(answer: bytes) -> None:
