@@ -54,15 +54,15 @@ class BaseHandler(RequestHandler):
     def initialize(
         self, service: Service, activity: Activity, keys: ApiKeys, cors: Cors, **_: Any
     ) -> None:
-        """Take the parts that every handler needs."""
+        """Take the parts that every handler needs, and begin: a client may leave from now on."""
         self.service = service
         self.activity = activity
         self.keys = keys
         self.cors = cors
+        self.activity.begin(self)
 
     def prepare(self) -> None:
-        """Begin a request: its headers are there, its body is not."""
-        self.activity.begin(self)
+        """Go on with a request: its headers are there, its body is not."""
         self.chunks: list[bytes] = []
         self.share()
 

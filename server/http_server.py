@@ -221,7 +221,8 @@ class BoundedBody(HTTPMessageDelegate):
 
     def finish(self) -> None:
         """End the body."""
-        if self._connection.stream.closed():
+        if self._connection.stream.closed():  # which Tornado does not tell from here on
+            self.on_connection_close()
             self._connection.close()
         elif self._refused:
             self._connection.finish()
