@@ -47,6 +47,7 @@ _PROCESS_ID: Final = os.urandom(8).hex()  # no other process makes the same requ
 _NUMBERS: Final = count()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,999}")
+_NOT_GIVEN: Final = "\r\n"  # no field has this value
 
 
 class Request(NamedTuple):
@@ -198,8 +199,8 @@ class PredictEndpoint:
 
     def _timeout(self, headers: Headers) -> float:
         """Return the seconds that the request may take; a client can only ask for less."""
-        given = headers.get("x-request-timeout-ms", "")
-        if not given:
+        given = headers.get("x-request-timeout-ms", _NOT_GIVEN)
+        if given is _NOT_GIVEN:
             return self._longest_ms / 1000
         if not _TIMEOUT_MS.fullmatch(given):
             raise InvalidRequest("X-Request-Timeout-Ms must be a whole number of milliseconds > 0.")

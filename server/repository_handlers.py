@@ -65,7 +65,9 @@ class IndexOfModelsHandler(RepositoryHandler):
     def post(self) -> None:
         """Show it: a line for each version, with `ready` only for those that answer."""
         self.keys.check(self.request.headers, REPOSITORY)
-        only_ready = self.take_object().get("ready") is True
+        only_ready = self.take_object().get("ready", False)
+        if not isinstance(only_ready, bool):
+            raise InvalidRequest("ready must be true or false.")
         index = [
             {"name": name, "version": version, "state": state.value, "reason": reason}
             for name, version, state, reason in self.service.repository.index()

@@ -32,6 +32,7 @@ from server.errors import InvalidData, InvalidRequest, Violation
 NAME: Final = "tfserving"
 MEDIA_TYPE: Final = "application/json"
 SIGNATURE: Final = "serving_default"
+SIGNATURES: Final = ("", SIGNATURE)  # the names of the one signature that there is
 BYTES_SUFFIX: Final = "_bytes"  # outputs with such names are bytes, and not text
 
 DTYPES: Final = {
@@ -101,13 +102,9 @@ class TFServingDialect:
             return read_large(self.decode, body, headers)
         document = parse(body)
         form, validator = self._form_of(document)
+        _check_signature_name(document.get("signature_name", ""))
         if not validator.accepts(document):
             raise InvalidData(self._expected(form), validator.explain(document, len(body)))
-        given = document.get("signature_name", "")
-        if given not in ("", SIGNATURE):
-            raise InvalidRequest(
-                f'Serving signature name: "{given:.80}" not found in signature def'
-            )
         return Call(self._tensors(form, document[form.key], body), form)
 
     def encode(self, answer: Tensors, call: Call, headers: Headers = _NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
@@ -241,6 +238,12 @@ def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
     }
 
 
+def _check_signature_name(given: Any) -> None:
+    """Raise InvalidRequest for another name, as TF Serving says it; the schema refuses no name."""
+    if isinstance(given, str) and given not in SIGNATURES:
+        raise InvalidRequest(f'Serving signature name: "{given:.80}" not found in signature def')
+
+
 def _forms(inputs: tuple[TensorSpec, ...]) -> list[Form]:
     """Return the forms that a request can have; plain values only where there is one input."""
     rows = {spec.name: _array_schema(spec, batch=False) for spec in inputs}
@@ -262,7 +265,7 @@ def _forms(inputs: tuple[TensorSpec, ...]) -> list[Form]:
 def _request(key: str, schema: Schema) -> Schema:
     return {
         "type": "object",
-        "properties": {"signature_name": {"type": "string"}, key: schema},
+        "properties": {"signature_name": {"enum": [*SIGNATURES]}, key: schema},
         "required": [key],
     }
 

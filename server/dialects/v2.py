@@ -100,7 +100,7 @@ class V2Dialect:
         self._all_outputs = tuple(Wanted(spec, False) for spec in signature.outputs)
         self._envelope = Validator(v2_schema.ENVELOPE)
         self._read_again = lru_cache(_REMEMBERED)(self._read)
-        self.schema = v2_schema.request_schema(signature.inputs)
+        self.schema = v2_schema.request_schema(signature)
         self.answer_schema = v2_schema.answer_schema(signature.outputs, nullable=non_finite_as_null)
 
     def check(self, headers: Headers) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from model.signature import TensorSpec
+from model.signature import Signature, TensorSpec
 from server.dialects import numbers
 from server.dialects.documents import datatype
 from server.dialects.validation import Schema
@@ -44,18 +44,32 @@ ENVELOPE: Final[Schema] = {
 }
 
 
-def request_schema(inputs: tuple[TensorSpec, ...]) -> Schema:
+def request_schema(signature: Signature) -> Schema:
     """Return the schema of a request in JSON, for the documentation."""
-    tensors = [_tensor_schema(spec, numbers.array_schema(spec, batch=True)) for spec in inputs]
+    tensors = [
+        _tensor_schema(spec, numbers.array_schema(spec, batch=True)) for spec in signature.inputs
+    ]
     properties = dict(ENVELOPE["properties"])
-    count = len(inputs)
+    count = len(tensors)
     properties["inputs"] = {
         "type": "array",
         "items": tensors[0] if count == 1 else {"anyOf": tensors},
         "minItems": count,
         "maxItems": count,
     }
+    properties["outputs"] = _asked_schema([spec.name for spec in signature.outputs])
     return {**ENVELOPE, "properties": properties}
+
+
+def _asked_schema(names: list[str]) -> Schema:
+    """Return the schema of the outputs that a request asks for."""
+    asked = ENVELOPE["properties"]["outputs"]
+    item = asked["items"]
+    return {
+        **asked,
+        "items": {**item, "properties": {**item["properties"], "name": {"enum": names}}},
+        "maxItems": len(names),  # none is asked for twice
+    }
 
 
 def answer_schema(outputs: tuple[TensorSpec, ...], *, nullable: bool) -> Schema:

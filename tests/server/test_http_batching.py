@@ -246,7 +246,21 @@ async def test_a_later_deadline_is_not_to_be_had(asked: str) -> None:
 @over_http
 async def test_an_invalid_timeout_is_400(subtests: pytest.Subtests) -> None:
     async with serving() as server:
-        for asked in ("0", "-1", "-0", "1.5", "1e3", "ten", "10ms", "0x10", "1 0", "1,2", "٣", "²"):
+        for asked in (
+            "",
+            "0",
+            "-1",
+            "-0",
+            "1.5",
+            "1e3",
+            "ten",
+            "10ms",
+            "0x10",
+            "1 0",
+            "1,2",
+            "٣",
+            "²",
+        ):
             client = await server.connect()
             data = (
                 predict_bytes([1])

@@ -248,6 +248,7 @@ async def test_the_index_has_a_line_for_every_version(file: Path, folder: Path) 
         await call(server, "models/line/unload")
         index = (await call(server, "index")).json
         ready = (await call(server, "index", {"ready": True})).json
+        assert (await call(server, "index", {"ready": "yes"})).status == 400
 
     lines = [(line["name"], line["version"], line["state"], line["reason"]) for line in index]
     assert sorted(lines) == [

@@ -180,6 +180,7 @@ def test_the_one_signature_can_be_named(name):
         ({"inputs": {"y": [[1]]}}, InvalidData, "inputs"),
         ({"inputs": 1}, InvalidData, "inputs"),
         ({"signature_name": "other", "instances": [[1]]}, InvalidRequest, "not found"),
+        ({"signature_name": "other", "instances": []}, InvalidRequest, "not found"),
         ({"signature_name": 1, "instances": [[1]]}, InvalidData, "instances"),
     ],
 )
