@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import atheris
@@ -17,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["server", "model", "scripts.fuzz_targets"]):
-    from scripts.fuzz_targets import MAX_BYTES, TARGETS
+    from scripts.fuzz_json import mutate
+    from scripts.fuzz_targets import HAVE_JSON, MAX_BYTES, TARGETS
 
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 
@@ -43,8 +45,28 @@ def fuzz(given: argparse.Namespace, found: Path) -> None:
         "-timeout=10",
     ]
     folders = [str(found), str(CORPUS / given.target)]  # libFuzzer adds to the first one
-    atheris.Setup([sys.argv[0], *options, *folders], TARGETS[given.target])
+    arguments = [sys.argv[0], *options, *folders]
+    if given.target in HAVE_JSON:
+        mutator = json_mutator(has_length=given.target == "v2_binary")
+        atheris.Setup(arguments, TARGETS[given.target], custom_mutator=mutator)
+    else:
+        atheris.Setup(arguments, TARGETS[given.target])
     atheris.Fuzz()
+
+
+def json_mutator(*, has_length: bool) -> Callable[[bytes, int, int], bytes]:
+    """Return what changes bytes of any kind half of the time, else the JSON among them."""
+
+    def change(data: bytes, max_size: int, seed: int) -> bytes:
+        if seed % 2:
+            return bytes(atheris.Mutate(data, max_size))
+        if not has_length:
+            return mutate(data, seed)[:max_size]
+        end = 2 + int.from_bytes(data[:2], "little")
+        changed = mutate(data[2:end], seed)[:max_size]
+        return (len(changed).to_bytes(2, "little") + changed + data[end:])[:max_size]
+
+    return change
 
 
 if __name__ == "__main__":

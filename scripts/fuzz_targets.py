@@ -161,3 +161,6 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "npy": array,
     "head": head,
 }
+
+# Targets whose bytes are JSON; in those of `v2_binary` its length is before it.
+HAVE_JSON: Final = ("native", "tfserving", "v2", "v2_binary")

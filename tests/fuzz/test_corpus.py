@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scripts.fuzz_json import mutate
 from scripts.fuzz_targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -34,3 +36,13 @@ def test_with_a_few_bytes_changed_it_is_still_read_or_refused(
     stop = data.draw(st.integers(start, min(start + 8, len(kept))))
     kept[start:stop] = data.draw(st.binary(max_size=8))
     TARGETS[case.parent.name](bytes(kept))
+
+
+def test_a_changed_document_is_still_one_and_differs() -> None:
+    """The same seed makes the same change, so that what is found can be found again."""
+    kept = (CORPUS / "tfserving" / "named").read_bytes()
+    changed = [mutate(kept, seed) for seed in range(300)]
+
+    assert changed == [mutate(kept, seed) for seed in range(300)]
+    assert len({json.dumps(json.loads(each)) for each in changed}) > 200
+    assert mutate(b'{"data":', 1) == b'{"data":'
