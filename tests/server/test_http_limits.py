@@ -629,3 +629,17 @@ async def test_a_request_that_arrives_byte_by_byte_is_answered() -> None:
             await client.send(data[n : n + 1])
             await asyncio.sleep(0)
         assert (await client.receive()).json == {"prediction": 31.0}
+
+
+@over_http
+async def test_a_body_in_chunks_of_a_byte_is_read_and_others_are_answered_meanwhile() -> None:
+    """Decoding so many takes a while, in which others have their turn."""
+    body = body_of(20_000)
+    chunks = b"".join(chunk(body[n : n + 1]) for n in range(len(body)))
+    async with serving() as server:
+        client, other = await server.connect(), await server.connect()
+        await client.send(request_bytes("POST", "/predict", headers_of(None)) + chunks)
+        for n in range(20):
+            assert (await other.predict([n])).json == {"prediction": 3.0 * n + 1}
+        await client.send(b"0\r\n\r\n")
+        assert (await client.receive()).json == {"prediction": 31.0}

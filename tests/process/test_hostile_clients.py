@@ -1,0 +1,197 @@
+"""Clients that are slow, stubborn or many, and what others notice of them."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.process.conftest import Start
+from tests.process.harness import Client, Server, wait_until
+
+pytestmark = pytest.mark.process
+
+SECONDS = 2  # of each time limit
+LIMITS = (
+    *("--http.header_timeout_s", str(SECONDS), "--http.body_timeout_s", str(SECONDS)),
+    *("--http.idle_timeout_s", str(SECONDS), "--batching.max_rows", "20000"),
+)
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+WHOLE = HEAD + b'Content-Length: 13\r\n\r\n{"data":[10]}'
+Attack = Callable[[list[Client], threading.Event], None]
+
+
+def one_byte_chunks(number: int) -> bytes:
+    """Return a sound request whose body comes in so many chunks."""
+    body = b'{"data":[10]' + b" " * (number - 13) + b"}"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    return HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
+
+
+def drip(data: bytes) -> Attack:
+    """Send a byte at a time from all, faster than one a time limit, and never the last one."""
+
+    def attack(clients: list[Client], stop: threading.Event) -> None:
+        for n in range(len(data) - 1):
+            for client in clients:
+                client.send_bytes(data[n : n + 1])
+            if stop.wait(0.02):
+                return
+
+    return attack
+
+
+def never_read(clients: list[Client], stop: threading.Event) -> None:
+    """Ask again and again for what is large, and take nothing of it."""
+    rows = b'{"data":[%b]}' % b",".join([b"[0.1]"] * 2000)
+    prediction = HEAD + b"Content-Length: %d\r\n\r\n" % len(rows) + rows
+    page = b"GET /static/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"  # 1.4 MB
+    for client in clients:
+        client.send_bytes((prediction + page) * 4)
+
+
+def do_nothing(clients: list[Client], stop: threading.Event) -> None:
+    """Only be there."""
+
+
+def send_whole(data: bytes) -> Attack:
+    """Send what is sound but laborious from all at once; who is too slow at it is cut, too."""
+
+    def attack(clients: list[Client], stop: threading.Event) -> None:
+        for client in clients:
+            client.send_bytes(data)
+        for client in clients:
+            with suppress(ConnectionError):
+                assert client.answer(keep=True).prediction == 31
+
+    return attack
+
+
+ATTACKS: dict[str, tuple[int, int, Attack]] = {  # clients in the short form, in the long one
+    "slow headers": (10, 200, drip(b"GET /" + b"a" * 10_000)),
+    "slow bodies": (10, 200, drip(HEAD + b"Content-Length: 9999\r\n\r\n" + b" " * 9000)),
+    "slow chunks": (
+        20,
+        200,
+        drip(HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\n \r\n" * 999),
+    ),
+    "requests byte by byte": (10, 200, drip(WHOLE * 9)),
+    "one-byte chunks": (2, 4, send_whole(one_byte_chunks(20_000))),
+    "clients that never read": (5, 40, never_read),
+    "idle clients": (100, 5_000, do_nothing),
+}
+
+
+@contextmanager
+def under(attack: Attack, clients: list[Client]) -> Iterator[None]:
+    """Have an attack going on; what fails in it fails the test."""
+    stop, failures = threading.Event(), list[BaseException]()
+
+    def run() -> None:
+        try:
+            attack(clients, stop)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures, failures
+
+
+def files(server: Server) -> int:
+    """Return how many files the server has open."""
+    return len([*Path(f"/proc/{server.process.pid}/fd").iterdir()])
+
+
+def memory(server: Server) -> float:
+    """Return the memory that the server takes, in MiB."""
+    pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def assert_each_is_cut(server: Server, clients: list[Client], before: int) -> None:
+    """The server lets go of all of them, once their time is over, though they stay."""
+    wait_until(lambda: files(server) <= before, within=SECONDS * 5, what="an end of all of them")
+    for client in clients:
+        with suppress(ConnectionError):
+            while client.socket.recv(2**20):
+                pass
+        client.close()
+
+
+def waits_beside(server: Server, attacks: list[tuple[int, Attack]], asks: int) -> list[float]:
+    """Return how long one waits, in seconds, beside so many of each attack; these are cut."""
+    before = files(server)
+    waits, attackers = [], list[Client]()
+    with ExitStack() as stack:
+        for number, attack in attacks:
+            clients = [server.connect() for _ in range(number)]
+            attackers += clients
+            stack.enter_context(under(attack, clients))
+        other = server.connect()
+        for n in range(asks):
+            answer = other.send([n]).answer(keep=True)
+            assert answer.prediction == 3 * n + 1
+            waits.append(answer.seconds)
+        other.close()
+    assert_each_is_cut(server, attackers, before)
+    assert "Traceback" not in server.stderr
+    return waits
+
+
+@pytest.mark.parametrize("transport", ["llhttp", "tornado"])
+def test_all_at_once_are_cut_at_their_time_limits_and_others_answered(
+    start: Start, transport: str
+) -> None:
+    server = start(*LIMITS, "--http.transport", transport)
+    waits_beside(server, [(number, attack) for number, _, attack in ATTACKS.values()], asks=100)
+
+
+LONG = {**ATTACKS, "one-byte chunks": (2, 1, send_whole(one_byte_chunks(1_000_000)))}
+MOVED_BY = 0.1  # seconds
+COMES_BACK = 48  # MiB that may stay, of buffers that an allocator keeps
+TRIES = 3  # others work on this machine, too
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    "transport",
+    [
+        pytest.param("llhttp", marks=pytest.mark.torture),
+        pytest.param("tornado", marks=pytest.mark.torture_full),
+    ],
+)
+@pytest.mark.parametrize("name", LONG)
+def test_nobody_else_waits_longer_and_memory_comes_back(
+    start: Start, transport: str, name: str
+) -> None:
+    server = start(*LIMITS, "--http.transport", transport)
+    _, number, attack = LONG[name]
+    before = memory(server)
+    seen = []
+    for _ in range(TRIES):
+        quiet = p99(waits_beside(server, [], asks=1000))
+        loud = p99(waits_beside(server, [(number, attack)], asks=1000))
+        seen.append((quiet, loud))
+        if loud - quiet < MOVED_BY:
+            break
+    print(
+        f"{name}, {transport}: p99 without and with them {seen}, {before:.0f} MiB before, "
+        f"{memory(server):.0f} after"
+    )
+    assert seen[-1][1] - seen[-1][0] < MOVED_BY, seen
+    assert memory(server) < before + COMES_BACK
+
+
+def p99(waits: list[float]) -> float:
+    return statistics.quantiles(waits, n=100)[98]
