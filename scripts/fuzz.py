@@ -1,7 +1,7 @@
 """Fuzz one decoder, guided by coverage: `python scripts/fuzz.py TARGET --runs N`.
 
 It starts from tests/fuzz/corpus/TARGET, and adds inputs that reach something new to the folder that
---keep names. Needs atheris (`requirements/fuzz.txt`).
+--keep names. What breaks a property is put among the corpus, where `make test` replays it. Needs atheris (`requirements/fuzz.txt`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def fuzz(given: argparse.Namespace, found: Path) -> None:
         f"-max_len={MAX_BYTES}",
         f"-max_total_time={given.seconds}",
         "-timeout=10",
+        f"-artifact_prefix={CORPUS / given.target}/",
     ]
     folders = [str(found), str(CORPUS / given.target)]  # libFuzzer adds to the first one
     arguments = [sys.argv[0], *options, *folders]
