@@ -1,7 +1,8 @@
 """Fuzz one decoder, guided by coverage: `python scripts/fuzz.py TARGET --runs N`.
 
 It starts from tests/fuzz/corpus/TARGET, and adds inputs that reach something new to the folder that
---keep names. What breaks a property is put among the corpus, where `make test` replays it. Needs atheris (`requirements/fuzz.txt`).
+--keep names. What breaks a property is put among the corpus, where `make test` replays it. Needs
+atheris (`requirements/fuzz.txt`).
 """
 
 from __future__ import annotations
