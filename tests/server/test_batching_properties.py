@@ -15,22 +15,26 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    multiple,
     precondition,
     rule,
 )
 
 from server.batching import (
     Batcher,
+    BatchingError,
     DeadlineExceeded,
     Draining,
     Job,
     ModelFailed,
     Overloaded,
     TooManyRows,
+    concatenate,
 )
 from tests.server.fakes import Diary, FakeModel, FakeTimeLoop
 
 NEVER = 1e6  # seconds
+FAULTS = (None, None, "poisoned", "unjoinable")
 TIMERS = 0.0011  # seconds that a deadline's timer may be late: `Deadlines` counts milliseconds
 
 
@@ -106,6 +110,7 @@ class Request:
     rows: range
     shape: str
     deadline: float
+    nbytes: int = 0
     left: bool = False
 
     def waits(self) -> bool:
@@ -113,30 +118,39 @@ class Request:
         return not self.job.done() and self.deadline > self.job.get_loop().time()
 
 
+class BrokenDown(Exception):
+    """No single request is to blame."""
+
+
 class WatchedModel(FakeModel):
-    """Notes at every call which of its rows nobody waited for any more."""
+    """Notes at every call which of its rows nobody waited for any more.
+
+    Attributes:
+        whole: the rows of calls that failed as a whole: they were miscounted, or it broke down.
+        breaks_down: whether the calls that end now do.
+    """
 
     def __init__(self, owners: dict[int, Request]) -> None:
         super().__init__()
         self.owners = owners
         self.unwanted: list[int] = []
-        self.failed: set[int] = set()
+        self.whole: set[int] = set()
+        self.breaks_down = False
 
     async def run(self, parts: Any) -> Any:
         rows = [row for part in parts for row in part]
         self.unwanted += [row for row in rows if not self.owners[row].waits()]
-        try:
-            answers = await super().run(parts)
-        except ValueError:
-            self.failed.update(rows)
-            raise
+        answers = await super().run(parts)
+        if self.breaks_down:
+            self.whole.update(rows)
+            raise BrokenDown
         if [*map(len, answers)] != [*map(len, parts)]:
-            self.failed.update(rows)
+            self.whole.update(rows)
         return answers
 
 
 class AnyScript(RuleBasedStateMachine):
-    """Clients come and leave, time passes, the model answers, fails or miscounts, it drains."""
+    """Clients come and leave, time passes, the model answers, fails, miscounts, it drains."""
 
     requests = Bundle("requests")
     MAX_ROWS, QUEUE_ROWS, QUEUE_BYTES = 4, 16, 150
@@ -150,25 +164,36 @@ class AnyScript(RuleBasedStateMachine):
         self.owners: dict[int, Request] = {}
         self.diary = Diary()
         self.draining = False
+        self.unjoinable: set[int] = set()
 
-    @initialize(max_wait=st.sampled_from([0, 0.5]))
-    def start(self, max_wait: float) -> None:
+    @initialize(max_wait=st.sampled_from([0, 0.5]), max_queue=st.sampled_from([math.inf, 0.3]))
+    def start(self, max_wait: float, max_queue: float) -> None:
         """Begin with an idle model that takes until the script lets it go on."""
         self.model = WatchedModel(self.owners)
         self.model.hold()
+        self.max_queue = max_queue
         self.do(self.serve(max_wait))
 
     async def serve(self, max_wait: float) -> None:
         self.batcher = Batcher(
             self.model.run,
+            join=self.join,
+            whole_batch_errors=(BrokenDown,),
             max_rows=self.MAX_ROWS,
             max_wait=max_wait,
-            max_queue=math.inf,
+            max_queue=self.max_queue,
             queue_rows=self.QUEUE_ROWS,
             queue_bytes=self.QUEUE_BYTES,
             observer=self.diary,
         )
         self.served = asyncio.create_task(self.batcher.serve())
+
+    def join(self, answers: list[Any]) -> Any:
+        """Join the answers to a request that was cut, unless one of them cannot be."""
+        joined = concatenate(answers)
+        if self.unjoinable.intersection(joined):
+            raise ValueError("these answers do not fit together")
+        return joined
 
     def do(self, step: Coroutine[Any, Any, None] | None = None) -> None:
         """Run a step, then all that it sets in motion at this very time."""
@@ -181,39 +206,78 @@ class AnyScript(RuleBasedStateMachine):
 
     @rule(
         target=requests,
-        size=st.integers(1, 18),
-        shape=st.sampled_from("ab"),
-        seconds=st.sampled_from([-1, 0.3, 1, 10, NEVER]),
-        row_bytes=st.sampled_from([0, 10]),
-        poisoned=st.sampled_from([False, False, False, True]),
+        size=st.sampled_from([1, 1, 1, 2, 2, 3, 5, 8, 16, 17]),  # small ones share a batch
+        shape=st.sampled_from("aaab"),
+        seconds=st.sampled_from([NEVER, NEVER, 10, 1, 0.3, -1]),
+        row_bytes=st.sampled_from([0, 0, 10, 70]),
+        fault=st.sampled_from(FAULTS),
         at_once=st.booleans(),
     )
     def submit(
-        self, size: int, shape: str, seconds: float, row_bytes: int, poisoned: bool, at_once: bool
+        self,
+        size: int,
+        shape: str,
+        seconds: float,
+        row_bytes: int,
+        fault: str | None,
+        at_once: bool,
     ) -> Request | None:
         """A request comes, maybe together with the next one."""
-        rows = range(len(self.owners), len(self.owners) + size)
-        waiting, deadline = self.batcher.queue.rows, self.loop.time() + seconds
-        try:
-            job = self.batcher.submit(rows, deadline, shape=shape, nbytes=row_bytes * size)
-        except Draining:
-            assert self.draining
-            return None
-        except TooManyRows:
-            assert size > self.QUEUE_ROWS or row_bytes * size > self.QUEUE_BYTES
-            return None
-        except Overloaded:
-            assert waiting + size > self.QUEUE_ROWS or row_bytes * size > 0
-            return None
-        assert waiting + size <= self.QUEUE_ROWS or seconds < 0
-        request = Request(job, rows, shape, deadline)
-        self.all.append(request)
-        self.owners.update(dict.fromkeys(rows, request))
-        if poisoned:
-            self.model.poison.add(rows[size // 2])
+        request = self.enter(size, shape, seconds, row_bytes, fault)
         if not at_once:
             self.do()
         return request
+
+    @rule(target=requests, faults=st.lists(st.sampled_from(FAULTS), min_size=2, max_size=4))
+    def crowd(self, faults: list[str | None]) -> Any:
+        """Small requests come at once, and will share a batch."""
+        requests = [self.enter(1, "a", NEVER, 0, fault) for fault in faults]
+        self.do()
+        return multiple(*requests)
+
+    def enter(
+        self, size: int, shape: str, seconds: float, row_bytes: int, fault: str | None
+    ) -> Request | None:
+        """Submit a request; None when it is refused, and rightly."""
+        rows = range(len(self.owners), len(self.owners) + size)
+        nbytes, deadline = row_bytes * size, self.loop.time() + seconds
+        allowed, told = self.refusals(size, nbytes, shape), len(self.diary.refusals)
+        try:
+            job = self.batcher.submit(rows, deadline, shape=shape, nbytes=nbytes)
+        except BatchingError as refusal:
+            self.check_refusal(refusal, allowed)
+            return None
+        assert not allowed.difference({"queue_wait"})
+        assert len(self.diary.refusals) == told
+        request = Request(job, rows, shape, deadline, nbytes)
+        self.all.append(request)
+        self.owners.update(dict.fromkeys(rows, request))
+        if fault == "poisoned":
+            self.model.poison.add(rows[size // 2])
+        if fault == "unjoinable":
+            self.unjoinable.add(10 * rows[size // 2])
+        return request
+
+    def refusals(self, size: int, nbytes: int, shape: str) -> set[str]:
+        """Return the reasons for which a request must be refused now, or, for its wait, can be."""
+        if self.draining:
+            return {"draining"}
+        if size > self.QUEUE_ROWS or nbytes > self.QUEUE_BYTES:
+            return {"too_large"}
+        queue = self.batcher.queue
+        if queue.rows + size > self.QUEUE_ROWS or queue.nbytes + nbytes > self.QUEUE_BYTES:
+            return {"queue_full"}
+        others = any(r.shape != shape for r in self.all if self.waiting_rows(r))
+        batches_wait = queue.rows >= self.MAX_ROWS or others
+        return {"queue_wait"} if batches_wait and self.max_queue < math.inf else set()
+
+    def check_refusal(self, refusal: BatchingError, allowed: set[str]) -> None:
+        """The error fits the reason that the observer has heard, and that is a right one."""
+        reason = self.diary.refusals[-1]
+        assert reason in allowed
+        errors = {"draining": Draining, "too_large": TooManyRows}
+        assert type(refusal) is errors.get(reason, Overloaded)
+        assert 0 <= getattr(refusal, "retry_after", 0) < math.inf
 
     @rule(request=requests)
     def leave(self, request: Request | None) -> None:
@@ -238,6 +302,14 @@ class AnyScript(RuleBasedStateMachine):
         self.do()
         self.model.spoil = lambda answers: answers
 
+    @rule()
+    def break_down(self) -> None:
+        """The model ends a call with an error that is nobody's; nothing is tried again."""
+        self.model.breaks_down = True
+        self.model.step()
+        self.do()
+        self.model.breaks_down = False
+
     @rule(seconds=st.sampled_from([0.1, 0.5, 2, 20]))
     def wait(self, seconds: float) -> None:
         """Time passes."""
@@ -250,7 +322,7 @@ class AnyScript(RuleBasedStateMachine):
         self.model.step()
         self.do()
 
-    @precondition(lambda self: len(self.all) > 5)
+    @precondition(lambda self: len(self.all) > 3)
     @rule()
     def drain(self) -> None:
         """The end is asked for."""
@@ -270,16 +342,27 @@ class AnyScript(RuleBasedStateMachine):
         assert not self.model.overlapped
         assert not self.model.unwanted
 
+    def waiting_rows(self, request: Request) -> set[int]:
+        """Return the rows of an open request that were in no call yet."""
+        return set() if request.job.done() else set(request.rows).difference(self.model.rows)
+
     @invariant()
-    def the_queue_counts_what_waits(self) -> None:
-        """Its rows are those of open requests that were in no call yet."""
+    def no_row_is_called_twice_but_to_find_who_is_at_fault(self) -> None:
+        """A row goes into another call only when its last one raised."""
         if not self.all:
             return
-        called = set(self.model.rows)
-        waiting = [row for row, owner in self.owners.items() if not owner.job.done()]
-        assert self.batcher.queue.rows == len(set(waiting) - called)
-        assert 0 <= self.batcher.queue.nbytes <= self.QUEUE_BYTES
-        assert self.batcher.queue.rows or not self.batcher.queue.nbytes
+        for row in set(self.model.rows).difference(self.model.poison):
+            batches = [batch for batch in self.model.batches if row in batch]
+            assert all(self.model.poison.intersection(batch) for batch in batches[:-1])
+
+    @invariant()
+    def the_queue_counts_what_waits(self) -> None:
+        """Its rows are those of open requests that were in no call yet; so are its bytes."""
+        if not self.all:
+            return
+        waiting = [(request, len(self.waiting_rows(request))) for request in self.all]
+        assert self.batcher.queue.rows == sum(rows for _, rows in waiting)
+        assert self.batcher.queue.nbytes == sum(r.nbytes for r, rows in waiting if rows)
 
     @invariant()
     def nobody_is_late(self) -> None:
@@ -301,6 +384,10 @@ class AnyScript(RuleBasedStateMachine):
                 self.check(request)
             fates = [job for job, _ in self.diary.fates]
             assert sorted(map(id, fates)) == sorted(id(request.job) for request in self.all)
+            errors = [r.job.exception() for r in self.all if not r.left and r.job.exception()]
+            assert len({id(error) for error in errors}) == len(errors)  # none is shared
+            for job, fate in self.diary.fates:
+                assert fate == fate_of(job)
             assert len(self.diary.runs) == len(self.model.calls)
             assert (self.batcher.queue.rows, self.batcher.queue.nbytes) == (0, 0)
         assert not self.crashes
@@ -321,8 +408,26 @@ class AnyScript(RuleBasedStateMachine):
             assert request.deadline <= self.loop.time()
         else:
             assert isinstance(error, ModelFailed)
-            assert self.model.failed.intersection(request.rows)
+            assert self.is_at_fault(request) or self.model.whole.intersection(request.rows)
+            assert error.__cause__ is not None
+
+    def is_at_fault(self, request: Request) -> bool:
+        """Tell whether a request is one of those that fail without hurting others.
+
+        Of four requests in a batch halving always finds them: it takes six calls of eight.
+        """
+        is_unjoinable = self.unjoinable.intersection(10 * row for row in request.rows)
+        return bool(self.model.poison.intersection(request.rows) or is_unjoinable)
 
 
-AnyScript.TestCase.settings = settings(deadline=None, max_examples=150, stateful_step_count=30)
+def fate_of(job: Job) -> str:
+    """Return the word that an observer should have heard."""
+    if job.cancelled():
+        return "cancelled"
+    if isinstance(job.exception(), DeadlineExceeded):
+        return "expired"
+    return "failed" if job.exception() else "answered"
+
+
+AnyScript.TestCase.settings = settings(deadline=None, max_examples=200, stateful_step_count=30)
 TestAnyScript = AnyScript.TestCase
