@@ -47,6 +47,7 @@ def cases_of(server: Server, *options: str) -> int:
     assert server.is_running()
     counted = re.search(r"(\d+) generated", asked.stdout)
     assert counted, asked.stdout[-2000:]
+    print(counted[0])
     return int(counted[1])
 
 

@@ -315,6 +315,12 @@ class AnyScript(RuleBasedStateMachine):
         """Time passes."""
         self.do(asyncio.sleep(seconds))
 
+    @rule(request=requests)
+    def outlast(self, request: Request | None) -> None:
+        """Time passes until a deadline is over by a little more than its timer may be late."""
+        if request and (seconds := request.deadline + 2 * TIMERS - self.loop.time()) < NEVER / 2:
+            self.do(asyncio.sleep(max(0, seconds)))
+
     @rule(seconds=st.sampled_from([0.1, 0.5, 2]))
     def block(self, seconds: float) -> None:
         """Time passes without the event loop doing anything; then the model ends a call."""
