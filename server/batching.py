@@ -48,6 +48,10 @@ class ModelFailed(BatchingError):
     """The model raised, or gave something else than one row for each row."""
 
 
+class ModelStuck(BatchingError):
+    """The model has not come back from a call, and none can follow it; the text says why."""
+
+
 class WrongRowCount(Exception):
     """The model gave another number of rows than it got, so none can be given to its owner."""
 
@@ -256,8 +260,10 @@ def concatenate(answers: list[Rows]) -> Rows:
     return list(chain.from_iterable(answers))
 
 
-def failure_of(error: Exception) -> ModelFailed:
+def failure_of(error: Exception) -> BatchingError:
     """Return what one job fails with: exceptions are not shared, as raising changes them."""
+    if isinstance(error, ModelStuck):
+        return ModelStuck(*error.args)
     failure = ModelFailed()
     failure.__cause__ = error
     return failure
@@ -308,7 +314,10 @@ class Batcher:
         self.deadlines = Deadlines(self.loop)
         self._run = run
         self.join = join
-        self._whole_batch_errors: tuple[type[Exception], ...] = (WrongRowCount, *whole_batch_errors)
+        self._whole_batch_errors: tuple[type[Exception], ...] = (
+            *(WrongRowCount, ModelStuck),
+            *whole_batch_errors,
+        )
         self._max_wait = max_wait
         self._max_queue = max_queue
         self._queue_rows = queue_rows
@@ -346,6 +355,12 @@ class Batcher:
         """Accept nothing more; `serve` returns once everything accepted is settled."""
         self._draining = True
         self._arrived.set()
+
+    def abandon(self, error: Exception) -> None:
+        """Accept nothing more, and fail what waits for the model."""
+        self.drain()
+        while pieces := self.queue.take():
+            self._fail(pieces, error, isolated=False)
 
     def _admit(self, job: Job) -> None:
         queue = self.queue

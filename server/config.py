@@ -91,6 +91,12 @@ class ModelSettings(ModelSource):
     allow_signature_change: bool = setting(
         False, "Whether a reloaded model may have other inputs or outputs than the one before."
     )
+    hang_timeout_s: float | Literal["auto"] = setting(
+        "auto",
+        "Seconds a call may take; then the process ends with 4. auto: twice the deadline; 0: any.",
+        minimum=0,
+        maximum=A_DAY_S,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +332,17 @@ class Settings:
     logging: LoggingSettings = LoggingSettings()
     auth: AuthSettings = AuthSettings()
     models: tuple[ModelSource, ...] = ()
+
+    @property
+    def hang_timeout(self) -> float:
+        """The seconds after which a call of a model is given up; 0: never.
+
+        Nobody waits for a call any more that takes as long as the deadline; twice that also gives
+        room to a first call that is slow.
+        """
+        if self.model.hang_timeout_s == "auto":
+            return 2 * self.batching.deadline_ms / 1000
+        return self.model.hang_timeout_s
 
     @property
     def sources(self) -> tuple[ModelSource, ...]:

@@ -178,6 +178,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
         "The service is shutting down",
         "The service is about to end and accepts nothing more; try again, at another instance.",
     ),
+    batching.ModelStuck: Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "model-stuck", "The model does not answer any more"
+    ),
     batching.DeadlineExceeded: Problem(
         HTTPStatus.GATEWAY_TIMEOUT,
         "deadline-exceeded",
@@ -211,7 +214,7 @@ def headers_of(error: Exception) -> dict[str, str]:
             return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         case Unauthorized():
             return {"WWW-Authenticate": 'Bearer realm="predictions"'}
-        case Loading():
+        case Loading() | batching.ModelStuck():  # after which it is loaded anew
             return {"Retry-After": str(LOADING_RETRY_SECONDS)}
         case batching.Draining() | TooManyConnections():
             return {"Retry-After": "1"}

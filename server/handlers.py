@@ -16,7 +16,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from server.auth import METRICS, ApiKeys
-from server.batching import Draining
+from server.batching import BatchingError, Draining, ModelStuck
 from server.carrier import Activity, LogAccess
 from server.cors import Cors
 from server.dialects.table import kind_of
@@ -145,7 +145,7 @@ class BaseHandler(RequestHandler):
 
     def log_exception(self, _: Any, value: BaseException | None, __: Any) -> None:
         """Log mistakes of ours, and not those of clients."""
-        if not isinstance(value, HTTPError | ServiceError | Draining):
+        if not isinstance(value, HTTPError | ServiceError | BatchingError):
             log.error("the request failed", exc_info=value, extra=of_request(self.request_id))
 
     def _sent(self, sent: Future[None]) -> None:
@@ -154,7 +154,7 @@ class BaseHandler(RequestHandler):
 
     def _situation(self, status_code: int, error: BaseException | None) -> Exception:
         """Say in our words what Tornado, or a handler, raised."""
-        if isinstance(error, ServiceError | Draining):
+        if isinstance(error, ServiceError | BatchingError):
             return error
         if not self.METHODS:
             return UnknownPath(f"There is nothing at {self.request.path[:80]}.")
@@ -199,7 +199,9 @@ class LiveHandler(BaseHandler):
     """Whether the process is alive."""
 
     def get(self) -> None:
-        """Say so."""
+        """Say so, or answer 503: a model does not come back, and a new process is needed."""
+        if self.service.stuck:
+            raise ModelStuck(self.service.stuck)
         self.send_json({"live": True})
 
 
@@ -208,6 +210,8 @@ class ReadyHandler(BaseHandler):
 
     def get(self) -> None:
         """Say so, or answer 503."""
+        if self.service.stuck:
+            raise ModelStuck(self.service.stuck)
         if self.service.state is State.DRAINING:
             raise Draining
         if self.service.state is State.LOADING:

@@ -147,6 +147,11 @@ def of_models(repository: Repository) -> Iterator[Metric]:
         "Bytes of bodies and of input that wait now.",
         sum(queue.nbytes for queue in queues),
     )
+    yield GaugeMetricFamily(
+        "predict_model_busy_seconds",
+        "How long a call of a model has been going on: the longest one that has not ended.",
+        repository.busy_seconds(),
+    )
     info = InfoMetricFamily("predict_model", "What is served.", labels=["model", "version"])
     for model in models:
         labels = [model.name, model.version]

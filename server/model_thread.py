@@ -27,13 +27,18 @@ class ModelThread:
     def __init__(self) -> None:
         self.busy = False
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()  # None is the end
-        threading.Thread(target=self._work, name="model", daemon=True).start()
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self._thread.start()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
         """Return a future of `function(*arguments)`, to be called after those before it."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._calls.put(_Call(future, function, arguments))
         return future
+
+    def is_alive(self) -> bool:
+        """Tell whether there is a thread to call in; it ends after `stop`, and never else."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """End the thread after the calls before; none may come after."""

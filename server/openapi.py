@@ -102,7 +102,7 @@ def native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
         *("method-not-allowed", "body-too-large"),
         *("too-many-rows", "unsupported-media-type", "invalid-data", "model-failed"),
         *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
-        *("too-many-connections", "deadline-exceeded"),
+        *("model-stuck", "too-many-connections", "deadline-exceeded"),
     ]
     arrays = in_bytes(npy.MEDIA_TYPE) if npy.can_say(model.signature) else {}
     answer = {
@@ -295,7 +295,8 @@ def change(
 
 def live(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/health/live`."""
-    return get("health", "live", "Whether the process is alive", flag("live"))
+    summary = "Whether the process is alive"
+    return get("health", "live", summary, flag("live"), refusals=["model-stuck"])
 
 
 def ready(_: ServedModel) -> dict[str, Operation]:
@@ -313,7 +314,7 @@ def ready(_: ServedModel) -> dict[str, Operation]:
     models = {"type": "array", "items": model}
     schema["properties"] |= {"model": text, "version": text, "models": models}
     summary = "Whether predictions can be asked for"
-    return get("health", "ready", summary, schema, refusals=["loading", "draining"])
+    return get("health", "ready", summary, schema, refusals=["loading", "draining", "model-stuck"])
 
 
 def metrics(_: ServedModel) -> dict[str, Operation]:

@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from model.model_file import ModelError
-from server.batching import Draining
+from server.batching import Draining, ModelStuck
 from server.config import ModelSource, Settings
 from server.copies import Copies
 from server.counts import Counts
 from server.errors import LoadFailed, Loading, UnknownModel
-from server.model_thread import ModelThread
 from server.served_model import Model, NotServable, ServedModel, bring_up
 from server.versions import Origin, VersionFile, files_of, rank
+from server.watched_thread import WatchedThread
 
 log = logging.getLogger("server")
 
@@ -63,6 +63,8 @@ class Repository:
     Attributes:
         slots: the models by name.
         batcher_ended: called with the task of a batcher that has ended.
+        stuck: why a model was given up in the middle of a call, or "".
+        became_stuck: called when one is; the others go on.
     """
 
     def __init__(self, settings: Settings, counts: Counts) -> None:
@@ -74,8 +76,10 @@ class Repository:
         }
         self.default = next(iter(self.slots.values()))
         self.batcher_ended: Callable[[asyncio.Task[None]], object] = lambda _: None
+        self.stuck = ""
+        self.became_stuck: Callable[[], object] = lambda: None
         self._load: Load
-        self._threads: WeakSet[ModelThread] = WeakSet()
+        self._threads: WeakSet[WatchedThread] = WeakSet()
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -128,6 +132,10 @@ class Repository:
         """Tell whether a model's thread is in the middle of something."""
         return any(thread.busy for thread in self._threads)
 
+    def busy_seconds(self) -> float:
+        """Return how long the longest call that is being served has been going on."""
+        return max((thread.seconds for thread in self._threads), default=0.0)
+
     async def drain(self) -> None:
         """Change nothing more; return when everything accepted is settled."""
         self._draining = True
@@ -146,7 +154,7 @@ class Repository:
         self, name: str, origin: Origin, before: ServedModel | None
     ) -> Coroutine[Any, Any, ServedModel]:
         """Load a version of a model; see `server.served_model.bring_up`."""
-        thread = ModelThread()
+        thread = WatchedThread(self.settings.hang_timeout, self._is_stuck)
         self._threads.add(thread)
         load = partial(self._load, ModelFile(origin.path, origin.file.sha256))
         return bring_up(name, origin, load, thread, self.settings, self.counts, before)
@@ -156,6 +164,15 @@ class Repository:
         task = asyncio.ensure_future(model.retire())
         self._retiring.add(task)
         task.add_done_callback(self._retired)
+
+    def _is_stuck(self, thread: WatchedThread) -> None:
+        """Answer those who wait for a model that will not answer them."""
+        self.stuck = thread.stuck
+        log.critical("%s The process has to end", thread.stuck)
+        for model in self.models():
+            if model.thread is thread:
+                model.batcher.abandon(ModelStuck(thread.stuck))
+        self.became_stuck()
 
     def _retired(self, task: asyncio.Task[None]) -> None:
         self._retiring.discard(task)

@@ -48,6 +48,7 @@ EXIT_CLEAN = 0
 EXIT_BROKEN = 1
 EXIT_CANNOT_START = 2
 EXIT_DRAIN_TIMEOUT = 3
+EXIT_STUCK = 4
 FLUSH_SECONDS = 2.0
 SPARE_FILES = 256
 LAST_REQUESTS_SECONDS = 0.1  # for those whose connection was accepted last to send their request
@@ -126,6 +127,7 @@ class Process:
         self._logs = logs
         self._load_model = load_model
         self._service: Service | None = None
+        self._is_told_to_end = False
 
     def model_is_busy(self) -> bool:
         """Tell whether the model's thread is in the middle of something."""
@@ -137,7 +139,10 @@ class Process:
             self._service.close()
 
     async def run(self) -> int:
-        """Serve until a signal comes; return the exit code. Raises CannotStart."""
+        """Serve until a signal comes, or a model is stuck; return the exit code.
+
+        Raises CannotStart.
+        """
         stop = self._catch_signals()
         service = self._service = Service(self._settings)
         activity = Activity()
@@ -153,9 +158,11 @@ class Process:
         log.info("listening on %s, loading %s", self._origin(), paths)
         self._reload_on_signal(service)
         await self._until_ready(service, stop)
+        service.when_stuck(stop.set)
         service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
         await stop.wait()
-        return await self._drain(service, carrier, activity)
+        code = await self._drain(service, carrier, activity)
+        return EXIT_STUCK if service.stuck else code
 
     async def _until_ready(self, service: Service, stop: asyncio.Event) -> None:
         """Load the model, unless a signal comes before it is there."""
@@ -221,8 +228,9 @@ class Process:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
 
     def _signal(self, number: int, stop: asyncio.Event) -> None:
-        if stop.is_set():
+        if self._is_told_to_end:
             os._exit(128 + number)
+        self._is_told_to_end = True
         stop.set()
 
     def _origin(self) -> str:

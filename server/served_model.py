@@ -13,14 +13,14 @@ from typing import NamedTuple, Protocol
 from model.signature import Signature
 from model.tensors import Row, Tensors, WrongRowCount, distance, is_finite, merge
 from server.batch_size import BatchSize, Limits, measure
-from server.batching import Batcher, Job, Observer, Observers
+from server.batching import Batcher, Job, ModelStuck, Observer, Observers
 from server.config import BatchingSettings, Settings
 from server.counts import VersionCounts
 from server.dialects.native import NativeDialect
 from server.dialects.table import Dialects
 from server.log_format import of_requests
-from server.model_thread import ModelThread
 from server.versions import Origin
+from server.watched_thread import WatchedThread
 
 log = logging.getLogger("server")
 
@@ -102,7 +102,7 @@ class ServedModel:
     golden: list[Golden]
     moved: float | None
     counts: VersionCounts
-    thread: ModelThread
+    thread: WatchedThread
     serving: asyncio.Task[None]
     since: float = field(default_factory=time.time)
 
@@ -134,7 +134,7 @@ async def bring_up(
     name: str,
     origin: Origin,
     load: Callable[[], Model],
-    thread: ModelThread,
+    thread: WatchedThread,
     settings: Settings,
     observer: Observer,
     before: ServedModel | None,
@@ -174,7 +174,12 @@ class FailureLog(Observer):
         self._name = name
 
     def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:
-        """Log one batch's failure, with its traceback and the first of its requests."""
+        """Log one batch's failure, with its traceback and the first of its requests.
+
+        Of a stuck model others tell, once.
+        """
+        if isinstance(error, ModelStuck):
+            return
         whose = "for them alone" if isolated else "for the whole batch"
         text = "the model failed on %d request(s) of %s, %s"
         ids = [job.name for job in jobs[:MAX_NAMED]]
@@ -297,11 +302,11 @@ def example_of(
 
 
 def _batcher(
-    loaded: Loaded, thread: ModelThread, settings: BatchingSettings, observer: Observer
+    loaded: Loaded, thread: WatchedThread, settings: BatchingSettings, observer: Observer
 ) -> Batcher:
     predict = loaded.model.predict
     return Batcher(
-        lambda parts: thread.call(predict, parts),
+        lambda parts: thread.serve(predict, parts),
         join=merge,
         whole_batch_errors=(WrongRowCount,),
         max_rows=loaded.batch_size.rows,

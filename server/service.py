@@ -64,6 +64,15 @@ class Service:
         for model in self.repository.models():
             model.serving.add_done_callback(ended)
 
+    @property
+    def stuck(self) -> str:
+        """Why a model was given up in the middle of a call, so that the process has to end."""
+        return self.repository.stuck
+
+    def when_stuck(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called if a model does not come back from a call."""
+        self.repository.became_stuck = callback
+
     async def start(self, load: Load) -> None:
         """Load and warm up all models, then be ready; raises LoadFailed."""
         self.loop_lag.start()

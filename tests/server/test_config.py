@@ -82,7 +82,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text = {"batching.max_rows": "7", "predict.non_finite": "as_null", "logging.level": "debug"}
     text |= {"http.transport": "tornado", "auth.api_keys": "one,sha256:" + "ab" * 32}
     text |= {"http.cors_origins": "https://a.example,http://b.example:3000"}
-    text |= {"model.allow_signature_change": "true"}
+    text |= {"model.allow_signature_change": "true", "model.hang_timeout_s": "7"}
     text |= {"logging.format": "json", "logging.payload_sample": "0.5"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
     told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
@@ -424,3 +424,16 @@ def test_the_readme_shows_the_settings_as_they_are():
 
     assert shown is not None, "README.md has no <!-- settings --> … <!-- /settings -->"
     assert shown[1].strip() == markdown_table()
+
+
+@pytest.mark.parametrize(
+    "flags, seconds",
+    [
+        ([], 60),
+        (["--batching.deadline_ms", "500"], 1),
+        (["--model.hang_timeout_s", "0.5"], 0.5),
+        (["--model.hang_timeout_s", "0"], 0),
+    ],
+)
+def test_a_call_may_take_twice_the_deadline_unless_told_otherwise(flags, seconds, tmp_path):
+    assert load(flags, {}, tmp_path).hang_timeout == seconds

@@ -40,6 +40,7 @@ NAMES = {  # DESIGN's, but for reloads, of which there are none yet
     "predict_expired_total",
     "predict_cancelled_total",
     "predict_isolated_failures_total",
+    "predict_model_busy_seconds",
     "predict_model_info",
     "event_loop_lag_seconds",
     "payload_lines_dropped_total",
