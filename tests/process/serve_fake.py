@@ -8,17 +8,22 @@ FAKE_FOLDER: where it meets the test. It waits in there while the test holds the
 FAKE_SECONDS: how long every call takes.
 FAKE_LOAD_ERROR: the text of an ImportError that loading ends with.
 
-The row -13 makes its call fail.
+FAKE_ROW_SECONDS: and how much longer for every row.
+
+Some rows make it misbehave; see `Row`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +34,22 @@ from server.repository import ModelFile
 from server.run import main
 
 POISON = -13
+
+
+class Row(IntEnum):
+    """What a row does to the call that it is in."""
+
+    RAISES = POISON
+    RAISES_ONCE = -14  # and never again
+    NOT_A_NUMBER = -15
+    TOO_FEW = -16  # answers are those of its call
+    GROWS = -17  # by 32 MiB that are never given back
+    NO_MEMORY = -18  # takes more than a process is allowed to
+    KILLS_THREAD = -19  # the next call will find it dead
+
+
+GROWTH = 32 * 2**20
+A_LOT = 4 * 2**30
 
 
 class LineModel:
@@ -62,7 +83,10 @@ class LineModel:
 class MovedModel(LineModel):
     """A LineModel whose calls the test sees, holds, slows down and spoils."""
 
-    def __init__(self, folder: Path, seconds: float) -> None:
+    def __init__(self, folder: Path, seconds: float, row_seconds: float) -> None:
+        self._row_seconds = row_seconds
+        self._kept: list[np.ndarray] = []
+        self._has_raised = False
         self._gate = folder / "gate"
         self._calls = os.open(folder / "calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._seconds = seconds
@@ -71,10 +95,35 @@ class MovedModel(LineModel):
         rows = [float(x) for part in parts for (x,) in part.arrays["x"]]
         os.write(self._calls, json.dumps(rows).encode() + b"\n")
         pass_through(self._gate)
-        time.sleep(self._seconds)
-        if POISON in rows:
+        time.sleep(self._seconds + self._row_seconds * len(rows))
+        self._misbehave(set(rows))
+        answers = super().predict(parts)
+        if Row.TOO_FEW in rows:
+            return [answer[:-1] for answer in answers]
+        for answer, part in zip(answers, parts, strict=True):
+            answer.arrays["dense"][part.arrays["x"] == Row.NOT_A_NUMBER] = np.nan
+        return answers
+
+    def _misbehave(self, rows: set[float]) -> None:
+        if Row.RAISES in rows:
             raise ValueError(f"{POISON} is poison")
-        return super().predict(parts)
+        if Row.RAISES_ONCE in rows and not self._has_raised:
+            self._has_raised = True
+            raise ValueError("for once")
+        if Row.GROWS in rows:
+            self._kept.append(np.ones(GROWTH, np.uint8))
+        if Row.NO_MEMORY in rows:
+            np.ones(A_LOT, np.uint8)
+        if Row.KILLS_THREAD in rows:
+            threading.Thread(target=kill, args=[threading.current_thread()], daemon=True).start()
+
+
+def kill(thread: threading.Thread) -> None:
+    """Raise in a thread until it ends, wherever it is."""
+    while thread.is_alive():
+        ident, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
+        time.sleep(0.01)
 
 
 def pass_through(gate: Path) -> None:
@@ -89,7 +138,10 @@ def load_fake(_: ModelFile) -> MovedModel:
     pass_through(folder / "load")
     if error := os.environ.get("FAKE_LOAD_ERROR"):
         raise ImportError(error)
-    return MovedModel(folder, float(os.environ.get("FAKE_SECONDS", "0")))
+    seconds, row_seconds = (
+        float(os.environ.get(name, "0")) for name in ("FAKE_SECONDS", "FAKE_ROW_SECONDS")
+    )
+    return MovedModel(folder, seconds, row_seconds)
 
 
 if __name__ == "__main__":

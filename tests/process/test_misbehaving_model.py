@@ -1,0 +1,190 @@
+"""What the service does when its model fails, hangs, grows, dies, or answers what is no answer."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+
+import pytest
+
+from tests.process.conftest import Start
+from tests.process.harness import Server, wait_until
+from tests.process.serve_fake import GROWTH, Row
+
+pytestmark = pytest.mark.process
+
+EXIT_STUCK = 4
+SHORT = "--model.hang_timeout_s=0.5"
+NO_GRACE = ("--http.drain_grace_ms", "0")
+MIB = 2**20
+
+
+def metric(server: Server, name: str) -> float:
+    """Return a metric without labels, or with these."""
+    text = server.get("/metrics").body.decode()
+    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+    assert found, name
+    return float(found[1])
+
+
+def answers_behind(server: Server, rows: list[float]) -> list[int]:
+    """Ask for all rows in one batch, behind a call that is held; return the statuses.
+
+    Whatever is answered is right.
+    """
+    held = server.occupy()
+    clients = [server.send([row]) for row in rows]
+    server.settle()
+    server.gate.release()
+    assert held.answer().prediction == 1
+    answers = [client.answer() for client in clients]
+    for row, answer in zip(rows, answers, strict=True):
+        assert answer.status != 200 or answer.prediction == 3 * row + 1
+    assert sorted(server.calls[1]) == sorted(rows), "they were not one batch"
+    return [answer.status for answer in answers]
+
+
+def assert_fine(server: Server) -> None:
+    """It is alive and ready, and answers."""
+    assert server.get("/v2/health/live").status == 200
+    assert server.get("/v2/health/ready").status == 200
+    assert server.post([2]).prediction == 7
+
+
+@pytest.mark.parametrize(
+    "row, expected",
+    [
+        (Row.RAISES, [200, 200, 500, 200]),
+        (Row.RAISES_ONCE, [200, 200, 200, 200]),
+        (Row.NOT_A_NUMBER, [200, 200, 500, 200]),
+        (Row.TOO_FEW, [500, 500, 500, 500]),  # nobody knows whose rows they are
+        (Row.NO_MEMORY, [200, 200, 500, 200]),
+    ],
+    ids=lambda value: value.name if isinstance(value, Row) else "",
+)
+def test_who_can_be_answered_is_answered(start: Start, row: Row, expected: list[int]) -> None:
+    server = start(shell="ulimit -v 3000000")  # kB; a fake model needs half a GB
+
+    assert answers_behind(server, [5, 6, row, 7]) == expected
+    assert_fine(server)
+
+
+def test_a_model_that_always_raises_is_counted_and_can_come_back(start: Start) -> None:
+    server = start()
+    answers = [server.post([Row.RAISES]) for _ in range(20)]
+
+    assert {answer.status for answer in answers} == {500}
+    text = server.get("/metrics").body.decode()
+    assert re.search(r'^predict_requests_total{.*status="500"} 20\.0$', text, re.MULTILINE)
+    assert_fine(server)
+
+
+def test_a_model_that_grows_shows_and_fails_alone_at_the_limit(start: Start) -> None:
+    """Who asks for little is still answered when nothing more is given to the model."""
+    server = start(shell="ulimit -v 1500000")
+    name = "process_resident_memory_bytes"
+    before = metric(server, name)
+    assert server.post([Row.GROWS]).status == 200
+    assert metric(server, name) - before > 0.9 * GROWTH
+
+    statuses = [server.post([Row.GROWS]).status for _ in range(40)]
+    assert set(statuses) == {200, 500}
+    assert statuses[-1] == 500
+    assert "MemoryError" in server.stderr
+    assert_fine(server)
+
+
+def test_a_stuck_model_says_so_and_ends_the_process(start: Start) -> None:
+    """For the grace it still says what it is; then the code tells a supervisor to start anew."""
+    server = start("--model.hang_timeout_s", "2", "--http.drain_grace_ms", "3000")
+    stuck = server.occupy()
+    behind = server.send([1])
+    late = server.send([2], {"X-Request-Timeout-Ms": "100"})
+    assert late.answer().status == 504
+    answers = [stuck.answer(), behind.answer()]
+    health = [server.get(f"/v2/health/{what}") for what in ("live", "ready")]
+    refused = server.post([3])
+
+    for answer in [*answers, *health]:
+        assert (answer.status, answer.json["type"]) == (503, "/problems/model-stuck")
+        assert "not come back from a call within 2 s" in answer.json["detail"]
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert refused.status == 503
+    assert server.exit_code() == EXIT_STUCK
+    assert "CRITICAL server: The model has not come back" in server.stderr
+    assert "Traceback" not in server.stderr
+
+
+def test_a_model_without_a_limit_may_be_stuck_for_ever(start: Start) -> None:
+    server = start("--model.hang_timeout_s", "0", "--batching.deadline_ms", "100")
+    assert server.occupy().answer().status == 504
+
+    assert metric(server, "predict_model_busy_seconds") >= 0.1
+    assert server.get("/v2/health/live").status == 200
+
+
+def test_a_slow_start_is_no_stuck_model(start: Start) -> None:
+    """Loading may take longer than a call."""
+    server = start("--model.hang_timeout_s", "0.1", ready=False)
+    server.load_gate.hold()
+    assert server.port
+    time.sleep(0.5)  # the time in which nothing should happen
+    assert server.get("/v2/health/live").status == 200
+    server.load_gate.release()
+    server.until_ready()
+
+    assert_fine(server)
+
+
+def test_a_dead_thread_of_the_model_ends_the_process(start: Start) -> None:
+    server = start(*NO_GRACE)
+    server.post([Row.KILLS_THREAD])
+    answers = []
+
+    def is_noticed() -> bool:
+        answers.append(server.post([1]))
+        return answers[-1].status == 503
+
+    wait_until(is_noticed, what="the end of the thread")
+    assert {answer.status for answer in answers} <= {200, 500, 503}
+    assert all(answer.seconds < 10 for answer in answers)  # of the 30 that they would wait
+    assert server.exit_code() == EXIT_STUCK
+    assert "thread has ended in the middle of a call" in server.stderr
+
+
+def test_a_process_that_stood_still_for_a_second_loses_nothing(start: Start) -> None:
+    """In the middle of a call, with requests behind it, and more than a call may take."""
+    server = start(SHORT)
+    held = server.occupy()
+    waiting = [server.send([n]) for n in range(1, 20)]
+    server.settle()
+    server.signal(signal.SIGSTOP)
+    time.sleep(1)
+    late = [server.send([n]) for n in range(20, 40)]  # the system takes them
+    server.gate.release()
+    server.signal(signal.SIGCONT)
+
+    predictions = [client.answer().prediction for client in [held, *waiting, *late]]
+    assert predictions == [3 * n + 1 for n in range(40)]
+    assert_fine(server)
+
+
+def test_a_sigterm_while_a_model_is_stuck_is_a_stuck_model(start: Start) -> None:
+    """Whichever limit comes first; the code tells that somebody got no answer."""
+    server = start(SHORT, *NO_GRACE)
+    stuck = server.occupy()
+    server.signal()
+
+    assert stuck.answer().status == 503
+    assert server.exit_code() == EXIT_STUCK
+
+
+def test_a_sigterm_after_a_model_got_stuck_is_no_second_signal(start: Start) -> None:
+    server = start(SHORT, "--http.drain_grace_ms", "1000")
+    stuck = server.occupy()
+    wait_until(lambda: "draining" in server.stderr)
+    server.signal()
+
+    assert stuck.answer().status == 503
+    assert server.exit_code() == EXIT_STUCK
