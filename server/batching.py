@@ -338,11 +338,18 @@ class Batcher:
             ValueError: there are no rows.
         """
         job = Job(self, rows, deadline, shape, nbytes)
-        self._admit(job)
+        self._admit(job.size, job.nbytes, shape)
         self.queue.add(job)
         job.arm()
         self._arrived.set()
         return job
+
+    def check_room(self, nbytes: int, *, shape: Hashable = ()) -> None:
+        """Raise what `submit` would raise for a single row of so many bytes.
+
+        So rows that are dear to read need not be read to be refused.
+        """
+        self._admit(1, nbytes, shape)
 
     async def serve(self) -> None:
         """Run batches; return when draining has been asked for and all is answered."""
@@ -362,21 +369,18 @@ class Batcher:
         while pieces := self.queue.take():
             self._fail(pieces, error, isolated=False)
 
-    def _admit(self, job: Job) -> None:
+    def _admit(self, size: int, nbytes: int, shape: Hashable) -> None:
         queue = self.queue
-        if not job.size:
+        if not size:
             raise ValueError("a request without rows")
         if self._draining:
             self._refuse("draining", Draining())
-        if job.size > self._queue_rows or job.nbytes > self._queue_bytes:
+        if size > self._queue_rows or nbytes > self._queue_bytes:
             limits = f"{self._queue_rows} rows or {self._queue_bytes} bytes"
             self._refuse("too_large", TooManyRows(f"More than can ever wait at once: {limits}."))
-        if (
-            queue.rows + job.size > self._queue_rows
-            or queue.nbytes + job.nbytes > self._queue_bytes
-        ):
+        if queue.rows + size > self._queue_rows or queue.nbytes + nbytes > self._queue_bytes:
             self._refuse("queue_full", Overloaded("the queue is full", self._seconds_to_empty()))
-        batches, rows = queue.ahead(job.shape)
+        batches, rows = queue.ahead(shape)
         if batches and self._speed.predict(batches, rows) > self._max_queue:
             self._refuse("queue_wait", Overloaded("the wait is too long", self._seconds_to_empty()))
 

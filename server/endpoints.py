@@ -31,6 +31,8 @@ from server.service import Service
 log = logging.getLogger("server")
 
 CLIENT_LEFT: Final = 499
+# A body that is longer takes more time to read than all the rest of a refusal.
+DEAR_BYTES: Final = 16 * 1024
 # What every answer says, beside what a Response holds. No page of another origin shows, embeds or
 # interprets an answer; our own pages say themselves what they may load.
 COMMON_HEADERS: Final = {
@@ -165,12 +167,15 @@ class PredictEndpoint:
         batcher = model.batcher
         now = batcher.loop.time()
         longest = self._timeout(request.headers)
+        is_fixed = model.signature.is_fixed
+        if is_fixed and len(request.body) > DEAR_BYTES:
+            batcher.check_room(len(request.body))
         call = dialect.decode(request.body, request.headers)
         if call.timeout_ms is not None:
             longest = min(longest, call.timeout_ms / 1000)
         rows = call.tensors
         nbytes = rows.nbytes + len(request.body)
-        shape = () if model.signature.is_fixed else rows.row_shape
+        shape = () if is_fixed else rows.row_shape
         job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
         job.name = request.id
         return model, dialect, call, job

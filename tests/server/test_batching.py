@@ -21,6 +21,7 @@ from server.batching import (
     Draining,
     Job,
     ModelFailed,
+    ModelStuck,
     Overloaded,
     TooManyRows,
 )
@@ -486,6 +487,49 @@ async def test_what_can_never_fit_is_refused_for_good(serving, diary):
 
     assert diary.refusals == ["too_large", "too_large"]
     assert await batcher.submit(range(4), deadline=soon(), nbytes=1000) == tenfold(range(4))
+
+
+@fake_time
+async def test_whether_there_is_room_can_be_asked_without_rows(serving, model, diary):
+    """It says, and counts, what the smallest request of that size would be told."""
+    batcher = serving(queue_rows=2, queue_bytes=100)
+    model.hold()
+    first = batcher.submit([0], deadline=soon())
+    await model.called()
+    batcher.check_room(100)
+    with pytest.raises(TooManyRows):
+        batcher.check_room(101)
+    waiting = batcher.submit([1, 2], deadline=soon())
+    with pytest.raises(Overloaded):
+        batcher.check_room(1)
+    model.release()
+
+    assert await outcomes(first, waiting) == [[0], [10, 20]]
+    assert diary.refusals == ["too_large", "queue_full"]
+    batcher.check_room(1)
+    batcher.drain()
+    with pytest.raises(Draining):
+        batcher.check_room(1)
+
+
+@fake_time
+async def test_what_waits_for_a_model_that_is_given_up_fails_at_once(serving, model):
+    """The one in the call does not; that is for whoever made the call."""
+    batcher = serving(max_rows=2)
+    model.hold()
+    first = batcher.submit([0], deadline=soon())
+    await model.called()
+    waiting = [batcher.submit(range(5), deadline=soon()), batcher.submit([6], deadline=soon())]
+    batcher.abandon(ModelStuck("it is stuck"))
+
+    for job in waiting:
+        with pytest.raises(ModelStuck, match="it is stuck"):
+            await job
+    with pytest.raises(Draining):
+        batcher.submit([7], deadline=soon())
+    assert (batcher.queue.rows, batcher.queue.nbytes) == (0, 0)
+    model.release()
+    assert await first == [0]
 
 
 async def learned(batcher: Batcher, model: FakeModel, seconds: float) -> None:

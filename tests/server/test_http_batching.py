@@ -350,6 +350,28 @@ async def test_a_client_that_leaves_without_reading_a_large_answer_disturbs_nobo
         assert (await server.predict([10])).status == 200
 
 
+@pytest.mark.parametrize("is_large", [True, False])
+@over_http
+async def test_a_large_body_is_refused_before_it_is_read(is_large: bool) -> None:
+    """To read it costs ten times as much as to refuse it, and an overload has time for neither."""
+    model = FakeModel()
+    async with busy(model, with_settings(batching={"max_rows": 64, "queue_rows": 2})) as server:
+        waiting = await ask_all(server, [1, 2])
+        wrong = b'{"data":"%b"}' % (b"x" * (20_000 if is_large else 20))
+        answer = await server.post(wrong)
+        model.release()
+        await asyncio.gather(*waiting)
+        counts = server.service.counts.refusals["queue_full"]
+
+        if is_large:
+            assert_problem(answer, 503, "overloaded")
+            assert int(answer["Retry-After"]) >= 1
+        else:
+            assert_problem(answer, 422, "invalid-data", "errors")
+        assert counts == int(is_large)
+        assert_problem(await server.post(wrong), 422, "invalid-data", "errors")
+
+
 # Failures
 
 

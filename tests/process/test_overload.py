@@ -1,0 +1,191 @@
+"""More requests than the model can answer: those that are accepted are answered in time."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.process.conftest import Start, StartLoad
+from tests.process.harness import REAL, Load, Server
+
+pytestmark = pytest.mark.process
+
+DEADLINE_S = 10.0
+LIMITS = ("--batching.deadline_ms", f"{DEADLINE_S * 1000:g}", "--logging.payloads", "false")
+# A call of 16 rows takes 85 ms: 188 rows a second, and the processor has nothing to do meanwhile.
+SLOW = {"FAKE_SECONDS": "0.005", "FAKE_ROW_SECONDS": "0.005", "SERVER_BATCHING__MAX_ROWS": "16"}
+SLOW_CAPACITY = 16 / 0.085
+OPEN = ("--connections", "1000", "--expect", "200,503", "--timeout", "30")
+
+
+def overload(server: Server, start_load: StartLoad, rate: float, seconds: float) -> dict[str, Any]:
+    """Send so many requests a second, whatever comes back; return the numbers."""
+    before, cpu = counted(server), server.cpu_seconds()
+    load = start_load(server, *OPEN, "--rate", f"{rate:g}", "--duration", f"{seconds:g}")
+    on_the_last_core(load)
+    figures = load.figures(within=seconds + 60)
+    figures["per_cpu_second"] = figures["statuses"]["200"] / (server.cpu_seconds() - cpu)
+    figures["counted"] = {name: n - before[name] for name, n in counted(server).items()}
+    return figures
+
+
+def counted(server: Server) -> Counter[str]:
+    """Return what the service counts: answers by status, and refusals."""
+    text = server.get("/metrics").body.decode()
+    answers = re.findall(r'^predict_requests_total{.*status="(\d+)"} (\S+)$', text, re.MULTILINE)
+    refusals = re.findall(r"^predict_refused_total{.*} (\S+)$", text, re.MULTILINE)
+    return Counter(
+        {status: int(float(n)) for status, n in answers}
+        | {"refused": sum(int(float(n)) for n in refusals)}
+    )
+
+
+def assert_sums_match(figures: dict[str, Any]) -> None:
+    """Every request has one answer, and the service has counted the same ones."""
+    statuses = figures["statuses"]
+    assert figures["lost"] == figures["unsent"] == 0, figures
+    assert statuses.keys() == {"200", "503"}
+    assert sum(statuses.values()) == figures["sent"]
+    assert {n: c for n, c in figures["counted"].items() if c} == {
+        **statuses,
+        "refused": statuses["503"],
+    }
+
+
+def assert_deadlines_are_kept(figures: dict[str, Any]) -> None:
+    assert figures["latency_ms"]["200"]["max"] < DEADLINE_S * 1000
+
+
+def assert_refusals_tell_the_truth(server: Server, start_load: StartLoad, rate: float) -> None:
+    """Whoever was refused when the overload ended, and waits as told, is accepted."""
+    load = start_load(server, *OPEN, "--rate", f"{rate:g}", "--duration", "3")
+    on_the_last_core(load)
+    row = [1] * inputs(server)
+    asked = []
+    while load.is_running():  # without waiting for the answers: they come when there is room again
+        asked.append((time.monotonic(), server.send(row)))
+        time.sleep(0.05)
+    answers = [(when, client.answer()) for when, client in asked]
+    refusals = [(when, answer) for when, answer in answers if answer.status == 503]
+    assert refusals, Counter(answer.status for _, answer in answers)
+    when, last = refusals[-1]
+    wait = int(last.headers["Retry-After"])
+    assert 1 <= wait <= 3  # batching.max_queue_ms is one second, and a second is the unit
+    time.sleep(max(0.0, when + wait - time.monotonic()))
+    assert server.post(row).status == 200
+
+
+def assert_latency_is_back(server: Server) -> None:
+    """A second after the end nothing waits, and nobody has to wait."""
+    time.sleep(1)
+    waits = []
+    for _ in range(5):
+        answer = server.post([1] * inputs(server))
+        assert answer.status == 200
+        waits.append(float(re.findall(r"queue;dur=([\d.]+)", answer.headers["Server-Timing"])[0]))
+    assert min(waits) < 20, waits  # ms; one batch more would be as long
+
+
+def inputs(server: Server) -> int:
+    """Return how many numbers a row has."""
+    shape = server.get("/v2/models/served").json["inputs"][0]["shape"]
+    return int(shape[-1])
+
+
+def on_the_last_core(load: Load) -> None:
+    """Let the clients disturb a real model, which has the other ones, as little as can be."""
+    os.sched_setaffinity(load.process.pid, {max(os.sched_getaffinity(0))})
+
+
+def test_an_overload_of_five_times_is_refused_and_the_rest_answered(
+    start: Start, start_load: StartLoad
+) -> None:
+    server = start(*LIMITS, "--model.name", "served", environ=SLOW)
+    figures = overload(server, start_load, 5 * SLOW_CAPACITY, 3)
+
+    assert_sums_match(figures)
+    assert_deadlines_are_kept(figures)
+    assert_refusals_tell_the_truth(server, start_load, 5 * SLOW_CAPACITY)
+    assert_latency_is_back(server)
+
+
+@pytest.mark.torture
+@pytest.mark.keras
+@pytest.mark.timeout(900)
+def test_overloads_of_two_five_and_ten_times_leave_the_goodput(
+    start: Start, start_load: StartLoad, tmp_path: Path
+) -> None:
+    """A real network that is heavy to compute, 60 s each."""
+    heavy_network(tmp_path / "heavy.keras")
+    # A core for the service and the network, one for the clients: they are not what is tested.
+    server = start(
+        str(tmp_path / "heavy.keras"), *LIMITS, "--model.name", "served", command=REAL,
+        environ={"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"},
+        shell="taskset -cp 0 $$ >/dev/null",
+    )  # fmt: skip
+    for times in (2, 5, 10):
+        before = capacity(server, start_load)
+        figures = overload(server, start_load, times * before.goodput, 60)
+        after = capacity(server, start_load)
+        tell(times, before, after, figures)
+
+        assert_sums_match(figures)
+        assert_deadlines_are_kept(figures)
+        assert_refusals_tell_the_truth(server, start_load, times * before.goodput)
+        assert_latency_is_back(server)
+        # A second of its core, as others may use that, too; on a quiet machine they are seconds.
+        assert figures["per_cpu_second"] >= 0.9 * min(before.per_cpu_second, after.per_cpu_second)
+
+
+class Capacity(NamedTuple):
+    """Answers a second, and answers a second of the service's processor time."""
+
+    goodput: float
+    per_cpu_second: float
+
+
+def capacity(server: Server, start_load: StartLoad) -> Capacity:
+    """Measure it with clients that wait for each answer."""
+    before = server.cpu_seconds()
+    load = start_load(server, "--connections", "128", "--duration", "10", "--expect", "200,503")
+    on_the_last_core(load)
+    figures = load.figures()
+    answers = figures["statuses"]["200"]
+    return Capacity(figures["goodput"], answers / (server.cpu_seconds() - before))
+
+
+def tell(times: int, before: Capacity, after: Capacity, figures: dict[str, Any]) -> None:
+    """Print what was seen, for the table in docs/reliability.md."""
+    good, refused = (figures["latency_ms"][status] for status in ("200", "503"))
+    each = ((c.goodput, c.per_cpu_second) for c in (before, after))
+    capacities = " and ".join(f"{rate:.0f}/s ({cpu:.0f} a CPU second)" for rate, cpu in each)
+    print(
+        f"{times} times: capacity {capacities}, goodput {figures['goodput']:.0f}/s "
+        f"({figures['per_cpu_second']:.0f} a CPU second), {figures['statuses']}, "
+        f"200: p50 {good['p50']:.0f} max {good['max']:.0f} ms, "
+        f"503: p50 {refused['p50']:.1f} p99 {refused['p99']:.1f} ms"
+    )
+
+
+def heavy_network(path: Path) -> None:
+    """Write a network of which a core computes about a hundred rows a second."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    keras.Sequential(
+        [
+            keras.Input((64,)),
+            layers.Reshape((8, 8, 1)),
+            layers.UpSampling2D(8),
+            *(layers.Conv2D(64, 3, padding="same", activation="relu") for _ in range(4)),
+            layers.GlobalAveragePooling2D(),
+            layers.Dense(1),
+        ]
+    ).save(path)
