@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,7 @@ def test_a_pipe_whose_reader_has_gone_stops_nothing(start: Start) -> None:
         server = start(ONE_BATCH, "--http.drain_grace_ms", "0", stdout=writing)
         os.close(reading)
         ask_often(server, 50)
+        until_dropped(server, 50)
         assert_ends_promptly(server)
     assert server.stderr.count("payload lines are lost: Broken pipe") == 1
 
@@ -56,6 +58,7 @@ def test_standard_output_closed_from_the_start_stops_nothing(start: Start) -> No
     """What is opened first takes its number, and must not get the lines."""
     server = start(ONE_BATCH, "--http.drain_grace_ms", "0", shell="exec >&-")
     ask_often(server, 50)
+    until_dropped(server, 50)
     assert_ends_promptly(server)
     assert server.stderr.count("payload lines are lost") == 1
 
@@ -84,8 +87,60 @@ def test_standard_error_that_takes_nothing_stops_nothing(start: Start, shell: st
 def test_a_full_disk_stops_nothing(start: Start) -> None:
     server = start(ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "/dev/full")
     ask_often(server, 20)
+    until_dropped(server, 20)
     assert_ends_promptly(server)
     assert server.stderr.count("payload lines are lost: No space left on device") == 1
+
+
+def test_a_log_file_that_is_removed_is_made_anew(start: Start) -> None:
+    server = start(ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "payloads.jsonl")
+    file = server.folder / "payloads.jsonl"
+    ask_often(server, 10)
+    wait_until(lambda: lines_in(file) == 10, what="the lines")
+    file.unlink()
+    ask_often(server, 10)
+    wait_until(lambda: lines_in(file) == 10, what="the lines of a new file")
+
+    assert dropped(server) == 0
+    assert_ends_promptly(server)
+
+
+def test_lines_of_a_folder_that_is_gone_are_counted_until_it_is_back(start: Start) -> None:
+    server = start(
+        ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "logs/payloads.jsonl",
+        shell="mkdir logs",
+    )  # fmt: skip
+    logs = server.folder / "logs"
+    ask_often(server, 10)
+    wait_until(lambda: lines_in(logs / "payloads.jsonl") == 10, what="the lines")
+    logs.rename(server.folder / "gone")
+    ask_often(server, 10)
+    until_dropped(server, 10)
+    logs.mkdir()
+    ask_often(server, 10)
+    wait_until(lambda: lines_in(logs / "payloads.jsonl") == 10, what="the lines after that")
+
+    assert dropped(server) == 10
+    assert_ends_promptly(server)
+    assert server.stderr.count("payload lines are lost: No such file or directory") == 1
+
+
+def lines_in(file: Path) -> int:
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+def until_dropped(server: Server, lines: int) -> None:
+    """Wait until so many lines are counted as lost, and see that no more are."""
+    wait_until(lambda: dropped(server) >= lines, what=f"{lines} lines dropped")
+    assert dropped(server) == lines
+
+
+def dropped(server: Server) -> int:
+    """Return how many payload lines the service says it has not written."""
+    [line] = re.findall(
+        r"^payload_lines_dropped_total (\S+)$", server.get("/metrics").body.decode(), re.MULTILINE
+    )
+    return int(float(line))
 
 
 def assert_ends_promptly(server: Server) -> None:

@@ -19,6 +19,7 @@ from tests.process.harness import REAL, Client, Server, wait_until
 pytestmark = pytest.mark.process
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
+CARRIERS = ["llhttp", "tornado"]
 AT_ONCE = 1.0  # seconds, on a machine that has other things to do
 
 
@@ -44,21 +45,34 @@ def assert_nothing_is_lost(figures: dict[str, Any]) -> None:
     assert figures["statuses"]["200"] > 300
 
 
+@pytest.mark.parametrize("carrier", CARRIERS)
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.torture)]
 )
 def test_a_signal_under_load_loses_nothing(
-    start: Start, start_load: StartLoad, number: signal.Signals
+    start: Start, start_load: StartLoad, number: signal.Signals, carrier: str
 ) -> None:
-    assert_nothing_is_lost(end_under_load(start(), start_load, number))
+    server = start("--http.transport", carrier)
+    assert_nothing_is_lost(end_under_load(server, start_load, number))
 
 
-@pytest.mark.torture
-@pytest.mark.timeout(300)
-def test_five_sigterms_in_a_row_lose_nothing(start: Start, start_load: StartLoad) -> None:
-    runs = [end_under_load(start(), start_load) for _ in range(5)]
-    for figures in runs:
+@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param(10, marks=[pytest.mark.torture, pytest.mark.timeout(300)]),
+        pytest.param(50, marks=[pytest.mark.torture_full, pytest.mark.timeout(1500)]),
+    ],
+)
+def test_sigterms_in_a_row_lose_nothing(
+    start: Start, start_load: StartLoad, times: int, carrier: str
+) -> None:
+    answered = 0
+    for _ in range(times):
+        figures = end_under_load(start("--http.transport", carrier), start_load)
         assert_nothing_is_lost(figures)
+        answered += figures["answered"]
+    print(f"{times} times on {carrier}: {answered:,} answers, none lost")
 
 
 @pytest.mark.torture
