@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import all_tasks
 from collections.abc import Iterator
 from itertools import accumulate
 
@@ -60,6 +61,9 @@ class ServiceCollector(Collector):
             "event_loop_lag_seconds",
             "The longest of the last 15 seconds' delays of a timer of the event loop.",
             self._service.loop_lag.longest,
+        )
+        yield GaugeMetricFamily(
+            "event_loop_tasks", "The tasks of the event loop that have not ended.", len(all_tasks())
         )
         yield CounterMetricFamily(
             "payload_lines_dropped",

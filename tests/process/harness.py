@@ -276,6 +276,13 @@ class Server(Child):
     def get(self, path: str) -> Answer:
         return self.connect().send(path=path).answer()
 
+    def metric(self, name: str) -> float:
+        """Return a metric that has no labels."""
+        text = self.get("/metrics").body.decode()
+        found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
+        assert found, name
+        return float(found[1])
+
     def occupy(self) -> Client:
         """Hold the model in a call; the answer comes when the gate is released."""
         before = len(self.calls)

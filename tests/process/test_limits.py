@@ -137,10 +137,7 @@ def until_dropped(server: Server, lines: int) -> None:
 
 def dropped(server: Server) -> int:
     """Return how many payload lines the service says it has not written."""
-    [line] = re.findall(
-        r"^payload_lines_dropped_total (\S+)$", server.get("/metrics").body.decode(), re.MULTILINE
-    )
-    return int(float(line))
+    return int(server.metric("payload_lines_dropped_total"))
 
 
 def assert_ends_promptly(server: Server) -> None:

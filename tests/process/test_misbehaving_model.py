@@ -20,14 +20,6 @@ NO_GRACE = ("--http.drain_grace_ms", "0")
 MIB = 2**20
 
 
-def metric(server: Server, name: str) -> float:
-    """Return a metric without labels, or with these."""
-    text = server.get("/metrics").body.decode()
-    found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
-    assert found, name
-    return float(found[1])
-
-
 def answers_behind(server: Server, rows: list[float]) -> list[int]:
     """Ask for all rows in one batch, behind a call that is held; return the statuses.
 
@@ -84,9 +76,9 @@ def test_a_model_that_grows_shows_and_fails_alone_at_the_limit(start: Start) -> 
     """Who asks for little is still answered when nothing more is given to the model."""
     server = start(shell="ulimit -v 1500000")
     name = "process_resident_memory_bytes"
-    before = metric(server, name)
+    before = server.metric(name)
     assert server.post([Row.GROWS]).status == 200
-    assert metric(server, name) - before > 0.9 * GROWTH
+    assert server.metric(name) - before > 0.9 * GROWTH
 
     statuses = [server.post([Row.GROWS]).status for _ in range(40)]
     assert set(statuses) == {200, 500}
@@ -120,7 +112,7 @@ def test_a_model_without_a_limit_may_be_stuck_for_ever(start: Start) -> None:
     server = start("--model.hang_timeout_s", "0", "--batching.deadline_ms", "100")
     assert server.occupy().answer().status == 504
 
-    assert metric(server, "predict_model_busy_seconds") >= 0.1
+    assert server.metric("predict_model_busy_seconds") >= 0.1
     assert server.get("/v2/health/live").status == 200
 
 

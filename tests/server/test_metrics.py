@@ -43,6 +43,7 @@ NAMES = {  # DESIGN's, but for reloads, of which there are none yet
     "predict_model_busy_seconds",
     "predict_model_info",
     "event_loop_lag_seconds",
+    "event_loop_tasks",
     "payload_lines_dropped_total",
 }
 

@@ -1,0 +1,127 @@
+"""Half of what it can do, for long: memory, descriptors and tasks do not grow."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from statistics import linear_regression
+from typing import NamedTuple
+
+import pytest
+
+from tests.process.conftest import Start, StartLoad
+from tests.process.harness import REAL, Load, Server, wait_until
+
+pytestmark = [pytest.mark.process, pytest.mark.keras]
+
+MIB = 2**20
+SLOPE = 1 * MIB / 100_000  # bytes a request, at most
+NOISE = 3 * MIB  # that the allocator takes or gives at times, and 20 s cannot tell from a slope
+CONNECTIONS = 64
+
+
+class Sample(NamedTuple):
+    """What a server takes after so many requests."""
+
+    requests: int
+    rss: int
+    files: int
+    tasks: int
+
+
+def sample(server: Server) -> Sample:
+    """Look at a server."""
+    return Sample(
+        int(server.metric("predict_request_duration_seconds_count")),
+        int(server.metric("process_resident_memory_bytes")),
+        len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())),
+        int(server.metric("event_loop_tasks")),
+    )
+
+
+def warm(server: Server, start_load: StartLoad) -> float:
+    """Ask as often as is answered until all that is made once is made; return how often that is."""
+    load = start_load(server, "--connections", str(CONNECTIONS), "--duration", "10")
+    return float(load.figures()["goodput"])
+
+
+def watch(server: Server, load: Load, every: float) -> list[Sample]:
+    """Look again and again until the load ends."""
+    samples = [sample(server)]
+    while load.is_running():
+        time.sleep(every)
+        samples.append(sample(server))
+    return samples
+
+
+@pytest.mark.parametrize(
+    "seconds, carrier",
+    [
+        pytest.param(20, "llhttp", marks=pytest.mark.torture),
+        pytest.param(20, "tornado", marks=pytest.mark.torture),
+        pytest.param(600, "llhttp", marks=[pytest.mark.torture_full, pytest.mark.timeout(900)]),
+    ],
+)
+def test_nothing_grows_at_half_capacity(
+    start: Start, start_load: StartLoad, example_model: Path, seconds: int, carrier: str
+) -> None:
+    server = start(
+        str(example_model), "--http.transport", carrier, command=REAL, stdout=subprocess.DEVNULL
+    )
+    rate = warm(server, start_load) / 2
+    idle = until_quiet(server)
+    load = start_load(
+        server, "--rate", f"{rate:g}", "--duration", str(seconds),
+        "--connections", str(CONNECTIONS),
+    )  # fmt: skip
+    samples = watch(server, load, every=seconds / 60)
+    figures = load.figures()
+    end = until_quiet(server)
+    tell(rate, idle, samples, end)
+
+    assert figures["lost"] == 0
+    assert figures["statuses"].keys() == {"200"}
+    assert growth(samples) <= SLOPE * requests(samples) + (NOISE if seconds < 60 else 0)
+    assert max(each.files for each in samples) <= idle.files + CONNECTIONS + 2
+    assert (
+        max(each.tasks for each in samples) <= idle.tasks + 3 * CONNECTIONS + 2
+    )  # Tornado has three
+    assert (end.files, end.tasks) == (idle.files, idle.tasks)
+
+
+def until_quiet(server: Server) -> Sample:
+    """Wait until no client but us is connected; return what that takes."""
+    samples = [sample(server)]
+
+    def is_steady() -> bool:
+        time.sleep(0.3)
+        samples.append(sample(server))
+        return samples[-1][2:] == samples[-2][2:]
+
+    wait_until(is_steady, what="as many files and tasks as before")
+    return samples[-1]
+
+
+def requests(samples: list[Sample]) -> int:
+    return samples[-1].requests - samples[0].requests
+
+
+def growth(samples: list[Sample]) -> float:
+    """Return by how many bytes memory has grown, on the line that fits best."""
+    slope, _ = linear_regression([s.requests for s in samples], [s.rss for s in samples])
+    return slope * requests(samples)
+
+
+def tell(rate: float, idle: Sample, samples: list[Sample], end: Sample) -> None:
+    """Print what was seen, for the table in docs/reliability.md."""
+    count = requests(samples)
+    per = growth(samples) / MIB * 100_000 / count
+    rss = [each.rss / MIB for each in samples]
+    print(
+        f"{count:,} requests at {rate:.0f}/s: {per:+.2f} MiB in 100,000 requests, RSS "
+        f"{rss[0]:.1f} to {rss[-1]:.1f} MiB (between {min(rss):.1f} and {max(rss):.1f}); "
+        f"descriptors {idle.files} before, at most {max(s.files for s in samples)}, "
+        f"{end.files} after; tasks {idle.tasks}, at most {max(s.tasks for s in samples)}, "
+        f"{end.tasks}"
+    )
