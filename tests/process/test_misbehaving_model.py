@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.process.conftest import Start
-from tests.process.harness import Server, wait_until
+from tests.process.harness import REAL, Server, wait_until
 from tests.process.serve_fake import GROWTH, Row
 
 pytestmark = pytest.mark.process
@@ -85,6 +86,32 @@ def test_a_model_that_grows_shows_and_fails_alone_at_the_limit(start: Start) -> 
     assert statuses[-1] == 500
     assert "MemoryError" in server.stderr
     assert_fine(server)
+
+
+@pytest.mark.torture
+@pytest.mark.keras
+def test_a_real_network_that_runs_out_of_memory_fails_alone(start: Start, tmp_path: Path) -> None:
+    """TensorFlow may take 3.5 GB of addresses, and would need 1.6 more for this one request."""
+    wide_network(tmp_path / "wide.keras")
+    server = start(
+        str(tmp_path / "wide.keras"), "--batching.max_rows", "8",
+        command=REAL, shell="ulimit -v 3500000",
+    )  # fmt: skip
+    fine = server.post([[1.0]] * 16).prediction
+
+    assert server.post([[1.0]] * 100_000).status == 500  # after 10 s, which TensorFlow waits
+    assert server.post([[1.0]] * 16).prediction == pytest.approx(fine, abs=1e-5)
+    assert "OOM when allocating tensor with shape[100000,4096]" in server.stderr
+    assert server.get("/v2/health/live").status == server.get("/v2/health/ready").status == 200
+
+
+def wide_network(path: Path) -> None:
+    """Write a network whose memory grows with the length of its input."""
+    import keras
+    from keras import layers
+
+    hidden = [layers.Dense(4096, activation="relu"), layers.GlobalAveragePooling1D()]
+    keras.Sequential([keras.Input((None, 1)), *hidden, layers.Dense(1)]).save(path)
 
 
 def test_a_stuck_model_says_so_and_ends_the_process(start: Start) -> None:
