@@ -41,7 +41,8 @@ class ModelReadyHandler(DocumentHandler):
     """Whether predictions of a model can be asked for."""
 
     def document(self, model: ServedModel) -> dict[str, Any]:
-        """Say so; a model that is not ready is not found."""
+        """Say so; a model that is not there is not found, and one that fails is 503."""
+        model.check_ready()
         return {"name": model.name, "ready": True}
 
 

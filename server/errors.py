@@ -81,6 +81,10 @@ class Loading(ServiceError):
     """The model is not there yet."""
 
 
+class ModelFails(ServiceError):
+    """The model fails on rows that it has answered before, so it is not ready."""
+
+
 class TooManyConnections(ServiceError):
     """No more connections are accepted for now."""
 
@@ -178,6 +182,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
         "The service is shutting down",
         "The service is about to end and accepts nothing more; try again, at another instance.",
     ),
+    ModelFails: Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "model-fails", "The model fails on what it once answered"
+    ),
     batching.ModelStuck: Problem(
         HTTPStatus.SERVICE_UNAVAILABLE, "model-stuck", "The model does not answer any more"
     ),
@@ -216,7 +223,7 @@ def headers_of(error: Exception) -> dict[str, str]:
             return {"WWW-Authenticate": 'Bearer realm="predictions"'}
         case Loading() | batching.ModelStuck():  # after which it is loaded anew
             return {"Retry-After": str(LOADING_RETRY_SECONDS)}
-        case batching.Draining() | TooManyConnections():
+        case batching.Draining() | TooManyConnections() | ModelFails():
             return {"Retry-After": "1"}
         case _:
             return {}

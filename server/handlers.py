@@ -218,6 +218,8 @@ class ReadyHandler(BaseHandler):
             raise Draining
         if self.service.state is State.LOADING:
             raise Loading
+        for model in self.service.models:
+            model.check_ready()
         models = [slot.describe() for slot in self.service.repository.slots.values()]
         default = models[0]
         self.send_json(

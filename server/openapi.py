@@ -20,8 +20,9 @@ from server.served_model import ServedModel
 Operation = dict[str, Any]
 Schema = dict[str, Any]
 
-RARE = ("forbidden", "load-failed")  # no request for predictions is refused so
+RARE = ("forbidden", "load-failed", "model-fails")  # no request for predictions is refused so
 KEY_REFUSALS = ("unauthorized", "not-for-this-key")
+SICK = ("model-fails", "model-stuck")
 
 OPENAPI_VERSION = "3.1.0"
 PROBLEM_TYPE = "application/problem+json"
@@ -214,6 +215,8 @@ def about_model(
         schema: Schema = {"type": "object"}
         described = get("models", operation_id, summary, schema)
         refusals = ["unknown-model", "loading", "method-not-allowed"]
+        if name == "ready":
+            refusals += SICK
         if name == "statistics":
             refusals += KEY_REFUSALS
             described["get"]["security"] = KEY_IF_SET
@@ -314,7 +317,7 @@ def ready(_: ServedModel) -> dict[str, Operation]:
     models = {"type": "array", "items": model}
     schema["properties"] |= {"model": text, "version": text, "models": models}
     summary = "Whether predictions can be asked for"
-    return get("health", "ready", summary, schema, refusals=["loading", "draining", "model-stuck"])
+    return get("health", "ready", summary, schema, refusals=["loading", "draining", *SICK])
 
 
 def metrics(_: ServedModel) -> dict[str, Operation]:

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from model.signature import Signature
@@ -18,7 +19,9 @@ from server.config import BatchingSettings, Settings
 from server.counts import VersionCounts
 from server.dialects.native import NativeDialect
 from server.dialects.table import Dialects
+from server.errors import ModelFails
 from server.log_format import of_requests
+from server.self_check import SelfCheck
 from server.versions import Origin
 from server.watched_thread import WatchedThread
 
@@ -103,6 +106,7 @@ class ServedModel:
     moved: float | None
     counts: VersionCounts
     thread: WatchedThread
+    self_check: SelfCheck
     serving: asyncio.Task[None]
     since: float = field(default_factory=time.time)
 
@@ -116,11 +120,19 @@ class ServedModel:
         """Its version, which every answer tells."""
         return self.origin.file.version
 
+    def check_ready(self) -> None:
+        """Raise ModelStuck or ModelFails when it cannot be asked with success."""
+        if self.thread.stuck:
+            raise ModelStuck(self.thread.stuck)
+        if self.self_check.fails:
+            raise ModelFails(f"The model {self.name} fails on the example that it once answered.")
+
     def __str__(self) -> str:
         return f"{self.name} version {self.version} ({self.signature})"
 
     async def drain(self) -> None:
         """Accept nothing more; return when everything accepted is settled."""
+        self.self_check.stop()
         self.batcher.drain()
         await self.serving
 
@@ -149,7 +161,8 @@ async def bring_up(
         thread.stop()
         raise
     counts = VersionCounts()
-    observers = Observers(observer, counts, FailureLog(name))
+    check = SelfCheck(name, partial(_ask_example, loaded, thread))
+    observers = Observers(observer, counts, FailureLog(name), check)
     batcher = _batcher(loaded, thread, settings.batching, observers)
     return ServedModel(
         name=name,
@@ -163,6 +176,7 @@ async def bring_up(
         moved=loaded.moved,
         counts=counts,
         thread=thread,
+        self_check=check,
         serving=asyncio.ensure_future(batcher.serve()),
     )
 
@@ -299,6 +313,12 @@ def example_of(
 
 
 # On the event loop.
+
+
+async def _ask_example(loaded: Loaded, thread: WatchedThread) -> None:
+    """Ask what was answered when the model was loaded; raises what the model raises."""
+    for golden in loaded.golden:
+        await thread.call(loaded.model.predict, [golden.rows])
 
 
 def _batcher(

@@ -87,7 +87,8 @@ def test_nothing_grows_at_half_capacity(
     assert (
         max(each.tasks for each in samples) <= idle.tasks + 3 * CONNECTIONS + 2
     )  # Tornado has three
-    assert (end.files, end.tasks) == (idle.files, idle.tasks)
+    assert end.files <= idle.files
+    assert end.tasks <= idle.tasks
 
 
 def until_quiet(server: Server) -> Sample:
