@@ -7,14 +7,18 @@ import ctypes
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from server.batching import ModelStuck
 from server.watched_thread import WatchedThread
+from tests.server.files import serving_files
 from tests.server.harness import (
+    JSON,
     SOON,
     FakeModel,
+    Response,
     Server,
     over_http,
     predict_bytes,
@@ -187,6 +191,48 @@ async def test_a_deadline_before_the_patience_ends_is_a_504() -> None:
 
     assert (answer.status, live.status) == (504, 200)
     assert metric(busy, "predict_model_busy_seconds") >= 0.1
+
+
+@pytest.mark.logs_warnings
+@over_http
+async def test_other_models_go_on_answering(tmp_path: Path) -> None:
+    """Until the process ends, which is not decided here."""
+    (tmp_path / "bad.keras").write_text("10")
+    (tmp_path / "good.keras").write_text("20")
+    settings = with_settings(model={"hang_timeout_s": SHORT})
+    both = (tmp_path / "bad.keras", tmp_path / "good.keras")
+    async with serving_files(*both, settings=settings, logs=["has to end"]) as (server, files):
+        assert (await ask(server, "bad", 77)).json == {"prediction": 770.0}
+        bad = next(model for model in files.models if 77 in model.rows)
+        bad.hold()
+        assert (await ask(server, "bad", 1)).json["type"] == "/problems/model-stuck"
+
+        assert (await ask(server, "good", 1)).json == {"prediction": 20.0}
+        assert (await ask(server, "bad", 1)).json["type"] == "/problems/draining"
+        assert (await server.ask("GET", "/v2/models/good/ready")).status == 200
+        assert (await server.ask("GET", "/v2/models/bad/ready")).status == 503
+        bad.release()
+
+
+@over_http
+async def test_a_reload_that_takes_long_is_no_stuck_model(tmp_path: Path) -> None:
+    (tmp_path / "line.keras").write_text("10")
+    settings = with_settings(model={"hang_timeout_s": SHORT})
+    async with serving_files(tmp_path / "line.keras", settings=settings) as (server, files):
+        files.hold()
+        reload = asyncio.ensure_future(server.service.repository.reload())
+        await asyncio.to_thread(files.loading.wait, SOON)
+        await asyncio.sleep(3 * SHORT)  # the time in which nothing should happen
+        assert (await ask(server, "line", 1)).json == {"prediction": 10.0}
+        assert (await server.ask("GET", "/v2/health/live")).status == 200
+        files.release()
+        await reload
+
+
+async def ask(server: Server, name: str, row: float) -> Response:
+    """Ask a model by its name."""
+    body, headers = b'{"data":[%d]}' % row, {"Content-Type": JSON}
+    return await server.ask("POST", f"/models/{name}/predict", headers, body)
 
 
 @asynccontextmanager
