@@ -27,11 +27,12 @@ def end_under_load(
     server: Server, start_load: StartLoad, number: int = signal.SIGTERM
 ) -> dict[str, Any]:
     """Signal in the middle of a load of 64 connections that goes on longer than the service."""
-    load = start_load(server, "--connections", "64", "--duration", "2.5", "--expect", "200,503")
+    load = start_load(server, "--connections", "64", "--duration", "60", "--expect", "200,503")
     wait_until(lambda: server.stdout.count("\n") > 300, what="answers")
     server.signal(number)
     assert server.exit_code() == 0
     assert load.is_running(), "the load ended first, so it shows nothing"
+    load.signal(signal.SIGINT)  # send nothing more
     figures = load.figures()
     shown = ("answered", "statuses", "lost_by_reason", "connections_opened", "connections_refused")
     print({name: figures[name] for name in shown})
