@@ -161,7 +161,10 @@ def test_lists_go_by_the_names_of_inputs_and_output_layers(
     user, item, score, best = two_inputs()
     model = load(keras.Model([user, item], [score, best]), ending)
 
-    assert list(map(str, model.signature.inputs)) == ["user: int32[2]", "item: float32[?]"]
+    assert list(map(str, model.signature.inputs)) == [
+        "user: int32[2] from 0 to 3",
+        "item: float32[?]",
+    ]
     assert list(map(str, model.signature.outputs)) == ["score: float32[2, 3]", "best: float32[1]"]
 
 
@@ -173,7 +176,10 @@ def test_dicts_go_by_their_keys(load: Callable[..., KerasModel], ending: str):
     model = load(keras.Model({"u": user, "i": item}, {"s": score, "b": best}), ending)
     model.warm_up(2)
 
-    assert list(map(str, model.signature.inputs)) == ["u: int32[2]", "i: float32[?]"]
+    assert list(map(str, model.signature.inputs)) == [
+        "u: int32[2] from 0 to 3",
+        "i: float32[?]",
+    ]
     assert list(map(str, model.signature.outputs)) == ["s: float32[2, 3]", "b: float32[1]"]
     x = {"i": np.array([[1, 5, 2]], "float32"), "u": np.array([[0, 3]], "int32")}
     (answer,) = model.predict([Tensors(x)])

@@ -21,7 +21,8 @@ A_DAY = 24 * 60 * 60
 STAMPS = {
     "server/counts.py: ran",  # the last inference, in the statistics of the protocol
     "server/live.py: snapshot",  # of a snapshot
-    "server/llhttp/server.py: field",  # the header Date
+    "server/llhttp/server.py: of",  # the header Date
+    "server/loadgen/runs.py: make_run",  # of a run's report
     "server/logs.py: write",  # of a line
     "server/served_model.py: ServedModel",  # since when a model is served
 }
