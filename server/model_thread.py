@@ -7,9 +7,13 @@ import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 T = TypeVar("T")
+
+
+# How long the event loop steps aside for the thread to begin with a call.
+HAND_OVER_SECONDS: Final = 0.001
 
 
 class _Call(NamedTuple):
@@ -26,14 +30,22 @@ class ModelThread:
 
     def __init__(self) -> None:
         self.busy = False
+        self._begun = threading.Lock()  # held until the thread has begun with the last call
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()  # None is the end
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
     def call(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        """Return a future of `function(*arguments)`, to be called after those before it."""
+        """Return a future of `function(*arguments)`, to be called after those before it.
+
+        The event loop waits until the thread has begun, if that is soon. There is one interpreter
+        for both: a thread that wakes up while the loop goes on waits for it for up to 5 ms, and is
+        woken again at each of the loop's callbacks, in vain.
+        """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._begun.acquire(blocking=False)
         self._calls.put(_Call(future, function, arguments))
+        self._begun.acquire(timeout=HAND_OVER_SECONDS)
         return future
 
     def is_alive(self) -> bool:
@@ -47,6 +59,8 @@ class ModelThread:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             self.busy = True
+            with contextlib.suppress(RuntimeError):  # the loop has gone on, and it is released
+                self._begun.release()
             self._do(call)
             self.busy = False
             del call  # a batch of memory, until the next one comes
