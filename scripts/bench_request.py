@@ -1,0 +1,159 @@
+"""Measure what a request of one row costs the event loop's thread, without sockets.
+
+64 connections of the fast carrier get a request each, in step, and a model of numpy answers in its
+thread. Everything between is the service's own. The figure is the CPU time of the loop's thread
+alone, in microseconds a request: the least of many rounds, as others on the machine only add to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np  # the line above makes what follows importable
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Row, Tensors, merge, split
+from server.app import make_carrier
+from server.carrier import Activity
+from server.config import BatchingSettings, Settings
+from server.llhttp.connection import Connection
+from server.llhttp.server import LlhttpServer
+from server.log_format import json_form
+from server.logs import AccessLog, PayloadLog
+from server.run import loop_factory
+from server.service import Service
+
+CONNECTIONS: Final = 64
+TURNS: Final = 100  # in a round
+BODY: Final = b'{"data":[10]}'
+REQUEST: Final = (
+    b"POST /predict HTTP/1.1\r\nHost: localhost:8888\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+)
+
+
+class Line:
+    """y = 3x + 1."""
+
+    signature = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),))
+    row_nbytes = 4
+
+    def warm_up(self, max_rows: int) -> None:
+        """Need none."""
+
+    def trial(self, rows: int) -> Callable[[], object]:
+        """Return a call with zeros."""
+        zeros = Tensors({"x": np.zeros((rows, 1), np.float32)})
+        return lambda: self.predict([zeros])
+
+    def row_dependence(self) -> float:
+        """Depend on nothing."""
+        return 0.0
+
+    def predict(self, parts: Sequence[Tensors | Row]) -> list[Tensors]:
+        """Answer all rows in one go."""
+        x = merge(parts).arrays["x"]
+        return split(Tensors({"y": x * np.float32(3) + np.float32(1)}), [len(p) for p in parts])
+
+
+class Sink(asyncio.Transport):
+    """Takes what a connection writes, and counts its answers."""
+
+    def __init__(self, answered: Callable[[], object]) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self._answered = answered
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Count an answer."""
+        assert bytes(data[:15]) == b"HTTP/1.1 200 OK", bytes(data)
+        self._answered()
+
+    def is_closing(self) -> bool:
+        """Stay open."""
+        return False
+
+    def get_write_buffer_size(self) -> int:
+        """Have sent everything."""
+        return 0
+
+
+class Clients:
+    """Connections that ask in step."""
+
+    def __init__(self, server: LlhttpServer) -> None:
+        self._missing = 0
+        self._done = asyncio.Event()
+        self._connections = [Connection(server) for _ in range(CONNECTIONS)]
+        for connection in self._connections:
+            connection.connection_made(Sink(self._answered))
+
+    async def ask(self) -> None:
+        """Send a request on each, and wait for all answers."""
+        self._missing = CONNECTIONS
+        self._done.clear()
+        for connection in self._connections:
+            connection.data_received(REQUEST)
+        await self._done.wait()
+
+    def _answered(self) -> None:
+        self._missing -= 1
+        if not self._missing:
+            self._done.set()
+
+
+async def measure(rounds: int, *, payloads: bool, access: bool) -> float:
+    """Return the microseconds of a request."""
+    service = Service(Settings(batching=BatchingSettings(max_rows=1024)))
+    payload_log = PayloadLog(os.devnull) if payloads else None
+    access_log = AccessLog(json_form(), contextlib.nullcontext(), os.devnull) if access else None
+    log_access: Any = access_log.write if access_log else lambda *_: None
+    carrier = make_carrier(service, Activity(), payload_log=payload_log, log_access=log_access)
+    assert isinstance(carrier, LlhttpServer)
+    await service.start(lambda _: Line())
+    clients = Clients(carrier)
+    gc.collect()
+    gc.freeze()
+    best = min([await _round(clients) for _ in range(rounds)])
+    await service.drain()
+    for log in (payload_log, access_log):
+        if log:
+            log.close(1)
+    return best / CONNECTIONS / TURNS * 1e6
+
+
+async def _round(clients: Clients) -> float:
+    started = time.thread_time()
+    for _ in range(TURNS):
+        await clients.ask()
+    return time.thread_time() - started
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=30, help="of 6,400 requests each (30)")
+    rounds = parser.parse_args().rounds
+    print("| | µs a request |\n| --- | ---: |")
+    for name, payloads, access in (
+        ("everything on", True, True),
+        ("without payload log", False, True),
+        ("without both logs", False, False),
+    ):
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            figure = runner.run(measure(rounds, payloads=payloads, access=access))
+        print(f"| {name} | {figure:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
