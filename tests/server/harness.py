@@ -213,7 +213,9 @@ class Client:
         self._server = server
 
     async def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send bytes as they are; raises ConnectionError where the server has ended it."""
+        if self.writer.is_closing():  # uvloop raises RuntimeError for such a write
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 
