@@ -30,7 +30,7 @@ def svg(contestants: Sequence[Contestant], results: Results, connections: Sequen
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + BOTTOM}" '
         'role="img" aria-label="Requests a second of each server">',
         f'<style>{STYLE}</style><rect width="100%" height="100%" fill="#fff"/>',
-        '<text class="title" x="16" y="28">Requests a second, median of the rounds</text>',
+        '<text class="title" x="16" y="28">Requests a second (medians)</text>',
         *_legend(connections),
         *_grid(scale, bottom),
     ]
