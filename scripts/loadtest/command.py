@@ -21,6 +21,7 @@ from scripts.loadtest.answers import ExpectedAnswers, Model
 from scripts.loadtest.progress import show_progress
 from scripts.loadtest.report import print_report
 from scripts.loadtest.sweep import SweepError, run_sweep
+from server.loadgen.arguments import count, positive
 from server.loadgen.client import Target
 from server.loadgen.document import UnusableServer, fetch_document, target_of
 from server.loadgen.knee import Rates
@@ -80,19 +81,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--path", default="/predict", help="where to POST (%(default)s)")
     add(
         "--connections",
-        type=_count,
+        type=count,
         help=f"at most so many ({CONNECTIONS}; sweep: {Plan.connections})",
     )
-    add("--rate", type=_positive, help="open loop: requests a second, whatever comes back")
+    add("--rate", type=positive, help="open loop: requests a second, whatever comes back")
     add("--arrivals", choices=["poisson", "constant"], default="poisson", help="of the open loop")
-    add("--duration", type=_positive, help=f"seconds ({DEFAULT_DURATION:g} without --requests)")
-    add("--requests", type=_count, help="end after so many")
-    add("--rows", type=_count, default=1, help="rows a request; more than 1 are sent as a batch")
+    add("--duration", type=positive, help=f"seconds ({DEFAULT_DURATION:g} without --requests)")
+    add("--requests", type=count, help="end after so many")
+    add("--rows", type=count, default=1, help="rows a request; more than 1 are sent as a batch")
     add("--seed", type=int, default=0, help="of the rows and the arrivals (%(default)s)")
     add("--model", type=Path, metavar="FILE", help="compare every answer with this model's own")
     add(
         "--timeout",
-        type=_positive,
+        type=positive,
         help=f"seconds till an answer counts as lost ({TIMEOUT:g}; sweep: {Plan.timeout:g})",
     )
     add("--expect", type=_statuses, default={200}, help="statuses that are no failure (200)")
@@ -107,10 +108,10 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
     )
     add = group.add_argument
     add("--sweep", action="store_true", help="find the knee, and write a report")
-    add("--p99-ms", metavar="N", type=_positive, default=50.0, help=P99_HELP)
-    add("--step-seconds", metavar="S", type=_positive, default=Plan.step_seconds, help=STEP_HELP)
-    add("--start-rate", metavar="N", type=_positive, default=Rates.start, help=START_HELP)
-    add("--max-rate", metavar="N", type=_positive, default=Rates.most, help=MOST_HELP)
+    add("--p99-ms", metavar="N", type=positive, default=50.0, help=P99_HELP)
+    add("--step-seconds", metavar="S", type=positive, default=Plan.step_seconds, help=STEP_HELP)
+    add("--start-rate", metavar="N", type=positive, default=Rates.start, help=START_HELP)
+    add("--max-rate", metavar="N", type=positive, default=Rates.most, help=MOST_HELP)
     add("--report", type=Path, metavar="FILE", default=Path("load-test.html"), help=REPORT_HELP)
     add("--name", metavar="TEXT", help="what is tested, in the report (the address)")
     add("--compare", type=Path, metavar="JSON", help="draw another sweep on the same page")
@@ -212,19 +213,6 @@ def _load_keras_model(path: Path) -> Model:
         return KerasModel.load(path)
     except ModelError as error:
         raise UsageError(str(error)) from error
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("not a whole number above 0")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError("not a number above 0")
 
 
 def _statuses(text: str) -> set[int]:

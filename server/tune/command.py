@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import math
 import shlex
 import signal
 import sys
@@ -15,6 +13,7 @@ from typing import NoReturn
 from model.keras_model import ModelError
 from server.batch_size import BatchSize, Limits, measure
 from server.config import ModelSource
+from server.loadgen.arguments import count, positive
 from server.loadgen.document import UnusableServer
 from server.loadgen.knee import Rates, significant
 from server.loadgen.machine import cores, describe_machine, load_average
@@ -75,15 +74,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("model", metavar="MODEL", help="the model's file, or a folder with versions of it")
-    add("--p99-ms", metavar="N", type=_positive, default=50.0, help=P99_HELP)
+    add("--p99-ms", metavar="N", type=positive, default=50.0, help=P99_HELP)
     add("--out", type=Path, metavar="FILE", default=Path("tuned.yaml"), help=OUT_HELP)
     add("--report", type=Path, metavar="FILE", help="the page (beside the settings, as .html)")
-    add("--rows", metavar="N", type=_count, default=1, help="rows a request (%(default)s)")
-    add(
-        "--rounds", metavar="N", type=_count, default=2, help="how often all is tried (%(default)s)"
-    )
-    add("--step-seconds", metavar="S", type=_positive, default=2.0, help="of a rate (%(default)g)")
-    add("--max-rate", metavar="N", type=_positive, default=Rates.most, help=RATE_HELP)
+    add("--rows", metavar="N", type=count, default=1, help="rows a request (%(default)s)")
+    add("--rounds", metavar="N", type=count, default=2, help="how often all is tried (%(default)s)")
+    add("--step-seconds", metavar="S", type=positive, default=2.0, help="of a rate (%(default)g)")
+    add("--max-rate", metavar="N", type=positive, default=Rates.most, help=RATE_HELP)
     return parser
 
 
@@ -187,16 +184,3 @@ def _write(write: Callable[[Path], object], path: Path) -> None:
         write(path)
     except OSError as error:
         raise CannotTune(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("not a whole number above 0")
-    return int(text)
-
-
-def _positive(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < float(text) < math.inf:
-            return float(text)
-    raise argparse.ArgumentTypeError("not a number above 0")
