@@ -74,7 +74,7 @@ class Trace(Tally):
     def looked(self, planned: float, now: float) -> None:
         """Keep how late the client was."""
         if planned >= self.lead:
-            self.lags.append(now - planned)
+            self.lags.append(max(0.0, now - planned))  # a timer may fire a little early
 
     @property
     def answers(self) -> int:
