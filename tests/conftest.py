@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Else Tornado's first loop makes asyncio make one of its own, which nobody closes, and the warning
+# of that fails some later test in which garbage is collected.
+asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")
