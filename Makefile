@@ -15,7 +15,7 @@ PIP     := $(RUN) $(INSTALL)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup clients test browser-test check torture torture-full fuzz spec load lock clean
+.PHONY: help serve setup clients test browser-test check coverage torture torture-full fuzz spec load lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,12 @@ check: setup  ## formatting, lint, types, and whether openapi.json is up to date
 	$(RUN) -m mypy
 	$(VENV)/bin/hadolint Dockerfile
 	$(RUN) scripts/export_openapi.py --check
+
+coverage: setup clients  ## lines and branches that the tests of `make test` reach, in the servers that they start as well
+	@rm -rf .coverage
+	@$(RUN) -m coverage run -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+	@$(RUN) -m coverage combine --quiet
+	@$(RUN) -m coverage report
 
 browser-test: setup  ## the live page in Chromium, which is installed where it is missing (Debian, Ubuntu)
 	@command -v chromium >/dev/null || { sudo apt-get update -qq && sudo apt-get install -y -qq chromium; }
@@ -73,7 +79,7 @@ lock: $(VENV)/dev.stamp  ## choose the locked versions anew; ARGS=--upgrade take
 	done
 
 clean:  ## remove what was made: .venv, .clients, the example model, caches
-	rm -rf $(VENV) $(CLIENTS) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(CLIENTS) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
