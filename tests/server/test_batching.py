@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
+import weakref
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -188,6 +190,18 @@ async def test_a_full_batch_does_not_wait_for_max_wait(serving, model):
     assert await outcomes(first, second) == [[10], [20]]
     assert model.batches == [[1, 2]]
     assert clock().time() == pytest.approx(start + 0.3)
+
+
+@fake_time
+async def test_more_than_a_full_batch_does_not_wait_for_max_wait(serving, model):
+    """Nor when the rows that wait were never exactly a batch."""
+    batcher = serving(max_wait=0.5, max_rows=2)
+    start = clock().time()
+    job = batcher.submit([1, 2, 3], deadline=soon())
+    await model.called()
+
+    assert clock().time() == start
+    assert await job == [10, 20, 30]
 
 
 @fake_time
@@ -642,6 +656,60 @@ async def test_retry_after_grows_as_the_measured_speed_falls(serving, model, bou
     assert delays[1] == pytest.approx(10 * delays[0], rel=0.1)
 
 
+async def seconds_to_empty(batcher: Batcher, model: FakeModel) -> float:
+    """Return what a refusal says of a queue of ten rows, in batches of four."""
+    jobs = [await busy(batcher, model)]
+    jobs += [batcher.submit([n], deadline=soon()) for n in range(10)]
+    with pytest.raises(Overloaded) as refusal:
+        batcher.submit([10], deadline=soon())
+    model.release()
+    await outcomes(*jobs)
+    return refusal.value.retry_after
+
+
+TEN_ROWS = {"max_rows": 4, "queue_rows": 10, "max_queue": 1e9}
+
+
+@pytest.mark.parametrize(
+    "seconds, expected",
+    [
+        (lambda rows: 0.2 + 0.1 * rows, 3 * 0.2 + 10 * 0.1),
+        (lambda rows: 0.4, 3 * 0.4),
+        (lambda rows: 0.3 * rows, 10 * 0.3),
+        (lambda rows: rows - 0.5, 10 * 1.0),  # nothing takes less than no time
+        # Larger batches take no less: the mean, in which each batch weighs a tenth less.
+        (lambda rows: 1 - 0.1 * rows, 3 * (0.6 * 0.9**2 + 0.8 * 0.9 + 0.7 + 0.9 * 0.9**3) / 3.439),
+    ],
+)
+@fake_time
+async def test_retry_after_is_what_the_rows_that_wait_will_take(serving, model, seconds, expected):
+    """So much a batch and so much a row, as batches of several sizes have shown."""
+    model.seconds = seconds
+    batcher = serving(**TEN_ROWS)
+    for rows in (1, 4, 2, 3):
+        await batcher.submit(range(rows), deadline=soon())
+
+    assert await seconds_to_empty(batcher, model) == pytest.approx(expected)
+
+
+@fake_time
+async def test_what_batches_took_long_ago_is_forgotten(serving, model):
+    """Each weighs a tenth less than the next one: a slow call is not all, and does not stay."""
+    batcher = serving(**TEN_ROWS)
+    model.seconds = lambda rows: 0.1
+    for _ in range(30):
+        await batcher.submit([0], deadline=soon())
+    model.seconds = lambda rows: 1.1
+    await batcher.submit([0], deadline=soon())
+    model.seconds = lambda rows: 0.1
+
+    shown = await seconds_to_empty(batcher, model)
+    assert shown == pytest.approx(3 * (0.1 + 0.1), rel=0.1)
+    for _ in range(60):
+        await batcher.submit([0], deadline=soon())
+    assert await seconds_to_empty(batcher, model) == pytest.approx(3 * 0.1, rel=0.01)
+
+
 # 8. Every request has a deadline; it is answered at its time, and not computed afterwards.
 
 
@@ -683,6 +751,24 @@ async def test_a_deadline_is_kept_while_the_model_is_stuck_on_the_request_itself
     model.release()
     assert await other == [20]
     assert model.batches == [[0], [1, 2]]
+
+
+@fake_time
+async def test_who_is_settled_is_not_kept_until_the_deadline(model):
+    """Else a busy service would keep the requests of half a minute."""
+    batcher = Batcher(model.run)
+    served = asyncio.create_task(batcher.serve())
+    jobs = [batcher.submit([n], deadline=soon()) for n in range(2)]
+    jobs[1].cancel()
+    await outcomes(*jobs)
+    kept = [weakref.ref(job) for job in jobs]
+    jobs.clear()
+    await batcher.submit([2], deadline=soon())  # `serve` lets go of a batch when it has the next
+    gc.collect()
+
+    assert [job() for job in kept] == [None, None]
+    batcher.drain()
+    await served
 
 
 @fake_time
