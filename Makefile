@@ -3,6 +3,7 @@
 
 VENV    := .venv
 CLIENTS := .clients
+MUTANTS := .mutants
 RUN     := $(VENV)/bin/python
 EXAMPLE := model/my_best_model.keras
 MODEL   := $(EXAMPLE)
@@ -15,7 +16,7 @@ PIP     := $(RUN) $(INSTALL)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup clients test browser-test check coverage torture torture-full fuzz spec load lock clean
+.PHONY: help serve setup clients test browser-test check coverage mutation torture torture-full fuzz spec load lock clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +46,14 @@ coverage: setup clients  ## lines and branches that the tests of `make test` rea
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report
 
+mutation: setup $(MUTANTS)/mutation.stamp  ## break the core of batching in every small way, and list what no test notices (an hour)
+	@rm -rf $(MUTANTS)/tree && mkdir $(MUTANTS)/tree && cp -R server model tests pyproject.toml $(MUTANTS)/tree
+	@cd $(MUTANTS)/tree && PATH="$(CURDIR)/$(MUTANTS)/venv/bin:$$PATH" && rm -f ../found.sqlite && \
+		cosmic-ray init ../../scripts/mutation.toml ../found.sqlite && \
+		cr-filter-operators ../found.sqlite ../../scripts/mutation.toml && \
+		cosmic-ray exec ../../scripts/mutation.toml ../found.sqlite && \
+		cr-report --show-diff --surviving-only ../found.sqlite
+
 browser-test: setup  ## the live page in Chromium, which is installed where it is missing (Debian, Ubuntu)
 	@command -v chromium >/dev/null || { sudo apt-get update -qq && sudo apt-get install -y -qq chromium; }
 	@$(RUN) -m pytest tests/browser $(ARGS)
@@ -67,19 +76,19 @@ spec: setup  ## write openapi/openapi.json anew
 load: $(VENV)/dev.stamp  ## put load on a running server and report
 	@$(RUN) scripts/load_test.py $(ARGS)
 
-# dev.txt is made first and constrains the others but clients.txt, so that what is installed
-# together agrees.
+# dev.txt is made first and constrains what is installed together with it; clients.txt and
+# mutation.txt have venvs of their own.
 lock: $(VENV)/dev.stamp  ## choose the locked versions anew; ARGS=--upgrade takes newer ones
-	@for name in dev server model fuzz clients; do \
+	@for name in dev server model fuzz clients mutation; do \
 		(cd requirements && ../$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate \
 			--custom-compile-command "make lock" $(ARGS) \
-			$$([ $$name = dev ] || [ $$name = clients ] || echo --constraint dev.txt) --output-file $$name.txt $$name.in) \
+			$$(case $$name in dev|clients|mutation) ;; *) echo --constraint dev.txt;; esac) --output-file $$name.txt $$name.in) \
 		|| exit 1; \
 	done
 
-clean:  ## remove what was made: .venv, .clients, the example model, caches
-	rm -rf $(VENV) $(CLIENTS) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+clean:  ## remove what was made: .venv, .clients, .mutants, the example model, caches
+	rm -rf $(VENV) $(CLIENTS) $(MUTANTS) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
@@ -115,6 +124,11 @@ $(CLIENTS)/clients.stamp: requirements/clients.txt | $(VENV)/bin/pip
 	@echo 'installing the clients of others that tests ask with ...'
 	@$(RUN) -m venv --clear $(CLIENTS)
 	@$(CLIENTS)/bin/python $(INSTALL) -r $<
+	@touch $@
+
+$(MUTANTS)/mutation.stamp: requirements/mutation.txt | $(VENV)/bin/pip
+	@$(RUN) -m venv --clear $(MUTANTS)/venv
+	@$(MUTANTS)/venv/bin/python $(INSTALL) -r $<
 	@touch $@
 
 $(EXAMPLE): | $(VENV)/server.stamp
