@@ -8,7 +8,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).parents[1]
 TABLE = CHECKOUT / "docs" / "reliability.md"
 CELLS = 5
-COMMANDS = ("make test", "make torture", "make torture-full")
+COMMANDS = ("make test", "make torture", "make torture-full", "make coverage", "make mutation")
 
 
 def rows() -> list[list[str]]:

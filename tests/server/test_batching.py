@@ -572,6 +572,17 @@ async def test_a_request_is_refused_when_the_batches_ahead_would_take_too_long(
 
 
 @fake_time
+async def test_a_wait_of_just_max_queue_is_accepted(serving, model):
+    """So where no time is allowed, nothing is refused before it was seen to take any."""
+    batcher = serving(max_rows=1, max_queue=0.0)
+    jobs = [await busy(batcher, model)]
+    jobs += [batcher.submit([n], deadline=soon()) for n in (1, 2)]
+
+    model.release()
+    assert await outcomes(*jobs) == [[0], [10], [20]]
+
+
+@fake_time
 async def test_a_slow_model_can_always_fill_its_next_batch(serving, model):
     """The batch that runs and the request's own are not counted against max_queue."""
     batcher = serving(max_rows=4, max_queue=1.0)
