@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import math
 import weakref
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from server.batching import (
     Overloaded,
     TooManyRows,
 )
+from server.config import BatchingSettings
 from tests.server.fakes import Diary, FakeModel, FakeTimeLoop
 
 # Of fake seconds: what would hang fails at once.
@@ -569,6 +571,16 @@ async def test_a_request_is_refused_when_the_batches_ahead_would_take_too_long(
 
     model.release()
     assert await outcomes(*jobs) == [[0]] + [[10 * n] for n in range(12)]
+
+
+def test_a_batcher_that_is_told_nothing_has_the_bounds_of_the_settings():
+    given = inspect.signature(Batcher).parameters
+    settings = BatchingSettings()
+
+    assert given["max_wait"].default == settings.max_wait_ms / 1000
+    assert given["max_queue"].default == settings.max_queue_ms / 1000
+    assert given["queue_rows"].default == settings.queue_rows
+    assert given["queue_bytes"].default == settings.queue_bytes
 
 
 @fake_time
