@@ -529,7 +529,16 @@ async def test_whether_there_is_room_can_be_asked_without_rows(serving, model, d
 
 
 @fake_time
-async def test_what_waits_for_a_model_that_is_given_up_fails_at_once(serving, model):
+async def test_there_is_room_where_one_more_row_fits(serving, model):
+    batcher = serving(queue_rows=3)
+    await busy(batcher, model)
+    batcher.submit([1, 2], deadline=soon())
+
+    batcher.check_room(0)
+
+
+@fake_time
+async def test_what_waits_for_a_model_that_is_given_up_fails_at_once(serving, model, diary):
     """The one in the call does not; that is for whoever made the call."""
     batcher = serving(max_rows=2)
     model.hold()
@@ -541,6 +550,7 @@ async def test_what_waits_for_a_model_that_is_given_up_fails_at_once(serving, mo
     for job in waiting:
         with pytest.raises(ModelStuck, match="it is stuck"):
             await job
+    assert not any(isolated for _, _, isolated in diary.failures)
     with pytest.raises(Draining):
         batcher.submit([7], deadline=soon())
     assert (batcher.queue.rows, batcher.queue.nbytes) == (0, 0)
