@@ -529,6 +529,17 @@ async def test_whether_there_is_room_can_be_asked_without_rows(serving, model, d
 
 
 @fake_time
+async def test_who_does_not_say_how_many_bytes_takes_none(serving, model):
+    batcher = serving(queue_bytes=10)
+    await busy(batcher, model)
+    batcher.submit([1], deadline=soon())
+    batcher.submit([2], deadline=soon(), nbytes=10)
+
+    with pytest.raises(Overloaded):
+        batcher.submit([3], deadline=soon(), nbytes=1)
+
+
+@fake_time
 async def test_there_is_room_where_one_more_row_fits(serving, model):
     batcher = serving(queue_rows=3)
     await busy(batcher, model)
