@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import time
@@ -156,6 +157,9 @@ def test_a_slow_start_is_no_stuck_model(start: Start) -> None:
     assert_fine(server)
 
 
+@pytest.mark.skipif(
+    "COVERAGE_RUN" in os.environ, reason="under coverage CPython 3.11 spins once a thread is killed"
+)
 def test_a_dead_thread_of_the_model_ends_the_process(start: Start) -> None:
     server = start(*NO_GRACE)
     server.post([Row.KILLS_THREAD])
