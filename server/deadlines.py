@@ -29,13 +29,13 @@ class Deadlines:
     """Calls `expire` on each entry within a millisecond after its time.
 
     To start and to cancel a timer takes 3 µs in uvloop's loop and asyncio's, and hardly a deadline
-    is ever reached: there is one timer, for the first of all moments, which may be empty by then.
+    is ever reached: there is one timer, for the first of all moments, which may have gone by then.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._moments: dict[int, Moment] = {}
-        self._order: list[int] = []  # a heap of all moments
+        self._order: list[int] = []  # a heap of all moments, and of some that have gone
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # the millisecond of the timer
 
@@ -46,6 +46,7 @@ class Deadlines:
         if moment is None:
             moment = self._moments[millisecond] = Moment(millisecond)
             heappush(self._order, millisecond)
+            self._compact()
             self._wait_for(millisecond)
         moment.waiting.add(entry)
         return moment
@@ -53,6 +54,13 @@ class Deadlines:
     def forget(self, moment: Moment, entry: Waiting) -> None:
         """Stop watching `entry`; nothing happens when its time has come already."""
         moment.waiting.discard(entry)
+        if not moment.waiting and self._moments.get(moment.millisecond) is moment:
+            del self._moments[moment.millisecond]
+
+    def _compact(self) -> None:
+        """Forget the moments that have gone, once they are the larger part."""
+        if len(self._order) > 2 * len(self._moments) + 64:
+            self._order = sorted(self._moments)  # which is a heap
 
     def _wait_for(self, millisecond: int) -> None:
         """See that the timer is not later than this."""
@@ -64,15 +72,19 @@ class Deadlines:
         self._timer = self._loop.call_at(millisecond / 1000, self._pass)
 
     def _pass(self) -> None:
-        """Expire those whose time has come, and wait for the next moment that is not empty."""
+        """Expire those whose time has come, and wait for the next moment that has not gone."""
         self._timer = None
         now = self._loop.time()
         while self._order and (self._order[0] <= self._due or self._order[0] / 1000 <= now):
-            moment = self._moments.pop(heappop(self._order))
-            waiting, moment.waiting = moment.waiting, set()
-            for entry in waiting:
-                entry.expire()
-        while self._order and not self._moments[self._order[0]].waiting:
-            del self._moments[heappop(self._order)]
+            moment = self._moments.pop(heappop(self._order), None)
+            if moment is not None:
+                self._expire(moment)
+        while self._order and self._order[0] not in self._moments:
+            heappop(self._order)
         if self._order:
             self._wait_for(self._order[0])
+
+    def _expire(self, moment: Moment) -> None:
+        waiting, moment.waiting = moment.waiting, set()
+        for entry in waiting:
+            entry.expire()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 
@@ -120,3 +121,17 @@ async def test_to_forget_one_as_others_of_its_time_expire_is_harmless():
     deadlines.add(when, again)  # a time that has passed
     await asyncio.sleep(0.01)
     assert len(again.expired) == 1
+
+
+async def test_what_was_forgotten_takes_no_memory():
+    loop = asyncio.get_running_loop()
+    deadlines = Deadlines(loop)
+    tracemalloc.start()
+    try:
+        for n in range(20_000):
+            entry = Entry()
+            deadlines.forget(deadlines.add(loop.time() + 3600 + n / 1000, entry), entry)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000  # 5 bytes for each
