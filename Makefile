@@ -30,8 +30,9 @@ setup: $(VENV)/dev.stamp $(EXAMPLE)  ## only prepare: .venv with the locked depe
 
 clients: $(CLIENTS)/clients.stamp  ## only prepare: .clients with the clients of others that tests ask with
 
-test: setup clients  ## all tests but the long ones, two at once
-	@$(RUN) -m pytest --numprocesses 2 --dist worksteal $(ARGS)
+# Three at once: many wait for a process to start, and use no core meanwhile.
+test: setup clients  ## all tests but the long ones
+	@$(RUN) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
 check: setup  ## formatting, lint, types, and whether openapi.json is up to date
 	$(RUN) -m ruff format --check .

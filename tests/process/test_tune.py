@@ -78,6 +78,7 @@ def test_it_measures_tries_and_writes(tmp_path: Path) -> None:
         assert servers_of(child) == []
 
 
+@pytest.mark.torture
 def test_where_nothing_holds_it_recommends_nothing(tmp_path: Path) -> None:
     """A call takes 50 ms, and an answer should take one; the page shows why."""
     environ = {"FAKE_FOLDER": str(tmp_path / "t"), "FAKE_SECONDS": "0.05"}
