@@ -91,7 +91,7 @@ class NativeDialect:
                 ]
             }
         )
-        Validator(self.schema)  # raises what is wrong with it; its two branches are what validates
+        # The two branches of the schema above: asked in turn, they tell the form as well.
         self._single_validator = Validator(_object(data=single))
         self._batch_validator = Validator(_object(data=batch))
         self._rows = RowReader(signature.inputs)
