@@ -19,6 +19,8 @@ from server.fair_queue import FairQueue, Piece
 Rows = Any  # a sequence of rows: has `len()` and can be sliced
 Run = Callable[[list[Rows]], Awaitable[Sequence[Rows]]]
 
+OVERLOADED = ("queue_full", "queue_wait")  # the reasons of refusals that are the load's fault
+
 
 class BatchingError(Exception):
     """Rows that got no answer."""
@@ -291,6 +293,9 @@ class Batcher:
         observer: hears what happens.
         clock: measures durations; the loop's own is used if none is given, but that of uvloop
             stands still within a turn of the loop and counts whole milliseconds.
+
+    Attributes:
+        is_crowded: whether the last request was refused because too much waits.
     """
 
     def __init__(
@@ -312,6 +317,7 @@ class Batcher:
         self.queue: FairQueue[Job] = FairQueue(max_rows)
         self.observer = observer or Observer()
         self.deadlines = Deadlines(self.loop)
+        self.is_crowded = False
         self._run = run
         self.join = join
         self._whole_batch_errors: tuple[type[Exception], ...] = (
@@ -339,6 +345,7 @@ class Batcher:
         """
         job = Job(self, rows, deadline, shape, nbytes)
         self._admit(job.size, job.nbytes, shape)
+        self.is_crowded = False
         self.queue.add(job)
         job.arm()
         self._arrived.set()
@@ -379,10 +386,14 @@ class Batcher:
             limits = f"{self._queue_rows} rows or {self._queue_bytes} bytes"
             self._refuse("too_large", TooManyRows(f"More than can ever wait at once: {limits}."))
         if queue.rows + size > self._queue_rows or queue.nbytes + nbytes > self._queue_bytes:
-            self._refuse("queue_full", Overloaded("the queue is full", self._seconds_to_empty()))
+            self._turn_away("queue_full", "the queue is full")
         batches, rows = queue.ahead(shape)
         if batches and self._speed.predict(batches, rows) > self._max_queue:
-            self._refuse("queue_wait", Overloaded("the wait is too long", self._seconds_to_empty()))
+            self._turn_away("queue_wait", "the wait is too long")
+
+    def _turn_away(self, reason: str, why: str) -> None:
+        self.is_crowded = True
+        self._refuse(reason, Overloaded(why, self._seconds_to_empty()))
 
     def _refuse(self, reason: str, error: BatchingError) -> None:
         self.observer.refused(reason)

@@ -168,7 +168,7 @@ class PredictEndpoint:
         now = batcher.loop.time()
         longest = self._timeout(request.headers)
         is_fixed = model.signature.is_fixed
-        if is_fixed and len(request.body) > DEAR_BYTES:
+        if is_fixed and (batcher.is_crowded or len(request.body) > DEAR_BYTES):
             batcher.check_room(len(request.body))
         call = dialect.decode(request.body, request.headers)
         if call.timeout_ms is not None:

@@ -31,6 +31,7 @@ class ModelThread:
     def __init__(self) -> None:
         self.busy = False
         self._begun = threading.Lock()  # held until the thread has begun with the last call
+        self._ended = threading.Lock()  # held while the thread is in a call
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()  # None is the end
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
@@ -48,6 +49,11 @@ class ModelThread:
         self._begun.acquire(timeout=HAND_OVER_SECONDS)
         return future
 
+    def step_aside(self, seconds: float) -> None:
+        """Let the event loop wait until a call has ended, for `seconds` at most."""
+        if self.busy and self._ended.acquire(timeout=seconds):
+            self._ended.release()
+
     def is_alive(self) -> bool:
         """Tell whether there is a thread to call in; it ends after `stop`, and never else."""
         return self._thread.is_alive()
@@ -59,6 +65,7 @@ class ModelThread:
     def _work(self) -> None:
         while (call := self._calls.get()) is not None:
             self.busy = True
+            self._ended.acquire(blocking=False)
             with contextlib.suppress(RuntimeError):  # the loop has gone on, and it is released
                 self._begun.release()
             self._do(call)
@@ -75,6 +82,8 @@ class ModelThread:
             error = failure
         except BaseException as failure:  # the thread must live on
             error = RuntimeError(f"{type(failure).__name__}: {failure}")
+        with contextlib.suppress(RuntimeError):  # the loop had it at that very moment
+            self._ended.release()
         with contextlib.suppress(RuntimeError):  # the loop has been closed: the process ends
             call.future.get_loop().call_soon_threadsafe(_settle, call.future, result, error)
 

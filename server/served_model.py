@@ -15,6 +15,7 @@ from model.signature import Signature
 from model.tensors import Row, Tensors, WrongRowCount, distance, is_finite, merge
 from server.batch_size import BatchSize, Limits, measure
 from server.batching import Batcher, Job, ModelStuck, Observer, Observers
+from server.bulk_refusals import BulkRefusals
 from server.config import BatchingSettings, Settings
 from server.counts import VersionCounts
 from server.dialects.native import NativeDialect
@@ -162,7 +163,7 @@ async def bring_up(
         raise
     counts = VersionCounts()
     check = SelfCheck(name, partial(_ask_example, loaded, thread))
-    observers = Observers(observer, counts, FailureLog(name), check)
+    observers = Observers(observer, counts, FailureLog(name), check, BulkRefusals(thread))
     batcher = _batcher(loaded, thread, settings.batching, observers)
     return ServedModel(
         name=name,

@@ -529,6 +529,25 @@ async def test_whether_there_is_room_can_be_asked_without_rows(serving, model, d
 
 
 @fake_time
+async def test_it_is_crowded_from_a_refusal_until_somebody_is_let_in_again(serving, model):
+    batcher = serving(queue_rows=1, queue_bytes=100)
+    with pytest.raises(TooManyRows):  # which is no matter of who waits
+        batcher.submit([1], deadline=soon(), nbytes=101)
+    await busy(batcher, model)
+    waiting = batcher.submit([1], deadline=soon())
+    assert not batcher.is_crowded
+
+    with pytest.raises(Overloaded):
+        batcher.submit([2], deadline=soon())
+    assert batcher.is_crowded
+    model.release()
+    await waiting
+    assert batcher.is_crowded
+    await batcher.submit([3], deadline=soon())
+    assert not batcher.is_crowded
+
+
+@fake_time
 async def test_who_does_not_say_how_many_bytes_takes_none(serving, model):
     batcher = serving(queue_bytes=10)
     await busy(batcher, model)

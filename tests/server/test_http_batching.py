@@ -143,6 +143,23 @@ async def test_a_full_queue_is_503_at_once_with_retry_after() -> None:
 
 
 @over_http
+async def test_in_a_crowd_no_body_is_read_to_be_refused() -> None:
+    model = FakeModel()
+    async with busy(model, with_settings(batching={"queue_rows": 1})) as server:
+        [waiting] = await ask_all(server, [1])
+        first = await server.post(b"no JSON")
+        refused = await server.predict([2])
+        unread = await server.post(b"no JSON")
+        model.release()
+        assert (await waiting).status == 200
+        last = await server.post(b"no JSON")
+
+    assert [first.status, refused.status, last.status] == [400, 503, 400]
+    assert_problem(unread, 503, "overloaded")
+    assert_retry_after(unread)
+
+
+@over_http
 async def test_a_queue_with_too_many_bytes_is_503() -> None:
     model = FakeModel()
     async with busy(model, with_settings(batching={"queue_bytes": 40})) as server:

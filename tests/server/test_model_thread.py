@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -40,4 +41,35 @@ async def test_what_a_call_raises_is_its_own():
     with pytest.raises(RuntimeError, match="SystemExit"):
         await thread.call(exit)
     assert await thread.call(divmod, 7, 2) == (3, 1)
+    thread.stop()
+
+
+async def test_the_loop_steps_aside_until_a_call_ends():
+    thread, gate = ModelThread(), threading.Event()
+    for _ in range(3):
+        gate.clear()
+        call = thread.call(gate.wait)
+        threading.Timer(0.02, gate.set).start()
+        thread.step_aside(60)
+        assert gate.is_set()
+        assert await call
+    thread.stop()
+
+
+async def test_the_loop_steps_aside_for_no_longer_than_it_was_told():
+    thread, gate = ModelThread(), threading.Event()
+    call = thread.call(gate.wait)
+    thread.step_aside(0.001)
+    assert not call.done()
+    gate.set()
+    assert await call
+    thread.stop()
+
+
+async def test_the_loop_does_not_step_aside_for_a_thread_that_has_nothing_to_do():
+    thread = ModelThread()
+    await thread.call(int)
+    started = time.monotonic()
+    thread.step_aside(60)
+    assert time.monotonic() - started < 30
     thread.stop()
