@@ -1,0 +1,188 @@
+"""Which rows go into the next batch, asked of the queue itself."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Hashable
+
+import pytest
+
+from server.fair_queue import FairQueue
+
+
+class Job:
+    """A request as the queue sees it."""
+
+    def __init__(self, name: str, size: int, *, shape: Hashable = (), nbytes: int = 0) -> None:
+        self.name = name
+        self.size = size
+        self.shape = shape
+        self.nbytes = nbytes
+        self.taken = 0
+        self.gone = False
+
+    def done(self) -> bool:
+        """Tell whether nobody waits for it any more."""
+        return self.gone
+
+
+def queue_of(*jobs: Job, max_rows: int = 4) -> FairQueue[Job]:
+    """Return a queue with these requests, the first one first."""
+    queue: FairQueue[Job] = FairQueue(max_rows)
+    for job in jobs:
+        queue.add(job)
+    return queue
+
+
+def leave(queue: FairQueue[Job], job: Job) -> None:
+    """Let the client of a request go."""
+    job.gone = True
+    queue.remove(job)
+
+
+def take(queue: FairQueue[Job]) -> list[tuple[str, int, int]]:
+    """Take a batch; return its pieces by name."""
+    return [(piece.job.name, piece.start, piece.stop) for piece in queue.take()]
+
+
+def counted(queue: FairQueue[Job]) -> tuple[int, int]:
+    return queue.rows, queue.nbytes
+
+
+def test_a_batch_is_filled_in_order_and_the_last_request_is_cut():
+    queue = queue_of(Job("a", 3), Job("b", 3), Job("c", 1))
+
+    assert take(queue) == [("a", 0, 3), ("b", 0, 1)]
+    assert take(queue) == [("c", 0, 1), ("b", 1, 3)]
+    assert take(queue) == []
+
+
+def test_small_ones_go_before_the_rest_of_a_large_one():
+    queue = queue_of(Job("large", 10), Job("a", 1), Job("b", 1))
+
+    assert take(queue) == [("large", 0, 4)]
+    queue.add(Job("c", 1))
+    assert take(queue) == [("a", 0, 1), ("b", 0, 1), ("c", 0, 1), ("large", 4, 5)]
+    assert take(queue) == [("large", 5, 9)]
+    assert take(queue) == [("large", 9, 10)]
+
+
+def test_large_ones_take_turns():
+    queue = queue_of(Job("a", 12), Job("b", 12))
+
+    taken = [take(queue) for _ in range(6)]
+    assert [pieces[0][0] for pieces in taken] == ["a", "b", "a", "b", "a", "b"]
+    assert all(len(pieces) == 1 for pieces in taken)
+
+
+def test_a_batch_holds_one_shape_and_who_came_first_goes_first():
+    queue = queue_of(Job("a", 1, shape=1), Job("b", 1, shape=2), Job("c", 2, shape=1))
+
+    assert take(queue) == [("a", 0, 1), ("c", 0, 2)]
+    queue.add(Job("d", 4, shape=1))
+    assert take(queue) == [("b", 0, 1)]
+    assert take(queue) == [("d", 0, 4)]
+
+
+def test_a_newcomer_does_not_overtake_a_rest_that_has_waited_longer():
+    """The rest of `y` is tagged 2; `x` is served up to 3, and so is tagged who comes then."""
+    queue = queue_of(Job("y1", 2, shape="y"), Job("y", 6, shape="y"))
+    assert take(queue) == [("y1", 0, 2), ("y", 0, 2)]
+    queue.add(Job("x1", 1, shape="x"))
+    queue.add(Job("x", 10, shape="x"))
+    assert take(queue) == [("x1", 0, 1), ("x", 0, 3)]
+    queue.add(Job("x2", 1, shape="x"))
+    assert take(queue) == [("x2", 0, 1), ("x", 3, 6)]
+    queue.add(Job("y2", 4, shape="y"))
+
+    assert take(queue) == [("y", 2, 6)]
+    assert take(queue) == [("y2", 0, 4)]
+
+
+@pytest.mark.parametrize("others, batches", [(2, 6), (3, 8)])
+def test_small_ones_that_fill_all_batches_do_not_starve_a_large_one(others, batches):
+    """Its rest is tagged 4, and goes before those tagged 8, who come after two batches of shares.
+
+    Among three requests a batch gives each a share of 4/3 rows, among four of one row.
+    """
+    queue = queue_of(Job("large", 100))
+    assert take(queue) == [("large", 0, 4)]
+    for _ in range(others):
+        queue.add(Job("small", 2))
+    for _ in range(batches):
+        assert take(queue) == [("small", 0, 2), ("small", 0, 2)]
+        queue.add(Job("small", 2))
+        queue.add(Job("small", 2))
+
+    assert "large" in [name for name, _, _ in take(queue)]
+
+
+@pytest.mark.parametrize(
+    "jobs, shape, ahead",
+    [
+        ([], 1, (0, 0)),
+        ([Job("a", 3, shape=1)], 1, (0, 0)),
+        ([Job("a", 4, shape=1)], 1, (1, 4)),
+        ([Job("a", 3, shape=1) for _ in range(3)], 1, (2, 8)),
+        ([Job("a", 100, shape=1)], 1, (1, 4)),
+        ([Job("a", 1, shape=2)], 1, (1, 1)),
+        ([Job("a", 3, shape=2), Job("b", 3, shape=2)], 1, (2, 6)),
+        ([Job("a", 3, shape=2), Job("b", 3, shape=1), Job("c", 3, shape=1)], 1, (2, 7)),
+        ([Job("a", 4, shape=2), Job("b", 2, shape=1)], 1, (1, 4)),
+    ],
+)
+def test_what_goes_before_a_newcomer(jobs, shape, ahead):
+    """Whole batches of its own shape, as it joins the last; every batch of others."""
+    assert queue_of(*jobs).ahead(shape) == ahead
+
+
+def test_rows_and_bytes_are_counted():
+    a, b, c = Job("a", 2, nbytes=10), Job("b", 9, nbytes=20), Job("c", 1, shape=2, nbytes=5)
+    queue = queue_of(a, b, c)
+    assert counted(queue) == (12, 35)
+
+    take(queue)  # a, and two rows of b, whose bytes wait until its last row is taken
+    assert counted(queue) == (8, 25)
+    take(queue)  # c
+    assert counted(queue) == (7, 20)
+    take(queue)
+    assert (queue.ahead(()), counted(queue)) == ((0, 0), (3, 20))
+    leave(queue, b)
+    assert counted(queue) == (0, 0)
+    leave(queue, b)
+    assert (counted(queue), take(queue)) == ((0, 0), [])
+
+
+def test_who_leaves_is_not_taken_and_not_counted_ahead():
+    jobs = [Job(str(n), 2) for n in range(6)]
+    queue = queue_of(*jobs)
+    leave(queue, jobs[0])
+    leave(queue, jobs[3])
+
+    assert queue.ahead(()) == (2, 8)
+    assert take(queue) == [("1", 0, 2), ("2", 0, 2)]
+    assert take(queue) == [("4", 0, 2), ("5", 0, 2)]
+
+
+def test_a_large_one_that_leaves_counts_as_a_batch_until_then():
+    large = Job("large", 100)
+    queue = queue_of(large, Job("a", 3))
+    take(queue)
+    assert queue.ahead(()) == (1, 4)
+    leave(queue, large)
+    assert queue.ahead(()) == (0, 0)
+
+
+def test_those_who_left_take_no_memory():
+    queue = queue_of(Job("stays", 1))
+    tracemalloc.start()
+    try:
+        for n in range(20_000):
+            job = Job(str(n), 1)
+            queue.add(job)
+            leave(queue, job)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000  # 5 bytes for each
+    assert take(queue) == [("stays", 0, 1)]
