@@ -399,6 +399,23 @@ async def test_what_is_cut_is_joined_by_the_function_given(serving):
     await served
 
 
+@fake_time
+async def test_an_answer_that_cannot_be_joined_fails_alone_and_nothing_is_computed_again(
+    serving, model, diary
+):
+    def join(_: object) -> object:
+        raise MemoryError
+
+    batcher = serving(max_rows=3, join=join)
+    large, small = (batcher.submit(range(n), deadline=soon()) for n in (4, 2))
+
+    with pytest.raises(ModelFailed):
+        await large
+    assert await small == [0, 10]
+    assert [(jobs, isolated) for jobs, _, isolated in diary.failures] == [([large], True)]
+    assert sum(map(len, model.batches)) == 6
+
+
 # 6. Inputs with a variable dimension are batched with others of the same shape.
 
 

@@ -84,15 +84,19 @@ def test_a_batch_holds_one_shape_and_who_came_first_goes_first():
     assert take(queue) == [("d", 0, 4)]
 
 
-def test_a_newcomer_does_not_overtake_a_rest_that_has_waited_longer():
-    """The rest of `y` is tagged 2; `x` is served up to 3, and so is tagged who comes then."""
+@pytest.mark.parametrize("size", [10, 5])
+def test_a_newcomer_does_not_overtake_a_rest_that_has_waited_longer(size):
+    """The rest of `y` is tagged 2; `x` is served up to 3, and so is tagged who comes then.
+
+    That batch is full, or takes all that waits of its shape.
+    """
     queue = queue_of(Job("y1", 2, shape="y"), Job("y", 6, shape="y"))
     assert take(queue) == [("y1", 0, 2), ("y", 0, 2)]
     queue.add(Job("x1", 1, shape="x"))
-    queue.add(Job("x", 10, shape="x"))
+    queue.add(Job("x", size, shape="x"))
     assert take(queue) == [("x1", 0, 1), ("x", 0, 3)]
     queue.add(Job("x2", 1, shape="x"))
-    assert take(queue) == [("x2", 0, 1), ("x", 3, 6)]
+    assert take(queue) == [("x2", 0, 1), ("x", 3, min(size, 6))]
     queue.add(Job("y2", 4, shape="y"))
 
     assert take(queue) == [("y", 2, 6)]
