@@ -413,6 +413,7 @@ async def test_an_answer_that_cannot_be_joined_fails_alone_and_nothing_is_comput
         await large
     assert await small == [0, 10]
     assert [(jobs, isolated) for jobs, _, isolated in diary.failures] == [([large], True)]
+    assert sorted(fate for job, fate in diary.fates if job is large) == ["failed"]
     assert sum(map(len, model.batches)) == 6
 
 
@@ -550,6 +551,7 @@ async def test_it_is_crowded_from_a_refusal_until_somebody_is_let_in_again(servi
     batcher = serving(queue_rows=1, queue_bytes=100)
     with pytest.raises(TooManyRows):  # which is no matter of who waits
         batcher.submit([1], deadline=soon(), nbytes=101)
+    assert not batcher.is_crowded
     await busy(batcher, model)
     waiting = batcher.submit([1], deadline=soon())
     assert not batcher.is_crowded
