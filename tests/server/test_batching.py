@@ -1208,7 +1208,7 @@ WRONG_COUNTS = {
 
 @pytest.mark.parametrize("spoil", WRONG_COUNTS.values(), ids=WRONG_COUNTS.keys())
 @fake_time
-async def test_a_wrong_number_of_rows_fails_the_whole_batch_at_once(serving, model, spoil):
+async def test_a_wrong_number_of_rows_fails_the_whole_batch_at_once(serving, model, diary, spoil):
     """Nobody gets another's row, and the model is not called again for this batch."""
     model.spoil = spoil
     batcher = serving()
@@ -1216,6 +1216,7 @@ async def test_a_wrong_number_of_rows_fails_the_whole_batch_at_once(serving, mod
 
     assert await outcomes(*jobs) == [ModelFailed] * 8
     assert len(model.calls) == 1
+    assert {isolated for _, _, isolated in diary.failures} == {False}
 
     model.spoil = lambda answers: answers
     assert await batcher.submit([9], deadline=soon()) == [90]
