@@ -15,14 +15,14 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from server.batching import Job, Observer
+from server.batching import OVERLOADED, Job, Observer
 
 SECONDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 ROWS: Final = tuple(float(2**power) for power in range(13))
-REFUSALS: Final = ("queue_full", "queue_wait", "too_large", "draining")
+REFUSALS: Final = (*OVERLOADED, "too_large", "draining")
 RELOADS: Final = ("loaded", "rolled_back", "failed")
 
 

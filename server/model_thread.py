@@ -51,7 +51,7 @@ class ModelThread:
 
     def step_aside(self, seconds: float) -> None:
         """Let the event loop wait until a call has ended, for `seconds` at most."""
-        if self.busy and self._ended.acquire(timeout=seconds):
+        if self._ended.acquire(timeout=seconds):
             self._ended.release()
 
     def is_alive(self) -> bool:

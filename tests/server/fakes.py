@@ -1,10 +1,15 @@
-"""Stand-ins: a model of plain integers, an observer that remembers, a clock that jumps."""
+"""Stand-ins: a model of plain integers, an observer that remembers, a clock that jumps.
+
+And a measure of the memory that something keeps.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Callable, Sequence
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -78,6 +83,18 @@ class FakeModel:
         if guilty := self.poison.intersection(rows):
             raise ValueError(f"cannot stand {sorted(guilty)}")
         return self.spoil([[10 * row for row in part] for part in parts])
+
+
+@contextmanager
+def keeping_less_than(nbytes: int) -> Iterator[None]:
+    """Fail if what the block allocates in Python, and does not give back, is more than that."""
+    tracemalloc.start()
+    try:
+        yield
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < nbytes
 
 
 class Diary(Observer):

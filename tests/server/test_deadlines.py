@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import tracemalloc
 
 import pytest
 
 from server.deadlines import Deadlines
+from tests.server.fakes import keeping_less_than
 
 pytestmark = pytest.mark.gen_test
 
@@ -126,12 +126,7 @@ async def test_to_forget_one_as_others_of_its_time_expire_is_harmless():
 async def test_what_was_forgotten_takes_no_memory():
     loop = asyncio.get_running_loop()
     deadlines = Deadlines(loop)
-    tracemalloc.start()
-    try:
+    with keeping_less_than(100_000):  # 5 bytes for each
         for n in range(20_000):
             entry = Entry()
             deadlines.forget(deadlines.add(loop.time() + 3600 + n / 1000, entry), entry)
-        kept, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert kept < 100_000  # 5 bytes for each

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Hashable
 
 import pytest
 
 from server.fair_queue import FairQueue
+from tests.server.fakes import keeping_less_than
 
 
 class Job:
@@ -179,14 +179,9 @@ def test_a_large_one_that_leaves_counts_as_a_batch_until_then():
 
 def test_those_who_left_take_no_memory():
     queue = queue_of(Job("stays", 1))
-    tracemalloc.start()
-    try:
+    with keeping_less_than(100_000):  # 5 bytes for each
         for n in range(20_000):
             job = Job(str(n), 1)
             queue.add(job)
             leave(queue, job)
-        kept, _ = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert kept < 100_000  # 5 bytes for each
     assert take(queue) == [("stays", 0, 1)]
