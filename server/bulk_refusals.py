@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from server.batching import OVERLOADED, Observer
+from server.batching import Observer
+from server.batching.errors import OVERLOADED
 from server.model_thread import ModelThread
 
 # How long they gather: others, also those of another model, wait for as long.

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from server.batching import OVERLOADED, Job, Observer
+from server.batching import Job, Observer
+from server.batching.errors import OVERLOADED
 
 SECONDS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 
 from model.signature import Signature
 from model.tensors import Row, Tensors, WrongRowCount, distance, is_finite, merge
-from server.batch_size import BatchSize, Limits, measure
 from server.batching import Batcher, Job, ModelStuck, Observer, Observers
+from server.batching.batch_size import BatchSize, Limits, measure
 from server.bulk_refusals import BulkRefusals
 from server.config import BatchingSettings, Settings
 from server.counts import VersionCounts

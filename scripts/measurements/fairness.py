@@ -13,8 +13,8 @@ from scripts.comparison.wrk import measure
 from scripts.measurements.figure import Figure
 from scripts.measurements.models import rows_for
 from scripts.measurements.serving import serving
-from server.batch_size import Limits
-from server.batch_size import measure as measure_batch_size
+from server.batching.batch_size import Limits
+from server.batching.batch_size import measure as measure_batch_size
 
 LARGE = 10_000
 EXTRA_MS = 5.0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from model.keras_model import ModelError
-from server.batch_size import BatchSize, Limits, measure
+from server.batching.batch_size import BatchSize, Limits, measure
 from server.config import ModelSource
 from server.loadgen.arguments import count, positive
 from server.loadgen.document import UnusableServer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from server.batch_size import BatchSize
+from server.batching.batch_size import BatchSize
 from server.loadgen.charts import BarChart, Level, Line, LineChart, compact
 from server.loadgen.page import charts, document, facts, section, table
 from server.loadgen.report import (

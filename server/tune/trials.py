@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from server.batch_size import BatchSize
+from server.batching.batch_size import BatchSize
 from server.config import BatchingSettings
 from server.loadgen.document import describe_server, fetch_document, target_of
 from server.loadgen.knee import Rates, significant

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from server.batch_size import BatchSize, Point
+from server.batching.batch_size import BatchSize, Point
 from server.config import load
 from server.tune.candidates import Candidate, candidates, queue_bound
 from server.tune.choice import Overload, Trial, bound_is_better, choose_trial

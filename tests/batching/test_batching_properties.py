@@ -29,8 +29,8 @@ from server.batching import (
     ModelFailed,
     Overloaded,
     TooManyRows,
-    concatenate,
 )
+from server.batching.batcher import concatenate
 from tests.server.fakes import Diary, FakeModel, FakeTimeLoop
 
 NEVER = 1e6  # seconds

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.deadlines import Deadlines
+from server.batching.deadlines import Deadlines
 from tests.server.fakes import keeping_less_than
 
 pytestmark = pytest.mark.gen_test

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 import pytest
 
-from server.fair_queue import FairQueue
+from server.batching.fair_queue import FairQueue
 from tests.server.fakes import keeping_less_than
 
 

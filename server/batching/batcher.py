@@ -13,49 +13,22 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain
 from typing import Any
 
-from server.deadlines import Deadlines, Moment
-from server.fair_queue import FairQueue, Piece
+from server.batching.deadlines import Deadlines, Moment
+from server.batching.errors import (
+    BatchingError,
+    DeadlineExceeded,
+    Draining,
+    ModelFailed,
+    ModelStuck,
+    Overloaded,
+    TooManyRows,
+    WrongRowCount,
+)
+from server.batching.fair_queue import FairQueue, Piece
+from server.batching.speed import Speed
 
 Rows = Any  # a sequence of rows: has `len()` and can be sliced
 Run = Callable[[list[Rows]], Awaitable[Sequence[Rows]]]
-
-OVERLOADED = ("queue_full", "queue_wait")  # the reasons of refusals that are the load's fault
-
-
-class BatchingError(Exception):
-    """Rows that got no answer."""
-
-
-class Overloaded(BatchingError):
-    """The queue is full; trying again after `retry_after` seconds may work."""
-
-    def __init__(self, reason: str, retry_after: float) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
-
-class TooManyRows(BatchingError):
-    """A request that the queue could not hold even if it were empty."""
-
-
-class Draining(BatchingError):
-    """Nothing is accepted any more; what was accepted is still answered."""
-
-
-class DeadlineExceeded(BatchingError):
-    """The deadline passed before the answer was there."""
-
-
-class ModelFailed(BatchingError):
-    """The model raised, or gave something else than one row for each row."""
-
-
-class ModelStuck(BatchingError):
-    """The model has not come back from a call, and none can follow it; the text says why."""
-
-
-class WrongRowCount(Exception):
-    """The model gave another number of rows than it got, so none can be given to its owner."""
 
 
 class Observer:
@@ -228,33 +201,6 @@ class Job(asyncio.Future[Rows]):
         if self.taken < self.size:
             self._batcher.queue.remove(self)
         self._rows = self._answers = []
-
-
-class Speed:
-    """How long batches take, learned from those that ran: `fixed + per_row * rows` seconds.
-
-    Least squares in which every batch weighs a tenth less than the next one.
-    """
-
-    def __init__(self) -> None:
-        self._weight = self._n = self._t = self._nn = self._nt = 0.0
-        self._fixed = self._per_row = 0.0
-
-    def learn(self, rows: int, seconds: float) -> None:
-        """Take a batch into account."""
-        self._weight = 0.9 * self._weight + 1
-        self._n = 0.9 * self._n + rows
-        self._t = 0.9 * self._t + seconds
-        self._nn = 0.9 * self._nn + rows * rows
-        self._nt = 0.9 * self._nt + rows * seconds
-        spread = self._weight * self._nn - self._n * self._n
-        covariance = self._weight * self._nt - self._n * self._t
-        self._per_row = max(0.0, covariance / spread) if spread > 1e-6 * self._nn else 0.0
-        self._fixed = max(0.0, (self._t - self._per_row * self._n) / self._weight)
-
-    def predict(self, batches: int, rows: int) -> float:
-        """Return the seconds that so many batches with so many rows in all will take."""
-        return batches * self._fixed + rows * self._per_row
 
 
 def concatenate(answers: list[Rows]) -> Rows:
