@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvloop
+from tornado.ioloop import IOLoop
+
+from tests.support import harness
 
 # Else Tornado's first loop makes asyncio make one of its own, which nobody closes, and the warning
 # of that fails some later test in which garbage is collected.
@@ -38,3 +42,33 @@ def no_unexpected_warnings(
             if record.levelno >= logging.WARNING and record.name != "absl"  # Keras on .h5 files
         ]
         assert not unexpected
+
+
+LOOPS = {"llhttp": uvloop.new_event_loop, "llhttp-asyncio": asyncio.new_event_loop}
+
+
+CARRIERS = [
+    "llhttp",
+    "tornado",
+    pytest.param("llhttp-asyncio", marks=pytest.mark.torture),  # where there is no uvloop
+]
+
+
+@pytest.fixture(params=CARRIERS)
+def carrier(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What carries the requests of a test."""
+    harness.transport = request.param.partition("-")[0]
+    yield harness.transport
+    harness.transport = "llhttp"
+
+
+@pytest.fixture
+def io_loop(request: pytest.FixtureRequest) -> Iterator[IOLoop]:
+    """The loop that a test runs on; pytest-tornado looks for it under this name."""
+    params = getattr(request.node, "callspec", None)
+    name = params.params.get("carrier") if params else None
+    loop = IOLoop(asyncio_loop=LOOPS.get(name, asyncio.new_event_loop)())
+    loop.make_current()
+    yield loop
+    loop.clear_current()
+    loop.close(all_fds=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from server.batching.batch_size import BatchSize, Limits, Point, measure
-from tests.server.harness import FakeModel, over_http, serving, with_settings
+from tests.support.harness import FakeModel, over_http, serving, with_settings
 
 MS = 0.001
 LIMITS = Limits()

@@ -29,7 +29,7 @@ from server.batching import (
     TooManyRows,
 )
 from server.config import BatchingSettings
-from tests.server.fakes import Diary, FakeModel, FakeTimeLoop
+from tests.support.fakes import Diary, FakeModel, FakeTimeLoop
 
 # Of fake seconds: what would hang fails at once.
 fake_time = pytest.mark.gen_test(timeout=10_000)

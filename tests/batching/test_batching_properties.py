@@ -31,7 +31,7 @@ from server.batching import (
     TooManyRows,
 )
 from server.batching.batcher import concatenate
-from tests.server.fakes import Diary, FakeModel, FakeTimeLoop
+from tests.support.fakes import Diary, FakeModel, FakeTimeLoop
 
 NEVER = 1e6  # seconds
 FAULTS = (None, None, "poisoned", "unjoinable")

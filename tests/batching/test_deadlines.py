@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from server.batching.deadlines import Deadlines
-from tests.server.fakes import keeping_less_than
+from tests.support.fakes import keeping_less_than
 
 pytestmark = pytest.mark.gen_test
 

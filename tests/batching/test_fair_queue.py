@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import pytest
 
 from server.batching.fair_queue import FairQueue
-from tests.server.fakes import keeping_less_than
+from tests.support.fakes import keeping_less_than
 
 
 class Job:

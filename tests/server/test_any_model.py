@@ -22,8 +22,8 @@ from server.errors import InvalidRequest
 from server.loadgen.payload import Payload, encode
 from server.served_model import MAX_ROW_DEPENDENCE, examples_of
 from tests.model.model_zoo import ROWS, ZOO, Arrays
-from tests.server.forms import FORMS
-from tests.server.harness import serving
+from tests.support.forms import FORMS
+from tests.support.harness import serving
 
 pytestmark = pytest.mark.keras
 

@@ -13,8 +13,8 @@ from server.auth import METRICS, PREDICT, REPOSITORY, ApiKeys
 from server.config import GROUPS, ApiKey
 from server.errors import Forbidden, NotForThisKey, Unauthorized
 from server.logs import PayloadLog
-from tests.server.files import serving_files
-from tests.server.harness import JSON, listening, over_http, serving, with_settings
+from tests.support.files import serving_files
+from tests.support.harness import JSON, listening, over_http, serving, with_settings
 
 
 def key(name: str, *allow: str) -> ApiKey:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.harness import FakeModel, over_http, predict_bytes, serving, with_settings
+from tests.support.harness import FakeModel, over_http, predict_bytes, serving, with_settings
 
 CHECKOUT = Path(__file__).parents[2]
 A_DAY = 24 * 60 * 60

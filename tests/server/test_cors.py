@@ -10,8 +10,8 @@ import pytest
 from server.auth import PREDICT
 from server.config import ConfigError, load
 from server.cors import Cors
-from tests.server.harness import JSON, PROBLEM_JSON, Response, over_http, serving, with_settings
 from tests.server.test_auth import key
+from tests.support.harness import JSON, PROBLEM_JSON, Response, over_http, serving, with_settings
 
 OURS, OTHER = "https://shop.example", "https://evil.example"
 LISTED = {"cors_origins": ("http://localhost:3000", OURS)}

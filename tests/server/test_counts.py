@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from server.batching import Batcher, Observer, Observers
 from server.counts import Counts, Histogram, LoopLag
-from tests.server.fakes import FakeModel
+from tests.support.fakes import FakeModel
 
 
 @given(st.lists(st.one_of(st.sampled_from([1.0, 2.0, 5.0]), st.floats(0, 10))))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.harness import FakeModel, Server, over_http, serving, with_settings
+from tests.support.harness import FakeModel, Server, over_http, serving, with_settings
 
 SENT = 120
 

@@ -14,7 +14,7 @@ from server.dialects.native import NativeDialect
 from server.dialects.tfserving import TFServingDialect
 from server.dialects.v2 import V2Dialect
 from server.errors import ServiceError
-from tests.server.harness import (
+from tests.support.harness import (
     NUMBER,
     PROBLEM_JSON,
     FakeModel,

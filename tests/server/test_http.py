@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from server.logs import PayloadLog
-from tests.server.harness import (
+from tests.support.harness import (
     JSON,
     PROBLEM_JSON,
     FakeModel,

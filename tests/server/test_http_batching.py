@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from server.config import Settings
-from tests.server.harness import (
+from tests.server.test_http import assert_problem, assert_retry_after
+from tests.support.harness import (
     JSON,
     Client,
     FakeModel,
@@ -24,7 +25,6 @@ from tests.server.harness import (
     serving,
     with_settings,
 )
-from tests.server.test_http import assert_problem, assert_retry_after
 
 BUSY = 1e6  # the row that keeps the model busy
 Spoil = Callable[[np.ndarray], np.ndarray]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import pytest
 
 from model.signature import Signature, TensorSpec
-from tests.server import harness
-from tests.server.harness import (
+from tests.support import harness
+from tests.support.harness import (
     JSON,
     SOON,
     TEST_SECONDS,

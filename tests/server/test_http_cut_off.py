@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.server.harness import (
+from tests.server.test_http_smuggling import BODY, CHUNKINGS, CHUNKS, CODINGS, FIELDS, LENGTHS, post
+from tests.support.harness import (
     SOON,
     Client,
     FakeModel,
@@ -16,7 +17,6 @@ from tests.server.harness import (
     request_bytes,
     serving,
 )
-from tests.server.test_http_smuggling import BODY, CHUNKINGS, CHUNKS, CODINGS, FIELDS, LENGTHS, post
 
 WHOLE = {
     "with a length": predict_bytes([10]),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.server.harness import FakeModel, Server, over_http, serving, with_settings
+from tests.support.harness import FakeModel, Server, over_http, serving, with_settings
 
 LINE = with_settings(model={"name": "line"})
 V1, V2 = "/v1/models/line", "/v2/models/line"

@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from model.signature import Signature, TensorSpec
-from tests.server.harness import (
+from tests.server.test_http import assert_problem, assert_retry_after
+from tests.support.harness import (
     JSON,
     SOON,
     Client,
@@ -23,7 +24,6 @@ from tests.server.harness import (
     serving,
     with_settings,
 )
-from tests.server.test_http import assert_problem, assert_retry_after
 
 MIB = 2**20
 SMALL = with_settings(http={"max_body_bytes": 1000})

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.server.harness import (
+from tests.support.harness import (
     FakeModel,
     Server,
     over_http,

@@ -13,7 +13,7 @@ from server.broadcast import Broadcast
 from server.counts import SECONDS, Histogram
 from server.errors import TooManyConnections
 from server.live import Live, Reading, quantile, snapshot
-from tests.server.harness import SOON, Client, FakeModel, Server, over_http, request_bytes, serving
+from tests.support.harness import SOON, Client, FakeModel, Server, over_http, request_bytes, serving
 
 
 async def listen(server: Server) -> Client:

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from server.logs import PayloadLog
-from tests.server.harness import (
+from tests.support.harness import (
     JSON,
     FakeModel,
     Response,

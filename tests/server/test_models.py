@@ -11,8 +11,8 @@ from urllib.parse import quote
 import pytest
 
 from server.config import ApiKey, ModelSource
-from tests.server.files import serving_files
-from tests.server.harness import JSON, Response, Server, over_http, with_settings
+from tests.support.files import serving_files
+from tests.support.harness import JSON, Response, Server, over_http, with_settings
 
 KEYS = with_settings(auth={"api_keys": (ApiKey.of("secret"),)})
 WITH_KEY = {"Authorization": "Bearer secret"}

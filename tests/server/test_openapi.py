@@ -20,7 +20,7 @@ from server.app import ROUTES, Route, openapi_document
 from server.dialects import npy
 from server.errors import PROBLEMS
 from server.handlers import LiveHandler
-from tests.server.harness import (
+from tests.support.harness import (
     JSON,
     NUMBER,
     PROBLEM_JSON,

@@ -15,7 +15,7 @@ import pytest
 
 from model.signature import Signature, TensorSpec
 from server.errors import PROBLEMS
-from tests.server.harness import (
+from tests.support.harness import (
     FakeModel,
     Response,
     Server,

@@ -20,8 +20,8 @@ from server.dialects.redaction import HIDDEN
 from server.dialects.table import NATIVE, TFSERVING, V2, Dialects
 from server.logs import PayloadLog
 from server.run import open_payload_log
-from tests.server.harness import NUMBER, over_http, serving, with_settings
 from tests.server.test_dialects_agree import ways
+from tests.support.harness import NUMBER, over_http, serving, with_settings
 
 SECRET, PLAIN = 7411, 5033  # cells that stand nowhere else
 SALARY, AGE = TensorSpec("salary", (2,), "float32"), TensorSpec("age", (), "int32")

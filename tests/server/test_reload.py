@@ -14,8 +14,8 @@ import pytest
 from server.batching import Draining
 from server.copies import Copies
 from server.errors import LoadFailed, UnknownModel
-from tests.server.files import serving_files
-from tests.server.harness import SOON, Server, over_http, with_settings
+from tests.support.files import serving_files
+from tests.support.harness import SOON, Server, over_http, with_settings
 
 
 async def answer(server: Server) -> tuple[str, float]:

@@ -15,7 +15,7 @@ import pytest
 from model.signature import Signature, TensorSpec
 from server.config import SCHEMA, PredictSettings
 from server.dialects.table import Dialects
-from tests.server.harness import FakeModel, over_http, serving
+from tests.support.harness import FakeModel, over_http, serving
 
 DTYPES = ["bool", "int8", "uint8", "int32", "int64", "uint64", "float16", "float32", "float64"]
 NAMES = ["x", "$ref", "pattern", "uniqueItems", "https://evil.example/schema.json", "#/a~1b"]

@@ -6,7 +6,7 @@ import pytest
 
 from server.app import ROUTES
 from server.pages import PageHandler
-from tests.server.harness import (
+from tests.support.harness import (
     JSON,
     Response,
     over_http,

@@ -11,8 +11,8 @@ import pytest
 
 from server.batching import ModelStuck
 from server.self_check import SelfCheck
-from tests.server.harness import SOON, FakeModel, Server, over_http, serving
 from tests.server.test_http import assert_problem
+from tests.support.harness import SOON, FakeModel, Server, over_http, serving
 
 ERROR = ValueError("no GPU")
 

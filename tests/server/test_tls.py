@@ -17,7 +17,7 @@ from model.signature import Signature, TensorSpec
 from server.carrier import MAX_TURNED_AWAY
 from server.config import BatchingSettings, ConfigError
 from server.tls import context_of
-from tests.server.harness import (
+from tests.support.harness import (
     SOON,
     FakeModel,
     Server,

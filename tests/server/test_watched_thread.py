@@ -14,8 +14,8 @@ import pytest
 
 from server.batching import ModelStuck
 from server.watched_thread import WatchedThread
-from tests.server.files import serving_files
-from tests.server.harness import (
+from tests.support.files import serving_files
+from tests.support.harness import (
     JSON,
     SOON,
     FakeModel,
