@@ -2,7 +2,8 @@
 
 import sys
 
-from server import new_key, run
+from server import run
+from server.config import new_key
 
 
 def main() -> int:

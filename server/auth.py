@@ -7,7 +7,8 @@ import hmac
 from collections.abc import Sequence
 from typing import Final
 
-from server.config import CLOSED_BY_ANY_KEY, ApiKey
+from server.config import ApiKey
+from server.config.settings import CLOSED_BY_ANY_KEY
 from server.dialects.dialect import Headers
 from server.errors import Forbidden, NotForThisKey, Unauthorized
 

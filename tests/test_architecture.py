@@ -22,7 +22,7 @@ HOMES = {
     "atheris": ["scripts/fuzz.py"],
     "h5py": ["model/"],
     "httptools": ["server/llhttp/", "server/loadgen/"],
-    "jsonschema": ["server/config.py", "server/dialects/", "scripts/fuzz_targets.py"],
+    "jsonschema": ["server/config/", "server/dialects/", "scripts/fuzz_targets.py"],
     "jsonschema_rs": ["server/dialects/"],
     "keras": ["model/", "scripts/measurements/models.py"],
     "numpy": ["model/", "server/dialects/", "server/loadgen/", "scripts/"],
@@ -41,7 +41,7 @@ HOMES = {
         "server/run.py",
     ],
     "uvloop": ["server/loadgen/", "server/run.py"],
-    "yaml": ["server/config.py"],
+    "yaml": ["server/config/"],
 }
 
 # Programs that are other servers, each run in an environment of its own.

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from server.auth import METRICS, PREDICT, REPOSITORY, ApiKeys
-from server.config import GROUPS, ApiKey
+from server.config import ApiKey
+from server.config.settings import GROUPS
 from server.errors import Forbidden, NotForThisKey, Unauthorized
 from server.logs import PayloadLog
 from tests.support.files import serving_files

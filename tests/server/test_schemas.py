@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from model.signature import Signature, TensorSpec
-from server.config import SCHEMA, PredictSettings
+from server.config import PredictSettings
+from server.config.schema import SCHEMA
 from server.dialects.table import Dialects
 from tests.support.harness import FakeModel, over_http, serving
 

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
-from server.config import GROUPS, KEY_NAME
+from server.config.settings import GROUPS, KEY_NAME
 
 KEY_BYTES: Final = 32  # too many to guess, so that one round of SHA-256 is enough to hide them
 

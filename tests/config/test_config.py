@@ -9,7 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
-from server.config import SCHEMA, SECTIONS, SETTINGS, ApiKey, ConfigError, Settings, load, plain
+from server.config import ApiKey, ConfigError, Settings, load
+from server.config.schema import SCHEMA, SECTIONS, SETTINGS, plain
 
 ROOT = Path(__file__).parents[2]
 

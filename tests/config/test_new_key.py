@@ -12,8 +12,8 @@ import yaml
 
 from server.auth import PREDICT, ApiKeys
 from server.config import load
+from server.config.new_key import main
 from server.errors import NotForThisKey
-from server.new_key import main
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -1,0 +1,215 @@
+"""From flags, the environment and a file to checked, frozen settings."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import (
+    Any,
+    NoReturn,
+)
+
+import yaml
+
+from server.config.schema import (
+    FLAGS,
+    NAMES,
+    SECTIONS,
+    SETTINGS,
+    SOURCE_SETTINGS,
+    VARIABLES,
+    Setting,
+    check,
+    did_you_mean,
+    one_line,
+    plain,
+    shown,
+)
+from server.config.settings import ConfigError, ModelSource, Settings
+
+
+def load(argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> Settings:
+    """Read the settings: a flag beats the environment, that the file, that the default.
+
+    Without `--config`, `config.yaml` in `folder` is read if it is there. Raises ConfigError for
+    the first mistake, also in a value that another source beats; SystemExit(0) after `--help`.
+    """
+    flags = _parse_flags(argv)
+    config = flags.pop("config", None)
+    in_file, models = _from_file(folder, config)
+    nearer = {**_from_environment(environ), **_from_flags(flags)}
+    if "model.path" in nearer:
+        models = ()
+    values = {**in_file, **nearer}
+    if models:
+        _check_models(models, values, config or "config.yaml")
+    return _build(values, models)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that is given twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value}: given twice", problem_mark=key.start_mark
+                )
+            seen.add(str(key.value))
+        return node
+
+
+def _from_file(
+    folder: Path, config: str | None
+) -> tuple[dict[str, object], tuple[ModelSource, ...]]:
+    source = config or "config.yaml"
+    try:
+        text = (folder / source).read_bytes()
+    except FileNotFoundError:
+        if config is None:
+            return {}, ()
+        raise ConfigError(f"{source}: cannot be read: there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{source}: cannot be read: {_reason(error)}") from None
+    document = _parse_yaml(source, text)
+    check(document, lambda name: f"{source}: {name}")
+    models = tuple(ModelSource(**given) for given in document.pop("models", None) or ())
+    values = {
+        f"{section}.{key}": value
+        for section, values in document.items()
+        for key, value in (values or {}).items()
+    }
+    return values, models
+
+
+def _check_models(models: Sequence[ModelSource], values: Mapping[str, object], source: str) -> None:
+    """See that a list of models stands alone, and that each has a name of its own."""
+    for key in SOURCE_SETTINGS:
+        item = NAMES[f"model.{key}"]
+        if values.get(item.name, item.default) != item.default:
+            raise ConfigError(
+                f"{source}: models: {item.name} is set as well; it belongs into the list"
+            )
+    seen: set[str] = set()
+    for model in models:
+        if model.served_name in seen:
+            name = one_line(model.served_name)
+            raise ConfigError(f"{source}: models: two are called {name}; give each its own name")
+        seen.add(model.served_name)
+
+
+def _parse_yaml(source: str, text: bytes) -> dict[Any, Any]:
+    try:
+        document = _Loader(text).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        what = ": ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{source}: line {line}: {one_line(what)}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: not YAML: {one_line(str(error))}") from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{source}: {shown(document)} is not a mapping of sections")
+    return document
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or one_line(str(error))
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    """Read the variables that have a section and `__`; others of the prefix are not ours."""
+    texts = {name: text for name, text in environ.items() if _is_meant(name)}
+    for name in texts:
+        if name not in VARIABLES:
+            hint = did_you_mean(name, VARIABLES)
+            raise ConfigError(f"environment {name}: unknown setting{hint}")
+    return {
+        VARIABLES[name].name: _read(VARIABLES[name], text, f"environment {name}")
+        for name, text in texts.items()
+    }
+
+
+def _is_meant(name: str) -> bool:
+    """Tell whether a variable names a section of ours, rightly or with a typing mistake."""
+    match = re.fullmatch(r"SERVER_([A-Z0-9]+)__\w+", name)
+    return match is not None and bool(difflib.get_close_matches(match[1].lower(), SECTIONS))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message.removeprefix("argument "))
+
+
+def _from_flags(texts: Mapping[str, str]) -> dict[str, object]:
+    if "MODEL" in texts and "model.path" in texts:
+        raise ConfigError("--model.path: MODEL is given as well; one of them is enough")
+    values: dict[str, object] = {}
+    for name, text in texts.items():
+        item = NAMES["model.path" if name == "MODEL" else name]
+        values[item.name] = _read(item, text, name if name == "MODEL" else item.flag)
+    return values
+
+
+def _parse_flags(argv: Sequence[str]) -> dict[str, str]:
+    """Return the texts of the flags that are given, by setting, `MODEL` and `config`."""
+    known, unknown = _parser().parse_known_args(argv)
+    for flag in unknown:
+        if not flag.startswith("-"):
+            raise ConfigError(f"{flag}: one MODEL is served, and it is given already")
+        flag = flag.partition("=")[0]
+        raise ConfigError(f"{flag}: unknown flag{did_you_mean(flag, FLAGS)}")
+    return vars(known)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m server",
+        usage="python -m server [MODEL] [--config FILE] [--section.key VALUE ...]\n"
+        "       python -m server key [NAME] [--allow GROUP,GROUP]\n"
+        "       python -m server tune MODEL [--p99-ms N] [--out FILE]",
+        description="Serves a Keras model: POST /predict, batched by itself.",
+        epilog="Every setting is also an environment variable, as in SERVER_HTTP__PORT, and a key "
+        "of the file. A flag beats the environment, that the file, that the default.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36),
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    parser.add_argument("MODEL", nargs="?", help="the model's file; short for --model.path")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the file with the settings (default: config.yaml in the current folder, if there)",
+    )
+    for section, section_class in SECTIONS.items():
+        group = parser.add_argument_group(section, section_class.__doc__)
+        for item in SETTINGS:
+            if item.section == section:
+                _add_flag(group, item)
+    return parser
+
+
+def _add_flag(group: argparse._ArgumentGroup, item: Setting) -> None:
+    words = f"{item.sentence} (default: {plain(item.default)})"
+    group.add_argument(item.flag, dest=item.name, metavar=item.kind.metavar, help=words)
+
+
+def _read(item: Setting, text: str, source: str) -> object:
+    value = item.kind.read(text)
+    check({item.section: {item.key: value}}, lambda _: source)
+    return value
+
+
+def _build(values: Mapping[str, object], models: tuple[ModelSource, ...]) -> Settings:
+    sections: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
+    for name, value in values.items():
+        item = NAMES[name]
+        sections[item.section][item.key] = item.kind.build(value)
+    parts = {name: SECTIONS[name](**given) for name, given in sections.items()}
+    return Settings(**parts, models=models)

@@ -1,0 +1,281 @@
+"""The JSON Schema of the settings, and messages for wrong ones."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import (
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import jsonschema
+
+from server.config.settings import ApiKey, ConfigError, ModelSource, Settings
+
+
+class Kind(NamedTuple):
+    """A type of settings, as the ways in need it."""
+
+    schema: dict[str, object]
+    metavar: str
+    wanted: str  # completes "… is not"
+    read: Callable[[str], object]  # text that cannot be read stays as it is, for the schema
+    build: Callable[[Any], object] = lambda value: value  # from what the schema has let through
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as it is declared."""
+
+    section: str
+    key: str
+    default: object
+    sentence: str
+    kind: Kind
+    wanted: str
+    schema: dict[str, object]
+
+    @property
+    def name(self) -> str:
+        """Section and key, as in `http.port`."""
+        return f"{self.section}.{self.key}"
+
+    @property
+    def flag(self) -> str:
+        """The flag that sets it, as in `--http.port`."""
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it, as in `SERVER_HTTP__PORT`."""
+        return f"SERVER_{self.section}__{self.key}".upper()
+
+
+def _read_integer(text: str) -> object:
+    return int(text) if re.fullmatch(r"-?[0-9]{1,4000}", text) else text
+
+
+def _read_number(text: str) -> object:
+    return float(text) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?", text) else text
+
+
+def _read_boolean(text: str) -> object:
+    return {"true": True, "false": False}.get(text, text)
+
+
+def _read_list(text: str) -> object:
+    return text.split(",") if text else []
+
+
+def _keys_of(given: Iterable[str | Mapping[str, Any]]) -> tuple[ApiKey, ...]:
+    return tuple(ApiKey.of(each) for each in given)
+
+
+KINDS: Final[Mapping[object, Kind]] = {
+    bool: Kind({"type": "boolean"}, "true|false", "true or false", _read_boolean),
+    int: Kind({"type": "integer"}, "INTEGER", "an integer", _read_integer),
+    float: Kind({"type": "number"}, "NUMBER", "a finite number", _read_number, float),
+    str: Kind({"type": "string"}, "TEXT", "a string (put it in quotes)", str),
+    tuple[str, ...]: Kind({"type": "array"}, "TEXT,TEXT", "a list of strings", _read_list, tuple),
+    tuple[ApiKey, ...]: Kind({"type": "array"}, "KEY,KEY", "a list of keys", _read_list, _keys_of),
+}
+
+
+def _kind_of(hint: Any) -> Kind:
+    """Return the kind of a setting from its type hint: plain, Literal, or a union of such."""
+    if get_origin(hint) is Literal:
+        words = get_args(hint)
+        wanted = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
+        return Kind({"enum": list(words)}, "|".join(words), wanted, str)
+    if get_origin(hint) in (Union, types.UnionType):
+        return _either([_kind_of(part) for part in get_args(hint)])
+    return KINDS[hint]
+
+
+def _either(kinds: Sequence[Kind]) -> Kind:
+    def read(text: str) -> object:
+        values = (kind.read(text) for kind in kinds)
+        return next((value for value in values if value != text), text)
+
+    return Kind(
+        schema={"anyOf": [kind.schema for kind in kinds]},
+        metavar="|".join(kind.metavar for kind in kinds),
+        wanted=" or ".join(kind.wanted for kind in kinds),
+        read=read,
+    )
+
+
+def _declared(section: str, section_class: Any) -> Iterator[Setting]:
+    hints = get_type_hints(section_class)
+    for item in fields(section_class):
+        kind = _kind_of(hints[item.name])
+        sentence = item.metadata["sentence"]
+        default = list(item.default) if isinstance(item.default, tuple) else item.default
+        about = {"description": sentence, "default": default}
+        yield Setting(
+            section=section,
+            key=item.name,
+            default=item.default,
+            sentence=sentence,
+            kind=kind,
+            wanted=item.metadata["wanted"] or kind.wanted,
+            schema={**about, **kind.schema, **item.metadata["constraints"]},
+        )
+
+
+def _schema() -> dict[str, object]:
+    """Return the JSON Schema of the file; an empty section is null in YAML."""
+    sections = {
+        section: {
+            "type": ["object", "null"],
+            "description": section_class.__doc__,
+            "properties": {item.key: item.schema for item in SETTINGS if item.section == section},
+            "additionalProperties": False,
+        }
+        for section, section_class in SECTIONS.items()
+    }
+    models = {
+        "type": ["array", "null"],
+        "description": "Several models; the first is the one of /predict.",
+        "items": {
+            "type": "object",
+            "properties": {key: item.schema for key, item in SOURCE_SETTINGS.items()},
+            "additionalProperties": False,
+            "required": ["path"],
+        },
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {**sections, "models": models},
+        "additionalProperties": False,
+    }
+
+
+def _is_number(_: object, value: object) -> bool:
+    """Tell JSON's numbers from Python's: neither true nor NaN nor infinity is one."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return _is_integer(_, value)
+
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+SECTIONS: Final[Mapping[str, Any]] = {
+    name: hint for name, hint in get_type_hints(Settings).items() if name != "models"
+}
+
+
+SETTINGS: Final = tuple(
+    item for section, its_class in SECTIONS.items() for item in _declared(section, its_class)
+)
+
+
+SOURCE_SETTINGS: Final = {item.key: item for item in _declared("models", ModelSource)}
+
+
+NAMES: Final = {item.name: item for item in SETTINGS}
+
+
+FLAGS: Final = {item.flag: item for item in SETTINGS}
+
+
+VARIABLES: Final = {item.variable: item for item in SETTINGS}
+
+
+SCHEMA: Final = _schema()
+
+
+_CHECKER = jsonschema.validators.extend(  # type: ignore[no-untyped-call]  # it has no types
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"number": _is_number, "integer": _is_integer}
+    ),
+)(SCHEMA)
+
+
+def plain(value: object) -> str:
+    """Return a default as a person would type it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(value)}]"
+    return '""' if value == "" else str(value)
+
+
+def check(document: Mapping[Any, Any], source_of: Callable[[str], str]) -> None:
+    """Raise ConfigError for the first error that the schema finds in a document of settings."""
+    for error in _CHECKER.iter_errors(document):
+        path = list(error.absolute_path)
+        if error.validator == "additionalProperties":
+            known = error.schema["properties"]
+            key = next(key for key in error.instance if key not in known)
+            what = "setting" if path else "section"
+            name = _name_of([*path, one_line(plain(key))])
+            raise ConfigError(f"{source_of(name)}: unknown {what}{did_you_mean(str(key), known)}")
+        raise ConfigError(f"{source_of(_name_of(path))}: {_explain(path, error)}")
+
+
+def _name_of(path: Iterable[str | int]) -> str:
+    """Return a place in the file as in `http.port` and `models[1].path`."""
+    steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps).removeprefix(".")
+
+
+def _wanted_at(path: Sequence[str | int]) -> str:
+    """Return what completes "… is not" for a place in the file."""
+    match path:
+        case ["models"]:
+            return "a list of models"
+        case ["models", int()]:
+            return "a mapping with the path, and perhaps the name, of a model"
+        case ["models", int(), str(key)]:
+            return SOURCE_SETTINGS[key].wanted
+        case [str(section), str(key), *_]:
+            return NAMES[f"{section}.{key}"].wanted
+    return "a mapping of settings"
+
+
+def _explain(path: Sequence[str | int], error: jsonschema.ValidationError) -> str:
+    value = "the value" if path[:1] == ["auth"] else shown(error.instance)  # it may be a secret
+    match error.validator:
+        case "minimum":
+            return f"{value} is less than the minimum of {error.validator_value}"
+        case "maximum":
+            return f"{value} is greater than the maximum of {error.validator_value}"
+        case "minLength":
+            return "must not be empty"
+        case "required":
+            return "the path of the model is missing"
+    return f"{value} is not {_wanted_at(path)}"
+
+
+def shown(value: object) -> str:
+    """Return a wrong value on one line, words as in YAML, cut when it is long."""
+    if value is None:
+        return "null"
+    text = repr(value) if isinstance(value, str) else plain(value)
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 120 else f"{text[:119]}…"
+
+
+def did_you_mean(word: str, words: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, words, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
