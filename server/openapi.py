@@ -14,7 +14,7 @@ from server.dialects import npy, v2
 from server.dialects.json_body import plain_status
 from server.dialects.native import MEDIA_TYPE
 from server.dialects.table import NATIVE, TFSERVING, V2, Kind
-from server.errors import PROBLEMS, Problem
+from server.problems import PROBLEMS, Problem
 from server.served_model import ServedModel
 
 Operation = dict[str, Any]

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from server.auth import METRICS, PREDICT
-from server.errors import PROBLEMS, UnknownPath
+from server.errors import UnknownPath
 from server.handlers import BaseHandler
+from server.problems import PROBLEMS
 from server.served_model import ServedModel
 from server.service import State
 

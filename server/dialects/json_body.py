@@ -11,14 +11,8 @@ from typing import Any, Final
 import orjson
 
 from server.dialects.dialect import Call, Headers, Refusal
-from server.errors import (
-    InvalidData,
-    InvalidJSON,
-    UnsupportedMediaType,
-    detail_of,
-    headers_of,
-    problem_of,
-)
+from server.errors import InvalidData, InvalidJSON, UnsupportedMediaType
+from server.problems import detail_of, headers_of, problem_of
 
 LARGE_BODY: Final = 4096
 

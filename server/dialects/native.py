@@ -29,15 +29,8 @@ from server.dialects.json_body import (
 from server.dialects.redaction import named, redact
 from server.dialects.small_rows import RowReader, RowWriter
 from server.dialects.validation import Schema, Validator, violation
-from server.errors import (
-    InvalidData,
-    InvalidRequest,
-    NonFiniteOutput,
-    UnsupportedMediaType,
-    detail_of,
-    headers_of,
-    problem_of,
-)
+from server.errors import InvalidData, InvalidRequest, NonFiniteOutput, UnsupportedMediaType
+from server.problems import detail_of, headers_of, problem_of
 
 NAME = "native"
 MEDIA_TYPE = "application/json"

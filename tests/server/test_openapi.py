@@ -18,8 +18,8 @@ from model.signature import Signature, TensorSpec
 from server import openapi
 from server.app import ROUTES, Route, openapi_document
 from server.dialects import npy
-from server.errors import PROBLEMS
 from server.handlers import LiveHandler
+from server.problems import PROBLEMS
 from tests.support.harness import (
     JSON,
     NUMBER,

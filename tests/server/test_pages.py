@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 import pytest
 
 from model.signature import Signature, TensorSpec
-from server.errors import PROBLEMS
+from server.problems import PROBLEMS
 from tests.support.harness import (
     FakeModel,
     Response,
