@@ -20,7 +20,7 @@ import numpy as np  # the line above makes what follows importable
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from server.dialects.native import NativeDialect
+from server.dialects.native.dialect import NativeDialect
 from server.endpoints import problem
 from server.errors import ServiceError
 

@@ -12,12 +12,12 @@ import orjson
 
 from model.signature import Signature, TensorSpec
 from model.tensors import merge
-from server.dialects import npy
-from server.dialects.dialect import Call, Dialect
-from server.dialects.native import NativeDialect
-from server.dialects.tfserving import TFServingDialect
-from server.dialects.v2 import V2Dialect
-from server.dialects.v2_binary import LENGTH_HEADER
+from server.dialects.interface import Call, Dialect
+from server.dialects.native import npy
+from server.dialects.native.dialect import NativeDialect
+from server.dialects.tfserving.dialect import TFServingDialect
+from server.dialects.v2.binary import LENGTH_HEADER
+from server.dialects.v2.dialect import V2Dialect
 from server.dialects.validation import Validator
 from server.errors import InvalidData, InvalidJSON, InvalidRequest
 from server.llhttp.head import BadRequest, parse_head

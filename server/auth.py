@@ -9,7 +9,7 @@ from typing import Final
 
 from server.config import ApiKey
 from server.config.settings import CLOSED_BY_ANY_KEY
-from server.dialects.dialect import Headers
+from server.dialects.interface import Headers
 from server.errors import Forbidden, NotForThisKey, Unauthorized
 
 PREDICT: Final = "predict"

@@ -12,7 +12,7 @@ import termios
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from server.dialects.dialect import Headers
+from server.dialects.interface import Headers
 from server.endpoints import Request, Response
 
 ENDED: Final = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux tells a half-close, too

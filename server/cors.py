@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from server.dialects.dialect import Headers
+from server.dialects.interface import Headers
 
 MAY_READ: Final = (
     "X-Request-ID, X-Model-Version, Server-Timing, Retry-After, WWW-Authenticate, "

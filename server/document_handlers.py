@@ -7,7 +7,8 @@ from typing import Any
 
 from server import __version__
 from server.auth import METRICS
-from server.dialects import documents, tfserving
+from server.dialects.tfserving import documents as tfserving
+from server.dialects.v2 import documents
 from server.handlers import BaseHandler
 from server.repository import State
 from server.served_model import ServedModel

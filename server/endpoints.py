@@ -15,7 +15,7 @@ from model.tensors import Tensors
 from server.auth import PREDICT, ApiKeys
 from server.batching import BatchingError, Job, ModelFailed
 from server.cors import Cors
-from server.dialects.dialect import Call, Dialect, Headers
+from server.dialects.interface import Call, Dialect, Headers
 from server.dialects.table import NATIVE, Kind
 from server.errors import (
     InternalError,

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import orjson
 
-from server.dialects.dialect import Side
+from server.dialects.interface import Side
 from server.dialects.redaction import REDACTED, Redacted, redact_all
 from server.line_writer import LineWriter
 from server.log_format import Form, Stamp, traceback_of

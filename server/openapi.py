@@ -10,10 +10,11 @@ from typing import Any, Protocol
 import apispec
 
 from server import __version__
-from server.dialects import npy, v2
 from server.dialects.json_body import plain_status
-from server.dialects.native import MEDIA_TYPE
+from server.dialects.native import npy
+from server.dialects.native.dialect import MEDIA_TYPE
 from server.dialects.table import NATIVE, TFSERVING, V2, Kind
+from server.dialects.v2 import dialect as v2
 from server.problems import PROBLEMS, Problem
 from server.served_model import ServedModel
 

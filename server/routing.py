@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from server.auth import ApiKeys
 from server.cors import Cors
-from server.dialects.dialect import Headers
+from server.dialects.interface import Headers
 from server.dialects.table import KINDS, Kind, kind_of
 from server.endpoints import PredictEndpoint, Response, problem, request_id, shared
 from server.logs import PayloadLog

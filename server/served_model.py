@@ -18,7 +18,7 @@ from server.batching.batch_size import BatchSize, Limits, measure
 from server.bulk_refusals import BulkRefusals
 from server.config import BatchingSettings, Settings
 from server.counts import VersionCounts
-from server.dialects.native import NativeDialect
+from server.dialects.native.dialect import NativeDialect
 from server.dialects.table import Dialects
 from server.errors import ModelFails
 from server.log_format import of_requests

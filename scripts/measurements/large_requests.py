@@ -15,7 +15,7 @@ from scripts.comparison.wrk import measure
 from scripts.measurements import models
 from scripts.measurements.figure import Figure, median_ratio
 from scripts.measurements.serving import serving
-from server.dialects.native import NativeDialect
+from server.dialects.native.dialect import NativeDialect
 
 MOST = 1.3
 ROWS = 256

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from server.dialects.dialect import Call, Headers, Refusal
+from server.dialects.interface import Call, Headers, Refusal
 from server.errors import InvalidData, InvalidJSON, UnsupportedMediaType
 from server.problems import detail_of, headers_of, problem_of
 

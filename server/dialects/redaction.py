@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from model.signature import TensorSpec
-from server.dialects.dialect import Side
+from server.dialects.interface import Side
 from server.dialects.json_body import collecting_nothing, is_large
 
 # Returns one side of an excerpt (see Dialect) without the values of what is called in the names.

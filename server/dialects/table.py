@@ -7,11 +7,13 @@ from typing import Final, NamedTuple
 
 from model.signature import Signature
 from server.config import PredictSettings
-from server.dialects import native, tfserving, v2
-from server.dialects.dialect import Dialect, Refusal
-from server.dialects.native import NativeDialect
-from server.dialects.tfserving import TFServingDialect
-from server.dialects.v2 import V2Dialect
+from server.dialects.interface import Dialect, Refusal
+from server.dialects.native import dialect as native
+from server.dialects.native.dialect import NativeDialect
+from server.dialects.tfserving import dialect as tfserving
+from server.dialects.tfserving.dialect import TFServingDialect
+from server.dialects.v2 import dialect as v2
+from server.dialects.v2.dialect import V2Dialect
 
 
 class Kind(NamedTuple):

@@ -11,7 +11,7 @@ from model.signature import Signature, TensorSpec
 from scripts.measurements import command, tensors_in_bytes
 from scripts.measurements.figure import Figure, markdown, median_ratio, percentile
 from scripts.measurements.serving import resident, value_of
-from server.dialects.v2 import V2Dialect
+from server.dialects.v2.dialect import V2Dialect
 
 METRICS = """\
 # HELP predict_batch_rows Rows of each call

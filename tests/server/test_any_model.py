@@ -15,8 +15,8 @@ import pytest
 from model.keras_model import KerasModel
 from scripts.loadtest.answers import ExpectedAnswers
 from server.config import PredictSettings
-from server.dialects import strings
-from server.dialects.native import NativeDialect
+from server.dialects.cells import strings
+from server.dialects.native.dialect import NativeDialect
 from server.dialects.table import Dialects
 from server.errors import InvalidRequest
 from server.loadgen.payload import Payload, encode

@@ -17,7 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from model.signature import Signature, TensorSpec
 from server import openapi
 from server.app import ROUTES, Route, openapi_document
-from server.dialects import npy
+from server.dialects.native import npy
 from server.handlers import LiveHandler
 from server.problems import PROBLEMS
 from tests.support.harness import (

@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from model.signature import Signature
-from server.dialects import documents, npy, v2_binary
-from server.dialects.dialect import Encoded
+from server.dialects.interface import Encoded
+from server.dialects.native import npy
 from server.dialects.table import NATIVE, TFSERVING, V2
+from server.dialects.v2 import binary as v2_binary
+from server.dialects.v2 import documents
 
 Arrays = dict[str, np.ndarray]
 Headers = dict[str, str]

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import pytest
 
 from model.signature import Signature, TensorSpec
-from server.dialects.dialect import Dialect
-from server.dialects.native import NativeDialect
-from server.dialects.tfserving import TFServingDialect
-from server.dialects.v2 import V2Dialect
+from server.dialects.interface import Dialect
+from server.dialects.native.dialect import NativeDialect
+from server.dialects.tfserving.dialect import TFServingDialect
+from server.dialects.v2.dialect import V2Dialect
 from server.errors import ServiceError
 from tests.support.harness import (
     NUMBER,

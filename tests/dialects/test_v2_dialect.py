@@ -15,9 +15,9 @@ from jsonschema import Draft202012Validator
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
 from server.batching import DeadlineExceeded, Overloaded
-from server.dialects import documents
-from server.dialects.dialect import Encoded
-from server.dialects.v2 import V2Dialect, refusal
+from server.dialects.interface import Encoded
+from server.dialects.v2 import documents
+from server.dialects.v2.dialect import V2Dialect, refusal
 from server.errors import (
     InvalidData,
     InvalidJSON,

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Final
 
 from model.signature import Signature, TensorSpec
-from server.dialects import numbers
-from server.dialects.documents import datatype
+from server.dialects.cells import numbers
+from server.dialects.v2.documents import datatype
 from server.dialects.validation import Schema
 
 _PARAMETERS: Final[Schema] = {"type": "object"}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Row, Tensors, merge, split
-from server.dialects.dialect import Call
-from server.dialects.native import NativeDialect
+from server.dialects.interface import Call
+from server.dialects.native.dialect import NativeDialect
 from server.errors import InvalidData, NonFiniteOutput
 
 Y = (TensorSpec("y", (1,), "float32"),)

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as st_numpy
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from server.dialects.native import NativeDialect
+from server.dialects.native.dialect import NativeDialect
 from server.errors import InvalidData, InvalidRequest, UnsupportedMediaType
 
 HEADERS = {"content-type": "application/x-npy"}

@@ -16,8 +16,8 @@ import orjson
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
-from server.dialects import npy, numbers, strings
-from server.dialects.dialect import Call, Encoded, Headers, Refusal, Side
+from server.dialects.cells import numbers, strings
+from server.dialects.interface import Call, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import (
     LARGE_BODY,
     check_coding,
@@ -26,8 +26,9 @@ from server.dialects.json_body import (
     parse,
     read_large,
 )
+from server.dialects.native import npy
+from server.dialects.native.small_rows import RowReader, RowWriter
 from server.dialects.redaction import named, redact
-from server.dialects.small_rows import RowReader, RowWriter
 from server.dialects.validation import Schema, Validator, violation
 from server.errors import InvalidData, InvalidRequest, NonFiniteOutput, UnsupportedMediaType
 from server.problems import detail_of, headers_of, problem_of

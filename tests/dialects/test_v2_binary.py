@@ -15,10 +15,10 @@ from hypothesis.extra import numpy as st_numpy
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from server.dialects import documents
-from server.dialects.dialect import Encoded
-from server.dialects.v2 import V2Dialect, refusal
-from server.dialects.v2_binary import to_bytes
+from server.dialects.interface import Encoded
+from server.dialects.v2 import documents
+from server.dialects.v2.binary import to_bytes
+from server.dialects.v2.dialect import V2Dialect, refusal
 from server.errors import InvalidData, InvalidJSON, InvalidRequest
 
 HEADER = "inference-header-content-length"

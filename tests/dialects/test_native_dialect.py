@@ -18,8 +18,8 @@ from jsonschema import Draft202012Validator
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from server.dialects.dialect import Call
-from server.dialects.native import LARGE_BODY, NativeDialect
+from server.dialects.interface import Call
+from server.dialects.native.dialect import LARGE_BODY, NativeDialect
 from server.errors import InvalidData, InvalidJSON, NonFiniteOutput
 
 Y = TensorSpec("y", (1,), "float32")

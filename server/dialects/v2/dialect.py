@@ -17,11 +17,14 @@ import orjson
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
-from server.dialects import json_cells, numbers, strings, v2_binary, v2_schema
-from server.dialects.dialect import Call, Encoded, Headers, Refusal, Side
-from server.dialects.documents import datatype
+from server.dialects.cells import json_text as json_cells
+from server.dialects.cells import numbers, strings
+from server.dialects.interface import Call, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import check_coding, is_large, parse, plain_refusal, read_large
 from server.dialects.redaction import HIDDEN, redact
+from server.dialects.v2 import binary as v2_binary
+from server.dialects.v2 import schema as v2_schema
+from server.dialects.v2.documents import datatype
 from server.dialects.validation import Validator, below
 from server.errors import InvalidData, InvalidRequest
 

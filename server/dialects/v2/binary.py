@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from model.signature import TensorSpec
-from server.dialects import numbers
-from server.dialects.dialect import Headers
+from server.dialects.cells import numbers
+from server.dialects.interface import Headers
 from server.errors import InvalidData, InvalidRequest
 
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"

@@ -12,12 +12,8 @@ import pytest
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
 from server.batching import Overloaded
-from server.dialects.tfserving import (
-    TFServingDialect,
-    metadata_document,
-    refusal,
-    status_document,
-)
+from server.dialects.tfserving.dialect import TFServingDialect, refusal
+from server.dialects.tfserving.documents import metadata_document, status_document
 from server.errors import (
     InvalidData,
     InvalidJSON,

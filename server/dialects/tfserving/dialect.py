@@ -7,7 +7,7 @@ lists where it differs.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -15,8 +15,9 @@ import orjson
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
-from server.dialects import json_cells, numbers, strings
-from server.dialects.dialect import Call, Encoded, Headers, Refusal, Side
+from server.dialects.cells import json_text as json_cells
+from server.dialects.cells import numbers, strings
+from server.dialects.interface import Call, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import (
     check_coding,
     format_of,
@@ -193,49 +194,6 @@ class TFServingDialect:
 def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # the dialect has no place for it
     """Tell an error as `{"error": …}`."""
     return plain_refusal(error)
-
-
-def status_document(states: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
-    """Return the status of a model's versions: of each its name, its state, and what is wrong."""
-    return {
-        "model_version_status": [
-            {
-                "version": version,
-                "state": state,
-                "status": {
-                    "error_code": "UNKNOWN" if message else "OK",
-                    "error_message": message,
-                },
-            }
-            for version, state, message in states
-        ]
-    }
-
-
-def metadata_document(name: str, version: str, signature: Signature) -> dict[str, Any]:
-    """Return a model's signature, as GetModelMetadataResponse has it in JSON."""
-    definition = {
-        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
-        "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
-        "method_name": "tensorflow/serving/predict",
-        "defaults": {},
-    }
-    return {
-        "model_spec": {"name": name, "signature_name": "", "version": version},
-        "metadata": {"signature_def": {"signature_def": {SIGNATURE: definition}}},
-    }
-
-
-def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
-    sizes = ["-1", *("-1" if size is None else str(size) for size in spec.shape)]
-    return {
-        "dtype": DTYPES[spec.dtype],
-        "tensor_shape": {
-            "dim": [{"size": size, "name": ""} for size in sizes],
-            "unknown_rank": False,
-        },
-        "name": f"{SIGNATURE}_{spec.name}:0",
-    }
 
 
 def _check_signature_name(given: Any) -> None:

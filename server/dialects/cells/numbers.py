@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from model.signature import TensorSpec
-from server.dialects import strings
+from server.dialects.cells import strings
 from server.dialects.validation import Schema, violation
 from server.errors import InvalidData
 

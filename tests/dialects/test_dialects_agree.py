@@ -16,9 +16,10 @@ from jsonschema import Draft202012Validator
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
 from server.config import PredictSettings
-from server.dialects import documents, v2_binary
-from server.dialects.dialect import Call
+from server.dialects.interface import Call
 from server.dialects.table import NATIVE, TFSERVING, V2, Dialects
+from server.dialects.v2 import binary as v2_binary
+from server.dialects.v2 import documents
 
 Y = TensorSpec("y", (1,), "float32")
 DTYPES = ["bool", "int8", "uint8", "int32", "int64", "uint64", "float16", "float32", "float64"]

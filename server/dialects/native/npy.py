@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from model.signature import Signature, TensorSpec
-from server.dialects import numbers
-from server.dialects.dialect import Headers
+from server.dialects.cells import numbers
+from server.dialects.interface import Headers
 from server.errors import InvalidData, InvalidRequest
 
 MEDIA_TYPE: Final = "application/x-npy"

@@ -15,12 +15,12 @@ import pytest
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
 from server.config import PredictSettings
-from server.dialects import v2_binary
 from server.dialects.redaction import HIDDEN
 from server.dialects.table import NATIVE, TFSERVING, V2, Dialects
+from server.dialects.v2 import binary as v2_binary
 from server.logs import PayloadLog
 from server.run import open_payload_log
-from tests.server.test_dialects_agree import ways
+from tests.dialects.test_dialects_agree import ways
 from tests.support.harness import NUMBER, over_http, serving, with_settings
 
 SECRET, PLAIN = 7411, 5033  # cells that stand nowhere else

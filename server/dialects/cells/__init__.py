@@ -1,0 +1,1 @@
+"""Values of tensors, as JSON holds them, from and to arrays."""

@@ -1,0 +1,52 @@
+"""Model status and metadata documents of TensorFlow Serving."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from model.signature import Signature, TensorSpec
+from server.dialects.tfserving.dialect import DTYPES, SIGNATURE
+
+
+def status_document(states: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
+    """Return the status of a model's versions: of each its name, its state, and what is wrong."""
+    return {
+        "model_version_status": [
+            {
+                "version": version,
+                "state": state,
+                "status": {
+                    "error_code": "UNKNOWN" if message else "OK",
+                    "error_message": message,
+                },
+            }
+            for version, state, message in states
+        ]
+    }
+
+
+def metadata_document(name: str, version: str, signature: Signature) -> dict[str, Any]:
+    """Return a model's signature, as GetModelMetadataResponse has it in JSON."""
+    definition = {
+        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
+        "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
+        "method_name": "tensorflow/serving/predict",
+        "defaults": {},
+    }
+    return {
+        "model_spec": {"name": name, "signature_name": "", "version": version},
+        "metadata": {"signature_def": {"signature_def": {SIGNATURE: definition}}},
+    }
+
+
+def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
+    sizes = ["-1", *("-1" if size is None else str(size) for size in spec.shape)]
+    return {
+        "dtype": DTYPES[spec.dtype],
+        "tensor_shape": {
+            "dim": [{"size": size, "name": ""} for size in sizes],
+            "unknown_rank": False,
+        },
+        "name": f"{SIGNATURE}_{spec.name}:0",
+    }

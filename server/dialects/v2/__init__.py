@@ -1,0 +1,1 @@
+"""The Open Inference Protocol (V2), in JSON and with binary tensors."""
