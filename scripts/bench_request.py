@@ -29,10 +29,10 @@ from server.carrier import Activity
 from server.config import BatchingSettings, Settings
 from server.llhttp.connection import Connection
 from server.llhttp.server import LlhttpServer
-from server.log_format import json_form
 from server.logs import AccessLog, PayloadLog
+from server.logs.format import json_form
 from server.run import loop_factory
-from server.service import Service
+from server.serving.service import Service
 
 CONNECTIONS: Final = 64
 TURNS: Final = 100  # in a round

@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT))
 from model.keras_model import KerasModel  # noqa: E402  # the line above makes it importable
 from server.app import openapi_document  # noqa: E402  # likewise
 from server.config import BatchingSettings, ModelSettings, Settings  # noqa: E402  # likewise
-from server.service import Service  # noqa: E402  # likewise
+from server.serving.service import Service  # noqa: E402  # likewise
 
 FILE = ROOT / "openapi" / "openapi.json"
 MODEL = ROOT / "model" / "my_best_model.keras"

@@ -51,8 +51,8 @@ from server.pages import (
 )
 from server.repository_handlers import IndexOfModelsHandler, LoadHandler, UnloadHandler
 from server.routing import Endpoints, pattern_of
-from server.served_model import ServedModel
-from server.service import Service
+from server.serving.served_model import ServedModel
+from server.serving.service import Service
 
 
 @dataclass(frozen=True)

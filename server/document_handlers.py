@@ -10,9 +10,9 @@ from server.auth import METRICS
 from server.dialects.tfserving import documents as tfserving
 from server.dialects.v2 import documents
 from server.handlers import BaseHandler
-from server.repository import State
-from server.served_model import ServedModel
-from server.versions import rank
+from server.serving.served_model import ServedModel
+from server.serving.slot import State
+from server.serving.versions import rank
 
 
 class DocumentHandler(BaseHandler):

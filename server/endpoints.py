@@ -23,12 +23,12 @@ from server.errors import (
     ServiceError,
     UnknownModel,
 )
-from server.log_format import of_request
 from server.logs import PayloadLog
-from server.served_model import ServedModel
-from server.service import Service
+from server.logs.format import of_request
+from server.serving.served_model import ServedModel
+from server.serving.service import Service
 
-log = logging.getLogger("server")
+log = logging.getLogger(__name__)
 
 CLIENT_LEFT: Final = 499
 # A body that is longer takes more time to read than all the rest of a refusal.

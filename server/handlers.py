@@ -38,12 +38,12 @@ from server.errors import (
     UnknownPath,
 )
 from server.live import Live
-from server.log_format import of_request
+from server.logs.format import of_request
 from server.metrics import Metrics
 from server.routing import Endpoints
-from server.service import Service, State
+from server.serving.service import Service, State
 
-log = logging.getLogger("server")
+log = logging.getLogger(__name__)
 
 
 @stream_request_body  # without it Tornado parses forms, of any size, before a handler is asked

@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from server.broadcast import Broadcast
-from server.counts import SECONDS
-from server.service import Service
+from server.serving.counts import SECONDS
+from server.serving.service import Service
 
 KEPT_SECONDS: Final = 300
 

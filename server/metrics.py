@@ -18,10 +18,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from server.counts import Counts, Histogram
 from server.logs import PayloadLog
-from server.repository import Repository
-from server.service import Service
+from server.serving.counts import Counts, Histogram
+from server.serving.repository import Repository
+from server.serving.service import Service
 
 
 class Metrics:

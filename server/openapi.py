@@ -16,7 +16,7 @@ from server.dialects.native.dialect import MEDIA_TYPE
 from server.dialects.table import NATIVE, TFSERVING, V2, Kind
 from server.dialects.v2 import dialect as v2
 from server.problems import PROBLEMS, Problem
-from server.served_model import ServedModel
+from server.serving.served_model import ServedModel
 
 Operation = dict[str, Any]
 Schema = dict[str, Any]

@@ -14,8 +14,8 @@ from server.auth import METRICS, PREDICT
 from server.errors import UnknownPath
 from server.handlers import BaseHandler
 from server.problems import PROBLEMS
-from server.served_model import ServedModel
-from server.service import State
+from server.serving.served_model import ServedModel
+from server.serving.service import State
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"

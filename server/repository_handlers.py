@@ -11,11 +11,11 @@ from server.auth import REPOSITORY
 from server.batching import Draining
 from server.errors import InvalidJSON, InvalidRequest
 from server.handlers import BaseHandler
-from server.log_format import of_request
-from server.repository import State
-from server.service import State as ServiceState
+from server.logs.format import of_request
+from server.serving.service import State as ServiceState
+from server.serving.slot import State
 
-log = logging.getLogger("server")
+log = logging.getLogger(__name__)
 
 
 class RepositoryHandler(BaseHandler):

@@ -12,7 +12,7 @@ from server.dialects.interface import Headers
 from server.dialects.table import KINDS, Kind, kind_of
 from server.endpoints import PredictEndpoint, Response, problem, request_id, shared
 from server.logs import PayloadLog
-from server.service import Service
+from server.serving.service import Service
 
 REMEMBERED = 1024  # paths that clients made up
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import resource
@@ -13,36 +12,26 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
 from tornado.netutil import bind_sockets
 
-from model.keras_model import KerasModel, import_keras
-from model.model_file import check_file
 from server.app import make_carrier
 from server.carrier import BACKLOG, Activity, Carrier
 from server.config import ConfigError, HttpSettings, Settings, load
 from server.errors import LoadFailed
 from server.handshakes import HANDSHAKE_SECONDS, begin_no_more
-from server.line_writer import ALONE
-from server.log_format import Form, form_of
-from server.logs import (
-    AccessLog,
-    PayloadLog,
-    configure,
-    log_what_nobody_catches,
-    write_in_background,
-)
-from server.repository import Load, ModelFile
-from server.served_model import Model
-from server.service import Service
-from server.sinks import Rotation, outputs_are_one
+from server.logs.application import configure, log_what_nobody_catches, write_in_background
+from server.logs.format import form_of
+from server.logs.open import Logs, open_access_log, open_payload_log
+from server.serving.keras_loader import load_model
+from server.serving.loading import Load
+from server.serving.service import Service
 from server.tls import context_of
 
-log = logging.getLogger("server")
+log = logging.getLogger(__name__)
 
 EXIT_CLEAN = 0
 EXIT_BROKEN = 1
@@ -56,17 +45,6 @@ LAST_REQUESTS_SECONDS = 0.1  # for those whose connection was accepted last to s
 
 class CannotStart(Exception):
     """One clear line on what keeps the service from starting."""
-
-
-def load_model(file: ModelFile) -> Model:
-    """Load a model's file; raises ModelError when it cannot be served."""
-    if "keras" not in sys.modules:
-        check_file(file.path, file.sha256 or None)  # told at once: the import takes seconds
-        import_keras()
-        gc.collect()
-        # A full collection goes through all libraries: 160 ms. Models are not among them: they go.
-        gc.freeze()
-    return KerasModel.load(file.path, file.sha256 or None)
 
 
 def main(load_model: Load = load_model) -> int:
@@ -94,20 +72,6 @@ def main(load_model: Load = load_model) -> int:
     if process.model_is_busy() or not log_is_written:
         os._exit(code)  # Python would end TensorFlow in the middle and crash, or wait for the log
     return code
-
-
-@dataclass(frozen=True)
-class Logs:
-    """What is written about requests; None is off."""
-
-    payload: PayloadLog | None
-    access: AccessLog | None
-
-    def close(self, give_up: float) -> None:
-        """Write what waits, until `give_up` on the monotonic clock at the latest."""
-        for each in (self.payload, self.access):
-            if each:
-                each.close(max(0.0, give_up - time.monotonic()))
 
 
 class Process:
@@ -261,29 +225,6 @@ def warn_of_unknown_names(service: Service, redacted: Sequence[str]) -> None:
                 "logging.payload_redact: no model has an input or output %.80s; there are: %.200s"
             )
             log.warning(text, name, ", ".join(sorted(known)))
-
-
-def open_payload_log(settings: Settings, turn: AbstractContextManager[object]) -> PayloadLog | None:
-    """Open the log of inputs and predictions, unless it is off; `turn` is standard error's."""
-    wanted = settings.logging
-    if not wanted.payloads or not wanted.payload_sample:
-        return None
-    return PayloadLog(
-        wanted.file,
-        max_bytes=wanted.payload_max_bytes,
-        share=wanted.payload_sample,
-        redact=wanted.payload_redact,
-        rotation=Rotation(wanted.file_max_bytes, wanted.file_backups),
-        turn=turn if not wanted.file and outputs_are_one() else ALONE,
-    )
-
-
-def open_access_log(
-    settings: Settings, form: Form, turn: AbstractContextManager[object]
-) -> AccessLog | None:
-    """Open the log of requests, whose lines are of the level `info`, unless it is off."""
-    is_shown = logging.getLogger().isEnabledFor(logging.INFO)
-    return AccessLog(form, turn) if settings.logging.access and is_shown else None
 
 
 def with_enough_files(settings: Settings) -> Settings:

@@ -27,7 +27,7 @@ HOMES = {
     "keras": ["model/", "scripts/measurements/models.py"],
     "numpy": ["model/", "server/dialects/", "server/loadgen/", "scripts/"],
     "orjson": [
-        *("server/dialects/", "server/loadgen/", "server/log_format.py", "server/logs.py"),
+        *("server/dialects/", "server/loadgen/", "server/logs/", "server/logs.py"),
         "scripts/",
     ],
     "prometheus_client": ["server/metrics.py"],

@@ -20,12 +20,12 @@ from tornado.web import Application
 
 from server.endpoints import request_id
 from server.llhttp.head import Head
-from server.log_format import of_request
+from server.logs.format import of_request
 
 if TYPE_CHECKING:
     from server.llhttp.connection import Connection
 
-log = logging.getLogger("server")
+log = logging.getLogger(__name__)
 
 BODYLESS = (204, 304)
 

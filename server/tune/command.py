@@ -19,15 +19,15 @@ from server.loadgen.knee import Rates, significant
 from server.loadgen.machine import cores, describe_machine, load_average
 from server.loadgen.payload import PayloadError
 from server.loadgen.runs import check_writable
-from server.repository import Load, ModelFile
-from server.run import load_model
+from server.serving.keras_loader import load_model
+from server.serving.loading import Load, ModelFile
+from server.serving.versions import files_of
 from server.tune.candidates import Candidate, candidates, longest_call
 from server.tune.child import SERVER, CannotServe
 from server.tune.choice import choose_trial
 from server.tune.page import Findings, tuning_page
 from server.tune.settings import settings_yaml
 from server.tune.trials import Trials, UnderLoad
-from server.versions import files_of
 
 P99_HELP = "milliseconds in which 99 %% of the requests are to be answered (%(default)g)"
 OUT_HELP = "the settings, which --config takes (%(default)s)"

@@ -19,7 +19,7 @@ from server.dialects.redaction import HIDDEN
 from server.dialects.table import NATIVE, TFSERVING, V2, Dialects
 from server.dialects.v2 import binary as v2_binary
 from server.logs import PayloadLog
-from server.run import open_payload_log
+from server.logs.open import open_payload_log
 from tests.dialects.test_dialects_agree import ways
 from tests.support.harness import NUMBER, over_http, serving, with_settings
 

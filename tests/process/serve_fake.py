@@ -30,8 +30,8 @@ import numpy as np
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
-from server.repository import ModelFile
 from server.run import main
+from server.serving.loading import ModelFile
 
 POISON = -13
 

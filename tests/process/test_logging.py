@@ -200,7 +200,7 @@ def test_payload_lines_are_sampled_redacted_and_rotated(start: Start) -> None:
 
 @pytest.mark.parametrize("stderr, expected", [(subprocess.STDOUT, "True"), (None, "False")])
 def test_two_outputs_into_one_pipe_are_known(stderr: int | None, expected: str) -> None:
-    program = "from server.sinks import outputs_are_one; print(outputs_are_one())"
+    program = "from server.logs.sinks import outputs_are_one; print(outputs_are_one())"
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=CHECKOUT,

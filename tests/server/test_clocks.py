@@ -19,12 +19,12 @@ A_DAY = 24 * 60 * 60
 
 # Where the wall clock is read, each for a moment that somebody is told of.
 STAMPS = {
-    "server/counts.py: ran",  # the last inference, in the statistics of the protocol
+    "server/serving/counts.py: ran",  # the last inference, in the statistics of the protocol
     "server/live.py: snapshot",  # of a snapshot
     "server/llhttp/server.py: of",  # the header Date
     "server/loadgen/runs.py: make_run",  # of a run's report
     "server/logs.py: write",  # of a line
-    "server/served_model.py: ServedModel",  # since when a model is served
+    "server/serving/served_model.py: ServedModel",  # since when a model is served
 }
 WALL_CLOCKS = {
     ("time", "time"), ("time", "time_ns"), ("time", "localtime"),

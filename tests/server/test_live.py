@@ -10,9 +10,9 @@ import pytest
 
 from server.batching import Draining
 from server.broadcast import Broadcast
-from server.counts import SECONDS, Histogram
 from server.errors import TooManyConnections
 from server.live import Live, Reading, quantile, snapshot
+from server.serving.counts import SECONDS, Histogram
 from tests.support.harness import SOON, Client, FakeModel, Server, over_http, request_bytes, serving
 
 

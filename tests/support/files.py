@@ -15,7 +15,7 @@ import numpy as np
 from model.model_file import ModelError
 from model.signature import Signature, TensorSpec
 from server.config import ModelSource, Settings
-from server.repository import ModelFile
+from server.serving.loading import ModelFile
 from tests.support.harness import NUMBER, SOON, FakeModel, Server, listening, with_settings
 
 WIDE = Signature((TensorSpec("x", (2,), "float32"),), (TensorSpec("y", (1,), "float32"),))

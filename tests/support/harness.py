@@ -28,8 +28,8 @@ from server.app import make_carrier, openapi_document
 from server.carrier import Activity, Carrier
 from server.config import BatchingSettings, Settings
 from server.logs import PayloadLog
-from server.served_model import Model
-from server.service import Service
+from server.serving.loading import Model
+from server.serving.service import Service
 from server.tls import context_of
 
 TEST_SECONDS = 60  # more than any test needs, so that only what hangs gets there

@@ -23,7 +23,7 @@ _KINDS: Final = {"f": "FP", "i": "INT", "u": "UINT"}
 
 
 class Counted(Protocol):
-    """What was counted of a version: see `server.counts.VersionCounts`."""
+    """What was counted of a version: see `server.serving.counts.VersionCounts`."""
 
     answered_requests: int
     failed_requests: int

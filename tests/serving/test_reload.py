@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from server.batching import Draining
-from server.copies import Copies
 from server.errors import LoadFailed, UnknownModel
+from server.serving.copies import Copies
 from tests.support.files import serving_files
 from tests.support.harness import SOON, Server, over_http, with_settings
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from server.batching import Job, ModelStuck, Observer
 
-log = logging.getLogger("server")
+log = logging.getLogger(__name__)
 
 
 class SelfCheck(Observer):

@@ -1,40 +1,26 @@
-"""The models by name, their versions, and how one takes the place of another."""
+"""The versions of one model under one name: load, roll back, unload."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from enum import Enum
-from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-from weakref import WeakSet
+from typing import Any, NamedTuple, Protocol
 
 from model.model_file import ModelError
-from server.batching import Draining, ModelStuck
 from server.config import ModelSource, Settings
-from server.copies import Copies
-from server.counts import Counts
 from server.errors import LoadFailed, Loading, UnknownModel
-from server.served_model import Model, NotServable, ServedModel, bring_up
-from server.versions import Origin, VersionFile, files_of, rank
-from server.watched_thread import WatchedThread
+from server.serving.copies import Copies
+from server.serving.counts import Counts
+from server.serving.loading import NotServable
+from server.serving.served_model import ServedModel
+from server.serving.versions import Origin, VersionFile, files_of, rank
 
-log = logging.getLogger("server")
+log = logging.getLogger(__name__)
 
 MAX_SHOWN = 80  # characters of a name that a client made up
-
-
-class ModelFile(NamedTuple):
-    """What is to be loaded: a path, and the SHA-256 that the file must have, or ""."""
-
-    path: str
-    sha256: str
-
-
-Load = Callable[[ModelFile], Model]
 
 
 class State(Enum):
@@ -54,160 +40,18 @@ class Entry(NamedTuple):
     reason: str = ""
 
 
-class Repository:
-    """All models; the first is the default one.
+class Owner(Protocol):
+    """What a slot needs of the repository that it belongs to."""
 
-    They change one at a time, each change in a task of its own: a client that asked for one and
-    left does not stop it half-way.
-
-    Attributes:
-        slots: the models by name.
-        batcher_ended: called with the task of a batcher that has ended.
-        stuck: why a model was given up in the middle of a call, or "".
-        became_stuck: called when one is; the others go on.
-    """
-
-    def __init__(self, settings: Settings, counts: Counts) -> None:
-        self.settings = settings
-        self.counts = counts
-        self.copies = Copies()
-        self.slots = {
-            source.served_name: Slot(source, self, settings) for source in settings.sources
-        }
-        self.default = next(iter(self.slots.values()))
-        self.batcher_ended: Callable[[asyncio.Task[None]], object] = lambda _: None
-        self.stuck = ""
-        self.became_stuck: Callable[[], object] = lambda: None
-        self._load: Load
-        self._threads: WeakSet[WatchedThread] = WeakSet()
-        self._changing = asyncio.Lock()
-        self._changes: set[asyncio.Task[None]] = set()
-        self._retiring: set[asyncio.Task[None]] = set()
-        self._reload_waits = False
-        self._draining = False
-
-    def slot(self, name: str) -> Slot:
-        """Return a model's slot; raises UnknownModel."""
-        slot = self.slots.get(name)
-        if slot is None:
-            raise UnknownModel(f"There is no model {name[:MAX_SHOWN]}.")
-        return slot
-
-    def models(self) -> list[ServedModel]:
-        """Return every version that is loaded."""
-        return [model for slot in self.slots.values() for model in slot.versions.values()]
-
-    def index(self) -> list[Entry]:
-        """Return what there is, and in which state."""
-        return [entry for slot in self.slots.values() for entry in slot.index()]
-
-    async def start(self, load: Load) -> None:
-        """Load all models with `load`; raises LoadFailed."""
-        self._load = load
-        for slot in self.slots.values():
-            await self._change(slot.load())
-
-    async def load(self, name: str) -> None:
-        """Load what is new of a model; raises UnknownModel, LoadFailed."""
-        await self._change(self.slot(name).load())
-
-    async def roll_back(self, name: str) -> None:
-        """Serve again what was served before; raises UnknownModel, LoadFailed."""
-        await self._change(self.slot(name).roll_back())
-
-    async def unload(self, name: str) -> None:
-        """Serve a model no longer; raises UnknownModel."""
-        await self._change(self.slot(name).unload())
-
-    async def reload(self) -> None:
-        """Load what is new of every model that is served; what fails is logged.
-
-        Nothing happens when another reload has not begun yet, which will see the same files.
-        """
-        if not self._reload_waits and not self._draining:
-            self._reload_waits = True
-            await self._change(self._reload())
-
-    def is_busy(self) -> bool:
-        """Tell whether a model's thread is in the middle of something."""
-        return any(thread.busy for thread in self._threads)
-
-    def busy_seconds(self) -> float:
-        """Return how long the longest call that is being served has been going on."""
-        return max((thread.seconds for thread in self._threads), default=0.0)
-
-    async def drain(self) -> None:
-        """Change nothing more; return when everything accepted is settled."""
-        self._draining = True
-        for change in self._changes:
-            change.cancel()
-        for model in self.models():
-            model.batcher.drain()
-        await asyncio.gather(*self._changes, return_exceptions=True)
-        await asyncio.gather(*(model.drain() for model in self.models()), *self._retiring)
-
-    def close(self) -> None:
-        """Remove what was kept on disk."""
-        self.copies.close()
+    counts: Counts
+    copies: Copies
+    batcher_ended: Callable[[asyncio.Task[None]], object]
 
     def bring_up(
         self, name: str, origin: Origin, before: ServedModel | None
-    ) -> Coroutine[Any, Any, ServedModel]:
-        """Load a version of a model; see `server.served_model.bring_up`."""
-        thread = WatchedThread(self.settings.hang_timeout, self._is_stuck)
-        self._threads.add(thread)
-        load = partial(self._load, ModelFile(origin.path, origin.file.sha256))
-        return bring_up(name, origin, load, thread, self.settings, self.counts, before)
+    ) -> Coroutine[Any, Any, ServedModel]: ...
 
-    def retire(self, model: ServedModel) -> None:
-        """Free a version once it has answered what it accepted."""
-        task = asyncio.ensure_future(model.retire())
-        self._retiring.add(task)
-        task.add_done_callback(self._retired)
-
-    def _is_stuck(self, thread: WatchedThread) -> None:
-        """Answer those who wait for a model that will not answer them."""
-        self.stuck = thread.stuck
-        log.critical("%s The process has to end", thread.stuck)
-        for model in self.models():
-            if model.thread is thread:
-                model.batcher.abandon(ModelStuck(thread.stuck))
-        self.became_stuck()
-
-    def _retired(self, task: asyncio.Task[None]) -> None:
-        self._retiring.discard(task)
-        # Models are full of cycles. Libraries are frozen, so this takes a millisecond.
-        asyncio.get_running_loop().call_soon(gc.collect)
-
-    async def _reload(self) -> None:
-        self._reload_waits = False
-        for slot in self.slots.values():
-            if slot.current is not None:
-                try:
-                    await slot.load()
-                except LoadFailed:  # it has said so
-                    continue
-
-    async def _change(self, change: Coroutine[Any, Any, None]) -> None:
-        if self._draining:
-            change.close()
-            raise Draining
-        task = asyncio.ensure_future(self._one_at_a_time(change))
-        self._changes.add(task)
-        task.add_done_callback(self._changed)
-        await asyncio.shield(task)
-
-    def _changed(self, task: asyncio.Task[None]) -> None:
-        self._changes.discard(task)
-        if not task.cancelled():
-            task.exception()  # whoever asked for it may have left
-
-    async def _one_at_a_time(self, change: Coroutine[Any, Any, None]) -> None:
-        try:
-            async with self._changing:
-                await change
-        finally:
-            change.close()
+    def retire(self, model: ServedModel) -> None: ...
 
 
 class Slot:
@@ -219,7 +63,7 @@ class Slot:
         failure: why the last attempt to load failed, or "".
     """
 
-    def __init__(self, source: ModelSource, repository: Repository, settings: Settings) -> None:
+    def __init__(self, source: ModelSource, repository: Owner, settings: Settings) -> None:
         self.name = source.served_name
         self.current: ServedModel | None = None
         self.versions: dict[str, ServedModel] = {}
@@ -414,7 +258,7 @@ def reason(error: Exception, origin: Origin) -> str:
 
 def movement(model: ServedModel, old: ServedModel) -> str:
     """Say how far the answers of a version are from those of the one before."""
-    if model.moved is None or not old.golden:
+    if model.loaded.moved is None or not old.loaded.golden:
         return "its answers were not compared"
-    rows = sum(len(golden.rows) for golden in old.golden)
-    return f"answers to {rows} example rows moved by up to {model.moved:.1e} of their scale"
+    rows = sum(len(golden.rows) for golden in old.loaded.golden)
+    return f"answers to {rows} example rows moved by up to {model.loaded.moved:.1e} of their scale"

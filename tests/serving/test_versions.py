@@ -8,7 +8,7 @@ import pytest
 
 from model.model_file import ModelError
 from server.config import ModelSource
-from server.versions import after, files_of
+from server.serving.versions import after, files_of
 
 
 def put(path: Path, text: str = "x") -> Path:

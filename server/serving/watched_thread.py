@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from server.batching import ModelStuck
-from server.model_thread import ModelThread
+from server.serving.model_thread import ModelThread
 
 T = TypeVar("T")
 

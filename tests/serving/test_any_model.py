@@ -20,7 +20,7 @@ from server.dialects.native.dialect import NativeDialect
 from server.dialects.table import Dialects
 from server.errors import InvalidRequest
 from server.loadgen.payload import Payload, encode
-from server.served_model import MAX_ROW_DEPENDENCE, examples_of
+from server.serving.loading import MAX_ROW_DEPENDENCE, examples_of
 from tests.model.model_zoo import ROWS, ZOO, Arrays
 from tests.support.forms import FORMS
 from tests.support.harness import serving

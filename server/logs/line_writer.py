@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
-from server.sinks import Rotation, Sink, open_sink
+from server.logs.sinks import Rotation, Sink, open_sink
 
 log = logging.getLogger(__name__)
 

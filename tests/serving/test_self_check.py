@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from server.batching import ModelStuck
-from server.self_check import SelfCheck
+from server.serving.self_check import SelfCheck
 from tests.server.test_http import assert_problem
 from tests.support.harness import SOON, FakeModel, Server, over_http, serving
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from server.batching import ModelStuck
-from server.watched_thread import WatchedThread
+from server.serving.watched_thread import WatchedThread
 from tests.support.files import serving_files
 from tests.support.harness import (
     JSON,

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from server.config import ConfigError
-from server.log_format import form_of
-from server.logs import PayloadLog, configure
+from server.logs import PayloadLog
+from server.logs.application import configure
+from server.logs.format import form_of
 
 ROOT = Path(__file__).parents[2]
 TEXT = form_of("text", None, {})
@@ -37,7 +38,7 @@ class Warnings(logging.Handler):
 
 @pytest.fixture
 def warnings(monkeypatch):
-    logger = logging.getLogger("server.line_writer")
+    logger = logging.getLogger("server.logs.line_writer")
     handler = Warnings()
     monkeypatch.setattr(logger, "propagate", False)
     logger.addHandler(handler)
@@ -116,7 +117,7 @@ def test_time_has_three_places_and_moves_on(payload_log, tmp_path, monkeypatch):
     log = payload_log(str(tmp_path / "log"))
     for now in (1_700_000_000.0009, 1_700_000_000.0625, 1_700_000_001.9999):
         with monkeypatch.context() as clock:
-            clock.setattr("server.logs.time.time", lambda now=now: now)
+            clock.setattr("server.logs.payload.time.time", lambda now=now: now)
             write(log)
     log.close(SOON)
 

@@ -11,8 +11,8 @@ from typing import Protocol
 
 import pytest
 
-from server.line_writer import LineWriter
-from server.sinks import Rotation
+from server.logs.line_writer import LineWriter
+from server.logs.sinks import Rotation
 
 SOON = 10.0
 
@@ -208,7 +208,7 @@ def test_a_line_that_got_there_in_part_is_completed_before_the_file_is_moved(
         return write(fd, data)
 
     writer = open_file(max_bytes=25)
-    monkeypatch.setattr("server.sinks.os.write", limited)
+    monkeypatch.setattr("server.logs.sinks.os.write", limited)
     put(writer, 1, 3)
     assert torn.wait(SOON)
     put(writer, 9, 9)

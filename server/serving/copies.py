@@ -8,7 +8,7 @@ import tempfile
 from itertools import count
 from pathlib import Path
 
-log = logging.getLogger("server")
+log = logging.getLogger(__name__)
 
 
 class Copies:

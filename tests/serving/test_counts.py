@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.batching import Batcher, Observer, Observers
-from server.counts import Counts, Histogram, LoopLag
+from server.serving.counts import Counts, Histogram
+from server.serving.loop_lag import LoopLag
 from tests.support.fakes import FakeModel
 
 

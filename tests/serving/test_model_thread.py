@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from server.model_thread import ModelThread
+from server.serving.model_thread import ModelThread
 
 pytestmark = pytest.mark.gen_test
 

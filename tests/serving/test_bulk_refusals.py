@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from server.bulk_refusals import GATHER_SECONDS, BulkRefusals
-from server.model_thread import ModelThread
+from server.serving.bulk_refusals import GATHER_SECONDS, BulkRefusals
+from server.serving.model_thread import ModelThread
 
 pytestmark = pytest.mark.gen_test
 

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from enum import Enum
 
 from server.config import Settings
-from server.counts import Counts, LoopLag
-from server.repository import Load, Repository
-from server.served_model import ServedModel
+from server.serving.counts import Counts
+from server.serving.loading import Load
+from server.serving.loop_lag import LoopLag
+from server.serving.repository import Repository
+from server.serving.served_model import ServedModel
 
-log = logging.getLogger("server")
+log = logging.getLogger(__name__)
 
 
 class State(Enum):

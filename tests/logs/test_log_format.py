@@ -18,9 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.line_writer import LineWriter
-from server.log_format import Form, form_of, json_form, of_request, of_requests
-from server.logs import AccessLog, configure, write_in_background
+from server.logs import AccessLog
+from server.logs.application import configure, write_in_background
+from server.logs.format import Form, form_of, json_form, of_request, of_requests
+from server.logs.line_writer import LineWriter
 
 ROOT = Path(__file__).parents[2]
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -313,8 +314,8 @@ def test_two_who_share_a_pipe_never_get_into_each_other_s_lines() -> None:
 
 PROGRAM = """
 import sys, threading, warnings
-from server.log_format import json_form
-from server.logs import configure, log_what_nobody_catches, write_in_background
+from server.logs.format import json_form
+from server.logs.application import configure, log_what_nobody_catches, write_in_background
 
 configure("info", json_form())
 log_what_nobody_catches(write_in_background())

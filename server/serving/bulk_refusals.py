@@ -12,7 +12,7 @@ from typing import Final
 
 from server.batching import Observer
 from server.batching.errors import OVERLOADED
-from server.model_thread import ModelThread
+from server.serving.model_thread import ModelThread
 
 # How long they gather: others, also those of another model, wait for as long.
 GATHER_SECONDS: Final = 0.01

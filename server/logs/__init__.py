@@ -1,0 +1,9 @@
+"""The three logs: application, access and payload."""
+
+from server.logs.access import AccessLog
+from server.logs.payload import PayloadLog
+
+__all__ = [
+    "AccessLog",
+    "PayloadLog",
+]
