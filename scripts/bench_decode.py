@@ -21,8 +21,8 @@ import numpy as np  # the line above makes what follows importable
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
 from server.dialects.native.dialect import NativeDialect
-from server.endpoints import problem
 from server.errors import ServiceError
+from server.http.message import problem
 
 SIZES = {"1 KB": 1, "4 KB": 4, "64 KB": 64, "256 KB": 256, "1 MB": 1024, "8 MB": 8 * 1024}
 OUTPUT = TensorSpec("y", (1,), "float32")

@@ -25,8 +25,8 @@ import numpy as np  # the line above makes what follows importable
 from model.signature import Signature, TensorSpec
 from model.tensors import Row, Tensors, merge, split
 from server.app import make_carrier
-from server.carrier import Activity
 from server.config import BatchingSettings, Settings
+from server.http.activity import Activity
 from server.llhttp.connection import Connection
 from server.llhttp.server import LlhttpServer
 from server.logs import AccessLog, PayloadLog

@@ -11,9 +11,7 @@ from typing import Any
 from tornado.web import Application, url
 
 from server import openapi
-from server.auth import ApiKeys
-from server.carrier import Activity, Carrier, LogAccess
-from server.cors import Cors
+from server.carrier import Carrier
 from server.dialects.table import KINDS
 from server.document_handlers import (
     AllStatisticsHandler,
@@ -34,11 +32,15 @@ from server.handlers import (
     ReadyHandler,
     request_logger,
 )
+from server.http.activity import Activity, LogAccess
+from server.http.auth import ApiKeys
+from server.http.cors import Cors
+from server.http.endpoints import Endpoints, pattern_of
 from server.http_server import BoundedHTTPServer
-from server.live import Live, read
 from server.llhttp.server import LlhttpServer
 from server.logs import PayloadLog
-from server.metrics import Metrics
+from server.monitoring.live_page import Live, read
+from server.monitoring.metrics import Metrics
 from server.openapi import Operation
 from server.pages import (
     TEMPLATES,
@@ -50,7 +52,6 @@ from server.pages import (
     read_assets,
 )
 from server.repository_handlers import IndexOfModelsHandler, LoadHandler, UnloadHandler
-from server.routing import Endpoints, pattern_of
 from server.serving.served_model import ServedModel
 from server.serving.service import Service
 

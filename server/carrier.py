@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import re
 import select
 import socket
 import sys
 import termios
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from server.dialects.interface import Headers
-from server.endpoints import Request, Response
+from server.http.message import Request, Response
 
 ENDED: Final = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux tells a half-close, too
 MAX_DISCARDED_BYTES: Final = 64 * 2**20
@@ -40,15 +39,6 @@ class Endpoints(Protocol):
 
     def refuse(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:
         """Answer a request that gets to neither, with an error."""
-
-
-class LogAccess(Protocol):
-    """Writes the line of a finished request."""
-
-    def __call__(
-        self, method: str, path: str, status: int, seconds: float, request_id: str, client: str, /
-    ) -> None:
-        """Write it; `seconds` is how long the request took."""
 
 
 class Carrier(Protocol):
@@ -78,40 +68,6 @@ def origin_form(target: str) -> tuple[str, str | None]:
         return target, None
     host, rest = url.groups()
     return (rest if rest.startswith("/") else f"/{rest}"), host
-
-
-class Activity:
-    """The requests in progress, from their headers to the last byte of their answer."""
-
-    def __init__(self) -> None:
-        self._active: set[object] = set()
-        self._waiting: list[Callable[[], None]] = []
-        self._endless: list[Callable[[], None]] = []
-
-    def end_first(self, end: Callable[[], None]) -> None:
-        """Have `end` called before the others are waited for: it ends answers that go on."""
-        self._endless.append(end)
-
-    def begin(self, request: object) -> None:
-        """Count a request."""
-        self._active.add(request)
-
-    def end(self, request: object) -> None:
-        """Stop counting it; nothing happens when it has ended already."""
-        self._active.discard(request)
-        if not self._active and self._waiting:
-            waiting, self._waiting = self._waiting, []
-            for wake in waiting:
-                wake()
-
-    async def idle(self) -> None:
-        """Wait until there are none."""
-        for end in self._endless:
-            end()
-        while self._active:
-            woken = asyncio.Event()
-            self._waiting.append(woken.set)
-            await woken.wait()
 
 
 def those_who_left(descriptors: Iterable[int]) -> list[int]:

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from server import __version__
-from server.auth import METRICS
 from server.dialects.tfserving import documents as tfserving
 from server.dialects.v2 import documents
 from server.handlers import BaseHandler
+from server.http.auth import METRICS
 from server.serving.served_model import ServedModel
 from server.serving.slot import State
 from server.serving.versions import rank

@@ -16,19 +16,8 @@ from tornado.escape import json_encode
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from server.auth import METRICS, ApiKeys
 from server.batching import BatchingError, Draining, ModelStuck
-from server.carrier import Activity, LogAccess
-from server.cors import Cors
 from server.dialects.table import kind_of
-from server.endpoints import (
-    CLIENT_LEFT,
-    COMMON_HEADERS,
-    Request,
-    Response,
-    problem,
-    request_id,
-)
 from server.errors import (
     InternalError,
     InvalidRequest,
@@ -37,10 +26,14 @@ from server.errors import (
     ServiceError,
     UnknownPath,
 )
-from server.live import Live
+from server.http.activity import Activity, LogAccess
+from server.http.auth import METRICS, ApiKeys
+from server.http.cors import Cors
+from server.http.endpoints import Endpoints
+from server.http.message import CLIENT_LEFT, COMMON_HEADERS, Request, Response, problem, request_id
 from server.logs.format import of_request
-from server.metrics import Metrics
-from server.routing import Endpoints
+from server.monitoring.live_page import Live
+from server.monitoring.metrics import Metrics
 from server.serving.service import Service, State
 
 log = logging.getLogger(__name__)

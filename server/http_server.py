@@ -29,13 +29,13 @@ from server.carrier import (
     MAX_TURNED_AWAY,
     SWEEP_SECONDS,
     Endpoints,
-    LogAccess,
     origin_form,
     those_who_left,
 )
 from server.config import HttpSettings
-from server.endpoints import COMMON_HEADERS, Response, problem, request_id
 from server.errors import BodyTooLarge, TooManyConnections
+from server.http.activity import LogAccess
+from server.http.message import COMMON_HEADERS, Response, problem, request_id
 
 
 class BoundedHTTPServer(HTTPServer):

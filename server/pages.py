@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from server.auth import METRICS, PREDICT
 from server.errors import UnknownPath
 from server.handlers import BaseHandler
+from server.http.auth import METRICS, PREDICT
 from server.problems import PROBLEMS
 from server.serving.served_model import ServedModel
 from server.serving.service import State

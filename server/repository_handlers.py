@@ -7,10 +7,10 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from server.auth import REPOSITORY
 from server.batching import Draining
 from server.errors import InvalidJSON, InvalidRequest
 from server.handlers import BaseHandler
+from server.http.auth import REPOSITORY
 from server.logs.format import of_request
 from server.serving.service import State as ServiceState
 from server.serving.slot import State

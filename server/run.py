@@ -19,10 +19,11 @@ from urllib.parse import quote
 from tornado.netutil import bind_sockets
 
 from server.app import make_carrier
-from server.carrier import BACKLOG, Activity, Carrier
+from server.carrier import BACKLOG, Carrier
 from server.config import ConfigError, HttpSettings, Settings, load
 from server.errors import LoadFailed
 from server.handshakes import HANDSHAKE_SECONDS, begin_no_more
+from server.http.activity import Activity
 from server.logs.application import configure, log_what_nobody_catches, write_in_background
 from server.logs.format import form_of
 from server.logs.open import Logs, open_access_log, open_payload_log

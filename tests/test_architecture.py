@@ -30,7 +30,7 @@ HOMES = {
         *("server/dialects/", "server/loadgen/", "server/logs/", "server/logs.py"),
         "scripts/",
     ],
-    "prometheus_client": ["server/metrics.py"],
+    "prometheus_client": ["server/monitoring/metrics.py"],
     "rich": ["model/train.py", "scripts/"],
     "tensorflow": ["model/"],
     "tornado": [

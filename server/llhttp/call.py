@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from server.endpoints import Response
+from server.http.message import Response
 
 RunCoroutine = Coroutine[Any, Any, Response]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from tornado.iostream import StreamClosedError
 
 from server.carrier import LINGER_SECONDS, MAX_DISCARDED_BYTES, unsent_in_kernel
-from server.endpoints import CLIENT_LEFT, Request, Response, problem, request_id
 from server.errors import BodyTooLarge, TooManyConnections
+from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id
 from server.llhttp.body import Body, ChunkedBody, LengthBody
 from server.llhttp.call import Call
 from server.llhttp.exchange import TornadoExchange

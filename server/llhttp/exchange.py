@@ -18,7 +18,7 @@ from tornado.httputil import (
 )
 from tornado.web import Application
 
-from server.endpoints import request_id
+from server.http.message import request_id
 from server.llhttp.head import Head
 from server.logs.format import of_request
 

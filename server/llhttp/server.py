@@ -18,13 +18,12 @@ from server.carrier import (
     LINGER_SECONDS,
     MAX_TURNED_AWAY,
     SWEEP_SECONDS,
-    Activity,
     Endpoints,
-    LogAccess,
     those_who_left,
 )
 from server.config import HttpSettings
-from server.endpoints import COMMON_FIELDS, Response
+from server.http.activity import Activity, LogAccess
+from server.http.message import COMMON_FIELDS, Response
 from server.llhttp.connection import Connection
 
 SHUTDOWN_SECONDS: Final = 3600.0  # the sweep cuts who takes nothing; a slow client has its time

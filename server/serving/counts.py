@@ -1,7 +1,7 @@
 """What happens, counted in plain numbers; whoever wants to know reads them.
 
 A count is an addition on the event loop and nothing else: names, labels and text are made when
-somebody asks, in `server.metrics`.
+somebody asks, in `server.monitoring.metrics`.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from server.auth import PREDICT, ApiKeys
 from server.config import load
 from server.config.new_key import main
 from server.errors import NotForThisKey
+from server.http.auth import PREDICT, ApiKeys
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -32,7 +32,7 @@ def cases_of(server: Server, *options: str) -> int:
         [
             *(SCHEMATHESIS, "--no-color", "run", f"http://127.0.0.1:{server.port}/openapi.json"),
             *("--checks", "all", "--continue-on-failure", "--warnings", "off"),
-            *("--exclude-path", "/events"),  # it never ends; tests/server/test_live.py reads it
+            *("--exclude-path", "/events"),  # it never ends; tests/monitoring/test_live.py reads it
             *("--suppress-health-check", "all", "--generation-database", "none"),
             *options,
         ],

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.endpoints import Response
+from server.http.message import Response
 from server.llhttp.call import Call
 
 pytestmark = pytest.mark.gen_test

@@ -20,7 +20,7 @@ A_DAY = 24 * 60 * 60
 # Where the wall clock is read, each for a moment that somebody is told of.
 STAMPS = {
     "server/serving/counts.py: ran",  # the last inference, in the statistics of the protocol
-    "server/live.py: snapshot",  # of a snapshot
+    "server/monitoring/live_page.py: snapshot",  # of a snapshot
     "server/llhttp/server.py: of",  # the header Date
     "server/loadgen/runs.py: make_run",  # of a run's report
     "server/logs.py: write",  # of a line

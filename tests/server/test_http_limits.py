@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from model.signature import Signature, TensorSpec
-from tests.server.test_http import assert_problem, assert_retry_after
+from tests.http.test_http import assert_problem, assert_retry_after
 from tests.support.harness import (
     JSON,
     SOON,

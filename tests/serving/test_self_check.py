@@ -11,7 +11,7 @@ import pytest
 
 from server.batching import ModelStuck
 from server.serving.self_check import SelfCheck
-from tests.server.test_http import assert_problem
+from tests.http.test_http import assert_problem
 from tests.support.harness import SOON, FakeModel, Server, over_http, serving
 
 ERROR = ValueError("no GPU")

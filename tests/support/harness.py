@@ -25,8 +25,9 @@ from tornado.netutil import bind_sockets
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
 from server.app import make_carrier, openapi_document
-from server.carrier import Activity, Carrier
+from server.carrier import Carrier
 from server.config import BatchingSettings, Settings
+from server.http.activity import Activity
 from server.logs import PayloadLog
 from server.serving.loading import Model
 from server.serving.service import Service

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from server.config import Settings
-from tests.server.test_http import assert_problem, assert_retry_after
+from tests.http.test_http import assert_problem, assert_retry_after
 from tests.support.harness import (
     JSON,
     Client,

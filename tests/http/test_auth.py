@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from server.auth import METRICS, PREDICT, REPOSITORY, ApiKeys
 from server.config import ApiKey
 from server.config.settings import GROUPS
 from server.errors import Forbidden, NotForThisKey, Unauthorized
+from server.http.auth import METRICS, PREDICT, REPOSITORY, ApiKeys
 from server.logs import PayloadLog
 from tests.support.files import serving_files
 from tests.support.harness import JSON, listening, over_http, serving, with_settings
@@ -133,7 +133,7 @@ def test_every_digest_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
         compared.append((a, b))
         return a == b
 
-    monkeypatch.setattr("server.auth.hmac.compare_digest", compare_digest)
+    monkeypatch.setattr("server.http.auth.hmac.compare_digest", compare_digest)
     entries = [key(name, PREDICT) for name in ("a", "b", "c")]
     ApiKeys(entries).check({"x-api-key": "a"}, PREDICT)
 

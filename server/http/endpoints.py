@@ -6,11 +6,12 @@ import re
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
-from server.auth import ApiKeys
-from server.cors import Cors
 from server.dialects.interface import Headers
 from server.dialects.table import KINDS, Kind, kind_of
-from server.endpoints import PredictEndpoint, Response, problem, request_id, shared
+from server.http.auth import ApiKeys
+from server.http.cors import Cors
+from server.http.message import Response, problem, request_id, shared
+from server.http.predict import PredictEndpoint
 from server.logs import PayloadLog
 from server.serving.service import Service
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import time
-from collections.abc import Mapping
 from functools import lru_cache
-from itertools import count
-from typing import Final, NamedTuple
+from typing import Final
 
 from model.tensors import Tensors
-from server.auth import PREDICT, ApiKeys
 from server.batching import BatchingError, Job, ModelFailed
-from server.cors import Cors
 from server.dialects.interface import Call, Dialect, Headers
 from server.dialects.table import NATIVE, Kind
 from server.errors import (
@@ -23,6 +18,9 @@ from server.errors import (
     ServiceError,
     UnknownModel,
 )
+from server.http.auth import PREDICT, ApiKeys
+from server.http.cors import Cors
+from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id, shared
 from server.logs import PayloadLog
 from server.logs.format import of_request
 from server.serving.served_model import ServedModel
@@ -30,61 +28,11 @@ from server.serving.service import Service
 
 log = logging.getLogger(__name__)
 
-CLIENT_LEFT: Final = 499
 # A body that is longer takes more time to read than all the rest of a refusal.
 DEAR_BYTES: Final = 16 * 1024
-# What every answer says, beside what a Response holds. No page of another origin shows, embeds or
-# interprets an answer; our own pages say themselves what they may load.
-COMMON_HEADERS: Final = {
-    "Server": "keras-batch-server",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
-COMMON_FIELDS: Final = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS.items())
 
-_PROCESS_ID: Final = os.urandom(8).hex()  # no other process makes the same request ids
-_NUMBERS: Final = count()
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,999}")
 _NOT_GIVEN: Final = "\r\n"  # no field has this value
-
-
-class Request(NamedTuple):
-    """What an endpoint sees of a request."""
-
-    id: str
-    headers: Headers
-    body: bytes
-
-
-class Response(NamedTuple):
-    """What an endpoint answers; the length and COMMON_HEADERS are the carrier's to add."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-def request_id(headers: Headers) -> str:
-    """Return the client's X-Request-ID where it is a sound one, else a new one."""
-    given = headers.get("x-request-id", "")
-    if given and _REQUEST_ID.fullmatch(given):
-        return given
-    return f"{_PROCESS_ID}{next(_NUMBERS):016x}"
-
-
-def problem(error: Exception, id_: str, kind: Kind = NATIVE) -> Response:
-    """Answer an error in the form of a dialect."""
-    status, body, headers = kind.refuse(error, id_)
-    return Response(status, {**headers, "X-Request-ID": id_}, body)
-
-
-def shared(response: Response, cors: Cors, request: Headers) -> Response:
-    """Return an answer that says which origins may read it."""
-    return response._replace(headers={**response.headers, **cors.headers(request)})
 
 
 # What a request asked: in bare tuples, as one is made for every request.

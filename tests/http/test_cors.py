@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from server.auth import PREDICT
 from server.config import ConfigError, load
-from server.cors import Cors
-from tests.server.test_auth import key
+from server.http.auth import PREDICT
+from server.http.cors import Cors
+from tests.http.test_auth import key
 from tests.support.harness import JSON, PROBLEM_JSON, Response, over_http, serving, with_settings
 
 OURS, OTHER = "https://shop.example", "https://evil.example"

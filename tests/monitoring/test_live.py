@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from server.batching import Draining
-from server.broadcast import Broadcast
 from server.errors import TooManyConnections
-from server.live import Live, Reading, quantile, snapshot
+from server.monitoring.broadcast import Broadcast
+from server.monitoring.live_page import Live, Reading, quantile, snapshot
 from server.serving.counts import SECONDS, Histogram
 from tests.support.harness import SOON, Client, FakeModel, Server, over_http, request_bytes, serving
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
-from server.broadcast import Broadcast
+from server.monitoring.broadcast import Broadcast
 from server.serving.counts import SECONDS
 from server.serving.service import Service
 
