@@ -10,7 +10,6 @@ from typing import Any
 
 from tornado.web import Application, url
 
-from server import openapi
 from server.carrier import Carrier
 from server.dialects.table import KINDS
 from server.document_handlers import (
@@ -41,7 +40,9 @@ from server.llhttp.server import LlhttpServer
 from server.logs import PayloadLog
 from server.monitoring.live_page import Live, read
 from server.monitoring.metrics import Metrics
-from server.openapi import Operation
+from server.openapi import operations
+from server.openapi.document import describe_service, text_of
+from server.openapi.parts import Operation
 from server.pages import (
     TEMPLATES,
     AssetHandler,
@@ -76,39 +77,39 @@ ABOUT_MODELS: list[tuple[str, str, type[BaseHandler], str, str]] = [
 
 ROUTES = [
     *(
-        Route(path, PredictHandler, openapi.predictions(kind, path), ("endpoints",))
+        Route(path, PredictHandler, operations.predictions(kind, path), ("endpoints",))
         for kind in KINDS
         for path in kind.paths
     ),
-    Route("/v2", ServerMetadataHandler, openapi.server_metadata),
-    Route("/v2/models/stats", AllStatisticsHandler, openapi.all_statistics),
+    Route("/v2", ServerMetadataHandler, operations.server_metadata),
+    Route("/v2/models/stats", AllStatisticsHandler, operations.all_statistics),
     *(
         Route(
             f"{root}/models/{{name}}{version}{ending}",
             handler,
-            openapi.about_model(name, version, summary),
+            operations.about_model(name, version, summary),
         )
         for root, ending, handler, name, summary in ABOUT_MODELS
         for version in ("", "/versions/{version}")
     ),
-    Route("/v2/repository/index", IndexOfModelsHandler, openapi.index),
-    Route("/v2/repository/models/{name}/load", LoadHandler, openapi.load),
-    Route("/v2/repository/models/{name}/unload", UnloadHandler, openapi.unload),
-    Route("/v2/health/live", LiveHandler, openapi.live),
-    Route("/v2/health/ready", ReadyHandler, openapi.ready),
-    Route("/metrics", MetricsHandler, openapi.metrics, ("metrics",)),
-    Route("/events", EventsHandler, openapi.events, ("live",)),
-    Route("/", IndexHandler, openapi.page("index", "What is served, and how to ask it")),
-    Route("/docs", DocsHandler, openapi.page("docs", "The API, to read and to try")),
-    Route("/openapi.json", OpenAPIHandler, openapi.openapi, ("describe",)),
-    Route("/problems/{slug}", ProblemHandler, openapi.problem_page),
-    Route("/static/{file}", AssetHandler, openapi.asset, ("assets",)),
+    Route("/v2/repository/index", IndexOfModelsHandler, operations.index),
+    Route("/v2/repository/models/{name}/load", LoadHandler, operations.load),
+    Route("/v2/repository/models/{name}/unload", UnloadHandler, operations.unload),
+    Route("/v2/health/live", LiveHandler, operations.live),
+    Route("/v2/health/ready", ReadyHandler, operations.ready),
+    Route("/metrics", MetricsHandler, operations.metrics, ("metrics",)),
+    Route("/events", EventsHandler, operations.events, ("live",)),
+    Route("/", IndexHandler, operations.page("index", "What is served, and how to ask it")),
+    Route("/docs", DocsHandler, operations.page("docs", "The API, to read and to try")),
+    Route("/openapi.json", OpenAPIHandler, operations.openapi, ("describe",)),
+    Route("/problems/{slug}", ProblemHandler, operations.problem_page),
+    Route("/static/{file}", AssetHandler, operations.asset, ("assets",)),
 ]
 
 
 def openapi_document(model: ServedModel, *others: ServedModel) -> bytes:
     """Return the OpenAPI document of all that is served, as it is sent."""
-    return openapi.text_of(openapi.document(ROUTES, model, others)).encode()
+    return text_of(describe_service(ROUTES, model, others)).encode()
 
 
 class LastDocument:

@@ -15,10 +15,11 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from model.signature import Signature, TensorSpec
-from server import openapi
 from server.app import ROUTES, Route, openapi_document
 from server.dialects.native import npy
 from server.handlers import LiveHandler
+from server.openapi import operations
+from server.openapi.document import describe_service
 from server.problems import PROBLEMS
 from tests.support.harness import (
     JSON,
@@ -119,9 +120,9 @@ async def test_every_route_is_documented_and_nothing_else() -> None:
 
 @over_http
 async def test_a_new_route_appears_by_itself() -> None:
-    route = Route("/new", LiveHandler, openapi.page("new", "Something new"))
+    route = Route("/new", LiveHandler, operations.page("new", "Something new"))
     async with serving() as server:
-        document = openapi.document([*ROUTES, route], server.service.model)
+        document = describe_service([*ROUTES, route], server.service.model)
 
     assert set(document["paths"]) == {"/new", *(route.path for route in ROUTES)}
 

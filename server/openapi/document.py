@@ -1,0 +1,96 @@
+"""The OpenAPI document of all that is served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import apispec
+
+from server import __version__
+from server.dialects.table import TFSERVING, V2
+from server.openapi.parts import (
+    ERROR_SCHEMA,
+    HEADERS,
+    KEY_SCHEMES,
+    PARAMETERS,
+    PROBLEM_SCHEMA,
+    Operation,
+    any_of,
+)
+from server.serving.served_model import ServedModel
+
+OPENAPI_VERSION = "3.1.0"
+
+
+class Documented(Protocol):
+    """A route that says what it does."""
+
+    @property
+    def path(self) -> str:
+        """Its path, in OpenAPI's notation."""
+
+    @property
+    def describe(self) -> Callable[[ServedModel], dict[str, Operation]]:
+        """What returns its operations, by method."""
+
+
+def describe_service(
+    routes: Iterable[Documented], model: ServedModel, others: Sequence[ServedModel] = ()
+) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of `routes`; it holds the very schemas that validate.
+
+    `model` is the default one, `others` are those that are served beside it.
+    """
+    spec = apispec.APISpec(
+        title=f"Predictions of {model.name}",
+        version=__version__,
+        openapi_version=OPENAPI_VERSION,
+        info={
+            "summary": f"The model {model.name}, version {model.version}, over HTTP.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        servers=[{"url": "/"}],
+        tags=[
+            {"name": "predictions", "description": "Ask the model."},
+            {"name": "models", "description": "What is served."},
+            {"name": "repository", "description": "Change what is served."},
+            {"name": "health", "description": "Whether it can be asked."},
+            {"name": "monitoring", "description": "How it fares."},
+            {"name": "documentation", "description": "For people and their tools."},
+        ],
+    )
+    add_components(spec, model, others)
+    for route in routes:
+        spec.path(path=route.path, operations=route.describe(model))
+    return spec.to_dict()
+
+
+def text_of(spec: dict[str, Any]) -> str:
+    """Return a document as it is written to a file."""
+    return json.dumps(spec, indent=2, ensure_ascii=False) + "\n"
+
+
+def add_components(
+    spec: apispec.APISpec, model: ServedModel, others: Sequence[ServedModel]
+) -> None:
+    """Add what the operations refer to."""
+    dialects = [each.dialect for each in (model, *others)]
+    spec.components.schema("PredictRequest", model.dialect.schema)
+    spec.components.schema("PredictAnswer", model.dialect.answer_schema)
+    spec.components.schema("NamedPredictRequest", any_of([each.schema for each in dialects]))
+    spec.components.schema("NamedPredictAnswer", any_of([each.answer_schema for each in dialects]))
+    for name, kind in (("TFServing", TFSERVING), ("V2", V2)):
+        each_dialect = [each.dialects.by_name[kind.name] for each in (model, *others)]
+        spec.components.schema(f"{name}Request", any_of([d.schema for d in each_dialect]))
+        spec.components.schema(f"{name}Answer", any_of([d.answer_schema for d in each_dialect]))
+    spec.components.schema("Problem", PROBLEM_SCHEMA)
+    spec.components.schema("Error", ERROR_SCHEMA)
+    for name, scheme in KEY_SCHEMES.items():
+        spec.components.security_scheme(name, scheme)
+    for name, (schema, text) in HEADERS.items():
+        spec.components.header(name, {"schema": schema, "description": text})
+    for name, (schema, text) in PARAMETERS.items():
+        parameter = {"name": name, "schema": schema, "description": text}
+        spec.components.parameter(name, "header", parameter)
