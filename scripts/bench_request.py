@@ -27,12 +27,12 @@ from model.tensors import Row, Tensors, merge, split
 from server.app import make_carrier
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
-from server.llhttp.connection import Connection
-from server.llhttp.server import LlhttpServer
 from server.logs import AccessLog, PayloadLog
 from server.logs.format import json_form
 from server.run import loop_factory
 from server.serving.service import Service
+from server.transport.llhttp.connection import Connection
+from server.transport.llhttp.server import LlhttpServer
 
 CONNECTIONS: Final = 64
 TURNS: Final = 100  # in a round

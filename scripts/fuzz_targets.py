@@ -20,7 +20,7 @@ from server.dialects.v2.binary import LENGTH_HEADER
 from server.dialects.v2.dialect import V2Dialect
 from server.dialects.validation import Validator
 from server.errors import InvalidData, InvalidJSON, InvalidRequest
-from server.llhttp.head import BadRequest, parse_head
+from server.transport.llhttp.head import BadRequest, parse_head
 
 REFUSALS: Final = (InvalidData, InvalidJSON, InvalidRequest)
 MAX_SECONDS: Final = 0.02  # for at most 4 KiB, while the fuzzer watches every branch

@@ -10,7 +10,6 @@ from typing import Any
 
 from tornado.web import Application, url
 
-from server.carrier import Carrier
 from server.dialects.table import KINDS
 from server.document_handlers import (
     AllStatisticsHandler,
@@ -35,8 +34,6 @@ from server.http.activity import Activity, LogAccess
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
 from server.http.endpoints import Endpoints, pattern_of
-from server.http_server import BoundedHTTPServer
-from server.llhttp.server import LlhttpServer
 from server.logs import PayloadLog
 from server.monitoring.live_page import Live, read
 from server.monitoring.metrics import Metrics
@@ -55,6 +52,9 @@ from server.pages import (
 from server.repository_handlers import IndexOfModelsHandler, LoadHandler, UnloadHandler
 from server.serving.served_model import ServedModel
 from server.serving.service import Service
+from server.transport.interface import Carrier
+from server.transport.llhttp.server import LlhttpServer
+from server.transport.tornado_server import BoundedHTTPServer
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,8 @@ from urllib.parse import quote
 from tornado.netutil import bind_sockets
 
 from server.app import make_carrier
-from server.carrier import BACKLOG, Carrier
 from server.config import ConfigError, HttpSettings, Settings, load
 from server.errors import LoadFailed
-from server.handshakes import HANDSHAKE_SECONDS, begin_no_more
 from server.http.activity import Activity
 from server.logs.application import configure, log_what_nobody_catches, write_in_background
 from server.logs.format import form_of
@@ -30,7 +28,9 @@ from server.logs.open import Logs, open_access_log, open_payload_log
 from server.serving.keras_loader import load_model
 from server.serving.loading import Load
 from server.serving.service import Service
-from server.tls import context_of
+from server.transport.interface import BACKLOG, Carrier
+from server.transport.sockets import HANDSHAKE_SECONDS, block_new_handshakes
+from server.transport.tls import context_of
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class Process:
         if service.stop_being_ready():
             await asyncio.sleep(http.drain_grace_ms / 1000)
         for listener in self._sockets:
-            begin_no_more(listener)
+            block_new_handshakes(listener)
         await asyncio.sleep(HANDSHAKE_SECONDS)
         carrier.stop()
         try:

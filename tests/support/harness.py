@@ -25,13 +25,13 @@ from tornado.netutil import bind_sockets
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
 from server.app import make_carrier, openapi_document
-from server.carrier import Carrier
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
 from server.logs import PayloadLog
 from server.serving.loading import Model
 from server.serving.service import Service
-from server.tls import context_of
+from server.transport.interface import Carrier
+from server.transport.tls import context_of
 
 TEST_SECONDS = 60  # more than any test needs, so that only what hangs gets there
 SOON = 10.0  # seconds that a step of a test may take

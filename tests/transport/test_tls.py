@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from model.signature import Signature, TensorSpec
-from server.carrier import MAX_TURNED_AWAY
 from server.config import BatchingSettings, ConfigError
-from server.tls import context_of
+from server.transport.interface import MAX_TURNED_AWAY
+from server.transport.tls import context_of
 from tests.support.harness import (
     SOON,
     FakeModel,

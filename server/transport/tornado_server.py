@@ -23,19 +23,19 @@ from tornado.ioloop import PeriodicCallback
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError
 from tornado.web import Application
 
-from server.carrier import (
+from server.config import HttpSettings
+from server.errors import BodyTooLarge, TooManyConnections
+from server.http.activity import LogAccess
+from server.http.message import COMMON_HEADERS, Response, problem, request_id
+from server.transport.interface import (
     LINGER_SECONDS,
     MAX_DISCARDED_BYTES,
     MAX_TURNED_AWAY,
     SWEEP_SECONDS,
     Endpoints,
     origin_form,
-    those_who_left,
 )
-from server.config import HttpSettings
-from server.errors import BodyTooLarge, TooManyConnections
-from server.http.activity import LogAccess
-from server.http.message import COMMON_HEADERS, Response, problem, request_id
+from server.transport.sockets import half_closed
 
 
 class BoundedHTTPServer(HTTPServer):
@@ -157,7 +157,7 @@ class BoundedHTTPServer(HTTPServer):
         """
         streams = [connection.stream for connection in self._connections]
         unread = {s.socket.fileno(): s for s in streams if not s.closed() and s._read_buffer_size}
-        for descriptor in those_who_left(unread):
+        for descriptor in half_closed(unread):
             unread[descriptor].close()
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from server.carrier import origin_form
+from server.transport.interface import origin_form
 
 END: Final = b"\r\n\r\n"
 

@@ -13,18 +13,18 @@ from typing import Final
 
 from tornado.web import Application
 
-from server.carrier import (
+from server.config import HttpSettings
+from server.http.activity import Activity, LogAccess
+from server.http.message import COMMON_FIELDS, Response
+from server.transport.interface import (
     BACKLOG,
     LINGER_SECONDS,
     MAX_TURNED_AWAY,
     SWEEP_SECONDS,
     Endpoints,
-    those_who_left,
 )
-from server.config import HttpSettings
-from server.http.activity import Activity, LogAccess
-from server.http.message import COMMON_FIELDS, Response
-from server.llhttp.connection import Connection
+from server.transport.llhttp.connection import Connection
+from server.transport.sockets import half_closed
 
 SHUTDOWN_SECONDS: Final = 3600.0  # the sweep cuts who takes nothing; a slow client has its time
 
@@ -191,7 +191,7 @@ class LlhttpServer:
                 connection.cut()
             elif (descriptor := connection.unread_socket()) is not None:
                 unread[descriptor] = connection
-        for descriptor in those_who_left(unread):
+        for descriptor in half_closed(unread):
             unread[descriptor].cut()
         self._timer = self.loop.call_later(SWEEP_SECONDS, self._sweep)
 

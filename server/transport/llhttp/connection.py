@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from tornado.iostream import StreamClosedError
 
-from server.carrier import LINGER_SECONDS, MAX_DISCARDED_BYTES, unsent_in_kernel
 from server.errors import BodyTooLarge, TooManyConnections
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id
-from server.llhttp.body import Body, ChunkedBody, LengthBody
-from server.llhttp.call import Call
-from server.llhttp.exchange import TornadoExchange
-from server.llhttp.head import (
+from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES
+from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
+from server.transport.llhttp.endpoint_run import Call
+from server.transport.llhttp.head import (
     END,
     BadRequest,
     Head,
@@ -22,9 +21,11 @@ from server.llhttp.head import (
     parse_head,
     without_empty_lines,
 )
+from server.transport.llhttp.tornado_bridge import TornadoExchange
+from server.transport.sockets import unsent_in_kernel
 
 if TYPE_CHECKING:
-    from server.llhttp.server import LlhttpServer
+    from server.transport.llhttp.server import LlhttpServer
 
 NEVER: Final = float("inf")
 

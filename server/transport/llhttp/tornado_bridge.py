@@ -19,11 +19,11 @@ from tornado.httputil import (
 from tornado.web import Application
 
 from server.http.message import request_id
-from server.llhttp.head import Head
 from server.logs.format import of_request
+from server.transport.llhttp.head import Head
 
 if TYPE_CHECKING:
-    from server.llhttp.connection import Connection
+    from server.transport.llhttp.connection import Connection
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from tests.server.test_http_smuggling import BODY, CHUNKINGS, CHUNKS, CODINGS, FIELDS, LENGTHS, post
 from tests.support.harness import (
     SOON,
     Client,
@@ -16,6 +15,15 @@ from tests.support.harness import (
     predict_bytes,
     request_bytes,
     serving,
+)
+from tests.transport.test_http_smuggling import (
+    BODY,
+    CHUNKINGS,
+    CHUNKS,
+    CODINGS,
+    FIELDS,
+    LENGTHS,
+    post,
 )
 
 WHOLE = {

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
-import select
 import socket
-import sys
-import termios
-from collections.abc import Iterable
 from typing import Final, Protocol
 
 from server.dialects.interface import Headers
 from server.http.message import Request, Response
 
-ENDED: Final = getattr(select, "POLLRDHUP", select.POLLHUP)  # Linux tells a half-close, too
 MAX_DISCARDED_BYTES: Final = 64 * 2**20
 MAX_TURNED_AWAY: Final = 128
 SWEEP_SECONDS: Final = 0.5
@@ -68,20 +62,3 @@ def origin_form(target: str) -> tuple[str, str | None]:
         return target, None
     host, rest = url.groups()
     return (rest if rest.startswith("/") else f"/{rest}"), host
-
-
-def those_who_left(descriptors: Iterable[int]) -> list[int]:
-    """Return the sockets whose other end has closed its sending side, whatever is still unread."""
-    poll = select.poll()
-    for descriptor in descriptors:
-        poll.register(descriptor, ENDED)
-    return [descriptor for descriptor, _ in poll.poll(0)]
-
-
-def unsent_in_kernel(descriptor: int) -> int:
-    """Return how many bytes of a TCP connection its other end has not acknowledged yet."""
-    try:
-        answer = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
-    except OSError:  # closed, or a system that does not tell
-        return 0
-    return int.from_bytes(answer, sys.byteorder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, Protocol
 
-from server.llhttp.head import TOKEN, BadRequest
+from server.transport.llhttp.head import TOKEN, BadRequest
 
 SHARE: Final = 16 * 2**10  # bytes of chunks; those of one byte each take 2 ms
 MAX_LINE_BYTES: Final = 4 * 2**10

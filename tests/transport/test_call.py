@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from server.http.message import Response
-from server.llhttp.call import Call
+from server.transport.llhttp.endpoint_run import Call
 
 pytestmark = pytest.mark.gen_test
 

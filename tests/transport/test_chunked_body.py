@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.llhttp.body import MAX_EXTRA_BYTES, MAX_LINE_BYTES, SHARE, ChunkedBody
-from server.llhttp.head import BadRequest
+from server.transport.llhttp.body import MAX_EXTRA_BYTES, MAX_LINE_BYTES, SHARE, ChunkedBody
+from server.transport.llhttp.head import BadRequest
 
 SOUND = {
     "one chunk": (b"5\r\nhello\r\n0\r\n\r\n", b"hello"),

@@ -1,4 +1,4 @@
-"""How to stop listening without a loss.
+"""Half-closed peers, unsent bytes, and how to stop listening without losing a client.
 
 Between the last `accept` and `close` the system goes on to complete handshakes, and `close` resets
 those connections: their clients have been let in, and may have sent a request. Linux lets a
@@ -10,12 +10,17 @@ dropped sends it again after a second: it is refused then, or meets the service'
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import logging
+import select
 import socket
 import struct
 import sys
+import termios
+from collections.abc import Iterable
 from typing import Final
 
+POLL_HALF_CLOSED: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
 HANDSHAKE_SECONDS: Final = 0.1  # what a handshake that has begun may take
 
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h; Python has no name for it
@@ -34,7 +39,7 @@ _DROP_SYN: Final = (
 log = logging.getLogger(__name__)
 
 
-def begin_no_more(listener: socket.socket) -> None:
+def block_new_handshakes(listener: socket.socket) -> None:
     """Let no new handshake begin; where the system cannot do that, the risk stays."""
     if sys.platform != "linux":
         return
@@ -45,3 +50,20 @@ def begin_no_more(listener: socket.socket) -> None:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError as error:
         log.warning("a client that connects while listening ends may be reset: %s", error)
+
+
+def half_closed(descriptors: Iterable[int]) -> list[int]:
+    """Return the sockets whose other end has closed its sending side, whatever is still unread."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, POLL_HALF_CLOSED)
+    return [descriptor for descriptor, _ in poll.poll(0)]
+
+
+def unsent_in_kernel(descriptor: int) -> int:
+    """Return how many bytes of a TCP connection its other end has not acknowledged yet."""
+    try:
+        answer = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
+    except OSError:  # closed, or a system that does not tell
+        return 0
+    return int.from_bytes(answer, sys.byteorder)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from server.handshakes import begin_no_more
+from server.transport.sockets import block_new_handshakes
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="no other system can do it")
 
@@ -44,7 +44,7 @@ def is_connected(client: socket.socket, seconds: float) -> bool:
 def test_who_waits_to_be_accepted_is_served(listener: socket.socket) -> None:
     with connecting_to(listener) as client:
         assert is_connected(client, 5)
-        begin_no_more(listener)
+        block_new_handshakes(listener)
         accepted, _ = listener.accept()
         with accepted:
             client.setblocking(True)
@@ -56,7 +56,7 @@ def test_who_waits_to_be_accepted_is_served(listener: socket.socket) -> None:
 
 @LINUX
 def test_who_comes_later_is_not_let_in(listener: socket.socket) -> None:
-    begin_no_more(listener)
+    block_new_handshakes(listener)
     with connecting_to(listener) as client:
         assert not is_connected(client, 0.2)
         listener.setblocking(False)
@@ -71,7 +71,7 @@ def test_a_system_that_cannot_is_told_of(
     monkeypatch.setattr(sys, "platform", "linux")
     with socket.socket() as closed:
         closed.close()
-        begin_no_more(closed)
+        block_new_handshakes(closed)
     assert "may be reset" in caplog.text
 
 
@@ -79,4 +79,4 @@ def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with socket.socket() as closed:
         closed.close()
-        begin_no_more(closed)
+        block_new_handshakes(closed)

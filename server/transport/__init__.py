@@ -1,0 +1,1 @@
+"""Bytes on sockets: the two HTTP servers that `http.transport` chooses from."""
