@@ -4,32 +4,16 @@ from __future__ import annotations
 
 import ssl
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from tornado.web import Application, url
 
-from server.dialects.table import KINDS
-from server.document_handlers import (
-    AllStatisticsHandler,
-    ModelMetadataHandler,
-    ModelReadyHandler,
-    ServerMetadataHandler,
-    StatisticsHandler,
-    TFServingMetadataHandler,
-    TFServingStatusHandler,
+from server.handlers.base import NotFoundHandler, request_logger
+from server.handlers.pages import (
+    TEMPLATES,
+    read_assets,
 )
-from server.handlers import (
-    BaseHandler,
-    EventsHandler,
-    LiveHandler,
-    MetricsHandler,
-    NotFoundHandler,
-    PredictHandler,
-    ReadyHandler,
-    request_logger,
-)
+from server.handlers.routes import ROUTES
 from server.http.activity import Activity, LogAccess
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
@@ -37,74 +21,12 @@ from server.http.endpoints import Endpoints, pattern_of
 from server.logs import PayloadLog
 from server.monitoring.live_page import Live, read
 from server.monitoring.metrics import Metrics
-from server.openapi import operations
 from server.openapi.document import describe_service, text_of
-from server.openapi.parts import Operation
-from server.pages import (
-    TEMPLATES,
-    AssetHandler,
-    DocsHandler,
-    IndexHandler,
-    OpenAPIHandler,
-    ProblemHandler,
-    read_assets,
-)
-from server.repository_handlers import IndexOfModelsHandler, LoadHandler, UnloadHandler
 from server.serving.served_model import ServedModel
 from server.serving.service import Service
 from server.transport.interface import Carrier
 from server.transport.llhttp.server import LlhttpServer
 from server.transport.tornado_server import BoundedHTTPServer
-
-
-@dataclass(frozen=True)
-class Route:
-    """A path in OpenAPI's notation, who answers it, what it does, which parts that needs."""
-
-    path: str
-    handler: type[BaseHandler]
-    describe: Callable[[ServedModel], dict[str, Operation]]
-    needs: tuple[str, ...] = ()
-
-
-ABOUT_MODELS: list[tuple[str, str, type[BaseHandler], str, str]] = [
-    ("/v1", "", TFServingStatusHandler, "status", "Which versions there are (TF Serving)"),
-    ("/v1", "/metadata", TFServingMetadataHandler, "signature", "Its signature (TF Serving)"),
-    ("/v2", "", ModelMetadataHandler, "metadata", "What it takes and gives"),
-    ("/v2", "/ready", ModelReadyHandler, "ready", "Whether it can be asked"),
-    ("/v2", "/stats", StatisticsHandler, "statistics", "What it has done"),
-]
-
-ROUTES = [
-    *(
-        Route(path, PredictHandler, operations.predictions(kind, path), ("endpoints",))
-        for kind in KINDS
-        for path in kind.paths
-    ),
-    Route("/v2", ServerMetadataHandler, operations.server_metadata),
-    Route("/v2/models/stats", AllStatisticsHandler, operations.all_statistics),
-    *(
-        Route(
-            f"{root}/models/{{name}}{version}{ending}",
-            handler,
-            operations.about_model(name, version, summary),
-        )
-        for root, ending, handler, name, summary in ABOUT_MODELS
-        for version in ("", "/versions/{version}")
-    ),
-    Route("/v2/repository/index", IndexOfModelsHandler, operations.index),
-    Route("/v2/repository/models/{name}/load", LoadHandler, operations.load),
-    Route("/v2/repository/models/{name}/unload", UnloadHandler, operations.unload),
-    Route("/v2/health/live", LiveHandler, operations.live),
-    Route("/v2/health/ready", ReadyHandler, operations.ready),
-    Route("/metrics", MetricsHandler, operations.metrics, ("metrics",)),
-    Route("/events", EventsHandler, operations.events, ("live",)),
-    Route("/", IndexHandler, operations.page("index", "What is served, and how to ask it")),
-    Route("/docs", DocsHandler, operations.page("docs", "The API, to read and to try")),
-    Route("/openapi.json", OpenAPIHandler, operations.openapi, ("describe",)),
-    Route("/problems/{slug}", ProblemHandler, operations.problem_page),
-    Route("/static/{file}", AssetHandler, operations.asset, ("assets",)),
-]
 
 
 def openapi_document(model: ServedModel, *others: ServedModel) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from server.app import ROUTES
-from server.pages import PageHandler
+from server.handlers.pages import PageHandler
+from server.handlers.routes import ROUTES
 from tests.support.harness import (
     JSON,
     Response,

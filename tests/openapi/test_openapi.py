@@ -15,9 +15,10 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from model.signature import Signature, TensorSpec
-from server.app import ROUTES, Route, openapi_document
+from server.app import openapi_document
 from server.dialects.native import npy
-from server.handlers import LiveHandler
+from server.handlers.health import LiveHandler
+from server.handlers.routes import ROUTES, Route
 from server.openapi import operations
 from server.openapi.document import describe_service
 from server.problems import PROBLEMS

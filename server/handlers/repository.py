@@ -9,7 +9,7 @@ from typing import Any
 
 from server.batching import Draining
 from server.errors import InvalidJSON, InvalidRequest
-from server.handlers import BaseHandler
+from server.handlers.base import BaseHandler
 from server.http.auth import REPOSITORY
 from server.logs.format import of_request
 from server.serving.service import State as ServiceState

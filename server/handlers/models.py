@@ -8,7 +8,7 @@ from typing import Any
 from server import __version__
 from server.dialects.tfserving import documents as tfserving
 from server.dialects.v2 import documents
-from server.handlers import BaseHandler
+from server.handlers.base import BaseHandler
 from server.http.auth import METRICS
 from server.serving.served_model import ServedModel
 from server.serving.slot import State

@@ -1,39 +1,32 @@
-"""Tornado request handlers: requests into calls, answers into responses."""
+"""What all handlers share."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import cached_property
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from tornado.concurrent import Future
 from tornado.escape import json_encode
-from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
-from server.batching import BatchingError, Draining, ModelStuck
+from server.batching import BatchingError
 from server.dialects.table import kind_of
 from server.errors import (
     InternalError,
     InvalidRequest,
-    Loading,
     MethodNotAllowed,
     ServiceError,
     UnknownPath,
 )
 from server.http.activity import Activity, LogAccess
-from server.http.auth import METRICS, ApiKeys
+from server.http.auth import ApiKeys
 from server.http.cors import Cors
-from server.http.endpoints import Endpoints
-from server.http.message import CLIENT_LEFT, COMMON_HEADERS, Request, Response, problem, request_id
+from server.http.message import COMMON_HEADERS, Response, problem, request_id
 from server.logs.format import of_request
-from server.monitoring.live_page import Live
-from server.monitoring.metrics import Metrics
 from server.serving.service import Service, State
 
 log = logging.getLogger(__name__)
@@ -158,115 +151,6 @@ class BaseHandler(RequestHandler):
         if status_code == HTTPStatus.BAD_REQUEST:
             return InvalidRequest("The request's path is not valid UTF-8.")
         return InternalError()
-
-
-class PredictHandler(BaseHandler):
-    """Bytes in, bytes out."""
-
-    METHODS = ("POST",)
-
-    def initialize(self, endpoints: Endpoints, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take the endpoints."""
-        super().initialize(**parts)
-        self.endpoints = endpoints
-        self.call: asyncio.Task[Response] | None = None
-
-    async def post(self, **_: str) -> None:
-        """Answer a request for predictions."""
-        endpoint = self.endpoints.get(("POST", self.request.path))
-        assert endpoint, "both are made of the same table"
-        request = Request(self.request_id, self.request.headers, self.take_body())
-        self.call = asyncio.ensure_future(endpoint(request))
-        try:
-            self.respond(await self.call)
-        except asyncio.CancelledError:
-            self.set_status(CLIENT_LEFT, "Client Closed Request")
-            self.finish()
-
-    def on_connection_close(self) -> None:
-        """Withdraw what a client that has left was waiting for."""
-        super().on_connection_close()
-        if self.call:
-            self.call.cancel()
-
-
-class LiveHandler(BaseHandler):
-    """Whether the process is alive."""
-
-    def get(self) -> None:
-        """Say so, or answer 503: a model does not come back, and a new process is needed."""
-        if self.service.stuck:
-            raise ModelStuck(self.service.stuck)
-        self.send_json({"live": True})
-
-
-class ReadyHandler(BaseHandler):
-    """Whether predictions can be asked for."""
-
-    def get(self) -> None:
-        """Say so, or answer 503."""
-        if self.service.stuck:
-            raise ModelStuck(self.service.stuck)
-        if self.service.state is State.DRAINING:
-            raise Draining
-        if self.service.state is State.LOADING:
-            raise Loading
-        for model in self.service.models:
-            model.check_ready()
-        models = [slot.describe() for slot in self.service.repository.slots.values()]
-        default = models[0]
-        self.send_json(
-            {"ready": True, "model": default["name"], "version": default["version"]}
-            | {"models": models}
-        )
-
-
-class MetricsHandler(BaseHandler):
-    """What was counted."""
-
-    def initialize(self, metrics: Metrics, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take the metrics."""
-        super().initialize(**parts)
-        self.metrics = metrics
-
-    def get(self) -> None:
-        """Show it, in the format that is asked for."""
-        self.keys.check(self.request.headers, METRICS)
-        text, media_type = self.metrics.text(self.request.headers.get("Accept", ""))
-        self.set_header("Content-Type", media_type)
-        self.add_header("Vary", "Accept")
-        self.finish(text)
-
-
-class EventsHandler(BaseHandler):
-    """How the service fares, once a second, as server-sent events."""
-
-    def initialize(self, live: Live, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take what tells."""
-        super().initialize(**parts)
-        self.live = live
-        self.following: asyncio.Task[None] | None = None
-
-    async def get(self) -> None:
-        """Tell the last five minutes, and go on until either side ends."""
-        self.keys.check(self.request.headers, METRICS)
-        self.set_header("Content-Type", "text/event-stream")
-        self.set_header("X-Accel-Buffering", "no")  # nginx would collect the events
-        if self.request.method == "HEAD":
-            return
-        self.following = asyncio.ensure_future(self.live.follow(self._tell))
-        with suppress(asyncio.CancelledError, StreamClosedError):
-            await self.following
-
-    def on_connection_close(self) -> None:
-        """Stop telling a client that has left."""
-        super().on_connection_close()
-        if self.following:
-            self.following.cancel()
-
-    async def _tell(self, message: bytes) -> None:
-        self.write(message)
-        await self.flush()
 
 
 class NotFoundHandler(BaseHandler):

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from server.errors import UnknownPath
-from server.handlers import BaseHandler
+from server.handlers.base import BaseHandler
 from server.http.auth import METRICS, PREDICT
 from server.problems import PROBLEMS
 from server.serving.served_model import ServedModel
 from server.serving.service import State
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 STATIC = HERE / "static"
 TEMPLATES = HERE / "templates"
 

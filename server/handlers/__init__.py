@@ -1,0 +1,1 @@
+"""Tornado request handlers, and the table of routes."""

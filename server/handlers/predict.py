@@ -1,0 +1,40 @@
+"""The handler of predictions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from server.handlers.base import BaseHandler
+from server.http.endpoints import Endpoints
+from server.http.message import CLIENT_LEFT, Request, Response
+
+
+class PredictHandler(BaseHandler):
+    """Bytes in, bytes out."""
+
+    METHODS = ("POST",)
+
+    def initialize(self, endpoints: Endpoints, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
+        """Take the endpoints."""
+        super().initialize(**parts)
+        self.endpoints = endpoints
+        self.call: asyncio.Task[Response] | None = None
+
+    async def post(self, **_: str) -> None:
+        """Answer a request for predictions."""
+        endpoint = self.endpoints.get(("POST", self.request.path))
+        assert endpoint, "both are made of the same table"
+        request = Request(self.request_id, self.request.headers, self.take_body())
+        self.call = asyncio.ensure_future(endpoint(request))
+        try:
+            self.respond(await self.call)
+        except asyncio.CancelledError:
+            self.set_status(CLIENT_LEFT, "Client Closed Request")
+            self.finish()
+
+    def on_connection_close(self) -> None:
+        """Withdraw what a client that has left was waiting for."""
+        super().on_connection_close()
+        if self.call:
+            self.call.cancel()
