@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.loadtest.command import main
+from server.loadtest.command import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -21,13 +21,13 @@ HOMES = {
     "apispec": ["server/openapi/"],
     "atheris": ["scripts/fuzz.py"],
     "h5py": ["model/"],
-    "httptools": ["server/transport/", "server/loadgen/"],
+    "httptools": ["server/transport/", "server/loadtest/"],
     "jsonschema": ["server/config/", "server/dialects/", "scripts/fuzz_targets.py"],
     "jsonschema_rs": ["server/dialects/"],
     "keras": ["model/", "scripts/measurements/models.py"],
-    "numpy": ["model/", "server/dialects/", "server/loadgen/", "scripts/"],
+    "numpy": ["model/", "server/dialects/", "server/loadtest/", "scripts/"],
     "orjson": [
-        *("server/dialects/", "server/loadgen/", "server/logs/", "server/logs.py"),
+        *("server/dialects/", "server/loadtest/", "server/logs/", "server/logs.py"),
         "scripts/",
     ],
     "prometheus_client": ["server/monitoring/metrics.py"],
@@ -40,7 +40,7 @@ HOMES = {
         "server/transport/",
         "server/run.py",
     ],
-    "uvloop": ["server/loadgen/", "server/run.py"],
+    "uvloop": ["server/loadtest/", "server/run.py"],
     "yaml": ["server/config/"],
 }
 
@@ -176,7 +176,7 @@ CLIENTS = {
 
 
 # Puts load on a server: a client by trade, which is why nothing that serves may import it.
-LOAD = "server/loadgen/"
+LOAD = "server/loadtest/"
 LOADERS = (LOAD, "server/tune/", "scripts/")
 
 
@@ -184,7 +184,7 @@ def test_what_serves_puts_load_on_nobody() -> None:
     wrong = [
         str(item)
         for item in IMPORTS
-        if item.module.startswith(("server.loadgen", "server.tune"))
+        if item.module.startswith(("server.loadtest", "server.tune"))
         and not item.file.startswith((*LOADERS, "server/__main__.py"))
     ]
 

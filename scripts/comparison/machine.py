@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import version
 
 from scripts.comparison.venvs import ROOT
-from server.loadgen.machine import cores, memory, processor
+from server.loadtest.machine import cores, memory, processor
 
 
 def describe_machine() -> dict[str, str]:

@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from server.loadgen.client import Target
-from server.loadgen.document import fetch
+from server.loadtest.client import Target
+from server.loadtest.target_server import fetch
 
 ROOT = Path(__file__).parents[2]
 SERVER = (sys.executable, "-P", "-m", "server")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from server.loadgen.runs import Run
-from server.loadgen.step import Step
+from server.loadtest.runs import Run
+from server.loadtest.step import Step
 from server.tune.candidates import Candidate
 
 BETTER = 1.05  # times the best of the defaults: what is less, nobody would notice

@@ -13,12 +13,12 @@ from typing import NoReturn
 from model.keras_model import ModelError
 from server.batching.batch_size import BatchSize, Limits, measure
 from server.config import ModelSource
-from server.loadgen.arguments import count, positive
-from server.loadgen.document import UnusableServer
-from server.loadgen.knee import Rates, significant
-from server.loadgen.machine import cores, describe_machine, load_average
-from server.loadgen.payload import PayloadError
-from server.loadgen.runs import check_writable
+from server.loadtest.arguments import count, positive
+from server.loadtest.knee import Rates, significant
+from server.loadtest.machine import cores, describe_machine, load_average
+from server.loadtest.payload import PayloadError
+from server.loadtest.runs import check_writable
+from server.loadtest.target_server import UnusableServer
 from server.serving.keras_loader import load_model
 from server.serving.loading import Load, ModelFile
 from server.serving.versions import files_of

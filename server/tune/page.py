@@ -8,9 +8,9 @@ from html import escape
 from pathlib import Path
 
 from server.batching.batch_size import BatchSize
-from server.loadgen.charts import BarChart, Level, Line, LineChart, compact
-from server.loadgen.page import charts, document, facts, section, table
-from server.loadgen.report import (
+from server.loadtest.report.charts import BarChart, Level, Line, LineChart, compact
+from server.loadtest.report.page import charts, document, facts, section, table
+from server.loadtest.report.sweep_report import (
     OUTCOME_COLOURS,
     OUTCOMES,
     at_knee,
@@ -18,7 +18,7 @@ from server.loadgen.report import (
     outcome_shares,
     side_by_side,
 )
-from server.loadgen.runs import Run
+from server.loadtest.runs import Run
 from server.tune.choice import Overload, Trial
 
 

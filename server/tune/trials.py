@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 
 from server.batching.batch_size import BatchSize
 from server.config import BatchingSettings
-from server.loadgen.document import describe_server, fetch_document, target_of
-from server.loadgen.knee import Rates, significant
-from server.loadgen.loop import run
-from server.loadgen.machine import describe_machine
-from server.loadgen.narrate import Narrator
-from server.loadgen.payload import Payload, draw_pool, encode
-from server.loadgen.runs import Run, make_run
-from server.loadgen.step import Objective, Step
-from server.loadgen.sweep import Plan, Sweep
+from server.loadtest.knee import Rates, significant
+from server.loadtest.loop import run
+from server.loadtest.machine import describe_machine
+from server.loadtest.narrate import Narrator
+from server.loadtest.payload import Payload, draw_pool, encode
+from server.loadtest.runs import Run, make_run
+from server.loadtest.step import Objective, Step
+from server.loadtest.sweep import Plan, Sweep
+from server.loadtest.target_server import describe_server, fetch_document, target_of
 from server.tune.candidates import Candidate, queue_bound
 from server.tune.child import CannotServe, serving
 from server.tune.choice import Overload, Trial, bound_is_better

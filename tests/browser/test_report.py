@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from server.loadgen.report import report
+from server.loadtest.report.sweep_report import report
 from tests.browser.test_live_page import THEMES, WIDTHS, browser, pytestmark
-from tests.loadgen.fakes import run_of
+from tests.loadtest.fakes import run_of
 
 __all__ = ["browser", "pytestmark"]
 

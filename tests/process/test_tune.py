@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.loadgen.html_page import Page
+from tests.loadtest.html_page import Page
 from tests.process.harness import REAL, Child, wait_until
 
 pytestmark = pytest.mark.process

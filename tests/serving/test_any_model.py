@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from model.keras_model import KerasModel
-from scripts.loadtest.answers import ExpectedAnswers
 from server.config import PredictSettings
 from server.dialects.cells import strings
 from server.dialects.native.dialect import NativeDialect
 from server.dialects.table import Dialects
 from server.errors import InvalidRequest
-from server.loadgen.payload import Payload, encode
+from server.loadtest.expected_answers import ExpectedAnswers
+from server.loadtest.payload import Payload, encode
 from server.serving.loading import MAX_ROW_DEPENDENCE, examples_of
 from tests.model.model_zoo import ROWS, ZOO, Arrays
 from tests.support.forms import FORMS

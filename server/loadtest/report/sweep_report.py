@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Any
 
-from server.loadgen.charts import BarChart, Level, Line, LineChart, compact
-from server.loadgen.page import charts, document, facts, section, table, tiles
-from server.loadgen.runs import Run
-from server.loadgen.step import Step
+from server.loadtest.report.charts import BarChart, Level, Line, LineChart, compact
+from server.loadtest.report.page import charts, document, facts, section, table, tiles
+from server.loadtest.runs import Run
+from server.loadtest.step import Step
 
 LIMITS = {
     "server": "the server was the limit",

@@ -17,26 +17,26 @@ from typing import Any
 import orjson
 from rich.console import Console
 
-from scripts.loadtest.answers import ExpectedAnswers, Model
-from scripts.loadtest.progress import show_progress
-from scripts.loadtest.report import print_report
-from scripts.loadtest.sweep import SweepError, run_sweep
-from server.loadgen.arguments import count, positive
-from server.loadgen.client import Target
-from server.loadgen.document import UnusableServer, fetch_document, target_of
-from server.loadgen.knee import Rates
-from server.loadgen.load import Load
-from server.loadgen.loop import run
-from server.loadgen.payload import Payload, PayloadError, draw_pool, encode
-from server.loadgen.schedule import (
+from server.loadtest.arguments import count, positive
+from server.loadtest.client import Target
+from server.loadtest.console import print_report
+from server.loadtest.expected_answers import ExpectedAnswers, Model
+from server.loadtest.knee import Rates
+from server.loadtest.load import Load
+from server.loadtest.loop import run
+from server.loadtest.payload import Payload, PayloadError, draw_pool, encode
+from server.loadtest.progress import show_progress
+from server.loadtest.schedule import (
     ClosedLoop,
     OpenLoop,
     Schedule,
     constant_arrivals,
     poisson_arrivals,
 )
-from server.loadgen.sweep import Plan
-from server.loadgen.tally import EXCERPT, Tally, figures
+from server.loadtest.sweep import Plan
+from server.loadtest.sweep_command import SweepError, run_sweep
+from server.loadtest.tally import EXCERPT, Tally, figures
+from server.loadtest.target_server import UnusableServer, fetch_document, target_of
 
 DEFAULT_DURATION = 10.0
 CONNECTIONS = 64

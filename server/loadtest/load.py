@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from time import perf_counter, process_time
 from typing import Any
 
-from server.loadgen.client import Connection, Target
-from server.loadgen.schedule import Schedule
-from server.loadgen.tally import Tally
+from server.loadtest.client import Connection, Target
+from server.loadtest.schedule import Schedule
+from server.loadtest.tally import Tally
 
 TICK = 0.1  # seconds between two looks at timeouts
 RETRY_AFTER = 0.1  # seconds till a refused connection is tried again

@@ -8,16 +8,16 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from server.loadgen.document import describe_server, fetch_document, target_of
-from server.loadgen.knee import Rates
-from server.loadgen.loop import run
-from server.loadgen.machine import describe_machine
-from server.loadgen.narrate import Narrator
-from server.loadgen.payload import Payload, draw_pool, encode
-from server.loadgen.report import report, sentence
-from server.loadgen.runs import NoRun, Run, check_writable, make_run, read_run, write_run
-from server.loadgen.step import Objective
-from server.loadgen.sweep import Plan, Sweep
+from server.loadtest.knee import Rates
+from server.loadtest.loop import run
+from server.loadtest.machine import describe_machine
+from server.loadtest.narrate import Narrator
+from server.loadtest.payload import Payload, draw_pool, encode
+from server.loadtest.report.sweep_report import report, sentence
+from server.loadtest.runs import NoRun, Run, check_writable, make_run, read_run, write_run
+from server.loadtest.step import Objective
+from server.loadtest.sweep import Plan, Sweep
+from server.loadtest.target_server import describe_server, fetch_document, target_of
 
 POOL_REQUESTS = 20_000
 POOL_ROWS = 100_000

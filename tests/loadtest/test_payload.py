@@ -8,8 +8,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from server.loadgen import payload as payload_module
-from server.loadgen.payload import Payload, PayloadError, draw_pool, encode
+from server.loadtest import payload as payload_module
+from server.loadtest.payload import Payload, PayloadError, draw_pool, encode
 
 NUMBER = {"type": "number"}
 IDS = {"type": "integer", "format": "int32", "minimum": 0, "maximum": 4}

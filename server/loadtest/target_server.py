@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from server.loadgen.client import Target
+from server.loadtest.client import Target
 
 SECONDS = 10.0  # for each question
 INFO = re.compile(r"^predict_model_info\{(.*)\}", re.MULTILINE)

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from server.loadgen.load import Load
-from server.loadgen.tally import Tally
+from server.loadtest.load import Load
+from server.loadtest.tally import Tally
 
 LIVE_EVERY = 0.25  # seconds, on a terminal
 LINE_EVERY = 5.0  # seconds, elsewhere

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from server.loadgen.tally import PERCENTILES, Tally, batch_figures
+from server.loadtest.tally import PERCENTILES, Tally, batch_figures
 
 SLICES = 10  # of a step, for what is drawn over time
 CLOSE = 0.9  # of the requests in time

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from server.loadgen.charts import Axis, BarChart, Line, LineChart, compact
-from server.loadgen.report import report
-from server.loadgen.runs import NoRun, read_run, write_run
-from tests.loadgen.fakes import run_of
-from tests.loadgen.html_page import Page
+from server.loadtest.report.charts import Axis, BarChart, Line, LineChart, compact
+from server.loadtest.report.sweep_report import report
+from server.loadtest.runs import NoRun, read_run, write_run
+from tests.loadtest.fakes import run_of
+from tests.loadtest.html_page import Page
 
 EVIL = "<script>alert('x')</script>&amp;\""
 

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 STYLES = (  # a report looks like one of the service's own pages
-    Path(__file__).parents[1] / "static" / "pages.css",
+    Path(__file__).parents[2] / "static" / "pages.css",
     Path(__file__).with_name("report.css"),
 )
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

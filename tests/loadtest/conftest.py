@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.scripts.scripted_server import ScriptedServer
+from tests.loadtest.scripted_server import ScriptedServer
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from server.loadgen.schedule import ClosedLoop, OpenLoop, constant_arrivals, poisson_arrivals
+from server.loadtest.schedule import ClosedLoop, OpenLoop, constant_arrivals, poisson_arrivals
 
 
 def test_constant_arrivals_are_exactly_as_far_apart_as_the_rate_says():

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from server.loadgen.document import UnusableServer, describe_server, fetch_document, target_of
+from server.loadtest.target_server import UnusableServer, describe_server, fetch_document, target_of
 
 METRICS = b'predict_model_info{model="iris",version="3",max_rows="64"} 1.0\n'
 

@@ -7,7 +7,7 @@ import pytest
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
-from scripts.loadtest.answers import ExpectedAnswers
+from server.loadtest.expected_answers import ExpectedAnswers
 
 X = TensorSpec("x", (1,), "float32")
 VECTOR = TensorSpec("v", (None,), "float32")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.loadgen.step import Objective, Trace, durations, judge, lag_percentile, step_figures
+from server.loadtest.step import Objective, Trace, durations, judge, lag_percentile, step_figures
 
 HEADER = b'queue;dur=%.3f, model;dur=%.3f, batch;desc="4 rows", total;dur=9.000'
 IN_TIME = Objective(0.05)

@@ -7,8 +7,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from scripts.loadtest.report import print_report
-from server.loadgen.tally import Tally, batch_rows, figures
+from server.loadtest.console import print_report
+from server.loadtest.tally import Tally, batch_rows, figures
 
 
 def tally_of(*answers, rows=1, seconds=2.0):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.loadgen.knee import Outcome, Rates, Search
+from server.loadtest.knee import Outcome, Rates, Search
 
 
 class Server:

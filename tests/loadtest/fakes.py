@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from server.loadgen.client import Target
-from server.loadgen.knee import Rates
-from server.loadgen.runs import make_run
-from server.loadgen.step import Objective
-from server.loadgen.sweep import Plan, Sweep
+from server.loadtest.client import Target
+from server.loadtest.knee import Rates
+from server.loadtest.runs import make_run
+from server.loadtest.step import Objective
+from server.loadtest.sweep import Plan, Sweep
 
 SECONDS = 0.5  # of a step
 TARGET = Target("127.0.0.1", 1, "/predict")

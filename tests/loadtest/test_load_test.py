@@ -15,13 +15,13 @@ import pytest
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from scripts.loadtest.command import main
-from server.loadgen import load as load_module
-from server.loadgen.client import Target
-from server.loadgen.load import Load
-from server.loadgen.schedule import ClosedLoop
-from server.loadgen.tally import Tally
-from tests.scripts.scripted_server import http, triple
+from server.loadtest import load as load_module
+from server.loadtest.client import Target
+from server.loadtest.command import main
+from server.loadtest.load import Load
+from server.loadtest.schedule import ClosedLoop
+from server.loadtest.tally import Tally
+from tests.loadtest.scripted_server import http, triple
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "load_test.py"
 

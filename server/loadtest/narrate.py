@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TextIO
 
-from server.loadgen.charts import compact
-from server.loadgen.step import Step
+from server.loadtest.report.charts import compact
+from server.loadtest.step import Step
 
 HEAD = f"{'offered':>9}{'achieved':>10}{'in time':>9}{'p50':>8}{'p99 ms':>9}{'503':>7}{'lost':>8}"
 

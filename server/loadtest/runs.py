@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from server.loadgen.sweep import Plan
+from server.loadtest.sweep import Plan
 
 KIND, FORMAT = "sweep", 1
 PARTS = {"name", "made", "command", "url", "objective", "settings", "server", "machine"}

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from server.loadgen.tally import PERCENTILES, Tally
+from server.loadtest.tally import PERCENTILES, Tally
 
 
 def print_report(console: Console, numbers: dict[str, Any], tally: Tally) -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.loadgen.fakes import FakeLoad, run_of, sweep_of
+from tests.loadtest.fakes import FakeLoad, run_of, sweep_of
 
 
 @pytest.mark.parametrize("refuses", [False, True], ids=["answers late", "refuses"])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from scripts.loadtest.command import main
-from server.loadgen.runs import write_run
-from tests.loadgen.fakes import run_of
-from tests.loadgen.html_page import Page
-from tests.scripts.scripted_server import http
+from server.loadtest.command import main
+from server.loadtest.runs import write_run
+from tests.loadtest.fakes import run_of
+from tests.loadtest.html_page import Page
+from tests.loadtest.scripted_server import http
 
 # So much time that a busy machine keeps it, and so few steps.
 SHORT = ["--sweep", "--p99-ms", "5000", "--step-seconds", "0.3"]

@@ -13,11 +13,11 @@ from random import Random
 from time import perf_counter
 from typing import Any, Protocol
 
-from server.loadgen.client import Target
-from server.loadgen.knee import Outcome, Rates, Search
-from server.loadgen.load import Load
-from server.loadgen.schedule import OpenLoop, constant_arrivals, poisson_arrivals
-from server.loadgen.step import Objective, Step, Trace, judge, step_figures
+from server.loadtest.client import Target
+from server.loadtest.knee import Outcome, Rates, Search
+from server.loadtest.load import Load
+from server.loadtest.schedule import OpenLoop, constant_arrivals, poisson_arrivals
+from server.loadtest.step import Objective, Step, Trace, judge, step_figures
 
 WARM_UP_SECONDS = 1.0
 LEAD = 0.1  # of a step: it is not looked at, since connections are opened then

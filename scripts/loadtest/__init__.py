@@ -1,1 +1,0 @@
-"""The load test: what it sends, when, over which connections, and what it makes of the answers."""

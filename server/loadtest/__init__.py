@@ -1,0 +1,1 @@
+"""The load test: load, schedule, verdicts, reports. `scripts/load_test.py` runs it."""
