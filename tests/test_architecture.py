@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,25 +22,16 @@ HOMES = {
     "apispec": ["server/openapi/"],
     "atheris": ["scripts/fuzz.py"],
     "h5py": ["model/"],
-    "httptools": ["server/transport/", "server/loadtest/"],
+    "httptools": ["server/transport/llhttp/", "server/loadtest/"],
     "jsonschema": ["server/config/", "server/dialects/", "scripts/fuzz_targets.py"],
     "jsonschema_rs": ["server/dialects/"],
     "keras": ["model/", "scripts/measurements/models.py"],
     "numpy": ["model/", "server/dialects/", "server/loadtest/", "scripts/"],
-    "orjson": [
-        *("server/dialects/", "server/loadtest/", "server/logs/", "server/logs.py"),
-        "scripts/",
-    ],
+    "orjson": ["server/dialects/", "server/loadtest/", "server/logs/", "scripts/"],
     "prometheus_client": ["server/monitoring/metrics.py"],
-    "rich": ["model/train.py", "scripts/"],
+    "rich": ["model/train.py", "server/loadtest/", "scripts/"],
     "tensorflow": ["model/"],
-    "tornado": [
-        "server/app.py",
-        "server/handlers.py",
-        "server/transport/tornado_server.py",
-        "server/transport/",
-        "server/run.py",
-    ],
+    "tornado": ["server/app.py", "server/handlers/", "server/run.py", "server/transport/"],
     "uvloop": ["server/loadtest/", "server/run.py"],
     "yaml": ["server/config/"],
 }
@@ -47,8 +39,35 @@ HOMES = {
 # Programs that are other servers, each run in an environment of its own.
 PEERS = "scripts/comparison/peers/"
 
-# Which of the project's own packages each may import, beside itself.
-BELOW = {"model": set(), "server": {"model"}, "scripts": {"model", "server"}}
+# Which room may import which, beside itself; a room is a folder, or a file beside the folders.
+BELOW_APP = {
+    *("batching", "config", "dialects", "errors", "handlers", "http", "logs", "model"),
+    *("monitoring", "openapi", "problems", "serving", "transport"),
+}
+ALLOWED = {
+    "model": set(),
+    "errors": set(),
+    "config": set(),
+    "batching": set(),
+    "problems": {"errors", "batching"},
+    "dialects": {"config", "errors", "model", "problems"},
+    "logs": {"config", "dialects"},
+    "serving": {"batching", "config", "dialects", "errors", "logs", "model"},
+    "monitoring": {"batching", "errors", "logs", "serving"},
+    "openapi": {"dialects", "problems", "serving"},
+    "http": {"batching", "config", "dialects", "errors", "logs", "model", "serving"},
+    "transport": {"config", "dialects", "errors", "http", "logs"},
+    "handlers": {
+        *("batching", "dialects", "errors", "http", "logs", "monitoring", "openapi", "problems"),
+        "serving",
+    },
+    "app": BELOW_APP,
+    "run": BELOW_APP | {"app"},
+    "loadtest": {"model"},
+    "tune": {"batching", "config", "loadtest", "model", "serving"},
+    "__main__": {"config", "run", "tune"},
+    "scripts": {"app", "loadtest", "run", "tune"} | BELOW_APP,
+}
 
 
 class Import(NamedTuple):
@@ -57,10 +76,15 @@ class Import(NamedTuple):
     file: str
     line: int
     module: str
+    name: str = ""
 
     @property
     def package(self) -> str:
         return self.module.partition(".")[0]
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.module}.{self.name}" if self.name else self.module
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line} imports {self.module}"
@@ -73,7 +97,8 @@ def imports_of(path: Path) -> Iterator[Import]:
             yield from (Import(file, node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             home = ".".join(Path(file).parts[: -node.level]) if node.level else ""
-            yield Import(file, node.lineno, ".".join(filter(None, [home, node.module])))
+            module = ".".join(filter(None, [home, node.module]))
+            yield from (Import(file, node.lineno, module, alias.name) for alias in node.names)
 
 
 IMPORTS = [
@@ -92,36 +117,86 @@ THIRD_PARTY = [
 ]
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_imports_go_in_one_direction(layer: str) -> None:
-    """`model` knows nothing of `server`, and nothing that runs knows its tests."""
-    allowed = BELOW[layer] | {layer}
+def room_of_file(file: str) -> str:
+    """Return `batching` for `server/batching/batcher.py`, and `run` for `server/run.py`."""
+    parts = Path(file).with_suffix("").parts
+    return parts[1] if parts[0] == "server" else parts[0]
 
-    wrong = [
-        str(item)
-        for item in IMPORTS
-        if item.file.startswith(f"{layer}/") and item.package in OWN - allowed
-    ]
+
+def room_of_module(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if parts[0] == "server" and len(parts) > 1 else parts[0]
+
+
+BETWEEN_ROOMS = [
+    (room_of_file(item.file), room_of_module(item.full_name), str(item))
+    for item in IMPORTS
+    if item.package in OWN and item.full_name != "server.__version__"
+]
+
+
+def test_a_room_imports_only_the_rooms_below_it() -> None:
+    """One table says who may import whom: no circle, and nothing that runs imports its tests."""
+    wrong = [text for room, other, text in BETWEEN_ROOMS if other not in ALLOWED[room] | {room}]
 
     assert wrong == []
 
 
-PURE = sorted(
-    path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "server/batching").glob("*.py")
-)
+def test_the_table_of_rooms_has_no_circle() -> None:
+    order = TopologicalSorter(ALLOWED).static_order()
+
+    assert set(order) == set(ALLOWED)
 
 
-@pytest.mark.parametrize("file", PURE)
-def test_batching_is_made_of_the_standard_library_alone(file: str) -> None:
-    """No Keras, no HTTP, no numpy: it can be tested on plain integers."""
-    own = {"server.batching", "server.batching.deadlines", "server.batching.fair_queue"}
+def test_every_room_is_in_the_table_and_every_line_of_it_is_used() -> None:
+    rooms = {room for room, _, _ in BETWEEN_ROOMS} | {other for _, other, _ in BETWEEN_ROOMS}
+    used = {(room, other) for room, other, _ in BETWEEN_ROOMS}
+    unused = [
+        f"{room} -> {other}"
+        for room, others in ALLOWED.items()
+        for other in others
+        if (room, other) not in used and room not in ("app", "run", "scripts")
+    ]
 
+    assert (rooms - ALLOWED.keys(), unused) == (set(), [])
+
+
+def test_modules_import_each_other_in_no_circle() -> None:
+    """Within a room, too; imports for type checkers count."""
+    files = {
+        path.relative_to(CHECKOUT).as_posix()
+        for layer in LAYERS
+        for path in (CHECKOUT / layer).rglob("*.py")
+    }
+
+    def file_of(module: str) -> str | None:
+        base = module.replace(".", "/")
+        return next((f for f in (f"{base}.py", f"{base}/__init__.py") if f in files), None)
+
+    below: dict[str, set[str]] = {}
+    for item in IMPORTS:
+        other = file_of(item.full_name) or file_of(item.module)
+        if other is not None and other != item.file:
+            below.setdefault(item.file, set()).add(other)
+
+    TopologicalSorter(below).prepare()  # raises CycleError
+
+
+FREE_OF_LIBRARIES = {"batching": "server/batching/", "errors": "server/errors.py"}
+
+
+@pytest.mark.parametrize("start", FREE_OF_LIBRARIES.values(), ids=FREE_OF_LIBRARIES)
+def test_batching_and_errors_are_made_of_the_standard_library_alone(start: str) -> None:
+    """No Keras, no HTTP, no numpy: batching can be tested on plain integers."""
+    assert [str(item) for item in THIRD_PARTY if item.file.startswith(start)] == []
+
+
+def test_http_does_not_know_tornado() -> None:
+    """What both transports share does not belong to one of them."""
     wrong = [
         str(item)
-        for item in IMPORTS
-        if item.file == file
-        and item.package not in sys.stdlib_module_names
-        and item.module not in own
+        for item in THIRD_PARTY
+        if item.package == "tornado" and item.file.startswith("server/http/")
     ]
 
     assert wrong == []
@@ -175,20 +250,7 @@ CLIENTS = {
 }
 
 
-# Puts load on a server: a client by trade, which is why nothing that serves may import it.
-LOAD = "server/loadtest/"
-LOADERS = (LOAD, "server/tune/", "scripts/")
-
-
-def test_what_serves_puts_load_on_nobody() -> None:
-    wrong = [
-        str(item)
-        for item in IMPORTS
-        if item.module.startswith(("server.loadtest", "server.tune"))
-        and not item.file.startswith((*LOADERS, "server/__main__.py"))
-    ]
-
-    assert wrong == []
+LOAD = "server/loadtest/"  # a client by trade
 
 
 def test_what_serves_asks_nobody() -> None:

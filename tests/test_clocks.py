@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.harness import FakeModel, over_http, predict_bytes, serving, with_settings
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[1]
 A_DAY = 24 * 60 * 60
 
 # Where the wall clock is read, each for a moment that somebody is told of.
@@ -23,7 +23,8 @@ STAMPS = {
     "server/monitoring/live_page.py: snapshot",  # of a snapshot
     "server/transport/llhttp/server.py: of",  # the header Date
     "server/loadtest/runs.py: make_run",  # of a run's report
-    "server/logs.py: write",  # of a line
+    "server/logs/access.py: write",  # of a line
+    "server/logs/payload.py: write",  # of a line
     "server/serving/served_model.py: ServedModel",  # since when a model is served
 }
 WALL_CLOCKS = {
