@@ -1,8 +1,11 @@
-"""Which programs the project starts: those of a fresh machine, or with a word on how to get them.
+"""Each program that the project starts is on a fresh machine, or the user is told how to get it.
 
 CONTRIBUTING.md lists what a fresh machine has. What make installs is started by its path, such as
 .venv/bin/ruff. A file that starts any other program says "… is not installed: " and the command
 that installs it; a test says so as the reason why it is skipped.
+
+The sources are read, and nothing is run: a command that is put together at run time is not seen.
+`python3 scripts/short_path.py make test` finds those.
 """
 
 from __future__ import annotations
