@@ -49,14 +49,15 @@ coverage: setup clients  ## lines and branches that the tests of `make test` rea
 
 mutation: setup $(MUTANTS)/mutation.stamp  ## break the core of batching in every small way, and list what no test notices (an hour)
 	@rm -rf $(MUTANTS)/tree && mkdir $(MUTANTS)/tree && cp -R server model tests pyproject.toml $(MUTANTS)/tree
-	@cd $(MUTANTS)/tree && PATH="$(CURDIR)/$(MUTANTS)/venv/bin:$$PATH" && rm -f ../found.sqlite && \
-		cosmic-ray init ../../scripts/mutation.toml ../found.sqlite && \
-		cr-filter-operators ../found.sqlite ../../scripts/mutation.toml && \
-		cosmic-ray exec ../../scripts/mutation.toml ../found.sqlite && \
-		cr-report --show-diff --surviving-only ../found.sqlite
+	@cd $(MUTANTS)/tree && rm -f ../found.sqlite && \
+		../venv/bin/cosmic-ray init ../../scripts/mutation.toml ../found.sqlite && \
+		../venv/bin/cr-filter-operators ../found.sqlite ../../scripts/mutation.toml && \
+		../venv/bin/cosmic-ray exec ../../scripts/mutation.toml ../found.sqlite && \
+		../venv/bin/cr-report --show-diff --surviving-only ../found.sqlite
 
 browser-test: setup  ## the live page in Chromium, which is installed where it is missing (Debian, Ubuntu)
-	@command -v chromium >/dev/null || { sudo apt-get update -qq && sudo apt-get install -y -qq chromium; }
+	@command -v chromium >/dev/null || { sudo apt-get update -qq && sudo apt-get install -y -qq chromium; } \
+		|| { echo 'chromium is not installed: apt-get install chromium' >&2; exit 2; }
 	@$(RUN) -m pytest tests/browser $(ARGS)
 
 # Processes are tested one at a time, as they are watched under load. 5: ARGS chose none of them.

@@ -22,7 +22,7 @@ from scripts.comparison.plot import svg
 from scripts.comparison.results import Results
 from scripts.comparison.rounds import Rounds
 from scripts.comparison.venvs import ROOT
-from scripts.comparison.wrk import is_installed
+from scripts.comparison.wrk import NOT_INSTALLED, is_installed
 
 MODEL = ROOT / "model" / "my_best_model.keras"
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str], contestants: Sequence[Contestant] = CONTESTANTS) -
     """
     options = _parser(contestants).parse_args(argv)
     if not is_installed():
-        print("compare: wrk is not there (on Debian and Ubuntu: apt install wrk)", file=sys.stderr)
+        print(f"compare: {NOT_INSTALLED}", file=sys.stderr)
         return 2
     if not MODEL.exists():
         subprocess.run([sys.executable, "-m", "model.train"], cwd=ROOT, check=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import subprocess
 from importlib.metadata import version
 
+from scripts.comparison import wrk
 from scripts.comparison.venvs import ROOT
 from server.loadtest.machine import cores, memory, processor
 
@@ -21,13 +21,13 @@ def describe_machine() -> dict[str, str]:
         "Python": platform.python_version(),
         "TensorFlow": f"{version('tensorflow')}, Keras {version('keras')}",
         "Tornado": version("tornado"),
-        "wrk": _first(["wrk", "-v"], r"wrk (\S+)"),
-        "this server": "commit " + _first(["git", "rev-parse", "--short", "HEAD"], r"(\w+)"),
+        "wrk": wrk.version(),
+        "this server": f"commit {_commit()}",
         "load before": f"{os.getloadavg()[0]:.2f}",
     }
 
 
-def _first(command: list[str], pattern: str) -> str:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # two fixed commands
-    found = re.search(pattern, done.stdout)
-    return found[1] if found else "unknown"
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # a fixed command
+    return done.stdout.strip() or "unknown"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import tempfile
@@ -13,6 +14,7 @@ from typing import Any
 
 from scripts.comparison.venvs import Missing
 
+NOT_INSTALLED = "wrk is not installed: apt-get install wrk"
 SCRIPT = Path(__file__).with_name("post.lua")
 TIMEOUT = 60  # seconds till wrk calls an answer late; longer than a run, so that slow is not wrong
 SPARE = 60.0  # seconds that a run may take beyond its own
@@ -37,6 +39,13 @@ class Measurement:
 def is_installed() -> bool:
     """Tell whether there is a wrk to run."""
     return shutil.which("wrk") is not None
+
+
+def version() -> str:
+    """Return the version of the wrk that is installed."""
+    done = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)  # noqa: S607  # wrk is found where the user has it
+    found = re.search(r"wrk (\S+)", done.stdout)
+    return found[1] if found else "unknown"
 
 
 def measure(

@@ -12,7 +12,7 @@ from pathlib import Path
 from scripts.comparison.command import MODEL
 from scripts.comparison.machine import describe_machine
 from scripts.comparison.venvs import ROOT
-from scripts.comparison.wrk import is_installed
+from scripts.comparison.wrk import NOT_INSTALLED, is_installed
 from scripts.measurements import (
     fairness,
     heavy_network,
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
             f"there is no {', '.join(sorted(unknown))}; choose of {', '.join(MEASUREMENTS)}"
         )
     if not is_installed():
-        print("measure: wrk is not there (on Debian and Ubuntu: apt install wrk)", file=sys.stderr)
+        print(f"measure: {NOT_INSTALLED}", file=sys.stderr)
         return 2
     if not MODEL.exists():
         subprocess.run([sys.executable, "-m", "model.train"], cwd=ROOT, check=True)

@@ -15,7 +15,9 @@ from tests.process.harness import REAL, Server, free_port
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium here: make browser-test"),
+    pytest.mark.skipif(
+        not CHROMIUM, reason="chromium or chromium-browser is not installed: make browser-test"
+    ),
     pytest.mark.timeout(240),
 ]
 

@@ -151,7 +151,7 @@ async def test_the_curl_of_the_start_page_is_answered_as_shown(signature: Signat
     assert len(examples) >= 2  # one example, and a batch
 
 
-@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl here")
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed: apt-get install curl")
 @pytest.mark.parametrize("name", ["x", "it's", '"quoted"', "$HOME", "a\\b", "`id`", "größe"])
 @over_http
 async def test_the_curl_of_the_start_page_works_in_a_shell_whatever_the_inputs_are_called(

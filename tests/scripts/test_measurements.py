@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from model.signature import Signature, TensorSpec
+from scripts.comparison import command as comparison
 from scripts.measurements import command, tensors_in_bytes
 from scripts.measurements.figure import Figure, markdown, median_ratio, percentile
 from scripts.measurements.serving import resident, value_of
@@ -75,6 +76,7 @@ def test_the_command_runs_what_is_asked_for_and_tells_when_an_aim_is_missed(
 
     monkeypatch.setattr(command, "MEASUREMENTS", {"good": fake(True), "bad": fake(False)})
     monkeypatch.setattr(command, "is_installed", lambda: True)
+    monkeypatch.setattr(command, "describe_machine", dict)  # else it starts wrk
     monkeypatch.setattr(command, "MODEL", tmp_path)
     out = tmp_path / "out.md"
 
@@ -88,7 +90,8 @@ def test_the_command_runs_what_is_asked_for_and_tells_when_an_aim_is_missed(
     assert "there is no other; choose of good, bad" in capsys.readouterr().err
 
 
-def test_the_command_says_so_when_there_is_no_wrk(monkeypatch, capsys):
-    monkeypatch.setattr(command, "is_installed", lambda: False)
-    assert command.main([]) == 2
-    assert "apt install wrk" in capsys.readouterr().err
+@pytest.mark.parametrize("name, main", [("measure", command.main), ("compare", comparison.main)])
+def test_a_command_says_in_one_line_that_wrk_is_not_installed(monkeypatch, capsys, name, main):
+    monkeypatch.setenv("PATH", "")
+    assert main([]) == 2
+    assert capsys.readouterr() == ("", f"{name}: wrk is not installed: apt-get install wrk\n")
