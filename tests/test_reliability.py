@@ -1,37 +1,54 @@
-"""The table of `docs/reliability.md` tells of tests that there are."""
+"""The cases of `docs/reliability.md` name tests that exist."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 CHECKOUT = Path(__file__).parents[1]
-TABLE = CHECKOUT / "docs" / "reliability.md"
-CELLS = 5
+PAGE = CHECKOUT / "docs" / "reliability.md"
 COMMANDS = ("make test", "make torture", "make torture-full", "make coverage", "make mutation")
+SECTION = re.compile(
+    r"""
+    (?:(?!-\ ).+\n)?          # what belongs to the case
+    -\ Expected:\ (?P<expected>.+)\n
+    -\ Observed\ (?P<when>\d{4}-\d{2}-\d{2}):\ (?P<observed>.+)\n
+    -\ Test:\ (?P<command>.+)\n
+    """,
+    re.VERBOSE,
+)
 
 
-def rows() -> list[list[str]]:
-    """Return the cells of each row of the table of cases."""
-    _, _, table = TABLE.read_text().partition("| case | expected | seen | command | when |")
-    lines = [line for line in table.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[1:]]
+class Case(NamedTuple):
+    """One section of the page."""
+
+    title: str
+    text: str
 
 
-def test_every_row_says_what_was_seen_and_when() -> None:
-    assert rows()
-    for row in rows():
-        assert len(row) == CELLS, row
-        assert all(row), row
-        assert re.fullmatch(r"\d{4}-\d{2}-\d{2}", row[-1]), row
+def cases() -> list[Case]:
+    """Return the sections below the headings of the third level."""
+    sections = re.split(r"^#{2,3} ", PAGE.read_text(), flags=re.MULTILINE)[1:]
+    parts = [Case(*section.split("\n", 1)) for section in sections]
+    return [Case(title, text.strip() + "\n") for title, text in parts if "Expected:" in text]
 
 
-def test_every_row_names_a_command_and_a_test_that_there_is() -> None:
-    """`make …` and `tests/…py`, with `::` and the beginning of a test's name where one is meant."""
-    for case, _, _, command, _ in rows():
-        assert any(f"`{each}`" in command for each in COMMANDS), case
-        places = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", command)
-        assert places, case
+def test_every_case_says_what_was_observed_and_when() -> None:
+    assert len(cases()) == PAGE.read_text().count("\n### ")
+    for case in cases():
+        assert SECTION.fullmatch(case.text), case.title
+
+
+def test_every_case_names_a_command_and_a_test_that_exists() -> None:
+    """`make …` and `test_….py`, with `::` and the beginning of a test's name where one is meant."""
+    for case in cases():
+        section = SECTION.fullmatch(case.text)
+        assert section
+        command = section["command"]
+        assert any(f"`{each}`" in command for each in COMMANDS), case.title
+        places = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", command)
+        assert places, case.title
         for file, name in places:
-            source = (CHECKOUT / file).read_text()
-            assert f"def {name}" in source if name else source, command
+            sources = [path.read_text() for path in (CHECKOUT / "tests").rglob(file)]
+            assert any(f"def {name}" in source for source in sources) if name else sources, command

@@ -36,7 +36,7 @@ def refusal(argv=(), environ=None, folder=Path("/nowhere")) -> str:
 
 
 def markdown_table() -> str:
-    """Return the settings as the README shows them."""
+    """Return the settings as docs/configuration.md shows them."""
     rows = [
         f"| `{item.name}` | `{plain(item.default)}` | {item.sentence.replace('|', chr(92) + '|')} |"
         for item in SETTINGS
@@ -419,11 +419,11 @@ def test_config_yaml_can_be_read():
     assert load([], {}, ROOT) == Settings()
 
 
-def test_the_readme_shows_the_settings_as_they_are():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_documentation_shows_the_settings_as_they_are():
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
     shown = re.search(r"<!-- settings -->\n(.*?)\n<!-- /settings -->", text, re.DOTALL)
 
-    assert shown is not None, "README.md has no <!-- settings --> … <!-- /settings -->"
+    assert shown is not None, "no <!-- settings --> … <!-- /settings -->"
     assert shown[1].strip() == markdown_table()
 
 

@@ -81,8 +81,8 @@ LENGTHS = [
     Case("capital letters in the name of the length", post(LENGTH.upper(), BODY), BOTH, BOTH),
     Case("two lengths", post(LENGTH + b"Content-Length: 5\r\n", BODY)),
     Case("two lengths, the second in capitals", post(LENGTH + b"CONTENT-LENGTH: 5\r\n", BODY)),
-    Case("the same length twice", post(LENGTH + LENGTH, BODY), REFUSED, BOTH),
-    Case("the same length twice in one field", length(b" 13, 13"), REFUSED, BOTH),
+    Case("Content-Length twice, same value", post(LENGTH + LENGTH, BODY), REFUSED, BOTH),
+    Case("Content-Length: 13, 13", length(b" 13, 13"), REFUSED, BOTH),
     Case("two lengths in one field", length(b" 13, 5")),
     Case("two lengths with a space between", length(b" 13 5")),
     Case("a comma behind a length", length(b" 13,")),
@@ -108,7 +108,7 @@ CODINGS = [
     Case("chunks, in capital letters", coding(b" CHUNKED"), BOTH, BOTH),
     Case("chunks, with a tab before", coding(b"\tchunked"), BOTH, BOTH),
     Case("chunks, with spaces behind", coding(b" chunked  "), BOTH, BOTH),
-    Case("chunks, with a tab behind", coding(b" chunked\t"), REFUSED, BOTH),
+    Case("a tab after `chunked`", coding(b" chunked\t"), REFUSED, BOTH),
     Case("length and chunks", post(LENGTH + CHUNKED, CHUNKS)),
     Case("chunks and length", post(CHUNKED + LENGTH, CHUNKS)),
     Case("a length of zero and chunks", post(b"Content-Length: 0\r\n" + CHUNKED, CHUNKS)),
@@ -142,9 +142,11 @@ CODINGS = [
         BOTH,
     ),
     Case("chunked on a folded line", post(b"Transfer-Encoding:\r\n chunked\r\n", CHUNKS)),
-    Case("chunks in HTTP/1.0", post(CHUNKED, CHUNKS, b"POST /predict HTTP/1.0"), REFUSED, "200"),
     Case(
-        "chunks and keep-alive in HTTP/1.0",
+        "chunked body in HTTP/1.0", post(CHUNKED, CHUNKS, b"POST /predict HTTP/1.0"), REFUSED, "200"
+    ),
+    Case(
+        "chunked body and keep-alive in HTTP/1.0",
         post(CHUNKED + b"Connection: keep-alive\r\n", CHUNKS, b"POST /predict HTTP/1.0"),
         REFUSED,
         BOTH,
@@ -157,11 +159,11 @@ CHUNKINGS = [
     Case(
         "a chunk's size in capital letters", chunked(b"D\r\n" + BODY + b"\r\n0\r\n\r\n"), BOTH, BOTH
     ),
-    Case("an extension", chunked(b"d;a=b\r\n" + BODY + b"\r\n0\r\n\r\n"), BOTH),
-    Case("an extension in quotes", chunked(b'd;a=";\\""\r\n' + BODY + b"\r\n0;b\r\n\r\n"), BOTH),
-    Case("a trailer", chunked(b"d\r\n" + BODY + b"\r\n0\r\nA: b\r\n\r\n"), BOTH),
+    Case("a chunk extension", chunked(b"d;a=b\r\n" + BODY + b"\r\n0\r\n\r\n"), BOTH),
+    Case("a quoted chunk extension", chunked(b'd;a=";\\""\r\n' + BODY + b"\r\n0;b\r\n\r\n"), BOTH),
+    Case("a trailer field", chunked(b"d\r\n" + BODY + b"\r\n0\r\nA: b\r\n\r\n"), BOTH),
     Case(
-        "a length for a trailer",
+        "Content-Length as a trailer field",
         chunked(b"d\r\n" + BODY + b"\r\n0\r\nContent-Length: 50\r\n\r\n"),
         BOTH,
     ),
@@ -178,14 +180,14 @@ CHUNKINGS = [
     Case("an extension without a name", chunked(b"d;\r\n" + BODY + b"\r\n0\r\n\r\n")),
     Case("a space before an extension", chunked(b"d ;a\r\n" + BODY + b"\r\n0\r\n\r\n")),
     Case(
-        "an extension of 5,000 bytes",
+        "a chunk extension of 5,000 bytes",
         chunked(b"d;" + b"a" * 5000 + b"\r\n" + BODY + b"\r\n0\r\n\r\n"),
         REFUSED,
         CUT,
     ),
     Case("a chunk's size beyond 64 bits", chunked(b"1000000000000000d\r\n" + BODY + CHUNKS)),
     Case(
-        "a chunk's size of 100 digits",
+        "a chunk size of 100 digits",
         chunked(b"0" * 99 + b"d\r\n" + BODY + b"\r\n0\r\n\r\n"),
         REFUSED,
         CUT,
@@ -211,22 +213,18 @@ CHUNKINGS = [
 ]
 LINES = [
     Case("an empty line before a request", b"\r\n" + post(LENGTH, BODY), BOTH, BOTH),
-    Case("LF before a request", b"\n" + post(LENGTH, BODY), REFUSED, BOTH),
-    Case("CR before a request", b"\r" + post(LENGTH, BODY), REFUSED, BOTH),
-    Case("two empty lines before a request", b"\r\n\r\n" + post(LENGTH, BODY), BOTH),
+    Case("LF before the request line", b"\n" + post(LENGTH, BODY), REFUSED, BOTH),
+    Case("CR before the request line", b"\r" + post(LENGTH, BODY), REFUSED, BOTH),
+    Case("two empty lines before the request line", b"\r\n\r\n" + post(LENGTH, BODY), BOTH),
     Case("a space before a request", b" " + post(LENGTH, BODY)),
     Case("a tab before a request", b"\t" + post(LENGTH, BODY)),
     Case("NUL before a request", b"\x00" + post(LENGTH, BODY)),
     Case("a byte order mark before a request", b"\xef\xbb\xbf" + post(LENGTH, BODY)),
-    Case("LF for every line end", post(LENGTH).replace(b"\r\n", b"\n") + BODY, REFUSED, BOTH),
-    Case(
-        "LF behind the request line", post(LENGTH, BODY).replace(b"\r\n", b"\n", 1), REFUSED, BOTH
-    ),
-    Case("LF behind a field", post(b"A: b\n" + LENGTH, BODY), REFUSED, BOTH),
-    Case("LF for the empty line", post(LENGTH)[:-2] + b"\n" + BODY, REFUSED, BOTH),
-    Case(
-        "LF LF in the midst of fields", post(b"A: b\n\n" + LENGTH, BODY), REFUSED, "400, then 400"
-    ),
+    Case("LF instead of every CRLF", post(LENGTH).replace(b"\r\n", b"\n") + BODY, REFUSED, BOTH),
+    Case("LF after the request line", post(LENGTH, BODY).replace(b"\r\n", b"\n", 1), REFUSED, BOTH),
+    Case("LF after a header field", post(b"A: b\n" + LENGTH, BODY), REFUSED, BOTH),
+    Case("LF instead of the empty line", post(LENGTH)[:-2] + b"\n" + BODY, REFUSED, BOTH),
+    Case("LF LF between header fields", post(b"A: b\n\n" + LENGTH, BODY), REFUSED, "400, then 400"),
     Case("CR for every line end", post(LENGTH).replace(b"\r\n", b"\r") + BODY),
     Case("CR behind the request line", post(LENGTH, BODY).replace(b"\r\n", b"\r", 1)),
     Case("CR behind a field", post(b"A: b\r" + LENGTH, BODY)),
@@ -251,7 +249,7 @@ LINES = [
         "a letter beyond ASCII in the method", post(LENGTH, BODY, "POSÉ /predict HTTP/1.1".encode())
     ),
     Case(
-        "a method in small letters",
+        "a lower-case method",
         post(LENGTH, BODY, b"post /predict HTTP/1.1"),
         "405, then 200",
         "405",
@@ -425,7 +423,7 @@ FIELDS = [
         REFUSED,
         CUT,
     ),
-    Case("2,000 fields", post(b"A: aaaaaa\r\n" * 2000 + LENGTH, BODY), REFUSED, CUT),
+    Case("2,000 header fields", post(b"A: aaaaaa\r\n" * 2000 + LENGTH, BODY), REFUSED, CUT),
 ]
 PROTOCOLS = [
     Case(
@@ -509,7 +507,7 @@ BODIES = [
         "415, then 200",
     ),
     Case(
-        "an expectation, and the body at once",
+        "`Expect: 100-continue` with the body sent at once",
         post(b"Expect: 100-continue\r\n" + LENGTH, BODY),
         BOTH,
         "100, then 200, then 200",
@@ -529,7 +527,7 @@ LONG = [
         CUT,
     ),
     Case(
-        "1,001 arguments",
+        "1,001 query parameters",
         post(LENGTH, BODY, b"POST /predict?%b HTTP/1.1" % b"&".join([b"a=1"] * 1001)),
         BOTH,
     ),
@@ -538,12 +536,17 @@ LONG = [
         get(b"GET /v2/health/live?%b HTTP/1.1" % b"&".join([b"a%d=1" % n for n in range(1001)])),
     ),
     Case(
-        "20,000 arguments",
+        "20,000 query parameters",
         post(LENGTH, BODY, b"POST /predict?%b HTTP/1.1" % b"&".join([b"a=1"] * 20_000)),
         REFUSED,
         CUT,
     ),
-    Case("a name of 20,000 letters", post(b"a" * 20_000 + b": b\r\n" + LENGTH, BODY), REFUSED, CUT),
+    Case(
+        "a header name of 20,000 letters",
+        post(b"a" * 20_000 + b": b\r\n" + LENGTH, BODY),
+        REFUSED,
+        CUT,
+    ),
 ]
 INJECTIONS = [
     Case(
@@ -584,7 +587,7 @@ INJECTIONS = [
         "404, then 200",
     ),
     Case(
-        "bad UTF-8, escaped, in a model's name",
+        "percent-encoded invalid UTF-8 in a model name",
         get(b"GET /v2/models/%ff%fe HTTP/1.1"),
         "400, then 200",
     ),

@@ -1,0 +1,51 @@
+"""The documentation: its links lead somewhere, and every page can be found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+DOCS = CHECKOUT / "docs"
+PAGES = sorted([*CHECKOUT.glob("*.md"), *DOCS.rglob("*.md")])
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def text_of(page: Path) -> str:
+    """Return a page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the names under which GitHub links to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def links_of(page: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files of this checkout to which a page links, each with its anchor."""
+    for link in LINK.findall(text_of(page)):
+        if "://" not in link:
+            path, _, anchor = link.partition("#")
+            yield (page.parent / path.replace("%20", " ")).resolve() if path else page, anchor
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(CHECKOUT).as_posix())
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target, anchor in links_of(page):
+        assert target.exists(), target
+        assert not anchor or anchor in anchors_of(target), f"{target}#{anchor}"
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = {target for target, _ in links_of(DOCS / "README.md")}
+    listed |= {target for target, _ in links_of(DOCS / "decisions" / "README.md")}
+
+    assert {page for page in DOCS.rglob("*.md") if page.name != "README.md"} <= listed
+
+
+def test_the_readme_is_short() -> None:
+    assert len((CHECKOUT / "README.md").read_text().splitlines()) <= 180
