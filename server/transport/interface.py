@@ -25,7 +25,7 @@ class Endpoint(Protocol):
         """Answer a request; await futures alone, as there need not be a task."""
 
 
-class Endpoints(Protocol):
+class EndpointLookup(Protocol):
     """Finds the endpoint of a method and path."""
 
     def get(self, route: tuple[str, str], /) -> Endpoint | None:

@@ -13,7 +13,7 @@ from server.config import HttpSettings
 from server.errors import BodyTooLarge, TooManyConnections
 from server.http.activity import Activity, LogAccess
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id
-from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES, Endpoints
+from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES, EndpointLookup
 from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
 from server.transport.llhttp.endpoint_run import Call
 from server.transport.llhttp.head import (
@@ -41,7 +41,7 @@ class Host(Protocol):
     """
 
     application: Application
-    endpoints: Endpoints
+    endpoints: EndpointLookup
     activity: Activity
     limits: HttpSettings
     log_access: LogAccess
