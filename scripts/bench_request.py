@@ -1,7 +1,7 @@
 """Measure what a request of one row costs the event loop's thread, without sockets.
 
-64 connections of the fast carrier get a request each, in step, and a model of numpy answers in its
-thread. Everything between is the service's own. The figure is the CPU time of the loop's thread
+64 connections of the llhttp transport get a request each, in step, and a model of numpy answers in
+its thread. Everything between is the service's own. The figure is the CPU time of the loop's thread
 alone, in microseconds a request: the least of many rounds, as others on the machine only add to it.
 """
 
@@ -24,7 +24,7 @@ import numpy as np  # the line above makes what follows importable
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Row, Tensors, merge, split
-from server.app import make_carrier
+from server.app import make_transport
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
 from server.logs import AccessLog, PayloadLog
@@ -118,10 +118,10 @@ async def measure(rounds: int, *, payloads: bool, access: bool) -> float:
     payload_log = PayloadLog(os.devnull) if payloads else None
     access_log = AccessLog(json_form(), contextlib.nullcontext(), os.devnull) if access else None
     log_access: Any = access_log.write if access_log else lambda *_: None
-    carrier = make_carrier(service, Activity(), payload_log=payload_log, log_access=log_access)
-    assert isinstance(carrier, LlhttpServer)
+    transport = make_transport(service, Activity(), payload_log=payload_log, log_access=log_access)
+    assert isinstance(transport, LlhttpServer)
     await service.start(lambda _: Line())
-    clients = Clients(carrier)
+    clients = Clients(transport)
     gc.collect()
     gc.freeze()
     best = min([await _round(clients) for _ in range(rounds)])

@@ -1,4 +1,4 @@
-"""All that is served: one table of routes, and the carrier that brings requests to them."""
+"""All that is served: one table of routes, and the transport that brings requests to them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from server.monitoring.metrics import Metrics
 from server.openapi.document import describe_service, text_of
 from server.serving.served_model import ServedModel
 from server.serving.service import Service
-from server.transport.interface import Carrier
+from server.transport.interface import Transport
 from server.transport.llhttp.server import LlhttpServer
 from server.transport.tornado_server import BoundedHTTPServer
 
@@ -49,15 +49,15 @@ class LastDocument:
         return self._document
 
 
-def make_carrier(
+def make_transport(
     service: Service,
     activity: Activity,
     *,
     payload_log: PayloadLog | None = None,
     log_access: LogAccess = lambda *_: None,
     tls: ssl.SSLContext | None = None,
-) -> Carrier:
-    """Return the carrier that `http.transport` names, for all that is served.
+) -> Transport:
+    """Return the transport that `http.transport` names, for all that is served.
 
     `activity` follows the requests in progress.
     """

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from tornado.netutil import bind_sockets
 
-from server.app import make_carrier
+from server.app import make_transport
 from server.config import ConfigError, HttpSettings, Settings, load
 from server.errors import LoadFailed
 from server.http.activity import Activity
@@ -28,7 +28,7 @@ from server.logs.open import Logs, open_access_log, open_payload_log
 from server.serving.keras_loader import load_model
 from server.serving.loading import Load
 from server.serving.service import Service
-from server.transport.interface import BACKLOG, Carrier
+from server.transport.interface import BACKLOG, Transport
 from server.transport.sockets import HANDSHAKE_SECONDS, block_new_handshakes
 from server.transport.tls import context_of
 
@@ -111,14 +111,14 @@ class Process:
         stop = self._catch_signals()
         service = self._service = Service(self._settings)
         activity = Activity()
-        carrier = make_carrier(
+        transport = make_transport(
             service,
             activity,
             payload_log=self._logs.payload,
             log_access=self._logs.access.write if self._logs.access else lambda *_: None,
             tls=self._tls,
         )
-        await carrier.listen(self._sockets)
+        await transport.listen(self._sockets)
         paths = ", ".join(source.path for source in self._settings.sources)
         log.info("listening on %s, loading %s", self._origin(), paths)
         self._reload_on_signal(service)
@@ -126,7 +126,7 @@ class Process:
         service.when_stuck(stop.set)
         service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
         await stop.wait()
-        code = await self._drain(service, carrier, activity)
+        code = await self._drain(service, transport, activity)
         return EXIT_STUCK if service.stuck else code
 
     async def _until_ready(self, service: Service, stop: asyncio.Event) -> None:
@@ -147,7 +147,7 @@ class Process:
             path = "/predict" if model is service.model else f"/models/{quote(model.name)}/predict"
             log.info("ready: %s, POST %s%s", model, self._origin(), path)
 
-    async def _drain(self, service: Service, carrier: Carrier, activity: Activity) -> int:
+    async def _drain(self, service: Service, transport: Transport, activity: Activity) -> int:
         """Answer everything that was accepted, then end.
 
         Until the grace is over predictions are accepted, because clients learn from
@@ -155,19 +155,19 @@ class Process:
         """
         log.info("draining")
         http = self._settings.http
-        carrier.close_after_answers()
+        transport.close_after_answers()
         if service.stop_being_ready():
             await asyncio.sleep(http.drain_grace_ms / 1000)
         for listener in self._sockets:
             block_new_handshakes(listener)
         await asyncio.sleep(HANDSHAKE_SECONDS)
-        carrier.stop()
+        transport.stop()
         try:
             async with asyncio.timeout(http.drain_timeout_s):
                 await asyncio.sleep(LAST_REQUESTS_SECONDS)
                 await activity.idle()
                 await service.drain()
-                await carrier.close_all_connections()
+                await transport.close_all_connections()
         except TimeoutError:
             log.error("not drained after %g s: giving up", http.drain_timeout_s)
             return EXIT_DRAIN_TIMEOUT

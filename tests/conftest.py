@@ -47,16 +47,16 @@ def no_unexpected_warnings(
 LOOPS = {"llhttp": uvloop.new_event_loop, "llhttp-asyncio": asyncio.new_event_loop}
 
 
-CARRIERS = [
+TRANSPORTS = [
     "llhttp",
     "tornado",
     pytest.param("llhttp-asyncio", marks=pytest.mark.torture),  # where there is no uvloop
 ]
 
 
-@pytest.fixture(params=CARRIERS)
-def carrier(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What carries the requests of a test."""
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The transport that serves a test, also for servers that the test starts."""
     harness.transport = request.param.partition("-")[0]
     yield harness.transport
     harness.transport = "llhttp"
@@ -66,7 +66,7 @@ def carrier(request: pytest.FixtureRequest) -> Iterator[str]:
 def io_loop(request: pytest.FixtureRequest) -> Iterator[IOLoop]:
     """The loop that a test runs on; pytest-tornado looks for it under this name."""
     params = getattr(request.node, "callspec", None)
-    name = params.params.get("carrier") if params else None
+    name = params.params.get("transport") if params else None
     loop = IOLoop(asyncio_loop=LOOPS.get(name, asyncio.new_event_loop)())
     loop.make_current()
     yield loop

@@ -48,7 +48,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What an endpoint answers; the length and COMMON_HEADERS are the carrier's to add."""
+    """What an endpoint answers; the length and COMMON_HEADERS are the transport's to add."""
 
     status: int
     headers: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""What carries requests to endpoints and their answers back, and what all carriers share."""
+"""The interface of the transports, and the limits that both share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Endpoint(Protocol):
         """Answer a request; await futures alone, as there need not be a task."""
 
 
-class Endpoints(Protocol):
+class EndpointLookup(Protocol):
     """Finds the endpoint of a method and path."""
 
     def get(self, route: tuple[str, str], /) -> Endpoint | None:
@@ -35,7 +35,7 @@ class Endpoints(Protocol):
         """Answer a request that gets to neither, with an error."""
 
 
-class Carrier(Protocol):
+class Transport(Protocol):
     """An HTTP server: from bytes on sockets to endpoints, and back."""
 
     async def listen(self, sockets: list[socket.socket]) -> None:

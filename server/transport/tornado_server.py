@@ -32,7 +32,7 @@ from server.transport.interface import (
     MAX_DISCARDED_BYTES,
     MAX_TURNED_AWAY,
     SWEEP_SECONDS,
-    Endpoints,
+    EndpointLookup,
     origin_form,
 )
 from server.transport.sockets import half_closed
@@ -49,7 +49,7 @@ class BoundedHTTPServer(HTTPServer):
         self,
         application: Application,
         limits: HttpSettings,
-        endpoints: Endpoints,
+        endpoints: EndpointLookup,
         log_access: LogAccess,
         tls: ssl.SSLContext | None = None,
     ) -> None:

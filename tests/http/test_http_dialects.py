@@ -1,4 +1,4 @@
-"""The dialects over HTTP: their paths, their headers, their errors, on both carriers."""
+"""The dialects over HTTP: their paths, their headers, their errors, on both transports."""
 
 from __future__ import annotations
 

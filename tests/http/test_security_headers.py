@@ -1,4 +1,4 @@
-"""What every answer says to browsers, on every route of both carriers."""
+"""What every answer says to browsers, on every route of both transports."""
 
 from __future__ import annotations
 

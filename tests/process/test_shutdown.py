@@ -19,7 +19,7 @@ from tests.process.harness import REAL, Client, Server, wait_until
 pytestmark = pytest.mark.process
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
-CARRIERS = ["llhttp", "tornado"]
+TRANSPORTS = ["llhttp", "tornado"]
 AT_ONCE = 1.0  # seconds, on a machine that has other things to do
 
 
@@ -46,18 +46,18 @@ def assert_nothing_is_lost(figures: dict[str, Any]) -> None:
     assert figures["statuses"]["200"] > 300
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.torture)]
 )
 def test_a_signal_under_load_loses_nothing(
-    start: Start, start_load: StartLoad, number: signal.Signals, carrier: str
+    start: Start, start_load: StartLoad, number: signal.Signals, transport: str
 ) -> None:
-    server = start("--http.transport", carrier)
+    server = start("--http.transport", transport)
     assert_nothing_is_lost(end_under_load(server, start_load, number))
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("transport", TRANSPORTS)
 @pytest.mark.parametrize(
     "times",
     [
@@ -66,14 +66,14 @@ def test_a_signal_under_load_loses_nothing(
     ],
 )
 def test_sigterms_in_a_row_lose_nothing(
-    start: Start, start_load: StartLoad, times: int, carrier: str
+    start: Start, start_load: StartLoad, times: int, transport: str
 ) -> None:
     answered = 0
     for _ in range(times):
-        figures = end_under_load(start("--http.transport", carrier), start_load)
+        figures = end_under_load(start("--http.transport", transport), start_load)
         assert_nothing_is_lost(figures)
         answered += figures["answered"]
-    print(f"{times} times on {carrier}: {answered:,} answers, none lost")
+    print(f"{times} times on {transport}: {answered:,} answers, none lost")
 
 
 @pytest.mark.torture

@@ -56,7 +56,7 @@ def watch(server: Server, load: Load, every: float) -> list[Sample]:
 
 
 @pytest.mark.parametrize(
-    "seconds, carrier",
+    "seconds, transport",
     [
         pytest.param(20, "llhttp", marks=pytest.mark.torture),
         pytest.param(20, "tornado", marks=pytest.mark.torture),
@@ -64,10 +64,10 @@ def watch(server: Server, load: Load, every: float) -> list[Sample]:
     ],
 )
 def test_nothing_grows_at_half_capacity(
-    start: Start, start_load: StartLoad, example_model: Path, seconds: int, carrier: str
+    start: Start, start_load: StartLoad, example_model: Path, seconds: int, transport: str
 ) -> None:
     server = start(
-        str(example_model), "--http.transport", carrier, command=REAL, stdout=subprocess.DEVNULL
+        str(example_model), "--http.transport", transport, command=REAL, stdout=subprocess.DEVNULL
     )
     rate = warm(server, start_load) / 2
     idle = until_quiet(server)

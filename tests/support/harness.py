@@ -24,13 +24,13 @@ from tornado.netutil import bind_sockets
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, merge, split
-from server.app import make_carrier, openapi_document
+from server.app import make_transport, openapi_document
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
 from server.logs import PayloadLog
 from server.serving.loading import Model
 from server.serving.service import Service
-from server.transport.interface import Carrier
+from server.transport.interface import Transport
 from server.transport.tls import context_of
 
 TEST_SECONDS = 60  # more than any test needs, so that only what hangs gets there
@@ -41,12 +41,12 @@ PROBLEM_JSON = "application/problem+json"
 NUMBER = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),))
 
 
-transport = "llhttp"  # the fixture `carrier` sets it
+transport = "llhttp"  # the fixture `transport` sets it
 
 
 def over_http(test: Any) -> Any:
-    """Mark a test that is run on the event loop, once for each carrier."""
-    return pytest.mark.usefixtures("carrier")(pytest.mark.gen_test(timeout=TEST_SECONDS)(test))
+    """Mark a test that is run on the event loop, once for each transport."""
+    return pytest.mark.usefixtures("transport")(pytest.mark.gen_test(timeout=TEST_SECONDS)(test))
 
 
 def with_settings(**sections: Mapping[str, Any]) -> Settings:
@@ -336,7 +336,7 @@ class Server:
     def __init__(
         self,
         service: Service,
-        http: Carrier,
+        http: Transport,
         activity: Activity,
         port: int,
         logs: LogRecords,
@@ -436,7 +436,7 @@ async def listening(
     logs = LogRecords()
     log_access = {"log_access": logs.add_access} if settings.logging.access else {}
     tls = context_of(settings.http)
-    http = make_carrier(service, activity, payload_log=payload_log, tls=tls, **log_access)
+    http = make_transport(service, activity, payload_log=payload_log, tls=tls, **log_access)
     sockets = bind_sockets(0, "127.0.0.1")
     await http.listen(sockets)
     server = Server(service, http, activity, sockets[0].getsockname()[1], logs)

@@ -1,4 +1,4 @@
-"""Requests that two servers in a row might read differently, and what each carrier makes of them.
+"""Requests that two servers in a row might read differently, and how each transport answers.
 
 Behind each of them follows a sound request in the same write. After a doubtful one it must not be
 executed: it may be the body of the first to somebody else, or another client's.
@@ -38,7 +38,7 @@ BOTH = "200, then 200"
 
 
 class Case(NamedTuple):
-    """What is sent, and what each carrier answers; the tables in the docs show it."""
+    """What is sent, and what each transport answers; the tables in the docs show it."""
 
     what: str
     data: bytes
@@ -687,7 +687,7 @@ def answers_in(data: bytes, *, is_head: bool) -> Iterator[bytes]:
 
 @over_http
 async def test_what_is_behind_a_doubtful_request_is_not_executed(
-    carrier: str, subtests: pytest.Subtests
+    transport: str, subtests: pytest.Subtests
 ) -> None:
     model = FakeModel()
     async with (
@@ -695,15 +695,15 @@ async def test_what_is_behind_a_doubtful_request_is_not_executed(
         serving(model, with_settings(http=LATE)) as patient,
     ):
         for case in CASES:
-            server = impatient if getattr(case, carrier) == CUT else patient
+            server = impatient if getattr(case, transport) == CUT else patient
             model.batches.clear()
             statuses, answers = await outcome(server, case.data)
             with subtests.test(case.what):
-                assert statuses == getattr(case, carrier)
+                assert statuses == getattr(case, transport)
                 assert (NEXT_ROW in model.rows) == (", then 200" in statuses)
                 assert model.rows in ([], [10], [10, NEXT_ROW], [NEXT_ROW])
                 assert_each_is_its_own(answers, next_is_last=", then 200" in statuses)
-                if statuses == REFUSED and carrier == "llhttp":
+                if statuses == REFUSED and transport == "llhttp":
                     assert_bare(answers[0])
 
 
@@ -742,7 +742,7 @@ def assert_bare(answer: bytes) -> None:
 PAGE = Path(__file__).parents[2] / "docs" / "http.md"
 
 
-def test_the_documentation_shows_where_the_carriers_differ() -> None:
+def test_the_documentation_shows_where_the_transports_differ() -> None:
     rows = [c for c in CASES if c.llhttp != c.tornado]
     lines = ["| what is sent | `llhttp` | `tornado` |", "|---|---|---|"]
     lines += [f"| {case.what} | {case.llhttp} | {case.tornado} |" for case in rows]

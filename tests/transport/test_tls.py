@@ -1,4 +1,4 @@
-"""HTTPS: what a certificate makes of each carrier, and what is said of a wrong one."""
+"""HTTPS: what a certificate makes of each transport, and what is said of a wrong one."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ async def test_tls_1_2_and_1_3_are_spoken_and_no_other_protocol_than_http_1_1() 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")  # they are old, indeed
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @over_http
-async def test_older_versions_are_not_spoken(version: ssl.TLSVersion, carrier: str) -> None:
-    said = ["SSL Error"] if carrier == "tornado" else []
+async def test_older_versions_are_not_spoken(version: ssl.TLSVersion, transport: str) -> None:
+    said = ["SSL Error"] if transport == "tornado" else []
     async with serving(settings=tls_settings(), expected_logs=said) as server:
         assert server.tls
         server.tls.set_ciphers("DEFAULT:@SECLEVEL=0")  # a client that would take anything
@@ -183,8 +183,8 @@ async def test_rows_of_a_client_that_leaves_are_not_computed(how: str) -> None:
 
 @pytest.mark.logs_warnings
 @over_http
-async def test_a_client_that_does_not_speak_tls_disturbs_nobody(carrier: str) -> None:
-    said = ["SSL Error"] if carrier == "tornado" else []  # Tornado warns of each
+async def test_a_client_that_does_not_speak_tls_disturbs_nobody(transport: str) -> None:
+    said = ["SSL Error"] if transport == "tornado" else []  # Tornado warns of each
     async with serving(settings=tls_settings(), expected_logs=said) as server:
         for data in (predict_bytes([1]), bytes(100), b"\x16\x03\x01\x00\x05hello" + bytes(100)):
             with socket_to(server) as client:

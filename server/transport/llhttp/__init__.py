@@ -1,1 +1,1 @@
-"""The carrier that parses with llhttp, the parser of Node.js, and goes straight to the endpoint."""
+"""The transport that parses with llhttp, the parser of Node.js, and calls endpoints directly."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from tornado.iostream import StreamClosedError
+from tornado.web import Application
 
+from server.config import HttpSettings
 from server.errors import BodyTooLarge, TooManyConnections
+from server.http.activity import Activity, LogAccess
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id
-from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES
+from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES, EndpointLookup
 from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
 from server.transport.llhttp.endpoint_run import Call
 from server.transport.llhttp.head import (
@@ -24,13 +27,38 @@ from server.transport.llhttp.head import (
 from server.transport.llhttp.tornado_bridge import TornadoExchange
 from server.transport.sockets import unsent_in_kernel
 
-if TYPE_CHECKING:
-    from server.transport.llhttp.server import LlhttpServer
-
 NEVER: Final = float("inf")
 
 _BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Host(Protocol):
+    """What a connection needs of its server.
+
+    Attributes:
+        closes_after_answers: every answer from now on ends its connection.
+    """
+
+    application: Application
+    endpoints: EndpointLookup
+    activity: Activity
+    limits: HttpSettings
+    log_access: LogAccess
+    loop: asyncio.AbstractEventLoop
+    closes_after_answers: bool
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection, unless there are too many."""
+
+    def turns_away(self, connection: Connection) -> bool:
+        """Return whether a connection that is one too many gets an answer."""
+
+    def forget(self, connection: Connection) -> None:
+        """Stop counting a connection."""
+
+    def to_bytes(self, response: Response, option: str, method: str = "POST") -> bytes:
+        """Return an endpoint's answer as a message; `option` is a header line or nothing."""
 
 
 class Connection(asyncio.Protocol):
@@ -66,7 +94,7 @@ class Connection(asyncio.Protocol):
         "remote_ip",
     )
 
-    def __init__(self, server: LlhttpServer) -> None:
+    def __init__(self, server: Host) -> None:
         self.deadline = NEVER
         self.remote_ip = "0.0.0.0"  # noqa: S104  # as Tornado calls a client on a Unix socket
         self.protocol = "http"

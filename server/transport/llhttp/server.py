@@ -21,7 +21,7 @@ from server.transport.interface import (
     LINGER_SECONDS,
     MAX_TURNED_AWAY,
     SWEEP_SECONDS,
-    Endpoints,
+    EndpointLookup,
 )
 from server.transport.llhttp.connection import Connection
 from server.transport.sockets import half_closed
@@ -45,7 +45,7 @@ class LlhttpServer:
         self,
         application: Application,
         limits: HttpSettings,
-        endpoints: Endpoints,
+        endpoints: EndpointLookup,
         activity: Activity,
         log_access: LogAccess,
         tls: ssl.SSLContext | None = None,

@@ -1,4 +1,4 @@
-"""What both carriers do with sound requests: the same, whatever pieces they arrive in."""
+"""What both transports do with sound requests: the same, whatever pieces they arrive in."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ WELL_FORMED = {
 
 @asynccontextmanager
 async def on_both() -> AsyncIterator[dict[str, Server]]:
-    """Serve on both carriers at once."""
+    """Serve on both transports at once."""
     servers = {}
     async with AsyncExitStack() as stack:
         try:
@@ -225,7 +225,7 @@ def comparable(answer: bytes) -> str:
 
 
 @pytest.mark.gen_test(timeout=TEST_SECONDS)
-async def test_sound_requests_get_the_same_answers_on_both_carriers(
+async def test_sound_requests_get_the_same_answers_on_both_transports(
     subtests: pytest.Subtests,
 ) -> None:
     async with on_both() as servers:
