@@ -27,7 +27,7 @@ from server.http.auth import ApiKeys
 from server.http.cors import Cors
 from server.http.message import COMMON_HEADERS, Response, problem, request_id
 from server.logs.format import of_request
-from server.serving.service import Service, State
+from server.serving.service import Service, ServiceState
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ class BaseHandler(RequestHandler):
         Tornado tells a client that its connection will be closed only if it knew so before the
         request came; while draining a client must be told in any case.
         """
-        if self.service.state is State.DRAINING:
+        if self.service.state is ServiceState.DRAINING:
             self.set_header("Connection", "close")
         sent = super().finish(chunk)
         sent.add_done_callback(self._sent)
