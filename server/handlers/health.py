@@ -10,7 +10,7 @@ from server.handlers.base import BaseHandler
 from server.serving.service import ServiceState
 
 
-class LiveHandler(BaseHandler):
+class LivenessHandler(BaseHandler):
     """Whether the process is alive."""
 
     def get(self) -> None:
