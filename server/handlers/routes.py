@@ -74,7 +74,7 @@ ROUTES = [
     Route("/v2/health/live", LivenessHandler, operations.live),
     Route("/v2/health/ready", ReadyHandler, operations.ready),
     Route("/metrics", MetricsHandler, operations.metrics, ("metrics",)),
-    Route("/events", EventsHandler, operations.events, ("live",)),
+    Route("/events", EventsHandler, operations.events, ("live_page",)),
     Route("/", IndexHandler, operations.page("index", "What is served, and how to ask it")),
     Route("/docs", DocsHandler, operations.page("docs", "The API, to read and to try")),
     Route("/openapi.json", OpenAPIHandler, operations.openapi, ("describe",)),

@@ -56,7 +56,7 @@ def read(service: Service) -> Reading:
     )
 
 
-class Live:
+class LivePage:
     """Takes a snapshot once a second, keeps five minutes of them, sends each to who listens."""
 
     def __init__(self, read: Callable[[], Reading], broadcast: Broadcast | None = None) -> None:

@@ -11,7 +11,7 @@ import pytest
 from server.batching import Draining
 from server.errors import TooManyConnections
 from server.monitoring.broadcast import Broadcast
-from server.monitoring.live_page import Live, Reading, quantile, snapshot
+from server.monitoring.live_page import LivePage, Reading, quantile, snapshot
 from server.serving.counts import SECONDS, Histogram
 from tests.support.harness import SOON, Client, FakeModel, Server, over_http, request_bytes, serving
 
@@ -186,17 +186,17 @@ async def test_there_are_only_so_many_listeners_and_none_after_the_end() -> None
 
 @pytest.mark.gen_test
 async def test_no_more_than_five_minutes_are_kept() -> None:
-    live = Live(reading)
+    live_page = LivePage(reading)
     for _ in range(310):
-        live._tick()
-        live.end()
+        live_page._tick()
+        live_page.end()
     written: list[bytes] = []
 
     async def write(message: bytes) -> None:
         written.append(message)
 
-    live.broadcast = Broadcast()
-    following = asyncio.ensure_future(live.follow(write))
+    live_page.broadcast = Broadcast()
+    following = asyncio.ensure_future(live_page.follow(write))
     await asyncio.sleep(0)
     following.cancel()
 
