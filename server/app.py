@@ -19,7 +19,7 @@ from server.http.auth import ApiKeys
 from server.http.cors import Cors
 from server.http.endpoints import Endpoints, pattern_of
 from server.logs import PayloadLog
-from server.monitoring.live_page import Live, read
+from server.monitoring.live_page import LivePage, read
 from server.monitoring.metrics import Metrics
 from server.openapi.document import describe_service, text_of
 from server.serving.served_model import ServedModel
@@ -65,13 +65,13 @@ def make_transport(
     keys = ApiKeys(settings.auth.api_keys)
     cors = Cors(settings.http.cors_origins)
     endpoints = Endpoints(service, keys, cors, payload_log)
-    live = Live(lambda: read(service))
-    live.start()
-    activity.end_first(live.end)
+    live_page = LivePage(lambda: read(service))
+    live_page.start()
+    activity.end_first(live_page.end)
     parts = {
         "endpoints": endpoints,
         "describe": LastDocument(),
-        "live": live,
+        "live_page": live_page,
         "metrics": Metrics(service, payload_log),
         "assets": read_assets(),
     }

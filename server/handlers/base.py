@@ -27,7 +27,7 @@ from server.http.auth import ApiKeys
 from server.http.cors import Cors
 from server.http.message import COMMON_HEADERS, Response, problem, request_id
 from server.logs.format import of_request
-from server.serving.service import Service, State
+from server.serving.service import Service, ServiceState
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class BaseHandler(RequestHandler):
     def prepare(self) -> None:
         """Go on with a request: its headers are there, its body is not."""
         self.chunks: list[bytes] = []
-        self.share()
+        self.add_cors_headers()
 
     @cached_property
     def request_id(self) -> str:
@@ -87,7 +87,7 @@ class BaseHandler(RequestHandler):
         """Return the methods that this handler answers."""
         return [*self.METHODS, "OPTIONS"]
 
-    def share(self) -> None:
+    def add_cors_headers(self) -> None:
         """Say which origins may read the answer."""
         self._headers.update(self.cors.headers(self.request.headers))
 
@@ -110,7 +110,7 @@ class BaseHandler(RequestHandler):
         Tornado tells a client that its connection will be closed only if it knew so before the
         request came; while draining a client must be told in any case.
         """
-        if self.service.state is State.DRAINING:
+        if self.service.state is ServiceState.DRAINING:
             self.set_header("Connection", "close")
         sent = super().finish(chunk)
         sent.add_done_callback(self._sent)
@@ -128,7 +128,7 @@ class BaseHandler(RequestHandler):
         """Answer in the form of the path's dialect, whatever went wrong."""
         error = kwargs.get("exc_info", (None, None))[1]
         situation = self._situation(status_code, error)
-        self.share()  # Tornado has taken all headers away
+        self.add_cors_headers()  # Tornado has taken all headers away
         self.respond(problem(situation, self.request_id, kind_of(self.request.path)))
 
     def log_exception(self, _: Any, value: BaseException | None, __: Any) -> None:

@@ -7,10 +7,10 @@ from server.errors import (
     Loading,
 )
 from server.handlers.base import BaseHandler
-from server.serving.service import State
+from server.serving.service import ServiceState
 
 
-class LiveHandler(BaseHandler):
+class LivenessHandler(BaseHandler):
     """Whether the process is alive."""
 
     def get(self) -> None:
@@ -27,9 +27,9 @@ class ReadyHandler(BaseHandler):
         """Say so, or answer 503."""
         if self.service.stuck:
             raise ModelStuck(self.service.stuck)
-        if self.service.state is State.DRAINING:
+        if self.service.state is ServiceState.DRAINING:
             raise Draining
-        if self.service.state is State.LOADING:
+        if self.service.state is ServiceState.LOADING:
             raise Loading
         for model in self.service.models:
             model.check_ready()

@@ -11,7 +11,7 @@ from server.dialects.v2 import documents
 from server.handlers.base import BaseHandler
 from server.http.auth import METRICS
 from server.serving.served_model import ServedModel
-from server.serving.slot import State
+from server.serving.slot import ModelState
 from server.serving.versions import rank
 
 
@@ -67,7 +67,7 @@ class TFServingStatusHandler(BaseHandler):
             (
                 entry.version,
                 _TFSERVING_STATES[entry.state],
-                "" if entry.state is State.READY else slot.failure,
+                "" if entry.state is ModelState.READY else slot.failure,
             )
             for entry in slot.index()
             if version in (None, entry.version)
@@ -76,9 +76,9 @@ class TFServingStatusHandler(BaseHandler):
 
 
 _TFSERVING_STATES = {
-    State.LOADING: "LOADING",
-    State.READY: "AVAILABLE",
-    State.UNAVAILABLE: "END",
+    ModelState.LOADING: "LOADING",
+    ModelState.READY: "AVAILABLE",
+    ModelState.UNAVAILABLE: "END",
 }
 
 

@@ -10,7 +10,7 @@ from tornado.iostream import StreamClosedError
 
 from server.handlers.base import BaseHandler
 from server.http.auth import METRICS
-from server.monitoring.live_page import Live
+from server.monitoring.live_page import LivePage
 from server.monitoring.metrics import Metrics
 
 
@@ -34,10 +34,10 @@ class MetricsHandler(BaseHandler):
 class EventsHandler(BaseHandler):
     """How the service fares, once a second, as server-sent events."""
 
-    def initialize(self, live: Live, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
+    def initialize(self, live_page: LivePage, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
         """Take what tells."""
         super().initialize(**parts)
-        self.live = live
+        self.live_page = live_page
         self.following: asyncio.Task[None] | None = None
 
     async def get(self) -> None:
@@ -47,7 +47,7 @@ class EventsHandler(BaseHandler):
         self.set_header("X-Accel-Buffering", "no")  # nginx would collect the events
         if self.request.method == "HEAD":
             return
-        self.following = asyncio.ensure_future(self.live.follow(self._tell))
+        self.following = asyncio.ensure_future(self.live_page.follow(self._tell))
         with suppress(asyncio.CancelledError, StreamClosedError):
             await self.following
 

@@ -15,7 +15,7 @@ from server.handlers.base import BaseHandler
 from server.http.auth import METRICS, PREDICT
 from server.problems import PROBLEMS
 from server.serving.served_model import ServedModel
-from server.serving.service import State
+from server.serving.service import ServiceState
 
 HERE = Path(__file__).parents[1]
 STATIC = HERE / "static"
@@ -42,7 +42,7 @@ class PageHandler(BaseHandler):
 
     def get_template_namespace(self) -> dict[str, Any]:
         """Give templates what is served, or None while it is loading."""
-        model = None if self.service.state is State.LOADING else self.service.model
+        model = None if self.service.state is ServiceState.LOADING else self.service.model
         return {**super().get_template_namespace(), "model": model, "quote": shlex.quote}
 
 
@@ -87,7 +87,7 @@ class IndexHandler(PageHandler):
 
     def get(self) -> None:
         """Show it."""
-        model = None if self.service.state is State.LOADING else self.service.model
+        model = None if self.service.state is ServiceState.LOADING else self.service.model
         since = datetime.fromtimestamp(model.since if model else 0, UTC)
         origin = f"{self.request.protocol}://{self.request.host}"
         self.render(

@@ -12,8 +12,8 @@ from server.errors import InvalidJSON, InvalidRequest
 from server.handlers.base import BaseHandler
 from server.http.auth import REPOSITORY
 from server.logs.format import of_request
-from server.serving.service import State as ServiceState
-from server.serving.slot import State
+from server.serving.service import ServiceState
+from server.serving.slot import ModelState
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class IndexOfModelsHandler(RepositoryHandler):
         index = [
             {"name": name, "version": version, "state": state.value, "reason": reason}
             for name, version, state, reason in self.service.repository.index()
-            if state is State.READY or not only_ready
+            if state is ModelState.READY or not only_ready
         ]
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(index))

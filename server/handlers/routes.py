@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.dialects.table import KINDS
 from server.handlers.base import BaseHandler
-from server.handlers.health import LiveHandler, ReadyHandler
+from server.handlers.health import LivenessHandler, ReadyHandler
 from server.handlers.models import (
     AllStatisticsHandler,
     ModelMetadataHandler,
@@ -71,10 +71,10 @@ ROUTES = [
     Route("/v2/repository/index", IndexOfModelsHandler, operations.index),
     Route("/v2/repository/models/{name}/load", LoadHandler, operations.load),
     Route("/v2/repository/models/{name}/unload", UnloadHandler, operations.unload),
-    Route("/v2/health/live", LiveHandler, operations.live),
+    Route("/v2/health/live", LivenessHandler, operations.live),
     Route("/v2/health/ready", ReadyHandler, operations.ready),
     Route("/metrics", MetricsHandler, operations.metrics, ("metrics",)),
-    Route("/events", EventsHandler, operations.events, ("live",)),
+    Route("/events", EventsHandler, operations.events, ("live_page",)),
     Route("/", IndexHandler, operations.page("index", "What is served, and how to ask it")),
     Route("/docs", DocsHandler, operations.page("docs", "The API, to read and to try")),
     Route("/openapi.json", OpenAPIHandler, operations.openapi, ("describe",)),

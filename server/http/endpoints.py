@@ -10,7 +10,7 @@ from server.dialects.interface import Headers
 from server.dialects.table import KINDS, Kind, kind_of
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
-from server.http.message import Response, problem, request_id, shared
+from server.http.message import Response, problem, request_id, with_cors
 from server.http.predict import PredictEndpoint
 from server.logs import PayloadLog
 from server.serving.service import Service
@@ -52,7 +52,9 @@ class Endpoints:
         """Answer a request that gets to no endpoint and no handler, with an error."""
         if endpoint := self.get(route):
             return endpoint.refuse(error, headers)
-        return shared(problem(error, request_id(headers), kind_of(route[1])), self._cors, headers)
+        return with_cors(
+            problem(error, request_id(headers), kind_of(route[1])), self._cors, headers
+        )
 
     def _find(self, path: str) -> PredictEndpoint | None:
         for kind, pattern in _PATTERNS:

@@ -69,6 +69,6 @@ def problem(error: Exception, id_: str, kind: Kind = NATIVE) -> Response:
     return Response(status, {**headers, "X-Request-ID": id_}, body)
 
 
-def shared(response: Response, cors: Cors, request: Headers) -> Response:
+def with_cors(response: Response, cors: Cors, request: Headers) -> Response:
     """Return an answer that says which origins may read it."""
     return response._replace(headers={**response.headers, **cors.headers(request)})

@@ -20,7 +20,7 @@ from server.errors import (
 )
 from server.http.auth import PREDICT, ApiKeys
 from server.http.cors import Cors
-from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id, shared
+from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id, with_cors
 from server.logs import PayloadLog
 from server.logs.format import of_request
 from server.serving.served_model import ServedModel
@@ -67,7 +67,7 @@ class PredictEndpoint:
         self._payload_log = payload_log
         self._keys = keys
         self._cors = cors
-        self._is_shared = cors.is_on
+        self._has_cors = cors.is_on
         self._is_closed = keys.is_closed(PREDICT)
         self._requests = service.counts.requests_in(slot.name if slot else "", kind.name)
         self._longest_ms = service.settings.batching.deadline_ms
@@ -85,13 +85,13 @@ class PredictEndpoint:
             status = response.status
         finally:
             self._requests.ended(status, time.perf_counter() - started)
-        return shared(response, self._cors, request.headers) if self._is_shared else response
+        return with_cors(response, self._cors, request.headers) if self._has_cors else response
 
     def refuse(self, error: Exception, headers: Headers) -> Response:
         """Answer a request that does not get here, and count it."""
         response = problem(error, request_id(headers), self._kind)
         self._requests.ended(response.status, 0.0)
-        return shared(response, self._cors, headers)
+        return with_cors(response, self._cors, headers)
 
     def _problem(self, error: Exception, id_: str) -> Response:
         """Answer an error; log the model's, and mistakes of ours."""

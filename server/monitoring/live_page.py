@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from server.monitoring.broadcast import Broadcast
-from server.serving.counts import SECONDS
+from server.serving.counts import DURATION_BUCKETS
 from server.serving.service import Service
 
 KEPT_SECONDS: Final = 300
@@ -28,7 +28,7 @@ class Reading(NamedTuple):
     version: str
     answered: int
     others: int  # requests that got anything but a prediction
-    durations: Sequence[int]  # by the buckets of SECONDS
+    durations: Sequence[int]  # by the buckets of DURATION_BUCKETS
     calls: int
     call_rows: float
     refusals: dict[str, int]
@@ -56,7 +56,7 @@ def read(service: Service) -> Reading:
     )
 
 
-class Live:
+class LivePage:
     """Takes a snapshot once a second, keeps five minutes of them, sends each to who listens."""
 
     def __init__(self, read: Callable[[], Reading], broadcast: Broadcast | None = None) -> None:
@@ -129,11 +129,11 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
     wanted = share * sum(counts)
     if not wanted:
         return None
-    for (lower, upper), times in zip(pairwise((0.0, *SECONDS)), counts, strict=False):
+    for (lower, upper), times in zip(pairwise((0.0, *DURATION_BUCKETS)), counts, strict=False):
         if wanted <= times:
             return lower + (upper - lower) * wanted / times
         wanted -= times
-    return SECONDS[-1]
+    return DURATION_BUCKETS[-1]
 
 
 def milliseconds(seconds: float | None) -> float | None:

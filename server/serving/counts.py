@@ -14,11 +14,11 @@ from typing import Final
 from server.batching import Job, Observer
 from server.batching.errors import OVERLOADED
 
-SECONDS: Final = (
+DURATION_BUCKETS: Final = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-ROWS: Final = tuple(float(2**power) for power in range(13))
+ROW_BUCKETS: Final = tuple(float(2**power) for power in range(13))
 REFUSALS: Final = (*OVERLOADED, "too_large", "draining")
 RELOADS: Final = ("loaded", "rolled_back", "failed")
 
@@ -81,10 +81,10 @@ class Counts(Observer):
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str], Requests] = {}
-        self.durations = Histogram(SECONDS)
-        self.queue_waits = Histogram(SECONDS)
-        self.model_durations = Histogram(SECONDS)
-        self.batch_rows = Histogram(ROWS)
+        self.durations = Histogram(DURATION_BUCKETS)
+        self.queue_waits = Histogram(DURATION_BUCKETS)
+        self.model_durations = Histogram(DURATION_BUCKETS)
+        self.batch_rows = Histogram(ROW_BUCKETS)
         self.rows = 0
         self.refusals = dict.fromkeys(REFUSALS, 0)
         self.expiries = 0

@@ -17,7 +17,7 @@ from server.serving.served_model import ServedModel
 log = logging.getLogger(__name__)
 
 
-class State(Enum):
+class ServiceState(Enum):
     """Whether predictions can be asked for."""
 
     LOADING = "loading"
@@ -37,7 +37,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.state = State.LOADING
+        self.state = ServiceState.LOADING
         self.counts = Counts()
         self.loop_lag = LoopLag()
         self.repository = Repository(settings, self.counts)
@@ -79,8 +79,8 @@ class Service:
         """Load and warm up all models, then be ready; raises LoadFailed."""
         self.loop_lag.start()
         await self.repository.start(load)
-        if self.state is State.LOADING:
-            self.state = State.READY
+        if self.state is ServiceState.LOADING:
+            self.state = ServiceState.READY
 
     def is_busy(self) -> bool:
         """Tell whether a model's thread is in the middle of something."""
@@ -88,8 +88,8 @@ class Service:
 
     def stop_being_ready(self) -> bool:
         """Announce the end; predictions are still answered. False when they never were."""
-        was_ready = self.state is State.READY
-        self.state = State.DRAINING
+        was_ready = self.state is ServiceState.READY
+        self.state = ServiceState.DRAINING
         return was_ready
 
     async def drain(self) -> None:

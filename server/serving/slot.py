@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 MAX_SHOWN = 80  # characters of a name that a client made up
 
 
-class State(Enum):
+class ModelState(Enum):
     """What is said of a version, in the words of the Open Inference Protocol."""
 
     LOADING = "LOADING"
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
     name: str
     version: str
-    state: State
+    state: ModelState
     reason: str = ""
 
 
@@ -83,16 +83,16 @@ class Slot:
             return model
         if self.current is not None:
             raise UnknownModel(f"The model {self.name} has no version {version:.{MAX_SHOWN}}.")
-        if self.state is State.LOADING:
+        if self.state is ModelState.LOADING:
             raise Loading
         raise UnknownModel(f"The model {self.name} is not loaded.")
 
     @property
-    def state(self) -> State:
+    def state(self) -> ModelState:
         """Whether predictions can be asked for."""
         if self.current is not None:
-            return State.READY
-        return State.UNAVAILABLE if self._is_unloaded or self.failure else State.LOADING
+            return ModelState.READY
+        return ModelState.UNAVAILABLE if self._is_unloaded or self.failure else ModelState.LOADING
 
     def describe(self) -> dict[str, str]:
         """Return what readiness tells: name, version, state, and why the last load failed."""
@@ -106,7 +106,7 @@ class Slot:
         The highest comes first.
         """
         for version in sorted(self.versions, key=rank, reverse=True):
-            yield Entry(self.name, version, State.READY)
+            yield Entry(self.name, version, ModelState.READY)
         if not self.versions:
             reason = self.failure or ("unloaded" if self._is_unloaded else "")
             yield Entry(self.name, self._newest, self.state, reason)

@@ -11,8 +11,8 @@ import pytest
 from server.batching import Draining
 from server.errors import TooManyConnections
 from server.monitoring.broadcast import Broadcast
-from server.monitoring.live_page import Live, Reading, quantile, snapshot
-from server.serving.counts import SECONDS, Histogram
+from server.monitoring.live_page import LivePage, Reading, quantile, snapshot
+from server.serving.counts import DURATION_BUCKETS, Histogram
 from tests.support.harness import SOON, Client, FakeModel, Server, over_http, request_bytes, serving
 
 
@@ -40,7 +40,9 @@ async def events(client: Client, times: int) -> list[tuple[str, Any]]:
 
 def reading(**changes: Any) -> Reading:
     """Return a reading in which nothing has happened, but for the changes."""
-    nothing = Reading("ready", "m", "1", 0, 0, [0] * (len(SECONDS) + 1), 0, 0.0, {}, 0, 0.0)
+    nothing = Reading(
+        "ready", "m", "1", 0, 0, [0] * (len(DURATION_BUCKETS) + 1), 0, 0.0, {}, 0, 0.0
+    )
     return nothing._replace(**changes)
 
 
@@ -48,7 +50,7 @@ def reading(**changes: Any) -> Reading:
 
 
 def test_a_snapshot_tells_what_happened_in_its_time() -> None:
-    durations = Histogram(SECONDS)
+    durations = Histogram(DURATION_BUCKETS)
     for seconds in [0.004] * 99 + [0.7]:
         durations.add(seconds)
     after = reading(
@@ -66,7 +68,7 @@ def test_a_snapshot_tells_what_happened_in_its_time() -> None:
 
 
 def test_a_second_in_which_nothing_happened_has_no_percentiles() -> None:
-    before = reading(durations=[5] * (len(SECONDS) + 1), calls=3, call_rows=9.0)
+    before = reading(durations=[5] * (len(DURATION_BUCKETS) + 1), calls=3, call_rows=9.0)
 
     told = snapshot(before, before, 1.0)
 
@@ -74,7 +76,7 @@ def test_a_second_in_which_nothing_happened_has_no_percentiles() -> None:
 
 
 def test_a_quantile_above_the_last_bound_is_the_last_bound() -> None:
-    assert quantile([0] * len(SECONDS) + [3], 0.5) == SECONDS[-1]
+    assert quantile([0] * len(DURATION_BUCKETS) + [3], 0.5) == DURATION_BUCKETS[-1]
 
 
 # The stream
@@ -186,17 +188,17 @@ async def test_there_are_only_so_many_listeners_and_none_after_the_end() -> None
 
 @pytest.mark.gen_test
 async def test_no_more_than_five_minutes_are_kept() -> None:
-    live = Live(reading)
+    live_page = LivePage(reading)
     for _ in range(310):
-        live._tick()
-        live.end()
+        live_page._tick()
+        live_page.end()
     written: list[bytes] = []
 
     async def write(message: bytes) -> None:
         written.append(message)
 
-    live.broadcast = Broadcast()
-    following = asyncio.ensure_future(live.follow(write))
+    live_page.broadcast = Broadcast()
+    following = asyncio.ensure_future(live_page.follow(write))
     await asyncio.sleep(0)
     following.cancel()
 

@@ -17,7 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from model.signature import Signature, TensorSpec
 from server.app import openapi_document
 from server.dialects.native import npy
-from server.handlers.health import LiveHandler
+from server.handlers.health import LivenessHandler
 from server.handlers.routes import ROUTES, Route
 from server.openapi import operations
 from server.openapi.document import describe_service
@@ -121,7 +121,7 @@ async def test_every_route_is_documented_and_nothing_else() -> None:
 
 @over_http
 async def test_a_new_route_appears_by_itself() -> None:
-    route = Route("/new", LiveHandler, operations.page("new", "Something new"))
+    route = Route("/new", LivenessHandler, operations.page("new", "Something new"))
     async with serving() as server:
         document = describe_service([*ROUTES, route], server.service.model)
 
