@@ -15,7 +15,7 @@ from server.http.activity import Activity, LogAccess
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id
 from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES, EndpointLookup
 from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
-from server.transport.llhttp.endpoint_run import Call
+from server.transport.llhttp.endpoint_run import EndpointRun
 from server.transport.llhttp.head import (
     END,
     BadRequest,
@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None  # of a request whose body arrives or that is in progress
         self._body: Body | None = None
         self._refused = False  # the body is too large, has been answered so, and is thrown away
-        self._exchange: Call | TornadoExchange | None = None  # what is in progress
+        self._exchange: EndpointRun | TornadoExchange | None = None  # what is in progress
         self._id = ""
         self._started = 0.0
         self._ends = False  # the answer has no other end than the connection's
@@ -416,7 +416,7 @@ class Connection(asyncio.Protocol):
             return
         self._id = request_id(head.fields)
         request = Request(self._id, head.fields, body)
-        self._exchange = Call(endpoint(request), self._answer)
+        self._exchange = EndpointRun(endpoint(request), self._answer)
         self._exchange.start()
 
     def _answer(self, response: Response) -> None:

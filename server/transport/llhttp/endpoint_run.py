@@ -11,7 +11,7 @@ from server.http.message import Response
 RunCoroutine = Coroutine[Any, Any, Response]
 
 
-class Call:
+class EndpointRun:
     """Runs an endpoint for a connection: at once up to where it waits, then on when that is done.
 
     A task would begin in the next turn of the event loop, and costs 3 µs more. Without one there
