@@ -24,6 +24,7 @@ from server.transport.interface import (
     EndpointLookup,
 )
 from server.transport.llhttp.connection import Connection
+from server.transport.llhttp.interface import Hosted
 from server.transport.sockets import half_closed
 
 SHUTDOWN_SECONDS: Final = 3600.0  # the sweep cuts who takes nothing; a slow client has its time
@@ -60,8 +61,8 @@ class LlhttpServer:
         self._tls = tls
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
-        self._connections: set[Connection] = set()
-        self._turned_away: set[Connection] = set()
+        self._connections: set[Hosted] = set()
+        self._turned_away: set[Hosted] = set()
         self._accepting: set[asyncio.Task[object]] = set()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
@@ -109,7 +110,7 @@ class LlhttpServer:
         await self._all_closed.wait()
         self._timer.cancel()
 
-    def admit(self, connection: Connection) -> bool:
+    def admit(self, connection: Hosted) -> bool:
         """Count a new connection, unless there are too many."""
         if len(self._connections) >= self.limits.max_connections:
             return False
@@ -117,7 +118,7 @@ class LlhttpServer:
         self._all_closed.clear()
         return True
 
-    def turns_away(self, connection: Connection) -> bool:
+    def turns_away(self, connection: Hosted) -> bool:
         """Tell whether there is time for a word of refusal to a connection that is one too many."""
         if len(self._turned_away) >= MAX_TURNED_AWAY:
             return False
@@ -125,7 +126,7 @@ class LlhttpServer:
         self._all_closed.clear()
         return True
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: Hosted) -> None:
         """Stop counting a connection."""
         self._connections.discard(connection)
         self._turned_away.discard(connection)
@@ -185,7 +186,7 @@ class LlhttpServer:
     def _sweep(self) -> None:
         """Look at all connections; one timer for all of them costs requests nothing."""
         now = self.loop.time()
-        unread: dict[int, Connection] = {}
+        unread: dict[int, Hosted] = {}
         for connection in [*self._connections, *self._turned_away]:
             if connection.is_over(now):
                 connection.cut()

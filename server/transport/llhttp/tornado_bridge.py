@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from tornado.httputil import (
     HTTPConnection,
@@ -21,40 +20,11 @@ from tornado.web import Application
 from server.http.message import request_id
 from server.logs.format import of_request
 from server.transport.llhttp.head import Head
+from server.transport.llhttp.interface import Wire
 
 log = logging.getLogger(__name__)
 
 BODYLESS = (204, 304)
-
-
-class Wire(Protocol):
-    """The connection that an answer is written to.
-
-    Attributes:
-        remote_ip: the client's address.
-        protocol: `http` or `https`.
-    """
-
-    remote_ip: str
-    protocol: str
-
-    def write(self, data: bytes) -> asyncio.Future[None]:
-        """Send; the future is done when there is room for more."""
-
-    def connection_option(self) -> str:
-        """Return the `Connection` field of the answer, or nothing."""
-
-    def close_after_answer(self) -> None:
-        """Close the connection behind this answer."""
-
-    def end_request(self) -> None:
-        """Go on with the next request: the answer is written."""
-
-    def refuse_bytes(self) -> None:
-        """Answer 400 and close."""
-
-    def cut(self) -> None:
-        """Close now."""
 
 
 class TornadoExchange(HTTPConnection):
