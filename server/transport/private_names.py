@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 
 class PrivateName(NamedTuple):
-    """An attribute that its library promises to nobody.
+    """A private attribute of a library.
 
     Attributes:
         owner: the class that has it.

@@ -1,4 +1,4 @@
-"""One client's connection: bytes in, one request at a time, bytes out."""
+"""One client connection: bytes in, one request at a time, bytes out."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Connection(asyncio.Protocol):
-    """Answers the requests of a client in their order, one in progress at a time.
+    """Answers the requests of a client in order, one at a time.
 
-    `State` has the table of what it does when. All timeouts are one moment, `deadline` by the
-    loop's clock, that the server's sweep compares with its own.
+    `State` has the table of states. All timeouts share one field: the server closes the connection
+    when the loop's clock has passed `deadline`.
     """
 
     __slots__ = (
@@ -60,24 +60,24 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, host: Host) -> None:
         self.deadline = NEVER
-        self.remote_ip = "0.0.0.0"  # noqa: S104  # as Tornado calls a client on a Unix socket
+        self.remote_ip = "0.0.0.0"  # noqa: S104  # Tornado's value for Unix sockets
         self.protocol = "http"
         self._host = host
         self._transport: asyncio.Transport
         self._inbox: Inbox
         self._outbox: Outbox
         self._state: State = IDLE
-        self._head: Head | None = None  # of a request whose body arrives or that is in progress
+        self._head: Head | None = None  # of the request that is arriving or in progress
         self._body: Body | None = None
         self._exchange: EndpointRun | TornadoExchange | None = None  # what is in progress
         self._id = ""
         self._started = 0.0
-        self._is_last = False  # the connection closes behind the answer in progress
+        self._is_last = False  # close the connection after the current answer
 
-    # What the event loop says.
+    # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, or refuse to when there are too many connections."""
+        """Wait for a request, or answer 503 when there are too many connections."""
         self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of it
         self._inbox = Inbox(self._transport)
         self._outbox = Outbox(self._transport)
@@ -89,68 +89,64 @@ class Connection(asyncio.Protocol):
         self.deadline = self._host.loop.time() + self._host.limits.idle_timeout_s
         if self._host.admit(self):
             return
-        if self._host.turns_away(self):
-            refusal = problem(TooManyConnections(), request_id({}))
-            self._transport.write(self._host.to_bytes(refusal, "Connection: close\r\n"))
+        if self._host.add_rejected(self):
+            rejection = problem(TooManyConnections(), request_id({}))
+            self._transport.write(self._host.to_bytes(rejection, "Connection: close\r\n"))
             self.linger()
         else:
-            self.cut()
+            self.abort()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Let go of everything."""
-        self._abandon()
-        self._host.forget(self)
+        """Cancel the request in progress and release everything."""
+        self._cancel_request()
+        self._host.remove(self)
         self._outbox.fail_writers()
 
     def eof_received(self) -> None:
-        """Take the end of the client's sending side for its leaving; the transport closes."""
-        self._abandon()
+        """Treat a half-closed peer as disconnected; asyncio closes the transport."""
+        self._cancel_request()
 
     def data_received(self, data: bytes) -> None:
-        """Use what has arrived, or keep it for later."""
         if self._state is CLOSING:
             if self._inbox.discard(len(data)):
-                self.cut()
+                self.abort()
             return
         self._inbox.add(data)
         self._advance()
 
     def pause_writing(self) -> None:
-        """Hear that the client reads too slowly: it gets no further answers for now."""
         self._outbox.pause()
 
     def resume_writing(self) -> None:
-        """Hear that it has caught up."""
         self._outbox.resume()
         self._advance()
 
-    # What the server and a request in progress say.
+    # Called by the server and by the request in progress.
 
-    def is_over(self, now: float) -> bool:
-        """Tell whether a time limit has passed; the sweep asks a few times a second.
-
-        While a client takes its answer, only standing still counts.
-        """
+    def is_timed_out(self, now: float) -> bool:
+        """Return whether a time limit has passed. While a client reads, only a stall counts."""
         unsent = self._transport.get_write_buffer_size()
-        if self.protocol == "https":  # what is encrypted has left the transport that we know
+        if self.protocol == "https":  # encrypted bytes are no longer in this transport's buffer
             unsent += unsent_in_kernel(self._descriptor())
         stalled = self._outbox.stalled_seconds(unsent, now)
         if stalled is None:
             return self.deadline <= now
-        if not self._outbox.unsent and self.deadline < now:  # all is sent since the last sweep
+        if (
+            not self._outbox.unsent and self.deadline < now
+        ):  # everything was sent since the last call
             self.deadline = now + LINGER_SECONDS
         return stalled > self._host.limits.body_timeout_s
 
-    def unread_socket(self) -> int | None:
-        """Return the socket, if nobody reads from it for now and so nobody would see its end."""
+    def paused_socket(self) -> int | None:
+        """Return the file descriptor while reading is paused, and a disconnect goes unnoticed."""
         if self._inbox.is_reading or self._state is CLOSING:
             return None
         return self._descriptor()
 
     def close(self, seconds: float = LINGER_SECONDS) -> None:
-        """End the connection once all that was written is sent.
+        """Close once all that was written is sent.
 
-        A client that knows TLS has so many seconds to say its farewell; idle ones never do.
+        Over TLS, wait up to `seconds` for close_notify; idle clients never send it.
         """
         if self._state is CLOSING:
             return
@@ -162,34 +158,31 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def linger(self) -> None:
-        """End our side, and drop what still comes: to close with data unread resets a connection.
+        """Close our side, and discard what still arrives.
 
-        A client would not see its last answer then.
+        Closing with data unread resets the connection, and the client loses its last answer.
         """
         self._state = CLOSING
         self._inbox.clear()
         self.deadline = self._host.loop.time() + LINGER_SECONDS
-        if not self._transport.can_write_eof():  # TLS says its farewell itself
+        if not self._transport.can_write_eof():  # TLS sends close_notify instead
             self._transport.close()
             return
         self._transport.write_eof()
         self._inbox.steer_reading(is_busy=False)
 
-    def cut(self) -> None:
-        """End the connection now."""
+    def abort(self) -> None:
+        """Close at once; unsent bytes are lost."""
         self._state = CLOSING
         self._transport.abort()
 
     def write(self, data: bytes) -> asyncio.Future[None]:
-        """Send; the future is done when there is room for more."""
+        """Send; the future is done when the write buffer has room."""
         future = self._host.loop.create_future()
-        if self._state is CLOSING:
-            return fail(future)
-        self._outbox.write(data, future)
-        return future
+        return fail(future) if self._state is CLOSING else self._outbox.write(data, future)
 
     def connection_option(self) -> str:
-        """Return the field that tells what becomes of the connection after this answer."""
+        """Return the Connection header line of this answer, or an empty string."""
         head = self._head
         assert head is not None
         if self._is_last or not head.keep_alive or self._host.closes_after_answers:
@@ -198,11 +191,10 @@ class Connection(asyncio.Protocol):
         return "Connection: keep-alive\r\n" if head.is_http_1_0 else ""
 
     def close_after_answer(self) -> None:
-        """Let the end of the connection be the end of this answer."""
         self._is_last = True
 
     def end_request(self) -> None:
-        """Go on with the next request, once the answer is written."""
+        """Go on with the next request, now that the answer is written."""
         host, inbox = self._host, self._inbox
         host.activity.end(self)
         self._head = self._body = self._exchange = None
@@ -214,12 +206,12 @@ class Connection(asyncio.Protocol):
             return
         self.deadline = host.loop.time() + host.limits.idle_timeout_s
         if inbox.data:
-            host.loop.call_soon(self._advance)  # other connections have their turn in between
+            host.loop.call_soon(self._advance)  # lets other connections run in between
         elif not inbox.is_reading:
             inbox.steer_reading(is_busy=False)
 
-    def refuse_bytes(self) -> None:
-        """Answer what is no HTTP."""
+    def reject_bytes(self) -> None:
+        """Answer 400 to bytes that are not a valid request, and close."""
         if self._state is not CLOSING:
             self._host.activity.end(self)
             self._transport.write(_BAD_REQUEST)
@@ -228,23 +220,23 @@ class Connection(asyncio.Protocol):
     # Reading.
 
     def _advance(self) -> None:
-        """Read on until a request is in progress, or more must arrive."""
+        """Read until a request is in progress, or more bytes must arrive."""
         inbox, outbox = self._inbox, self._outbox
         try:
             while inbox.data and self._state not in _NOT_READING and outbox.is_writable:
                 if not (self._read_body(self._body) if self._body else self._read_head()):
                     break
         except BadRequest:
-            if self._state is DISCARDING_BODY:  # and has been answered
+            if self._state is DISCARDING_BODY:  # 413 is the answer already
                 self.linger()
             else:
-                self.refuse_bytes()
+                self.reject_bytes()
         if inbox.data or not inbox.is_reading:
             is_between = self._state is IDLE or self._state is READING_HEAD
             inbox.steer_reading(is_busy=not (is_between and outbox.is_writable))
 
     def _read_head(self) -> bool:
-        """Read the head of the next request; False when that will do for now."""
+        """Read the head of the next request; return whether to read on."""
         host = self._host
         request = self._inbox.read_request(host.limits)
         if request is None:
@@ -264,57 +256,57 @@ class Connection(asyncio.Protocol):
         return False
 
     def _expect_body(self, head: Head) -> None:
-        """Prepare for a body that is not all there yet."""
+        """Prepare for a body that is incomplete, or reject it as too large."""
         self.deadline = self._host.loop.time() + self._host.limits.body_timeout_s
         self._state = READING_BODY
         self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
         if head.length > self._host.limits.max_body_bytes:
-            self._refuse_body(head)
+            self._reject_body(head)
         elif head.expects_continue:
             self._transport.write(_CONTINUE)
 
     def _read_body(self, body: Body) -> bool:
-        """Read on in a body, and start the request at its end; False when that will do for now."""
+        """Read more of a body, and start the request at its end; return whether to read on."""
         assert self._head is not None
         inbox = self._inbox
         inbox.use(body.feed(inbox.data, inbox.position))
         is_behind = bool(inbox.data) and not body.is_complete
         limit = self._host.limits.max_body_bytes
         if body.size > limit and self._state is not DISCARDING_BODY:
-            self._refuse_body(self._head)
+            self._reject_body(self._head)
         if self._state is DISCARDING_BODY:
-            self._throw_away(body)
+            self._discard_body(body)
         elif body.is_complete:
             self._start(self._head, body.take())
             return False
         if is_behind:
-            self._host.loop.call_soon(self._advance)  # other connections have their turn
+            self._host.loop.call_soon(self._advance)  # lets other connections run
         return not is_behind
 
-    def _refuse_body(self, head: Head) -> None:
-        """Answer 413; then throw the body away, because a client that sends does not read yet."""
+    def _reject_body(self, head: Head) -> None:
+        """Answer 413, then discard the body: a client reads only after it has sent everything."""
         self._state = DISCARDING_BODY
         limit = self._host.limits.max_body_bytes
         error = BodyTooLarge(f"The body is larger than {limit} bytes.")
-        refusal = self._host.endpoints.refuse(head.route, error, head.fields)
-        self._id = refusal.headers["X-Request-ID"]
-        comes_later = head.expects_continue and not head.chunked  # has not sent it and need not
+        rejection = self._host.endpoints.refuse(head.route, error, head.fields)
+        self._id = rejection.headers["X-Request-ID"]
+        comes_later = head.expects_continue and not head.chunked  # and will not be sent now
         self._is_last = comes_later
-        self._send(head, refusal)
+        self._send(head, rejection)
         if comes_later:
             self.end_request()
 
-    def _throw_away(self, body: Body) -> None:
+    def _discard_body(self, body: Body) -> None:
         body.take()
         if body.is_complete:
             self.end_request()
         elif body.size > MAX_DISCARDED_BYTES:
-            self.cut()
+            self.abort()
 
     # Answering.
 
     def _start(self, head: Head, body: bytes) -> None:
-        """Begin to answer: straight by an endpoint where there is one, else through Tornado."""
+        """Run the request: its endpoint if there is one, else Tornado."""
         self._state = ANSWERING
         self.deadline = NEVER
         endpoint = self._host.endpoints.get(head.route)
@@ -323,8 +315,8 @@ class Connection(asyncio.Protocol):
             self._exchange.start()
             return
         self._id = request_id(head.fields)
-        request = Request(self._id, head.fields, body)
-        self._exchange = EndpointRun(endpoint(request), self._answer)
+        coroutine = endpoint(Request(self._id, head.fields, body))
+        self._exchange = EndpointRun(coroutine, self._answer)
         self._exchange.start()
 
     def _answer(self, response: Response) -> None:
@@ -333,13 +325,13 @@ class Connection(asyncio.Protocol):
         self.end_request()
 
     def _send(self, head: Head, response: Response) -> None:
-        """Write an answer, and its line in the access log."""
+        """Write an answer and its access line."""
         option = self.connection_option()
         self._transport.write(self._host.to_bytes(response, option, head.method))
         self._log(head, response.status)
 
-    def _abandon(self) -> None:
-        """Withdraw the request in progress: its client has left."""
+    def _cancel_request(self) -> None:
+        """Cancel the request in progress: the client has disconnected."""
         self._state = CLOSING
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
@@ -354,5 +346,4 @@ class Connection(asyncio.Protocol):
         self._host.log_access(head.method, head.path, status, seconds, self._id, self.remote_ip)
 
     def _descriptor(self) -> int:
-        descriptor: int = self._transport.get_extra_info("socket").fileno()
-        return descriptor
+        return int(self._transport.get_extra_info("socket").fileno())

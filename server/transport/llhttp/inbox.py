@@ -1,4 +1,4 @@
-"""What has arrived on a connection and is not used yet."""
+"""The bytes that a connection has received and not used yet."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from server.transport.llhttp.head import (
     END,
     BadRequest,
     Head,
-    check_beginning,
+    check_incomplete,
     parse_head,
     without_empty_lines,
 )
 
 
 class Inbox:
-    """The unread bytes of a connection; stops reading from the socket while they pile up.
+    """Buffers received bytes, reads requests from them, and pauses reading from the socket.
 
     Attributes:
-        data: what has arrived; empty once all of it is used.
-        position: how much of `data` is used.
-        is_reading: the event loop reads from the socket.
+        data: the received bytes; empty once all are used.
+        position: where the unused part of `data` begins.
+        is_reading: whether the event loop reads from the socket.
     """
 
     __slots__ = ("_discarded", "_transport", "data", "is_reading", "position")
@@ -35,7 +35,6 @@ class Inbox:
         self.is_reading = True
 
     def add(self, data: bytes) -> None:
-        """Append what has arrived."""
         if self.data:
             self.data = self.data[self.position :] + data
             self.position = 0
@@ -50,9 +49,9 @@ class Inbox:
             self.position = end
 
     def read_request(self, limits: HttpSettings) -> tuple[Head, bytes | None] | None:
-        """Use the head of a request, and its body where it is small enough and has arrived.
+        """Return the next request, or None while its head is incomplete. Raises BadRequest.
 
-        None while the head is incomplete. Raises BadRequest.
+        The body is None when it is incomplete, chunked or too large; then only the head is used.
         """
         data, start = self.data, self.position
         end = data.find(END, start) + len(END)
@@ -72,17 +71,16 @@ class Inbox:
         return head, data[end:stop]
 
     def clear(self) -> None:
-        """Drop what is unread."""
         self.data = b""
         self.position = 0
 
     def discard(self, size: int) -> bool:
-        """Count bytes that are dropped on arrival; return whether they are too many by now."""
+        """Count discarded bytes; return whether there are too many by now."""
         self._discarded += size
         return self._discarded > MAX_DISCARDED_BYTES
 
     def steer_reading(self, *, is_busy: bool) -> None:
-        """Read from the socket, unless unread bytes wait for a connection that is busy."""
+        """Pause reading while a busy connection has unused bytes; else resume it."""
         reading = not (self.data and is_busy)
         if reading is self.is_reading or self._transport.is_closing():
             return
@@ -95,12 +93,12 @@ class Inbox:
     def _read_unusual(
         self, unread: bytes, limits: HttpSettings
     ) -> tuple[Head, bytes | None] | None:
-        """Drop the empty lines before a head, and check a head that is incomplete."""
+        """Skip empty lines before a head; check an incomplete head."""
         rest = without_empty_lines(unread)
         self.use(len(self.data) - len(rest))
         if len(rest) < len(unread) and rest:
             return self.read_request(limits)
         if len(rest) > limits.max_header_bytes:
             raise BadRequest
-        check_beginning(rest)
+        check_incomplete(rest)
         return None

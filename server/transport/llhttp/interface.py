@@ -17,7 +17,7 @@ class Host(Protocol):
     """What a connection needs of its server.
 
     Attributes:
-        closes_after_answers: every answer from now on closes its connection.
+        closes_after_answers: every response from now on has `Connection: close`.
     """
 
     application: Application
@@ -29,36 +29,36 @@ class Host(Protocol):
     closes_after_answers: bool
 
     def admit(self, connection: Hosted) -> bool:
-        """Count a new connection, unless there are too many."""
+        """Count a new connection; return False if there are too many."""
 
-    def turns_away(self, connection: Hosted) -> bool:
-        """Return whether a connection that is one too many gets an answer."""
+    def add_rejected(self, connection: Hosted) -> bool:
+        """Count a connection over the limit; return False if it must be closed unanswered."""
 
-    def forget(self, connection: Hosted) -> None:
+    def remove(self, connection: Hosted) -> None:
         """Stop counting a connection."""
 
     def to_bytes(self, response: Response, option: str, method: str = "POST") -> bytes:
-        """Return an endpoint's answer as a message; `option` is a header line or nothing."""
+        """Return a response as bytes; `option` is the Connection header line, or empty."""
 
 
 class Hosted(Protocol):
     """What the server needs of a connection."""
 
-    def is_over(self, now: float) -> bool:
+    def is_timed_out(self, now: float) -> bool:
         """Return whether a time limit has passed; `now` is the loop's clock."""
 
-    def unread_socket(self) -> int | None:
-        """Return the socket while the event loop does not read from it, else None."""
+    def paused_socket(self) -> int | None:
+        """Return the file descriptor while reading is paused, else None."""
 
     def close(self) -> None:
         """Close once all that was written is sent."""
 
-    def cut(self) -> None:
-        """Close now."""
+    def abort(self) -> None:
+        """Close at once; unsent bytes are lost."""
 
 
 class Wire(Protocol):
-    """What an answer of Tornado needs of the connection that it is written to.
+    """What the bridge to Tornado needs of the connection.
 
     Attributes:
         remote_ip: the client's address.
@@ -69,19 +69,19 @@ class Wire(Protocol):
     protocol: str
 
     def write(self, data: bytes) -> asyncio.Future[None]:
-        """Send; the future is done when there is room for more."""
+        """Send; the future is done when the write buffer has room."""
 
     def connection_option(self) -> str:
-        """Return the `Connection` field of the answer, or nothing."""
+        """Return the Connection header line of the response, or an empty string."""
 
     def close_after_answer(self) -> None:
-        """Close the connection behind this answer."""
+        """Close the connection after this response."""
 
     def end_request(self) -> None:
-        """Go on with the next request: the answer is written."""
+        """Go on with the next request, now that the response is written."""
 
-    def refuse_bytes(self) -> None:
+    def reject_bytes(self) -> None:
         """Answer 400 and close."""
 
-    def cut(self) -> None:
-        """Close now."""
+    def abort(self) -> None:
+        """Close at once; unsent bytes are lost."""

@@ -1,4 +1,4 @@
-"""What is written to a connection and not sent yet."""
+"""The bytes that a connection has written and its client has not read yet."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tornado.iostream import StreamClosedError
 
 
 class Outbox:
-    """The unsent bytes of a connection: writers that wait for room, clients that take nothing.
+    """Back pressure: writers wait while the write buffer is full; stalled clients are detected.
 
     Attributes:
-        is_writable: there is room for more.
-        unsent: how many bytes were unsent when `stalled_seconds` was last called.
+        is_writable: whether the write buffer has room.
+        unsent: the number of unsent bytes at the last call of `stalled_seconds`.
     """
 
     __slots__ = (
@@ -30,20 +30,21 @@ class Outbox:
         self.is_writable = True
         self.unsent = 0
 
-    def write(self, data: bytes, future: asyncio.Future[None]) -> None:
-        """Send; complete `future` when there is room for more."""
+    def write(self, data: bytes, future: asyncio.Future[None]) -> asyncio.Future[None]:
+        """Send, and return `future`: it completes when the write buffer has room."""
         self._transport.write(data)
         if self.is_writable:
             future.set_result(None)
         else:
             self._writers.append(future)
+        return future
 
     def pause(self) -> None:
-        """Let writers wait from now on: the transport's buffer is full."""
+        """Let writers wait: the write buffer is full."""
         self.is_writable = False
 
     def resume(self) -> None:
-        """Let waiting writers go on: the transport's buffer has room."""
+        """Wake waiting writers: the write buffer has room."""
         self.is_writable = True
         writers, self._writers = self._writers, []
         for writer in writers:
@@ -57,7 +58,7 @@ class Outbox:
             fail(writer)
 
     def stalled_seconds(self, unsent: int, now: float) -> float | None:
-        """Return for how long the client has taken none of its unsent bytes.
+        """Return for how long the client has read nothing, though `unsent` bytes wait for it.
 
         None when nothing is unsent, and nothing was at the last call.
         """

@@ -15,7 +15,7 @@ class State(Enum):
     | READING_HEAD    | a part of a head has arrived                     | `header_timeout_s` |
     | READING_BODY    | a head has arrived, its body has not completely  | `body_timeout_s`   |
     | DISCARDING_BODY | 413 is answered, the rest of the body is dropped | `body_timeout_s`   |
-    | ANSWERING       | a request is in progress; what arrives must wait | none               |
+    | ANSWERING       | a request is in progress; bytes that arrive wait | none               |
     | CLOSING         | unsent bytes are sent, what arrives is dropped   | `LINGER_SECONDS`   |
 
     | From            | To                                                                    |
@@ -25,7 +25,7 @@ class State(Enum):
     | READING_BODY    | ANSWERING: the body is complete; DISCARDING_BODY: it is too large     |
     | DISCARDING_BODY | IDLE: the body has ended                                              |
     | ANSWERING       | IDLE: the answer is written                                           |
-    | all of them     | CLOSING: an error, a time limit, the client has left, the last answer |
+    | all of them     | CLOSING: an error, a time limit, a disconnect, the last answer |
     """
 
     IDLE = auto()
