@@ -10,7 +10,7 @@ from server.dialects.interface import Headers
 from server.http.message import Request, Response
 
 MAX_DISCARDED_BYTES: Final = 64 * 2**20
-MAX_TURNED_AWAY: Final = 128
+MAX_REJECTED: Final = 128
 SWEEP_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 1.0
 BACKLOG: Final = 1024
@@ -19,20 +19,20 @@ _URL: Final = re.compile(r"(?i:https?)://([\w.\-\[\]:]+)((?:[/?].*)?)", re.ASCII
 
 
 class Endpoint(Protocol):
-    """Answers the requests of one method and path; cancel a call whose client has left."""
+    """Answers the requests of one method and path; cancelled when the client disconnects."""
 
     async def __call__(self, request: Request) -> Response:
-        """Answer a request; await futures alone, as there need not be a task."""
+        """Answer a request. Must await futures only, because no task may be running."""
 
 
 class EndpointLookup(Protocol):
     """Finds the endpoint of a method and path."""
 
     def get(self, route: tuple[str, str], /) -> Endpoint | None:
-        """Return it, or None for what Tornado's handlers answer."""
+        """Return the endpoint, or None if a Tornado handler answers these requests."""
 
     def refuse(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:
-        """Answer a request that gets to neither, with an error."""
+        """Return the error response of a request that the transport rejects itself."""
 
 
 class Transport(Protocol):
@@ -45,17 +45,17 @@ class Transport(Protocol):
         """Answer every request from now on with `Connection: close`."""
 
     def stop(self) -> None:
-        """Stop listening, once what the system has accepted for us is ours."""
+        """Accept the connections that the kernel has completed, then stop listening."""
 
     async def close_all_connections(self) -> None:
-        """Close what is open."""
+        """Close every connection."""
 
 
 def origin_form(target: str) -> tuple[str, str | None]:
     """Return the path and query of a target, and the host where it names one.
 
-    A server must take whole URLs, and the host in one is the one that counts (RFC 9112, section
-    3.2.2). Targets of other forms are left as they are: they lead nowhere.
+    A server must accept whole URLs, and their host replaces the Host header (RFC 9112, section
+    3.2.2). Targets of other forms are returned unchanged; no route matches them.
     """
     url = _URL.fullmatch(target)
     if not url:

@@ -1,10 +1,10 @@
 """Half-closed peers, unsent bytes, and how to stop listening without losing a client.
 
-Between the last `accept` and `close` the system goes on to complete handshakes, and `close` resets
-those connections: their clients have been let in, and may have sent a request. Linux lets a
-listening socket drop the packets that begin a handshake (socket(7), SO_ATTACH_FILTER), so that
-those already begun can be completed and accepted before it closes. A client whose packet was
-dropped sends it again after a second: it is refused then, or meets the service's next process.
+Between the last `accept` and `close` the kernel goes on to complete handshakes, and `close` resets
+those connections, although their clients may have sent a request. Linux lets a listening socket
+drop the packets that begin a handshake (socket(7), SO_ATTACH_FILTER). Handshakes that have begun
+can then be completed and accepted before the socket closes. A client whose packet was dropped sends
+it again after a second; its connection is refused then, or accepted by the next process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from typing import Final
 
 POLL_HALF_CLOSED: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
-HANDSHAKE_SECONDS: Final = 0.1  # what a handshake that has begun may take
+HANDSHAKE_SECONDS: Final = 0.1  # how long a handshake that has begun may take
 
 _SO_ATTACH_FILTER: Final = 26  # asm-generic/socket.h; Python has no name for it
 _FLAGS: Final = 13  # the offset of the flags in the TCP header (RFC 9293, section 3.1)
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 def block_new_handshakes(listener: socket.socket) -> None:
-    """Let no new handshake begin; where the system cannot do that, the risk stays."""
+    """Drop packets that begin a handshake; does nothing on systems other than Linux."""
     if sys.platform != "linux":
         return
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in _DROP_SYN)
@@ -49,11 +49,14 @@ def block_new_handshakes(listener: socket.socket) -> None:
     try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
     except OSError as error:
-        log.warning("a client that connects while listening ends may be reset: %s", error)
+        log.warning(
+            "cannot block new handshakes; clients that connect during shutdown may be reset: %s",
+            error,
+        )
 
 
 def half_closed(descriptors: Iterable[int]) -> list[int]:
-    """Return the sockets whose other end has closed its sending side, whatever is still unread."""
+    """Return the sockets whose peer has closed its sending side, even with bytes still unread."""
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, POLL_HALF_CLOSED)
@@ -61,9 +64,9 @@ def half_closed(descriptors: Iterable[int]) -> list[int]:
 
 
 def unsent_in_kernel(descriptor: int) -> int:
-    """Return how many bytes of a TCP connection its other end has not acknowledged yet."""
+    """Return how many bytes of a TCP connection the peer has not acknowledged yet."""
     try:
         answer = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
-    except OSError:  # closed, or a system that does not tell
+    except OSError:  # closed, or a system without this call
         return 0
     return int.from_bytes(answer, sys.byteorder)

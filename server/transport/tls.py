@@ -9,9 +9,9 @@ from server.config import ConfigError, HttpSettings
 
 
 def context_of(settings: HttpSettings) -> ssl.SSLContext | None:
-    """Return what encrypts connections, None where HTTPS is off; raises ConfigError.
+    """Return the TLS context, None when HTTPS is off. Raises ConfigError.
 
-    TLS 1.2 and 1.3 are spoken, with the ciphers of Python's default.
+    Supports TLS 1.2 and 1.3 with Python's default ciphers.
     """
     if not settings.tls_cert and not settings.tls_key:
         return None
@@ -20,7 +20,9 @@ def context_of(settings: HttpSettings) -> ssl.SSLContext | None:
             raise ConfigError(f"http.{name}: HTTPS needs both a certificate and a key")
         _check_readable(name, path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever the system's OpenSSL is set to
+    context.minimum_version = (
+        ssl.TLSVersion.TLSv1_2
+    )  # overrides the configuration of the system's OpenSSL
     context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key, _no_password)
@@ -28,7 +30,7 @@ def context_of(settings: HttpSettings) -> ssl.SSLContext | None:
         pair = f"{settings.tls_cert} and {settings.tls_key}"
         reason = getattr(error, "reason", None) or error
         raise ConfigError(
-            f"http.tls_cert: {pair} are no certificate and its key: {reason}"
+            f"http.tls_cert: {pair} are not a certificate and its key: {reason}"
         ) from None
     return context
 
@@ -43,5 +45,5 @@ def _check_readable(name: str, path: str) -> None:
 
 
 def _no_password() -> str:
-    """Refuse a key that is locked, instead of asking for its password on a terminal."""
+    """Reject an encrypted key, instead of asking for its password on a terminal."""
     raise ValueError("the key is encrypted")

@@ -1,4 +1,4 @@
-"""Tornado's HTTP server with the limits that it lacks: connections, slow headers, large bodies."""
+"""Tornado's HTTP server with the limits it lacks: connections, slow clients, large bodies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from server.http.message import COMMON_HEADERS, Response, problem, request_id
 from server.transport.interface import (
     LINGER_SECONDS,
     MAX_DISCARDED_BYTES,
-    MAX_TURNED_AWAY,
+    MAX_REJECTED,
     SWEEP_SECONDS,
     EndpointLookup,
     origin_form,
@@ -39,10 +39,10 @@ from server.transport.sockets import half_closed
 
 
 class BoundedHTTPServer(HTTPServer):
-    """An HTTPServer that answers 413 and 503 itself, and cuts headers that come too slowly.
+    """An HTTPServer that answers 413 and 503 itself, and closes connections of slow clients.
 
-    Tornado's own limit on bodies gives a 400 without a document, its timeout for headers is that of
-    an idle connection, and it has none for a client that does not read its answer.
+    Tornado answers a body that is too large with a 400 without a problem document, has one timeout
+    for headers and idle connections, and none for clients that do not read their answer.
     """
 
     def initialize(  # type: ignore[override]  # Tornado's is a constructor under another name
@@ -60,34 +60,34 @@ class BoundedHTTPServer(HTTPServer):
             max_header_size=limits.max_header_bytes,
             idle_connection_timeout=limits.idle_timeout_s,
             body_timeout=limits.body_timeout_s,
-            max_body_size=sys.maxsize,  # BoundedBody looks after it
+            max_body_size=sys.maxsize,  # BoundedBody enforces the limit
         )
         self._limits = limits
         self.endpoints = endpoints
         self.log_access = log_access
         self._awaiting_headers: dict[HTTP1Connection, float] = {}
         self._stalled: dict[IOStream, tuple[int, float]] = {}
-        self._turned_away: set[asyncio.Task[None]] = set()
+        self._rejected: set[asyncio.Task[None]] = set()
         self._sweeping = PeriodicCallback(self._sweep, SWEEP_SECONDS * 1000)
         self._sweeping.start()
 
     async def listen(self, sockets: list[socket.socket]) -> None:  # type: ignore[override]  # Tornado's takes an address
-        """Accept connections on sockets that are bound."""
+        """Accept connections on sockets that are bound and listen."""
         self.add_sockets(sockets)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Serve a new connection, or refuse it with a 503 when there are too many."""
+        """Serve a new connection, or answer 503 and close it when there are too many."""
         if len(self._connections) < self._limits.max_connections:
             super().handle_stream(stream, address)
-        elif len(self._turned_away) < MAX_TURNED_AWAY:
-            task = asyncio.ensure_future(turn_away(stream))
-            self._turned_away.add(task)
-            task.add_done_callback(self._turned_away.discard)
+        elif len(self._rejected) < MAX_REJECTED:
+            task = asyncio.ensure_future(reject(stream))
+            self._rejected.add(task)
+            task.add_done_callback(self._rejected.discard)
         else:
             stream.close()
 
     def start_request(self, server_conn: object, request_conn: Any) -> HTTPMessageDelegate:
-        """Follow the next request of a connection, from before its first byte."""
+        """Watch the next request of a connection, from before its first byte."""
         self._awaiting_headers[request_conn] = 0.0
         inner = super().start_request(server_conn, request_conn)
         return BoundedBody(self, inner, request_conn, self._limits.max_body_bytes)
@@ -101,7 +101,7 @@ class BoundedHTTPServer(HTTPServer):
         self.conn_params.no_keep_alive = True
 
     def stop(self) -> None:
-        """Stop listening, once what the system has accepted for us is ours."""
+        """Accept the connections that the kernel has completed, then stop listening."""
         for listener in list(self._sockets.values()):
             with contextlib.suppress(OSError):  # none is left
                 while True:
@@ -109,51 +109,48 @@ class BoundedHTTPServer(HTTPServer):
         super().stop()
 
     async def close_all_connections(self) -> None:
-        """Close what is open."""
+        """Close every connection."""
         self._sweeping.stop()
         await super().close_all_connections()
 
     def _sweep(self) -> None:
-        """Look at all connections; one timer for all of them costs requests nothing."""
+        """Check the limits of all connections; one timer for all costs requests nothing."""
         now = asyncio.get_running_loop().time()
-        self._cut_slow_headers(now)
-        self._cut_slow_readers(now)
-        self._notice_those_who_left()
+        self._close_slow_headers(now)
+        self._close_slow_readers(now)
+        self._close_half_closed()
 
-    def _cut_slow_headers(self, now: float) -> None:
-        """Close connections whose headers, or TLS, began to arrive too long ago.
-
-        Tornado tells only in private attributes what has arrived.
-        """
+    def _close_slow_headers(self, now: float) -> None:
+        """Close connections whose headers or TLS handshake take too long."""
         for connection, since in list(self._awaiting_headers.items()):
             stream = connection.stream
             if stream is None or stream.closed():
                 del self._awaiting_headers[connection]
-            elif not stream._read_buffer_size and not is_greeting(stream):
+            elif not stream._read_buffer_size and not is_in_tls_handshake(stream):
                 continue
             elif not since:
                 self._awaiting_headers[connection] = now
             elif now - since > self._limits.header_timeout_s:
                 stream.close()
 
-    def _cut_slow_readers(self, now: float) -> None:
-        """Close connections whose client has taken nothing of its answer for too long."""
+    def _close_slow_readers(self, now: float) -> None:
+        """Close connections whose client has read nothing of its answer for too long."""
         stalled: dict[IOStream, tuple[int, float]] = {}
         for connection in list(self._connections):
             stream = connection.stream
             if not stream.writing():
                 continue
-            written = stream._total_write_done_index  # Tornado tells it nowhere else
+            written = stream._total_write_done_index
             before, since = self._stalled.get(stream, (-1, now))
             stalled[stream] = (written, since if written == before else now)
             if now - stalled[stream][1] > self._limits.body_timeout_s:
                 stream.close()
         self._stalled = stalled
 
-    def _notice_those_who_left(self) -> None:
-        """Close connections that the client has ended, behind bytes that nobody has read yet.
+    def _close_half_closed(self) -> None:
+        """Close connections that the client has closed while bytes of it are still unread.
 
-        While such bytes wait, Tornado does not look at the socket, and so does not see its end.
+        Tornado does not poll a socket while its stream has unread bytes, and so misses the end.
         """
         streams = [connection.stream for connection in self._connections]
         unread = {s.socket.fileno(): s for s in streams if not s.closed() and s._read_buffer_size}
@@ -162,10 +159,10 @@ class BoundedHTTPServer(HTTPServer):
 
 
 class BoundedBody(HTTPMessageDelegate):
-    """Passes a request on to Tornado as long as its body is not too large; else answers 413.
+    """Passes a request to Tornado, or answers 413 when its body is too large.
 
-    The rest of the body is read and thrown away, because closing a connection with unread data
-    resets it, and the client would not see the answer.
+    The rest of a rejected body is read and discarded. Closing the connection with data unread would
+    reset it, and the client would not see the answer.
     """
 
     def __init__(
@@ -180,14 +177,14 @@ class BoundedBody(HTTPMessageDelegate):
         self._connection = connection
         self._max_bytes = max_bytes
         self._received = 0
-        self._refused = False
+        self._is_rejected = False
         self._start_line: RequestStartLine
         self._headers: HTTPHeaders
 
     def headers_received(
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
-        """Refuse a declared length that is too large, before its body is read."""
+        """Reject a Content-Length that is too large, before the body is read."""
         self._server.headers_arrived(self._connection)
         assert isinstance(start_line, RequestStartLine)
         path, host = origin_form(start_line.path)
@@ -195,47 +192,46 @@ class BoundedBody(HTTPMessageDelegate):
             start_line = start_line._replace(path=path)
             headers["Host"] = host
         self._start_line, self._headers = start_line, headers
-        if self._connection.stream.closed():  # pipelined, by a client that has left
-            self._refused = True
+        if self._connection.stream.closed():  # pipelined, and the client has disconnected
+            self._is_rejected = True
             return None
-        if asks_to_end(headers):
-            self._connection._disconnect_on_finish = True  # Tornado takes the word alone for it
+        if asks_to_close(headers):
+            # Tornado itself looks for the value `close` alone, and not in a list.
+            self._connection._disconnect_on_finish = True
         if declared_length(headers) > self._max_bytes:
-            self._refuse()
+            self._reject()
             if expects_continue(headers):
-                self._connection.finish()  # the client has not sent the body and need not
+                self._connection.finish()  # the client waits for 100 and will not send the body
             return None
         return self._inner.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Count what arrives."""
         self._received += len(chunk)
-        if not self._refused and self._received > self._max_bytes:
+        if not self._is_rejected and self._received > self._max_bytes:
             self._inner.on_connection_close()
-            self._refuse()
-        if not self._refused:
+            self._reject()
+        if not self._is_rejected:
             return self._inner.data_received(chunk)
         if self._received > MAX_DISCARDED_BYTES:
             self._connection.close()
         return None
 
     def finish(self) -> None:
-        """End the body."""
-        if self._connection.stream.closed():  # which Tornado does not tell from here on
+        if self._connection.stream.closed():  # Tornado does not report this from here on
             self.on_connection_close()
             self._connection.close()
-        elif self._refused:
+        elif self._is_rejected:
             self._connection.finish()
         else:
             self._inner.finish()
 
     def on_connection_close(self) -> None:
-        """Tell the handler, if it has not been told that its request was refused."""
-        if not self._refused:
+        """Notify the handler, unless the request was rejected."""
+        if not self._is_rejected:
             self._inner.on_connection_close()
 
-    def _refuse(self) -> None:
-        self._refused = True
+    def _reject(self) -> None:
+        self._is_rejected = True
         method, path = self._start_line.method, self._start_line.path.partition("?")[0]
         error = BodyTooLarge(f"The body is larger than {self._max_bytes} bytes.")
         response = self._server.endpoints.refuse((method, path), error, self._headers)
@@ -255,18 +251,18 @@ class BoundedBody(HTTPMessageDelegate):
         )
 
 
-def is_greeting(stream: IOStream) -> bool:
-    """Tell whether TLS has not been agreed upon yet."""
+def is_in_tls_handshake(stream: IOStream) -> bool:
+    """Return whether the TLS handshake of a stream is still in progress."""
     return isinstance(stream, SSLIOStream) and stream._ssl_accepting
 
 
-async def turn_away(stream: IOStream) -> None:
-    """Answer 503 to a connection that is one too many, and close it when it has been read."""
-    refusal = problem(TooManyConnections(), request_id(HTTPHeaders()))
+async def reject(stream: IOStream) -> None:
+    """Answer 503 to a connection over the limit; close it once the client has read that."""
+    rejection = problem(TooManyConnections(), request_id(HTTPHeaders()))
     with contextlib.suppress(StreamClosedError, TimeoutError, OSError):
         async with asyncio.timeout(LINGER_SECONDS):
-            # Shielded: Tornado stumbles over the cancellation of a future that is its own.
-            await asyncio.shield(stream.write(to_bytes(refusal)))
+            # Shielded: Tornado does not expect that its own future is cancelled.
+            await asyncio.shield(stream.write(to_bytes(rejection)))
             stream.socket.shutdown(socket.SHUT_WR)
             while True:
                 await stream.read_bytes(65_536, partial=True)
@@ -274,18 +270,18 @@ async def turn_away(stream: IOStream) -> None:
 
 
 def expects_continue(headers: HTTPHeaders) -> bool:
-    """Tell whether the client waits for leave to send its body."""
+    """Return whether the client waits for `100 Continue` before it sends the body."""
     return headers.get("Expect", "").lower() == "100-continue"
 
 
-def asks_to_end(headers: HTTPHeaders) -> bool:
-    """Tell whether `close` is among the options of the connection."""
+def asks_to_close(headers: HTTPHeaders) -> bool:
+    """Return whether `close` is one of the options of the Connection header."""
     options = headers.get("Connection", "").lower().split(",")
     return "close" in [option.strip() for option in options]
 
 
 def declared_length(headers: HTTPHeaders) -> int:
-    """Return the Content-Length; 0 where there is none or Tornado will refuse it."""
+    """Return the Content-Length; 0 when it is missing or so malformed that Tornado rejects it."""
     value = headers.get("Content-Length", "")
     if not (value.isascii() and value.isdigit()):
         return 0
@@ -294,7 +290,7 @@ def declared_length(headers: HTTPHeaders) -> int:
 
 
 def to_bytes(response: Response) -> bytes:
-    """Return a whole HTTP/1.1 message that ends its connection."""
+    """Return a complete HTTP/1.1 response with `Connection: close`."""
     ending = {"Content-Length": len(response.body), "Connection": "close"}
     headers = {**COMMON_HEADERS, **response.headers, **ending}
     lines = [f"HTTP/1.1 {response.status} {responses[response.status]}"]

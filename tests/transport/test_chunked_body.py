@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.transport.llhttp.body import MAX_EXTRA_BYTES, MAX_LINE_BYTES, SHARE, ChunkedBody
+from server.transport.llhttp.body import (
+    BYTES_PER_TURN,
+    MAX_EXTRA_BYTES,
+    MAX_LINE_BYTES,
+    ChunkedBody,
+)
 from server.transport.llhttp.head import BadRequest
 
 SOUND = {
@@ -111,6 +116,6 @@ def test_no_more_than_its_share_is_decoded_at_a_time(data: bytes):
     body, position = ChunkedBody(), 0
     while position < len(data):
         used = body.feed(data, position) - position
-        assert 0 < used <= SHARE
+        assert 0 < used <= BYTES_PER_TURN
         position += used
     assert not body.is_complete

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from server.http.message import Response
-from server.transport.llhttp.endpoint_run import Call
+from server.transport.llhttp.endpoint_run import EndpointRun
 
 pytestmark = pytest.mark.gen_test
 
@@ -26,7 +26,7 @@ async def test_what_need_not_wait_is_answered_at_once():
     async def endpoint() -> Response:
         return ANSWER
 
-    Call(endpoint(), answers.append).start()
+    EndpointRun(endpoint(), answers.append).start()
     assert answers == [ANSWER]
 
 
@@ -37,7 +37,7 @@ async def test_what_waits_goes_on_when_that_is_done():
     async def endpoint() -> Response:
         return Response(200, {}, await futures[0] + await futures[1])
 
-    Call(endpoint(), answers.append).start()
+    EndpointRun(endpoint(), answers.append).start()
     futures[0].set_result(b"one, ")
     await settle()
     assert answers == []
@@ -56,7 +56,7 @@ async def test_the_exception_of_what_it_waits_for_is_raised_in_it():
         except KeyError:
             return ANSWER
 
-    Call(endpoint(), answers.append).start()
+    EndpointRun(endpoint(), answers.append).start()
     future.set_exception(KeyError())
     await settle()
     assert answers == [ANSWER]
@@ -77,11 +77,11 @@ async def test_a_cancelled_one_hears_of_it_and_answers_nothing(is_done: bool):
             raise
         return ANSWER
 
-    call = Call(endpoint(), answers.append)
-    call.start()
+    run = EndpointRun(endpoint(), answers.append)
+    run.start()
     if is_done:
         future.set_result(None)
-    call.cancel()
+    run.cancel()
     await settle()
     assert heard == ["cancelled"]
     assert answers == []

@@ -15,7 +15,7 @@ import pytest
 
 from model.signature import Signature, TensorSpec
 from server.config import BatchingSettings, ConfigError
-from server.transport.interface import MAX_TURNED_AWAY
+from server.transport.interface import MAX_REJECTED
 from server.transport.tls import context_of
 from tests.support.harness import (
     SOON,
@@ -210,7 +210,7 @@ async def test_a_client_that_never_says_what_tls_needs_is_cut() -> None:
 @over_http
 async def test_connections_count_before_they_are_encrypted() -> None:
     """Else nothing would bound those that never will be."""
-    bound = 2 + MAX_TURNED_AWAY
+    bound = 2 + MAX_REJECTED
     settings = tls_settings(max_connections=2, header_timeout_s=30)
     async with serving(settings=settings) as server:
         clients = [
@@ -365,5 +365,7 @@ def test_files_that_do_not_belong_together_are_named(tmp_path: Path, other_key: 
 
     for cert, key in ((CERT, other_key), (empty, KEY), (CERT, words), (KEY, CERT), (CERT, CERT)):
         text = refusal(cert, key)
-        assert text.startswith(f"http.tls_cert: {cert} and {key} are no certificate and its key: ")
+        assert text.startswith(
+            f"http.tls_cert: {cert} and {key} are not a certificate and its key: "
+        )
     assert refusal(CERT, locked).endswith("the key is encrypted")

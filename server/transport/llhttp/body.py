@@ -1,4 +1,4 @@
-"""Bodies as they arrive."""
+"""Decoders of request bodies that arrive in pieces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Final, Protocol
 
 from server.transport.llhttp.head import TOKEN, BadRequest
 
-SHARE: Final = 16 * 2**10  # bytes of chunks; those of one byte each take 2 ms
+BYTES_PER_TURN: Final = (
+    16 * 2**10
+)  # bytes of chunks decoded at a time; chunks of one byte each take 2 ms
 MAX_LINE_BYTES: Final = 4 * 2**10
 MAX_EXTRA_BYTES: Final = 16 * 2**10
 
@@ -21,7 +23,7 @@ _UNFINISHED: Final = re.compile(rb"[\t -~\x80-\xff]*\r?")
 
 
 class Body(Protocol):
-    """A body on its way.
+    """A body that is arriving.
 
     Attributes:
         size: how many bytes of it have arrived.
@@ -32,18 +34,18 @@ class Body(Protocol):
     is_complete: bool
 
     def feed(self, data: bytes, start: int) -> int:
-        """Take what has arrived, from `start`; return up to where.
+        """Decode what has arrived, from `start`; return the position behind the decoded part.
 
-        That is the body's end where it is complete; else the end of `data`, or less of it when
-        more would keep the event loop for too long. Raises BadRequest.
+        That is the end of the body once it is complete. Before, it is the end of `data`, or less
+        when decoding more would block the event loop for too long. Raises BadRequest.
         """
 
     def take(self) -> bytes:
-        """Hand over what has arrived since the last time."""
+        """Return and remove what was decoded since the last call."""
 
 
 class LengthBody:
-    """A body whose length was declared."""
+    """A body with a Content-Length."""
 
     def __init__(self, length: int) -> None:
         self.size = 0
@@ -52,7 +54,6 @@ class LengthBody:
         self._missing = length
 
     def feed(self, data: bytes, start: int) -> int:
-        """Count down."""
         part = data[start : start + self._missing]
         self._parts.append(part)
         self.size += len(part)
@@ -61,7 +62,6 @@ class LengthBody:
         return start + len(part)
 
     def take(self) -> bytes:
-        """Join the parts."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
 
@@ -69,8 +69,8 @@ class LengthBody:
 class ChunkedBody:
     """A body in chunks (RFC 9112, section 7.1); extensions and trailers are dropped.
 
-    It does not ask llhttp, which never tells where in its input a body ended, and so would have to
-    be fed piece by piece, up to everything that may be an end.
+    Does not use llhttp, which does not report where in its input a body ended, and would have to
+    be fed in small pieces, one up to each possible end.
     """
 
     def __init__(self) -> None:
@@ -78,14 +78,13 @@ class ChunkedBody:
         self.is_complete = False
         self._content = bytearray()  # and no list: there can be millions of chunks
         self._missing = 0  # bytes of the chunk that has begun
-        self._in_chunk = False  # … the end of whose content is still to come
+        self._in_chunk = False  # the line end behind the content has not arrived
         self._in_trailers = False
         self._extra = 0  # bytes of extensions and trailers
-        self._rest = b""  # a line that has begun
+        self._rest = b""  # an incomplete line
 
     def feed(self, data: bytes, start: int) -> int:
-        """Decode."""
-        stop = min(len(data), start + SHARE)
+        stop = min(len(data), start + BYTES_PER_TURN)
         piece = self._rest + data[start:stop]
         used = self._decode(piece)
         if self.is_complete:
@@ -94,12 +93,11 @@ class ChunkedBody:
         return stop
 
     def take(self) -> bytes:
-        """Copy the content."""
         content, self._content = self._content, bytearray()
         return bytes(content)
 
     def _decode(self, piece: bytes) -> int:
-        """Use what can be used, and return how much that is."""
+        """Decode as much as possible; return the position behind it."""
         position = 0
         while position < len(piece) and not self.is_complete:
             if self._in_trailers:
@@ -115,7 +113,7 @@ class ChunkedBody:
         return position
 
     def _read_whole_chunks(self, piece: bytes, position: int) -> int:
-        """Read the chunks without extensions that are all there; what else comes is for others."""
+        """Decode complete chunks without extensions, by far the most common ones."""
         while line := _PLAIN_SIZE.match(piece, position):
             start = line.end()
             end = start + int(line[1], 16)
@@ -137,7 +135,7 @@ class ChunkedBody:
         return line.end()
 
     def _read_content(self, piece: bytes, position: int) -> int:
-        """Read content, and the end of the line behind it where both are there."""
+        """Decode content, and the line end behind it once both are there."""
         if self._missing:
             content = piece[position : position + self._missing]
             self._content += content
@@ -169,7 +167,7 @@ class ChunkedBody:
 
 
 def _match(pattern: re.Pattern[bytes], piece: bytes, position: int) -> re.Match[bytes] | None:
-    """Match a line; None when its end must still arrive. Raises BadRequest."""
+    """Match a line; None when its end has not arrived. Raises BadRequest."""
     line = pattern.match(piece, position)
     end = line.end() if line else len(piece)
     if end - position > MAX_LINE_BYTES or not (line or _UNFINISHED.fullmatch(piece, position)):

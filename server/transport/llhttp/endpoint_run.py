@@ -11,12 +11,12 @@ from server.http.message import Response
 RunCoroutine = Coroutine[Any, Any, Response]
 
 
-class Call:
-    """Runs an endpoint for a connection: at once up to where it waits, then on when that is done.
+class EndpointRun:
+    """Runs an endpoint: at once up to its first `await`, then on when the awaited future is done.
 
-    A task would begin in the next turn of the event loop, and costs 3 µs more. Without one there
-    is no `asyncio.current_task`, so an endpoint can await futures, and not what is made for tasks
-    (`asyncio.timeout`, for one).
+    A task would start in the next iteration of the event loop, and cost 3 µs more. Without a task
+    `asyncio.current_task()` is None, so an endpoint can await futures, but not use what needs a
+    task, such as `asyncio.timeout`.
     """
 
     __slots__ = ("_coroutine", "_done", "_is_cancelled", "_waits_for")
@@ -28,11 +28,11 @@ class Call:
         self._is_cancelled = False
 
     def start(self) -> None:
-        """Run it up to where it waits; `done` is called with its response, now or later."""
+        """Run up to the first `await`; `done` is called with the response, now or later."""
         self._step(None)
 
     def cancel(self) -> None:
-        """Raise CancelledError where it waits."""
+        """Raise CancelledError in the endpoint, where it waits."""
         self._is_cancelled = True
         if self._waits_for:
             self._waits_for.cancel()
@@ -50,6 +50,6 @@ class Call:
         except asyncio.CancelledError:
             self._waits_for = None
         else:
-            future._asyncio_future_blocking = False  # says that we have seen it, as a task does
+            future._asyncio_future_blocking = False  # as a task does; see private_names.py
             self._waits_for = future
             future.add_done_callback(self._step)

@@ -1,7 +1,7 @@
-"""The head of a request, its line and its fields, read strictly: what is doubtful is refused.
+"""Strict parsing of request heads: whatever is ambiguous is rejected.
 
-Two servers in a row that understand a request differently can be made to disagree on where the
-next one begins (request smuggling), so everything that another might read otherwise is an error.
+Two servers in a row that parse a request differently can be made to disagree on where the next one
+begins (request smuggling). So everything that another server might parse differently is an error.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ _EMPTY_LINES: Final = re.compile(rb"(?:\r\n)*")
 _LONG_LENGTH: Final = re.compile(
     rb"(?i)(?<=\ncontent-length:)([ \t]*)0*[1-9][0-9]{18,}(?=[ \t]*\r)"
 )
-_TOO_LONG: Final = b"9" * 18  # the parser refuses what 64 bits cannot hold; it is only too large
-_REMEMBERED_BYTES: Final = 1024
+_TOO_LONG: Final = b"9" * 18  # the parser rejects more than 64 bits, but the right answer is 413
+_CACHED_BYTES: Final = 1024
 
 
 class BadRequest(Exception):
-    """Bytes that are no request of HTTP/1.1 or 1.0, or one that could be misunderstood."""
+    """The bytes are not an HTTP/1.0 or 1.1 request, or are ambiguous."""
 
 
-Fields = dict[str, str]  # by their names in lower case; those of one name are joined by commas
+Fields = dict[str, str]  # by lower-case name; values of the same name are joined by commas
 Pairs = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The head of a request, with what it says about the message and its connection.
+    """The head of a request, and what it says about the body and the connection.
 
     Attributes:
-        target: the path and the query, as they were sent; of a whole URL only these.
+        target: path and query, as they were sent; without the scheme and host of a whole URL.
         version: `HTTP/1.1` or `HTTP/1.0`.
         route: the method, and the path without the query.
-        pairs: the fields as they came; a name can be there more than once.
-        length: the bytes of the body; 0 where it comes in chunks.
-        keep_alive: whether the client wants to go on with the connection.
+        pairs: the fields as they were sent; a name can occur more than once.
+        length: the size of the body; 0 for a chunked one.
+        keep_alive: whether the client wants to keep the connection.
     """
 
     method: str
@@ -72,27 +72,27 @@ class Head:
 
     @property
     def is_http_1_0(self) -> bool:
-        """Whether the client may know nothing of chunks and kept connections."""
+        """Whether the client may not know chunks and persistent connections."""
         return self.version == "HTTP/1.0"
 
 
 def parse_head(data: bytes) -> Head:
-    """Read a whole head, up to and with its empty line; raises BadRequest.
+    """Parse a complete head, including its empty line. Raises BadRequest.
 
-    Clients that keep a connection tend to send the same head again, so short ones are remembered.
+    Clients that keep a connection tend to send the same head again, so short ones are cached.
     """
-    return _remembered(data) if len(data) <= _REMEMBERED_BYTES else _parse(data)
+    return _parse_cached(data) if len(data) <= _CACHED_BYTES else _parse(data)
 
 
 def without_empty_lines(data: bytes) -> bytes:
-    """Leave out the empty lines before a request, which are nothing (RFC 9112, section 2.2)."""
+    """Remove the empty lines before a request, which have no meaning (RFC 9112, section 2.2)."""
     lines = _EMPTY_LINES.match(data)
     assert lines
     return data[lines.end() :]
 
 
-def check_beginning(data: bytes) -> None:
-    """Raise BadRequest as soon as what has arrived of a head cannot become a valid one."""
+def check_incomplete(data: bytes) -> None:
+    """Raise BadRequest if an incomplete head cannot become a valid one."""
     if _ILLEGAL.search(data) or (b"\n" in data and not _LINE.match(data)):
         raise BadRequest
 
@@ -102,8 +102,8 @@ def _parse(data: bytes) -> Head:
     if not line or _ILLEGAL.search(data):
         raise BadRequest
     method, target, version = (part.decode("latin-1") for part in line.groups())
-    # The parser gets a line of ours: it knows neither all methods nor all targets, and begins
-    # another protocol after some of them.
+    # The parser gets a fixed request line: it does not know all methods and targets, and switches
+    # to another protocol after some of them.
     rest = _LONG_LENGTH.sub(rb"\g<1>" + _TOO_LONG, data[line.end() - 1 :])
     pairs = _parse_pairs(b"POST / %b\r%b" % (line[3], rest))
     fields = _joined(pairs)
@@ -132,11 +132,11 @@ def _parse(data: bytes) -> Head:
     )
 
 
-_remembered = lru_cache(maxsize=1024)(_parse)
+_parse_cached = lru_cache(maxsize=1024)(_parse)
 
 
 class _Collector:
-    """Hears from the parser."""
+    """Collects what the parser reports."""
 
     def __init__(self) -> None:
         self.pairs: Pairs = []
@@ -154,7 +154,7 @@ def _parse_pairs(data: bytes) -> Pairs:
     try:
         HttpRequestParser(collector).feed_data(data)
     except HttpParserUpgrade:
-        pass  # the client offers another protocol; we go on with this one
+        pass  # the client offers another protocol; the offer is ignored
     except HttpParserError:
         raise BadRequest from None
     if not collector.is_complete:
@@ -171,7 +171,7 @@ def _joined(pairs: Pairs) -> Fields:
 
 
 def _check_host(pairs: Pairs, version: str) -> None:
-    """See that there is one sound Host (RFC 9112, section 3.2); HTTP/1.0 may leave it out."""
+    """Check that there is one valid Host (RFC 9112, section 3.2); HTTP/1.0 may omit it."""
     hosts = [value for name, value in pairs if name.lower() == "host"]
     if len(hosts) > 1 or (not hosts and version == "HTTP/1.1"):
         raise BadRequest

@@ -1,4 +1,4 @@
-"""The server: its sockets, its connections, and what they share."""
+"""The llhttp server: listening sockets, open connections, and what connections share."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from server.http.message import COMMON_FIELDS, Response
 from server.transport.interface import (
     BACKLOG,
     LINGER_SECONDS,
-    MAX_TURNED_AWAY,
+    MAX_REJECTED,
     SWEEP_SECONDS,
     EndpointLookup,
 )
 from server.transport.llhttp.connection import Connection
+from server.transport.llhttp.interface import Hosted
 from server.transport.sockets import half_closed
 
-SHUTDOWN_SECONDS: Final = 3600.0  # the sweep cuts who takes nothing; a slow client has its time
+SHUTDOWN_SECONDS: Final = 3600.0  # the sweep closes stalled clients; slow ones may go on
 
 
 class LlhttpServer:
-    """Carries requests: those of `endpoints` straight to them, all others through Tornado.
+    """An HTTP server that calls endpoints directly, and Tornado for all other requests.
 
     Args:
-        application: answers what no endpoint does.
-        limits: how much, and how slowly, a client may send.
-        endpoints: by method and path.
-        activity: follows the requests in progress.
-        log_access: writes the line of a request that an endpoint answered.
-        tls: makes the connections HTTPS.
+        application: answers requests that have no endpoint.
+        limits: how much a client may send, and how slowly.
+        endpoints: finds the endpoint of a method and path.
+        activity: counts the requests in progress.
+        log_access: writes the access line of a request that an endpoint answered.
+        tls: for HTTPS; None for HTTP.
     """
 
     def __init__(
@@ -60,16 +61,16 @@ class LlhttpServer:
         self._tls = tls
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
-        self._connections: set[Connection] = set()
-        self._turned_away: set[Connection] = set()
+        self._connections: set[Hosted] = set()
+        self._rejected: set[Hosted] = set()
         self._accepting: set[asyncio.Task[object]] = set()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
-        self._beginnings = Beginnings()
+        self._starts = ResponseStarts()
         self._timer = self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
     async def listen(self, sockets: list[socket.socket]) -> None:
-        """Accept connections on sockets that are bound."""
+        """Accept connections on sockets that are bound and listen."""
         self._sockets = sockets
         for each in sockets:
             if self._tls:
@@ -87,70 +88,70 @@ class LlhttpServer:
         self.closes_after_answers = True
 
     def stop(self) -> None:
-        """Stop listening, once what the system has accepted for us is ours."""
+        """Accept the connections that the kernel has completed, then stop listening."""
         for server in self._servers:
             server.close()
         for listener in self._sockets:
             self.loop.remove_reader(listener)
             with contextlib.suppress(OSError):  # none is left
                 while True:
-                    self._take_over(listener.accept()[0])
+                    self._serve_accepted(listener.accept()[0])
             listener.close()
         self._sockets = []
 
     async def close_all_connections(self) -> None:
-        """Close connections, and wait until all answers have been sent."""
+        """Close every connection, and wait until all answers have been sent."""
         if self._accepting:
             _, late = await asyncio.wait(self._accepting, timeout=LINGER_SECONDS)
             for task in late:
                 task.cancel()
-        for connection in list(self._connections | self._turned_away):
+        for connection in list(self._connections | self._rejected):
             connection.close()
         await self._all_closed.wait()
         self._timer.cancel()
 
-    def admit(self, connection: Connection) -> bool:
-        """Count a new connection, unless there are too many."""
+    def admit(self, connection: Hosted) -> bool:
+        """Count a new connection; return False if there are too many."""
         if len(self._connections) >= self.limits.max_connections:
             return False
         self._connections.add(connection)
         self._all_closed.clear()
         return True
 
-    def turns_away(self, connection: Connection) -> bool:
-        """Tell whether there is time for a word of refusal to a connection that is one too many."""
-        if len(self._turned_away) >= MAX_TURNED_AWAY:
+    def add_rejected(self, connection: Hosted) -> bool:
+        """Count a connection over the limit; return False if it must be closed unanswered."""
+        if len(self._rejected) >= MAX_REJECTED:
             return False
-        self._turned_away.add(connection)
+        self._rejected.add(connection)
         self._all_closed.clear()
         return True
 
-    def forget(self, connection: Connection) -> None:
+    def remove(self, connection: Hosted) -> None:
         """Stop counting a connection."""
         self._connections.discard(connection)
-        self._turned_away.discard(connection)
-        if not self._connections and not self._turned_away:
+        self._rejected.discard(connection)
+        if not self._connections and not self._rejected:
             self._all_closed.set()
 
     def to_bytes(self, response: Response, option: str, method: str = "POST") -> bytes:
-        """Return an endpoint's answer as a message; `option` is a header line or nothing."""
+        """Return a response as bytes; `option` is the Connection header line, or empty."""
         status, headers, body = response
         fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        beginning = self._beginnings.of(status)
-        head = f"{beginning}{fields}Content-Length: {len(body)}\r\n{option}\r\n"
+        start = self._starts.of(status)
+        head = f"{start}{fields}Content-Length: {len(body)}\r\n{option}\r\n"
         return head.encode("latin-1") + (body if method != "HEAD" else b"")
 
     def _accept(self, listener: socket.socket) -> None:
-        """Take over what will be encrypted.
+        """Accept HTTPS connections.
 
-        A server of the loop's own would not count connections before they are.
+        `loop.create_server` would not count connections during their TLS handshake.
         """
         try:
             for _ in range(BACKLOG):
-                self._take_over(listener.accept()[0])
+                self._serve_accepted(listener.accept()[0])
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
-        except OSError:  # out of file descriptors: some will come back
+        except OSError:  # out of file descriptors; retry later
             self.loop.remove_reader(listener)
             self.loop.call_later(LINGER_SECONDS, self._accept_again, listener)
 
@@ -158,10 +159,10 @@ class LlhttpServer:
         if listener in self._sockets:
             self.loop.add_reader(listener, self._accept, listener)
 
-    def _take_over(self, accepted: socket.socket) -> None:
-        """Serve a connection that was accepted by hand."""
-        count = len(self._accepting) + len(self._connections) + len(self._turned_away)
-        if count >= self.limits.max_connections + MAX_TURNED_AWAY:
+    def _serve_accepted(self, accepted: socket.socket) -> None:
+        """Serve a connection that was accepted here, and not by the event loop's server."""
+        count = len(self._accepting) + len(self._connections) + len(self._rejected)
+        if count >= self.limits.max_connections + MAX_REJECTED:
             accepted.close()
             return
         accepted.setblocking(False)
@@ -180,38 +181,38 @@ class LlhttpServer:
     def _accepted(self, task: asyncio.Task[object]) -> None:
         self._accepting.discard(task)
         if not task.cancelled():
-            task.exception()  # a client that does not know TLS is no error of ours
+            task.exception()  # marks it as seen: a failed handshake is the client's error
 
     def _sweep(self) -> None:
-        """Look at all connections; one timer for all of them costs requests nothing."""
+        """Check the limits of all connections; one timer for all costs requests nothing."""
         now = self.loop.time()
-        unread: dict[int, Connection] = {}
-        for connection in [*self._connections, *self._turned_away]:
-            if connection.is_over(now):
-                connection.cut()
-            elif (descriptor := connection.unread_socket()) is not None:
+        unread: dict[int, Hosted] = {}
+        for connection in [*self._connections, *self._rejected]:
+            if connection.is_timed_out(now):
+                connection.abort()
+            elif (descriptor := connection.paused_socket()) is not None:
                 unread[descriptor] = connection
         for descriptor in half_closed(unread):
-            unread[descriptor].cut()
+            unread[descriptor].abort()
         self._timer = self.loop.call_later(SWEEP_SECONDS, self._sweep)
 
 
-class Beginnings:
-    """The status line and the fields that every answer has; made once a second, for the date."""
+class ResponseStarts:
+    """Status lines with the headers of every response; rebuilt once a second, for `Date`."""
 
     def __init__(self) -> None:
         self._second = 0
         self._by_status: dict[int, str] = {}
 
     def of(self, status: int) -> str:
-        """Return the lines with which an answer of this status begins."""
+        """Return the first lines of a response with this status."""
         second = int(time.time())
         if second != self._second:
             self._second = second
             self._by_status.clear()
-        beginning = self._by_status.get(status)
-        if beginning is None:
+        start = self._by_status.get(status)
+        if start is None:
             date = formatdate(second, usegmt=True)
             line = f"HTTP/1.1 {status} {responses[status]}\r\n"
-            beginning = self._by_status[status] = f"{line}Date: {date}\r\n{COMMON_FIELDS}"
-        return beginning
+            start = self._by_status[status] = f"{line}Date: {date}\r\n{COMMON_FIELDS}"
+        return start

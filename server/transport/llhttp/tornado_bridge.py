@@ -1,11 +1,10 @@
-"""One request on its way through a Tornado application, on a connection that is not Tornado's."""
+"""Runs a request through a Tornado application, on a connection that is not Tornado's."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
 
 from tornado.httputil import (
     HTTPConnection,
@@ -21,49 +20,20 @@ from tornado.web import Application
 from server.http.message import request_id
 from server.logs.format import of_request
 from server.transport.llhttp.head import Head
+from server.transport.llhttp.interface import Wire
 
 log = logging.getLogger(__name__)
 
 BODYLESS = (204, 304)
 
 
-class Wire(Protocol):
-    """The connection that an answer is written to.
-
-    Attributes:
-        remote_ip: the client's address.
-        protocol: `http` or `https`.
-    """
-
-    remote_ip: str
-    protocol: str
-
-    def write(self, data: bytes) -> asyncio.Future[None]:
-        """Send; the future is done when there is room for more."""
-
-    def connection_option(self) -> str:
-        """Return the `Connection` field of the answer, or nothing."""
-
-    def close_after_answer(self) -> None:
-        """Close the connection behind this answer."""
-
-    def end_request(self) -> None:
-        """Go on with the next request: the answer is written."""
-
-    def refuse_bytes(self) -> None:
-        """Answer 400 and close."""
-
-    def cut(self) -> None:
-        """Close now."""
-
-
 class TornadoExchange(HTTPConnection):
-    """Gives a request to the application, whose handler answers by calling this connection.
+    """Passes a request to the application, whose handler answers by calling this connection.
 
-    The request is complete when it begins, so a handler that streams gets its body in one piece.
+    The request is complete, so a streaming handler gets its body in one piece.
 
     Attributes:
-        context: has the client's address and protocol, where Tornado looks for them.
+        context: where Tornado looks for the client's address and protocol.
     """
 
     def __init__(self, connection: Wire, head: Head, body: bytes, application: Application) -> None:
@@ -76,15 +46,14 @@ class TornadoExchange(HTTPConnection):
         self._handed_over = False
         self._finished = False
         self._in_chunks = False
-        self._missing: int | None = None  # of the length that the answer declared
+        self._missing: int | None = None  # bytes of the declared Content-Length
         self._on_close: Callable[[], None] | None = None
 
     def start(self) -> None:
-        """Begin."""
         self._task = asyncio.ensure_future(self._hand_over())
 
     def cancel(self) -> None:
-        """Tell the handler that its client has left."""
+        """Notify the handler that the client has disconnected."""
         if not self._handed_over:
             assert self._task is not None
             self._task.cancel()
@@ -97,11 +66,11 @@ class TornadoExchange(HTTPConnection):
         try:
             await self._give_request(self._delegate)
         except HTTPInputError:
-            self._connection.refuse_bytes()
+            self._connection.reject_bytes()
         except Exception:
             extra = of_request(request_id(self._head.fields))
-            log.exception("a request for %.80s failed", self._head.path, extra=extra)
-            self._connection.cut()
+            log.exception("request for %.80s failed", self._head.path, extra=extra)
+            self._connection.abort()
 
     async def _give_request(self, delegate: HTTPMessageDelegate) -> None:
         """Call the delegate as Tornado's own connection does; it may answer at any point."""
@@ -120,10 +89,10 @@ class TornadoExchange(HTTPConnection):
         if not self._finished:
             delegate.finish()
 
-    # What the handler calls.
+    # Called by the handler.
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
-        """Set what is called when the client leaves before it is answered."""
+        """Set what is called when the client disconnects before it is answered."""
         self._on_close = callback
 
     def write_headers(
@@ -132,7 +101,7 @@ class TornadoExchange(HTTPConnection):
         headers: HTTPHeaders,
         chunk: bytes | None = None,
     ) -> asyncio.Future[None]:
-        """Send the head of the answer and a first part of its body."""
+        """Send the head of the response and the first part of its body."""
         assert isinstance(start_line, ResponseStartLine)
         has_body = start_line.code not in BODYLESS and start_line.code >= 200
         if self._head.method == "HEAD" or start_line.code == 304:
@@ -145,12 +114,12 @@ class TornadoExchange(HTTPConnection):
             self._in_chunks = True
             headers["Transfer-Encoding"] = "chunked"
         if headers.get("Connection", "").lower() == "close":
-            del headers["Connection"]  # the connection itself says so
+            del headers["Connection"]  # connection_option() adds it
             self._connection.close_after_answer()
         lines = [f"HTTP/1.1 {start_line.code} {start_line.reason}"]
         lines += [f"{name}: {value}" for name, value in headers.get_all()]
         if any("\r" in line or "\n" in line for line in lines):
-            raise ValueError(f"a line end in a header: {lines}")
+            raise ValueError(f"line end in a response header: {lines}")
         text = "\r\n".join(lines) + "\r\n" + self._connection.connection_option() + "\r\n"
         return self._connection.write(text.encode("latin-1") + self._framed(chunk or b""))
 
@@ -159,10 +128,12 @@ class TornadoExchange(HTTPConnection):
         return self._connection.write(self._framed(chunk))
 
     def finish(self) -> None:
-        """End the answer."""
+        """End the response."""
         if self._missing:
-            self._connection.cut()
-            raise HTTPOutputError(f"{self._missing} bytes fewer than Content-Length says")
+            self._connection.abort()
+            raise HTTPOutputError(
+                f"response is {self._missing} bytes shorter than its Content-Length"
+            )
         self._finished = True
         self._on_close = None
         if self._in_chunks:
@@ -173,6 +144,6 @@ class TornadoExchange(HTTPConnection):
         if self._missing is not None:
             self._missing -= len(chunk)
             if self._missing < 0:
-                self._connection.cut()
-                raise HTTPOutputError("more bytes than Content-Length says")
+                self._connection.abort()
+                raise HTTPOutputError("response is longer than its Content-Length")
         return b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._in_chunks and chunk else chunk

@@ -1,0 +1,77 @@
+"""The bytes that a connection has written and its client has not read yet."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tornado.iostream import StreamClosedError
+
+
+class Outbox:
+    """Back pressure: writers wait while the write buffer is full; stalled clients are detected.
+
+    Attributes:
+        is_writable: whether the write buffer has room.
+        unsent: the number of unsent bytes at the last call of `stalled_seconds`.
+    """
+
+    __slots__ = (
+        "_stalled_since",
+        "_transport",
+        "_writers",
+        "is_writable",
+        "unsent",
+    )
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._writers: list[asyncio.Future[None]] = []
+        self._stalled_since = 0.0
+        self.is_writable = True
+        self.unsent = 0
+
+    def write(self, data: bytes, future: asyncio.Future[None]) -> asyncio.Future[None]:
+        """Send, and return `future`: it completes when the write buffer has room."""
+        self._transport.write(data)
+        if self.is_writable:
+            future.set_result(None)
+        else:
+            self._writers.append(future)
+        return future
+
+    def pause(self) -> None:
+        """Let writers wait: the write buffer is full."""
+        self.is_writable = False
+
+    def resume(self) -> None:
+        """Wake waiting writers: the write buffer has room."""
+        self.is_writable = True
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            if not writer.done():
+                writer.set_result(None)
+
+    def fail_writers(self) -> None:
+        """Raise StreamClosedError in waiting writers: the connection is closed."""
+        writers, self._writers = self._writers, []
+        for writer in writers:
+            fail(writer)
+
+    def stalled_seconds(self, unsent: int, now: float) -> float | None:
+        """Return for how long the client has read nothing, though `unsent` bytes wait for it.
+
+        None when nothing is unsent, and nothing was at the last call.
+        """
+        if not unsent and not self.unsent:
+            return None
+        if unsent != self.unsent:
+            self.unsent, self._stalled_since = unsent, now
+        return now - self._stalled_since
+
+
+def fail(writer: asyncio.Future[None]) -> asyncio.Future[None]:
+    """Raise StreamClosedError in a writer, as Tornado's streams do."""
+    if not writer.done():
+        writer.set_exception(StreamClosedError())
+        writer.exception()  # a writer that is not awaited must not be reported as forgotten
+    return writer
