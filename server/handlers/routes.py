@@ -53,31 +53,33 @@ ABOUT_MODELS: list[tuple[str, str, type[BaseHandler], str, str]] = [
 
 ROUTES = [
     *(
-        Route(path, PredictHandler, operations.predictions(kind, path), ("endpoints",))
+        Route(path, PredictHandler, operations.describe_predictions(kind, path), ("endpoints",))
         for kind in KINDS
         for path in kind.paths
     ),
-    Route("/v2", ServerMetadataHandler, operations.server_metadata),
-    Route("/v2/models/stats", AllStatisticsHandler, operations.all_statistics),
+    Route("/v2", ServerMetadataHandler, operations.describe_server_metadata),
+    Route("/v2/models/stats", AllStatisticsHandler, operations.describe_all_statistics),
     *(
         Route(
             f"{root}/models/{{name}}{version}{ending}",
             handler,
-            operations.about_model(name, version, summary),
+            operations.describe_model_document(name, version, summary),
         )
         for root, ending, handler, name, summary in ABOUT_MODELS
         for version in ("", "/versions/{version}")
     ),
-    Route("/v2/repository/index", IndexOfModelsHandler, operations.index),
-    Route("/v2/repository/models/{name}/load", LoadHandler, operations.load),
-    Route("/v2/repository/models/{name}/unload", UnloadHandler, operations.unload),
-    Route("/v2/health/live", LivenessHandler, operations.live),
-    Route("/v2/health/ready", ReadyHandler, operations.ready),
-    Route("/metrics", MetricsHandler, operations.metrics, ("metrics",)),
-    Route("/events", EventsHandler, operations.events, ("live_page",)),
-    Route("/", IndexHandler, operations.page("index", "What is served, and how to ask it")),
-    Route("/docs", DocsHandler, operations.page("docs", "The API, to read and to try")),
-    Route("/openapi.json", OpenAPIHandler, operations.openapi, ("describe",)),
-    Route("/problems/{slug}", ProblemHandler, operations.problem_page),
-    Route("/static/{file}", AssetHandler, operations.asset, ("assets",)),
+    Route("/v2/repository/index", IndexOfModelsHandler, operations.describe_index),
+    Route("/v2/repository/models/{name}/load", LoadHandler, operations.describe_load),
+    Route("/v2/repository/models/{name}/unload", UnloadHandler, operations.describe_unload),
+    Route("/v2/health/live", LivenessHandler, operations.describe_liveness),
+    Route("/v2/health/ready", ReadyHandler, operations.describe_readiness),
+    Route("/metrics", MetricsHandler, operations.describe_metrics, ("metrics",)),
+    Route("/events", EventsHandler, operations.describe_events, ("live_page",)),
+    Route(
+        "/", IndexHandler, operations.describe_page("index", "What is served, and how to ask it")
+    ),
+    Route("/docs", DocsHandler, operations.describe_page("docs", "The API, to read and to try")),
+    Route("/openapi.json", OpenAPIHandler, operations.describe_openapi, ("describe",)),
+    Route("/problems/{slug}", ProblemHandler, operations.describe_problem_page),
+    Route("/static/{file}", AssetHandler, operations.describe_asset, ("assets",)),
 ]

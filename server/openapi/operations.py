@@ -30,7 +30,7 @@ from server.problems import PROBLEMS
 from server.serving.served_model import ServedModel
 
 
-def predictions(kind: Kind, path: str) -> Callable[[ServedModel], dict[str, Operation]]:
+def describe_predictions(kind: Kind, path: str) -> Callable[[ServedModel], dict[str, Operation]]:
     """Return what describes `POST` of predictions at a path of a dialect."""
     named = [name for name in ("name", "version") if f"{{{name}}}" in path]
 
@@ -50,7 +50,7 @@ def predictions(kind: Kind, path: str) -> Callable[[ServedModel], dict[str, Oper
     return describe
 
 
-def native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
+def describe_native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
     """Describe predictions in the native dialect, with schemas called so."""
     refusals = [
         *("invalid-request", "invalid-json", *KEY_REFUSALS, "unknown-model", "not-found"),
@@ -89,25 +89,25 @@ def native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
     return {"post": operation}
 
 
-def tfserving_predictions(model: ServedModel, _: str) -> dict[str, Operation]:
+def describe_tfserving_predictions(model: ServedModel, _: str) -> dict[str, Operation]:
     """Describe predictions in the dialect of TensorFlow Serving."""
     text = "Rows in `instances` are answered in `predictions`, columns in `inputs` in `outputs`."
-    return plain_predictions(model, TFSERVING, "TFServing", text)
+    return describe_plain_predictions(model, TFSERVING, "TFServing", text)
 
 
-def v2_predictions(model: ServedModel, _: str) -> dict[str, Operation]:
+def describe_v2_predictions(model: ServedModel, _: str) -> dict[str, Operation]:
     """Describe predictions in the Open Inference Protocol."""
     text = (
         "Tensors with their names, shapes and datatypes; behind the JSON they can also come, and "
         "be asked for, in bytes (Triton's binary tensor data extension)."
     )
-    described = plain_predictions(model, V2, "V2", text)
+    described = describe_plain_predictions(model, V2, "V2", text)
     for body in (described["post"]["requestBody"], described["post"]["responses"]["200"]):
         body["content"] |= in_bytes(v2.BINARY)
     return described
 
 
-def plain_predictions(
+def describe_plain_predictions(
     model: ServedModel, kind: Kind, schema: str, description: str
 ) -> dict[str, Operation]:
     """Describe predictions in a dialect whose errors are plain."""
@@ -131,7 +131,7 @@ def plain_predictions(
     return {"post": operation}
 
 
-def server_metadata(_: ServedModel) -> dict[str, Operation]:
+def describe_server_metadata(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2`."""
     text = {"type": "string"}
     schema = {
@@ -143,23 +143,23 @@ def server_metadata(_: ServedModel) -> dict[str, Operation]:
             "extensions": {"type": "array", "items": text},
         },
     }
-    return get("models", "server-metadata", "Which server this is", schema)
+    return describe_get("models", "server-metadata", "Which server this is", schema)
 
 
-def all_statistics(_: ServedModel) -> dict[str, Operation]:
+def describe_all_statistics(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/models/stats`."""
     schema = {
         "type": "object",
         "required": ["model_stats"],
         "properties": {"model_stats": {"type": "array", "items": {"type": "object"}}},
     }
-    described = get("models", "all-statistics", "What all models have done", schema)
+    described = describe_get("models", "all-statistics", "What all models have done", schema)
     described["get"]["security"] = KEY_IF_SET
     described["get"]["responses"] |= plain_responses(KEY_REFUSALS)
     return described
 
 
-def about_model(
+def describe_model_document(
     name: str, version: str, summary: str
 ) -> Callable[[ServedModel], dict[str, Operation]]:
     """Describe a document about a model, or about one version of it."""
@@ -167,7 +167,7 @@ def about_model(
     def describe(model: ServedModel) -> dict[str, Operation]:
         operation_id = f"version-{name}" if version else f"model-{name}"
         schema: Schema = {"type": "object"}
-        described = get("models", operation_id, summary, schema)
+        described = describe_get("models", operation_id, summary, schema)
         refusals = ["unknown-model", "loading", "method-not-allowed"]
         if name == "ready":
             refusals += SICK
@@ -183,7 +183,7 @@ def about_model(
     return describe
 
 
-def index(_: ServedModel) -> dict[str, Operation]:
+def describe_index(_: ServedModel) -> dict[str, Operation]:
     """Describe `POST /v2/repository/index`."""
     text = {"type": "string"}
     state = {"enum": ["LOADING", "READY", "UNAVAILABLE"]}
@@ -193,7 +193,7 @@ def index(_: ServedModel) -> dict[str, Operation]:
         "properties": {"name": text, "version": text, "state": state, "reason": text},
     }
     body = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
-    described = change(
+    described = describe_repository_call(
         "index",
         "Which models and versions there are, with `ready` only those that answer",
         body,
@@ -204,23 +204,23 @@ def index(_: ServedModel) -> dict[str, Operation]:
     return described
 
 
-def load(model: ServedModel) -> dict[str, Operation]:
+def describe_load(model: ServedModel) -> dict[str, Operation]:
     """Describe `POST /v2/repository/models/{name}/load`."""
     rollback = {"type": "boolean", "description": "Serve again what was served before."}
-    return change_of_model(
+    return describe_model_change(
         model, "load", "Load what is new of a model, or roll it back", {"rollback": rollback}
     )
 
 
-def unload(model: ServedModel) -> dict[str, Operation]:
+def describe_unload(model: ServedModel) -> dict[str, Operation]:
     """Describe `POST /v2/repository/models/{name}/unload`."""
     dependents = {"description": "Without a meaning here, where no model depends on another."}
-    return change_of_model(
+    return describe_model_change(
         model, "unload", "Serve a model no longer", {"unload_dependents": dependents}
     )
 
 
-def change_of_model(
+def describe_model_change(
     model: ServedModel, name: str, summary: str, parameters: Schema
 ) -> dict[str, Operation]:
     """Describe a call of the repository that changes a model."""
@@ -231,7 +231,7 @@ def change_of_model(
     }
     body = {"type": "object", "properties": {"parameters": parameters_schema}}
     refusals = ["invalid-json", "invalid-request", "load-failed", "forbidden"]
-    described = change(
+    described = describe_repository_call(
         name, summary, body, [*refusals, "unknown-model", "draining"], {"type": "object"}
     )
     described["post"]["parameters"] = [path_parameter("name", text_like(model.name))]
@@ -239,24 +239,24 @@ def change_of_model(
     return described
 
 
-def change(
+def describe_repository_call(
     name: str, summary: str, body: Schema, refusals: list[str], answer: Schema
 ) -> dict[str, Operation]:
     """Describe a call of the repository."""
-    operation = get("repository", f"repository-{name}", summary, answer)["get"]
+    operation = describe_get("repository", f"repository-{name}", summary, answer)["get"]
     plain = plain_responses([*refusals, *KEY_REFUSALS, "body-too-large", "method-not-allowed"])
     operation["responses"] |= plain
     operation["requestBody"] = {"required": False, "content": {MEDIA_TYPE: {"schema": body}}}
     return {"post": operation}
 
 
-def live(_: ServedModel) -> dict[str, Operation]:
+def describe_liveness(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/health/live`."""
     summary = "Whether the process is alive"
-    return get("health", "live", summary, flag("live"), refusals=["model-stuck"])
+    return describe_get("health", "live", summary, flag("live"), refusals=["model-stuck"])
 
 
-def ready(_: ServedModel) -> dict[str, Operation]:
+def describe_readiness(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/health/ready`."""
     schema = flag("ready")
     text = {"type": "string"}
@@ -271,13 +271,13 @@ def ready(_: ServedModel) -> dict[str, Operation]:
     models = {"type": "array", "items": model}
     schema["properties"] |= {"model": text, "version": text, "models": models}
     summary = "Whether predictions can be asked for"
-    return get("health", "ready", summary, schema, refusals=["loading", "draining", *SICK])
+    return describe_get("health", "ready", summary, schema, refusals=["loading", "draining", *SICK])
 
 
-def metrics(_: ServedModel) -> dict[str, Operation]:
+def describe_metrics(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /metrics`."""
     summary, text = "What was counted, for Prometheus", {"type": "string"}
-    described = get("monitoring", "metrics", summary, text, "text/plain", KEY_REFUSALS)
+    described = describe_get("monitoring", "metrics", summary, text, "text/plain", KEY_REFUSALS)
     described["get"]["security"] = KEY_IF_SET
     described["get"]["responses"]["200"]["content"]["application/openmetrics-text"] = {
         "schema": text
@@ -285,44 +285,44 @@ def metrics(_: ServedModel) -> dict[str, Operation]:
     return described
 
 
-def events(_: ServedModel) -> dict[str, Operation]:
+def describe_events(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /events`."""
     summary, text = "How the service fares, once a second", {"type": "string"}
     refusals = [*KEY_REFUSALS, "too-many-connections", "draining"]
-    described = get("monitoring", "events", summary, text, "text/event-stream", refusals)
+    described = describe_get("monitoring", "events", summary, text, "text/event-stream", refusals)
     described["get"]["security"] = KEY_IF_SET
     return described
 
 
-def openapi(_: ServedModel) -> dict[str, Operation]:
+def describe_openapi(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /openapi.json`."""
     schema: Schema = {"type": "object"}
-    return get("documentation", "openapi", "This document", schema, refusals=["loading"])
+    return describe_get("documentation", "openapi", "This document", schema, refusals=["loading"])
 
 
-def page(name: str, summary: str) -> Callable[[ServedModel], dict[str, Operation]]:
+def describe_page(name: str, summary: str) -> Callable[[ServedModel], dict[str, Operation]]:
     """Describe a page of HTML."""
-    return lambda _: get("documentation", name, summary, {"type": "string"}, "text/html")
+    return lambda _: describe_get("documentation", name, summary, {"type": "string"}, "text/html")
 
 
-def problem_page(_: ServedModel) -> dict[str, Operation]:
+def describe_problem_page(_: ServedModel) -> dict[str, Operation]:
     """Describe the pages that explain problems."""
     slugs = sorted(problem.slug for problem in PROBLEMS.values())
     parameter = path_parameter("slug", {"type": "string", "examples": slugs})
     summary, text = "What a type of problem means", {"type": "string"}
-    described = get("documentation", "problem", summary, text, "text/html", ["not-found"])
+    described = describe_get("documentation", "problem", summary, text, "text/html", ["not-found"])
     return {"get": {"parameters": [parameter], **described["get"]}}
 
 
-def asset(_: ServedModel) -> dict[str, Operation]:
+def describe_asset(_: ServedModel) -> dict[str, Operation]:
     """Describe the files that pages load."""
     parameter = path_parameter("file", text_like("pages.css"))
     summary, text = "A file that pages load", {"type": "string"}
-    described = get("documentation", "asset", summary, text, "*/*", ["not-found"])
+    described = describe_get("documentation", "asset", summary, text, "*/*", ["not-found"])
     return {"get": {"parameters": [parameter], **described["get"]}}
 
 
-def get(
+def describe_get(
     tag: str,
     name: str,
     summary: str,
@@ -346,7 +346,7 @@ def get(
 
 
 DESCRIBED: Mapping[str, Callable[[ServedModel, str], dict[str, Operation]]] = {
-    NATIVE.name: native_predictions,
-    TFSERVING.name: tfserving_predictions,
-    V2.name: v2_predictions,
+    NATIVE.name: describe_native_predictions,
+    TFSERVING.name: describe_tfserving_predictions,
+    V2.name: describe_v2_predictions,
 }
