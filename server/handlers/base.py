@@ -22,12 +22,11 @@ from server.errors import (
     ServiceError,
     UnknownPath,
 )
-from server.http.activity import Activity, LogAccess
-from server.http.auth import ApiKeys
-from server.http.cors import Cors
+from server.handlers.parts import Parts
+from server.http.activity import LogAccess
 from server.http.message import COMMON_HEADERS, Response, problem, request_id
 from server.logs.format import of_request
-from server.serving.service import Service, ServiceState
+from server.serving.service import ServiceState
 
 log = logging.getLogger(__name__)
 
@@ -38,16 +37,13 @@ class BaseHandler(RequestHandler):
 
     METHODS: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
 
-    def initialize(
-        self, service: Service, activity: Activity, keys: ApiKeys, cors: Cors, **_: Any
-    ) -> None:
-        """Take the parts that every handler needs, and begin: a client may leave from now on."""
+    def initialize(self, parts: Parts) -> None:
+        """Take the parts, and count the request as in progress: its client may now disconnect."""
         self.began = time.perf_counter()  # Tornado takes the wall clock
-        self.service = service
-        self.activity = activity
-        self.keys = keys
-        self.cors = cors
-        self.activity.begin(self)
+        self.parts = parts
+        self.service = parts.service
+        self.keys = parts.keys
+        parts.activity.begin(self)
 
     def prepare(self) -> None:
         """Go on with a request: its headers are there, its body is not."""
@@ -80,7 +76,7 @@ class BaseHandler(RequestHandler):
     def options(self, **_: str) -> None:
         """Tell what is possible here."""
         self.set_header("Allow", ", ".join(self.allowed()))
-        self._headers.update(self.cors.preflight(self.request.headers, self.allowed()))
+        self._headers.update(self.parts.cors.preflight(self.request.headers, self.allowed()))
         self.set_status(HTTPStatus.NO_CONTENT)
 
     def allowed(self) -> list[str]:
@@ -89,7 +85,7 @@ class BaseHandler(RequestHandler):
 
     def add_cors_headers(self) -> None:
         """Say which origins may read the answer."""
-        self._headers.update(self.cors.headers(self.request.headers))
+        self._headers.update(self.parts.cors.headers(self.request.headers))
 
     def respond(self, response: Response) -> None:
         """Send an endpoint's answer."""
@@ -119,7 +115,7 @@ class BaseHandler(RequestHandler):
     def on_connection_close(self) -> None:
         """End a request whose client has left."""
         super().on_connection_close()
-        self.activity.end(self)
+        self.parts.activity.end(self)
 
     def compute_etag(self) -> None:
         """Spend nothing on ETags: answers are not cached."""
@@ -138,7 +134,7 @@ class BaseHandler(RequestHandler):
 
     def _sent(self, sent: Future[None]) -> None:
         sent.exception()  # a client that has left is no error of ours
-        self.activity.end(self)
+        self.parts.activity.end(self)
 
     def _situation(self, status_code: int, error: BaseException | None) -> Exception:
         """Say in our words what Tornado, or a handler, raised."""

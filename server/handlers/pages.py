@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import mimetypes
 import shlex
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -127,34 +126,25 @@ class ProblemHandler(PageHandler):
 class OpenAPIHandler(BaseHandler):
     """The OpenAPI document of what is served."""
 
-    def initialize(self, describe: Callable[..., bytes], **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take what makes the document."""
-        super().initialize(**parts)
-        self.describe = describe
-
     def get(self) -> None:
         """Send it."""
         self.set_header("Content-Type", "application/json")
         default = self.service.model
         others = [model for model in self.service.models if model is not default]
-        self.finish(self.describe(default, *others))
+        self.finish(self.parts.describe(default, *others))
 
 
 class AssetHandler(BaseHandler):
     """The files that pages load."""
 
-    def initialize(self, assets: dict[str, bytes], **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take the files, by name."""
-        super().initialize(**parts)
-        self.assets = assets
-
     def get(self, file: str) -> None:
         """Send one."""
-        if file not in self.assets:
+        assets = self.parts.assets
+        if file not in assets:
             raise UnknownPath(f"There is no file {file[:80]}.")
         self.set_header("Content-Type", mimetypes.guess_type(file)[0] or "text/plain")
         self.set_header("Cache-Control", "public, max-age=3600")
-        self.finish(self.assets[file])
+        self.finish(assets[file])
 
 
 def read_assets() -> dict[str, bytes]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from server.handlers.base import BaseHandler
-from server.http.endpoints import Endpoints
 from server.http.message import CLIENT_LEFT, Request, Response
 
 
@@ -15,15 +13,11 @@ class PredictHandler(BaseHandler):
 
     METHODS = ("POST",)
 
-    def initialize(self, endpoints: Endpoints, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take the endpoints."""
-        super().initialize(**parts)
-        self.endpoints = endpoints
-        self.call: asyncio.Task[Response] | None = None
+    call: asyncio.Task[Response] | None = None
 
     async def post(self, **_: str) -> None:
         """Answer a request for predictions."""
-        endpoint = self.endpoints.get(("POST", self.request.path))
+        endpoint = self.parts.endpoints.get(("POST", self.request.path))
         assert endpoint, "both are made of the same table"
         request = Request(self.request_id, self.request.headers, self.take_body())
         self.call = asyncio.ensure_future(endpoint(request))

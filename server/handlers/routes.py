@@ -34,12 +34,11 @@ from server.serving.served_model import ServedModel
 
 @dataclass(frozen=True)
 class Route:
-    """A path in OpenAPI's notation, who answers it, what it does, which parts that needs."""
+    """A path in OpenAPI's notation, its handler, and what describes its operations."""
 
     path: str
     handler: type[BaseHandler]
     describe: Callable[[ServedModel], dict[str, Operation]]
-    needs: tuple[str, ...] = ()
 
 
 ABOUT_MODELS: list[tuple[str, str, type[BaseHandler], str, str]] = [
@@ -53,7 +52,7 @@ ABOUT_MODELS: list[tuple[str, str, type[BaseHandler], str, str]] = [
 
 ROUTES = [
     *(
-        Route(path, PredictHandler, operations.describe_predictions(kind, path), ("endpoints",))
+        Route(path, PredictHandler, operations.describe_predictions(kind, path))
         for kind in KINDS
         for path in kind.paths
     ),
@@ -73,13 +72,13 @@ ROUTES = [
     Route("/v2/repository/models/{name}/unload", UnloadHandler, operations.describe_unload),
     Route("/v2/health/live", LivenessHandler, operations.describe_liveness),
     Route("/v2/health/ready", ReadyHandler, operations.describe_readiness),
-    Route("/metrics", MetricsHandler, operations.describe_metrics, ("metrics",)),
-    Route("/events", EventsHandler, operations.describe_events, ("live_page",)),
+    Route("/metrics", MetricsHandler, operations.describe_metrics),
+    Route("/events", EventsHandler, operations.describe_events),
     Route(
         "/", IndexHandler, operations.describe_page("index", "What is served, and how to ask it")
     ),
     Route("/docs", DocsHandler, operations.describe_page("docs", "The API, to read and to try")),
-    Route("/openapi.json", OpenAPIHandler, operations.describe_openapi, ("describe",)),
+    Route("/openapi.json", OpenAPIHandler, operations.describe_openapi),
     Route("/problems/{slug}", ProblemHandler, operations.describe_problem_page),
-    Route("/static/{file}", AssetHandler, operations.describe_asset, ("assets",)),
+    Route("/static/{file}", AssetHandler, operations.describe_asset),
 ]

@@ -28,6 +28,7 @@ from server.app import make_transport, openapi_document
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
 from server.logs import PayloadLog
+from server.monitoring.live_page import LivePage, read
 from server.serving.loading import Model
 from server.serving.service import Service
 from server.transport.interface import Transport
@@ -436,7 +437,11 @@ async def listening(
     logs = LogRecords()
     log_access = {"log_access": logs.add_access} if settings.logging.access else {}
     tls = context_of(settings.http)
-    http = make_transport(service, activity, payload_log=payload_log, tls=tls, **log_access)
+    live_page = LivePage(lambda: read(service))
+    live_page.start()
+    http = make_transport(
+        service, activity, live_page, payload_log=payload_log, tls=tls, **log_access
+    )
     sockets = bind_sockets(0, "127.0.0.1")
     await http.listen(sockets)
     server = Server(service, http, activity, sockets[0].getsockname()[1], logs)
