@@ -118,7 +118,7 @@ async def measure(rounds: int, *, payloads: bool, access: bool) -> float:
     service = Service(Settings(batching=BatchingSettings(max_rows=1024)))
     payload_log = PayloadLog(os.devnull) if payloads else None
     access_log = AccessLog(json_form(), contextlib.nullcontext(), os.devnull) if access else None
-    log_access: Any = access_log.write if access_log else lambda *_: None
+    log_access: Any = access_log.write if access_log else lambda _: None
     live_page = LivePage(lambda: read(service))
     transport = make_transport(
         service, Activity(), live_page, payload_log=payload_log, log_access=log_access

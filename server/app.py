@@ -52,7 +52,7 @@ def make_transport(
     live_page: LivePage,
     *,
     payload_log: PayloadLog | None = None,
-    log_access: LogAccess = lambda *_: None,
+    log_access: LogAccess = lambda _: None,
     tls: ssl.SSLContext | None = None,
 ) -> Transport:
     """Return the transport that `http.transport` names, for all that is served.

@@ -119,7 +119,7 @@ class Process:
             activity,
             live_page,
             payload_log=self._logs.payload,
-            log_access=self._logs.access.write if self._logs.access else lambda *_: None,
+            log_access=self._logs.access.write if self._logs.access else lambda _: None,
             tls=self._tls,
         )
         await transport.listen(self._sockets)

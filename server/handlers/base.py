@@ -25,6 +25,7 @@ from server.errors import (
 from server.handlers.parts import Parts
 from server.http.activity import LogAccess
 from server.http.message import COMMON_HEADERS, Response, problem, request_id
+from server.logs import Access
 from server.logs.format import of_request
 from server.serving.service import ServiceState
 
@@ -167,7 +168,7 @@ def request_logger(log_access: LogAccess) -> Callable[[RequestHandler], None]:
     def log_request(handler: RequestHandler) -> None:
         assert isinstance(handler, BaseHandler), "all of ours are"
         request = handler.request
-        log_access(
+        entry = Access(
             request.method or "",
             request.path,
             handler.get_status(),
@@ -175,5 +176,6 @@ def request_logger(log_access: LogAccess) -> Callable[[RequestHandler], None]:
             handler._headers.get("X-Request-ID", ""),
             request.remote_ip or "",
         )
+        log_access(entry)
 
     return log_request

@@ -1,19 +1,14 @@
-"""The requests in progress, and what writes their access lines."""
+"""The requests in progress, and the function that logs a finished one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
+from server.logs import Access
 
-class LogAccess(Protocol):
-    """Writes the line of a finished request."""
-
-    def __call__(
-        self, method: str, path: str, status: int, seconds: float, request_id: str, client: str, /
-    ) -> None:
-        """Write it; `seconds` is how long the request took."""
+# Writes the access line of a finished request.
+LogAccess = Callable[[Access], object]
 
 
 class Activity:

@@ -27,7 +27,7 @@ from model.tensors import Tensors, merge, split
 from server.app import make_transport, openapi_document
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
-from server.logs import PayloadLog
+from server.logs import Access, PayloadLog
 from server.monitoring.live_page import LivePage, read
 from server.serving.loading import Model
 from server.serving.service import Service
@@ -304,10 +304,9 @@ class LogRecords(logging.Handler):
         """The records at WARNING and above."""
         return [record for record in self.records if record.levelno >= logging.WARNING]
 
-    def add_access(
-        self, method: str, path: str, status: int, seconds: float, request_id: str, client: str
-    ) -> None:
+    def add_access(self, entry: Access) -> None:
         """Be the access log: keep a line of a request."""
+        method, path, status, seconds, request_id, client = entry
         self.accesses.append(
             f"{method} {path} {status} {seconds * 1000:.1f} ms {request_id} from {client}"
         )

@@ -13,6 +13,7 @@ from server.config import HttpSettings
 from server.errors import BodyTooLarge, TooManyConnections
 from server.http.activity import Activity, LogAccess
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id
+from server.logs import Access
 from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES, EndpointLookup
 from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
 from server.transport.llhttp.endpoint_run import Call
@@ -443,7 +444,8 @@ class Connection(asyncio.Protocol):
 
     def _log(self, head: Head, status: int) -> None:
         seconds = time.perf_counter() - self._started
-        self._server.log_access(head.method, head.path, status, seconds, self._id, self.remote_ip)
+        entry = Access(head.method, head.path, status, seconds, self._id, self.remote_ip)
+        self._server.log_access(entry)
 
 
 def _fail(future: asyncio.Future[None]) -> asyncio.Future[None]:
