@@ -131,7 +131,7 @@ class BaseHandler(RequestHandler):
     def log_exception(self, _: Any, value: BaseException | None, __: Any) -> None:
         """Log mistakes of ours, and not those of clients."""
         if not isinstance(value, HTTPError | ServiceError | BatchingError):
-            log.error("the request failed", exc_info=value, extra=of_request(self.request_id))
+            log.error("internal error", exc_info=value, extra=of_request(self.request_id))
 
     def _sent(self, sent: Future[None]) -> None:
         sent.exception()  # a client that has left is no error of ours

@@ -95,8 +95,8 @@ class IndexHandler(PageHandler):
             origin=origin,
             since=since.isoformat(timespec="seconds"),
             fields=fields_of(model) if model else [],
-            needs_key=self.keys.is_closed(PREDICT),
-            can_watch=not self.keys.is_closed(METRICS),
+            needs_key=self.keys.requires_key(PREDICT),
+            can_watch=not self.keys.requires_key(METRICS),
             max_batch_ms=self.service.settings.batching.max_batch_ms,
         )
 
