@@ -1,4 +1,4 @@
-"""All that is served: one table of routes, and the transport that brings requests to them."""
+"""Wiring: service, routes and transport; the OpenAPI document of all routes."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from server.transport.tornado_server import BoundedHTTPServer
 
 
 def openapi_document(model: ServedModel, *others: ServedModel) -> bytes:
-    """Return the OpenAPI document of all that is served, as it is sent."""
+    """Return the OpenAPI document, in JSON, of the default model and the others."""
     return text_of(describe_service(ROUTES, model, others)).encode()
 
 
 class LastDocument:
-    """Makes the OpenAPI document of models once, and does not keep them alive for it."""
+    """Makes the OpenAPI document, and caches that of the last models by weak references."""
 
     def __init__(self) -> None:
         self._of: list[weakref.ref[ServedModel]] = []
         self._document = b""
 
     def __call__(self, *models: ServedModel) -> bytes:
-        """Return the document; the first model is the default one."""
+        """Return the document of models; the first one is the default model."""
         if [known() for known in self._of] != list(models):
             self._of = [weakref.ref(model) for model in models]
             self._document = openapi_document(*models)
@@ -55,7 +55,7 @@ def make_transport(
     log_access: LogAccess = lambda _: None,
     tls: ssl.SSLContext | None = None,
 ) -> Transport:
-    """Return the transport that `http.transport` names, for all that is served.
+    """Return the transport that `http.transport` names, ready to serve all routes.
 
     `activity` counts the requests in progress; `live_page` is started by the caller.
     """

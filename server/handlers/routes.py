@@ -1,4 +1,4 @@
-"""The table of routes: what is served and what is documented come from it."""
+"""The table of routes, from which the application and its OpenAPI document are made."""
 
 from __future__ import annotations
 
