@@ -18,7 +18,7 @@ class LivenessHandler(BaseHandler):
         self.send_json({"live": True})
 
 
-class ReadyHandler(BaseHandler):
+class ReadinessHandler(BaseHandler):
     """Readiness: whether predictions are possible."""
 
     def get(self) -> None:

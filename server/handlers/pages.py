@@ -81,7 +81,7 @@ def fields_of(model: ServedModel) -> list[Field]:
     ]
 
 
-class IndexHandler(PageHandler):
+class StartPageHandler(PageHandler):
     """Start page: the model, live charts, and a form to try it."""
 
     def get(self) -> None:

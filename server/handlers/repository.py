@@ -59,7 +59,7 @@ class RepositoryHandler(BaseHandler):
         self.finish(b"{}")
 
 
-class IndexOfModelsHandler(RepositoryHandler):
+class RepositoryIndexHandler(RepositoryHandler):
     """Index: every version of every model, and its state."""
 
     def post(self) -> None:

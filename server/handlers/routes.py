@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.dialects.table import KINDS
 from server.handlers.base import BaseHandler
-from server.handlers.health import LivenessHandler, ReadyHandler
+from server.handlers.health import LivenessHandler, ReadinessHandler
 from server.handlers.models import (
     AllStatisticsHandler,
     ModelMetadataHandler,
@@ -21,12 +21,12 @@ from server.handlers.monitoring import EventsHandler, MetricsHandler
 from server.handlers.pages import (
     AssetHandler,
     DocsHandler,
-    IndexHandler,
     OpenAPIHandler,
     ProblemHandler,
+    StartPageHandler,
 )
 from server.handlers.predict import PredictHandler
-from server.handlers.repository import IndexOfModelsHandler, LoadHandler, UnloadHandler
+from server.handlers.repository import LoadHandler, RepositoryIndexHandler, UnloadHandler
 from server.openapi import operations
 from server.openapi.parts import Operation
 from server.serving.served_model import ServedModel
@@ -67,15 +67,17 @@ ROUTES = [
         for root, ending, handler, name, summary in ABOUT_MODELS
         for version in ("", "/versions/{version}")
     ),
-    Route("/v2/repository/index", IndexOfModelsHandler, operations.describe_index),
+    Route("/v2/repository/index", RepositoryIndexHandler, operations.describe_index),
     Route("/v2/repository/models/{name}/load", LoadHandler, operations.describe_load),
     Route("/v2/repository/models/{name}/unload", UnloadHandler, operations.describe_unload),
     Route("/v2/health/live", LivenessHandler, operations.describe_liveness),
-    Route("/v2/health/ready", ReadyHandler, operations.describe_readiness),
+    Route("/v2/health/ready", ReadinessHandler, operations.describe_readiness),
     Route("/metrics", MetricsHandler, operations.describe_metrics),
     Route("/events", EventsHandler, operations.describe_events),
     Route(
-        "/", IndexHandler, operations.describe_page("index", "What is served, and how to ask it")
+        "/",
+        StartPageHandler,
+        operations.describe_page("index", "What is served, and how to ask it"),
     ),
     Route("/docs", DocsHandler, operations.describe_page("docs", "The API, to read and to try")),
     Route("/openapi.json", OpenAPIHandler, operations.describe_openapi),
