@@ -27,7 +27,7 @@ from server.handlers.pages import (
 )
 from server.handlers.predict import PredictHandler
 from server.handlers.repository import LoadHandler, RepositoryIndexHandler, UnloadHandler
-from server.openapi import operations
+from server.openapi import operations, predictions
 from server.openapi.parts import Operation
 from server.serving.served_model import ServedModel
 
@@ -42,17 +42,17 @@ class Route:
 
 
 ABOUT_MODELS: list[tuple[str, str, type[BaseHandler], str, str]] = [
-    ("/v1", "", TFServingStatusHandler, "status", "Which versions there are (TF Serving)"),
-    ("/v1", "/metadata", TFServingMetadataHandler, "signature", "Its signature (TF Serving)"),
-    ("/v2", "", ModelMetadataHandler, "metadata", "What it takes and gives"),
-    ("/v2", "/ready", ModelReadyHandler, "ready", "Whether it can be asked"),
-    ("/v2", "/stats", StatisticsHandler, "statistics", "What it has done"),
+    ("/v1", "", TFServingStatusHandler, "status", "status (TensorFlow Serving)"),
+    ("/v1", "/metadata", TFServingMetadataHandler, "signature", "metadata (TensorFlow Serving)"),
+    ("/v2", "", ModelMetadataHandler, "metadata", "metadata"),
+    ("/v2", "/ready", ModelReadyHandler, "ready", "readiness"),
+    ("/v2", "/stats", StatisticsHandler, "statistics", "statistics"),
 ]
 
 
 ROUTES = [
     *(
-        Route(path, PredictHandler, operations.describe_predictions(kind, path))
+        Route(path, PredictHandler, predictions.describe_predictions(kind, path))
         for kind in KINDS
         for path in kind.paths
     ),
@@ -62,9 +62,9 @@ ROUTES = [
         Route(
             f"{root}/models/{{name}}{version}{ending}",
             handler,
-            operations.describe_model_document(name, version, summary),
+            operations.describe_model_document(name, version, what),
         )
-        for root, ending, handler, name, summary in ABOUT_MODELS
+        for root, ending, handler, name, what in ABOUT_MODELS
         for version in ("", "/versions/{version}")
     ),
     Route("/v2/repository/index", RepositoryIndexHandler, operations.describe_index),
@@ -77,9 +77,9 @@ ROUTES = [
     Route(
         "/",
         StartPageHandler,
-        operations.describe_page("index", "What is served, and how to ask it"),
+        operations.describe_page("index", "Start page"),
     ),
-    Route("/docs", DocsHandler, operations.describe_page("docs", "The API, to read and to try")),
+    Route("/docs", DocsHandler, operations.describe_page("docs", "Swagger UI")),
     Route("/openapi.json", OpenAPIHandler, operations.describe_openapi),
     Route("/problems/{slug}", ProblemHandler, operations.describe_problem_page),
     Route("/static/{file}", AssetHandler, operations.describe_asset),
