@@ -101,7 +101,7 @@ def describe_load(model: ServedModel) -> dict[str, Operation]:
     """Describe `POST /v2/repository/models/{name}/load`."""
     rollback = {"type": "boolean", "description": "Go back to the version that was served before."}
     return describe_model_change(
-        model, "load", "Load new versions of a model, or roll it back", {"rollback": rollback}
+        model, "load", "Load, reload or roll back a model", {"rollback": rollback}
     )
 
 
@@ -127,6 +127,7 @@ def describe_model_change(
     described = describe_repository_call(
         name, summary, body, [*errors, "unknown-model", "draining"], {"type": "object"}
     )
+    described["post"]["responses"]["200"]["description"] = "Done; an empty object."
     described["post"]["parameters"] = [path_parameter("name", text_like(model.name))]
     described["post"]["security"] = KEY
     return described
@@ -145,7 +146,9 @@ def describe_repository_call(
 
 def describe_liveness(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/health/live`."""
-    return describe_get("health", "live", "Liveness", flag("live"), errors=["model-stuck"])
+    described = describe_get("health", "live", "Liveness", flag("live"), errors=["model-stuck"])
+    described["get"]["responses"]["200"]["description"] = "The process works."
+    return described
 
 
 def describe_readiness(_: ServedModel) -> dict[str, Operation]:
@@ -163,7 +166,9 @@ def describe_readiness(_: ServedModel) -> dict[str, Operation]:
     models = {"type": "array", "items": model}
     schema["properties"] |= {"model": text, "version": text, "models": models}
     errors = ["loading", "draining", *NOT_READY]
-    return describe_get("health", "ready", "Readiness", schema, errors=errors)
+    described = describe_get("health", "ready", "Readiness", schema, errors=errors)
+    described["get"]["responses"]["200"]["description"] = "Predictions are possible."
+    return described
 
 
 def describe_metrics(_: ServedModel) -> dict[str, Operation]:

@@ -143,7 +143,7 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "type": {
             "type": "string",
             "format": "uri-reference",
-            "description": "The problem type, and the path of its explanation.",
+            "description": "The problem type; GET this path for an explanation.",
         },
         "title": {"type": "string"},
         "status": {"type": "integer"},
@@ -187,8 +187,8 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "X-Request-Timeout-Ms": (
         {"type": "integer", "minimum": 1},
-        "Deadline in milliseconds, after which the response is 504. A deadline longer than that of "
-        "the service is shortened to it.",
+        "Deadline in milliseconds, after which the response is 504. The deadline of the service "
+        "applies if it is earlier.",
     ),
 }
 
