@@ -29,6 +29,7 @@ from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
 from server.logs import AccessLog, PayloadLog
 from server.logs.format import json_form
+from server.monitoring.live_page import LivePage, read
 from server.run import loop_factory
 from server.serving.service import Service
 from server.transport.llhttp.connection import Connection
@@ -117,8 +118,11 @@ async def measure(rounds: int, *, payloads: bool, access: bool) -> float:
     service = Service(Settings(batching=BatchingSettings(max_rows=1024)))
     payload_log = PayloadLog(os.devnull) if payloads else None
     access_log = AccessLog(json_form(), contextlib.nullcontext(), os.devnull) if access else None
-    log_access: Any = access_log.write if access_log else lambda *_: None
-    transport = make_transport(service, Activity(), payload_log=payload_log, log_access=log_access)
+    log_access: Any = access_log.write if access_log else lambda _: None
+    live_page = LivePage(lambda: read(service))
+    transport = make_transport(
+        service, Activity(), live_page, payload_log=payload_log, log_access=log_access
+    )
     assert isinstance(transport, LlhttpServer)
     await service.start(lambda _: Line())
     clients = Clients(transport)

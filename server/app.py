@@ -1,25 +1,22 @@
-"""All that is served: one table of routes, and the transport that brings requests to them."""
+"""Wiring: service, routes and transport; the OpenAPI document of all routes."""
 
 from __future__ import annotations
 
 import ssl
 import weakref
-from typing import Any
 
 from tornado.web import Application, url
 
 from server.handlers.base import NotFoundHandler, request_logger
-from server.handlers.pages import (
-    TEMPLATES,
-    read_assets,
-)
+from server.handlers.pages import TEMPLATES, read_assets
+from server.handlers.parts import Parts
 from server.handlers.routes import ROUTES
 from server.http.activity import Activity, LogAccess
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
 from server.http.endpoints import Endpoints, pattern_of
 from server.logs import PayloadLog
-from server.monitoring.live_page import LivePage, read
+from server.monitoring.live_page import LivePage
 from server.monitoring.metrics import Metrics
 from server.openapi.document import describe_service, text_of
 from server.serving.served_model import ServedModel
@@ -30,19 +27,19 @@ from server.transport.tornado_server import BoundedHTTPServer
 
 
 def openapi_document(model: ServedModel, *others: ServedModel) -> bytes:
-    """Return the OpenAPI document of all that is served, as it is sent."""
+    """Return the OpenAPI document, in JSON, of the default model and the others."""
     return text_of(describe_service(ROUTES, model, others)).encode()
 
 
 class LastDocument:
-    """Makes the OpenAPI document of models once, and does not keep them alive for it."""
+    """Makes the OpenAPI document, and caches that of the last models by weak references."""
 
     def __init__(self) -> None:
         self._of: list[weakref.ref[ServedModel]] = []
         self._document = b""
 
     def __call__(self, *models: ServedModel) -> bytes:
-        """Return the document; the first model is the default one."""
+        """Return the document of models; the first one is the default model."""
         if [known() for known in self._of] != list(models):
             self._of = [weakref.ref(model) for model in models]
             self._document = openapi_document(*models)
@@ -52,49 +49,44 @@ class LastDocument:
 def make_transport(
     service: Service,
     activity: Activity,
+    live_page: LivePage,
     *,
     payload_log: PayloadLog | None = None,
-    log_access: LogAccess = lambda *_: None,
+    log_access: LogAccess = lambda _: None,
     tls: ssl.SSLContext | None = None,
 ) -> Transport:
-    """Return the transport that `http.transport` names, for all that is served.
+    """Return the transport that `http.transport` names, ready to serve all routes.
 
-    `activity` follows the requests in progress.
+    `activity` counts the requests in progress; `live_page` is started by the caller.
     """
     settings = service.settings
     keys = ApiKeys(settings.auth.api_keys)
     cors = Cors(settings.http.cors_origins)
     endpoints = Endpoints(service, keys, cors, payload_log)
-    live_page = LivePage(lambda: read(service))
-    live_page.start()
     activity.end_first(live_page.end)
-    parts = {
-        "endpoints": endpoints,
-        "describe": LastDocument(),
-        "live_page": live_page,
-        "metrics": Metrics(service, payload_log),
-        "assets": read_assets(),
-    }
-    shared = {"service": service, "activity": activity, "keys": keys, "cors": cors}
-    app = make_app(shared, log_access, parts)
+    parts = Parts(
+        service=service,
+        activity=activity,
+        keys=keys,
+        cors=cors,
+        endpoints=endpoints,
+        live_page=live_page,
+        metrics=Metrics(service, payload_log),
+        assets=read_assets(),
+        describe=LastDocument(),
+    )
+    app = make_app(parts, log_access)
     if settings.http.transport == "tornado":
         return BoundedHTTPServer(app, settings.http, endpoints, log_access, tls)
     return LlhttpServer(app, settings.http, endpoints, activity, log_access, tls)
 
 
-def make_app(shared: dict[str, Any], log_access: LogAccess, parts: dict[str, Any]) -> Application:
-    """Return the Tornado application; each route's handler gets those `parts` that it needs."""
+def make_app(parts: Parts, log_access: LogAccess) -> Application:
+    """Return the Tornado application: its routes, and the parts of their handlers."""
     return Application(
-        [
-            url(
-                pattern_of(route.path),
-                route.handler,
-                shared | {name: parts[name] for name in route.needs},
-            )
-            for route in ROUTES
-        ],
+        [url(pattern_of(route.path), route.handler, {"parts": parts}) for route in ROUTES],
         default_handler_class=NotFoundHandler,
-        default_handler_args=shared,
+        default_handler_args={"parts": parts},
         template_path=str(TEMPLATES),
         log_function=request_logger(log_access),
     )

@@ -1,4 +1,7 @@
-"""Every situation in which a request gets no prediction, and the answer that HTTP gives to it."""
+"""Every situation in which a request gets no prediction; `problems` maps it to HTTP.
+
+The page `/problems/{slug}` shows the docstring of the error.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,27 @@ from dataclasses import dataclass
 
 
 class ServiceError(Exception):
-    """A request that gets no prediction; the text is for its sender."""
+    """A request that the service cannot answer as asked; its text is sent to the client."""
 
 
 class InvalidRequest(ServiceError):
-    """Something other than the body is wrong: a header, or the path's encoding."""
+    """A header, a parameter, the encoding of the path or the structure of the body is invalid."""
 
 
 class InvalidJSON(ServiceError):
-    """The body is no JSON document."""
+    """The body is not a valid JSON document."""
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One place at which a document breaks its schema; `pointer` is a JSON Pointer (RFC 6901)."""
+    """One place where a document violates its schema; `pointer` is a JSON Pointer (RFC 6901)."""
 
     pointer: str
     detail: str
 
 
 class InvalidData(ServiceError):
-    """The body is JSON, but not what the model takes."""
+    """The data does not match the inputs of the model, for example in shape or type."""
 
     def __init__(self, message: str, violations: list[Violation]) -> None:
         super().__init__(message)
@@ -34,60 +37,60 @@ class InvalidData(ServiceError):
 
 
 class UnknownPath(ServiceError):
-    """Nothing is served here."""
+    """The service has no such path."""
 
 
 class UnknownModel(ServiceError):
-    """No model, or no version of one, is loaded under this name."""
+    """The service has no model with this name, or not in this version."""
 
 
 class LoadFailed(ServiceError):
-    """A model could not be loaded, or not take the place of the one that is served."""
+    """The model could not be loaded, or could not replace the version that is served."""
 
 
 class Unauthorized(ServiceError):
-    """A key is needed, and none or a wrong one was given."""
+    """This route requires an API key, and the request has none or an unknown one."""
 
 
 class NotForThisKey(ServiceError):
-    """A key was given that opens other things than this one."""
+    """The API key is valid, but not for this route."""
 
 
 class Forbidden(ServiceError):
-    """Nobody may do this here."""
+    """The service has no API keys, so nobody can load or unload models."""
 
 
 class MethodNotAllowed(ServiceError):
-    """The path takes other methods."""
+    """The path does not support the method of the request."""
 
     def __init__(self, method: str, allowed: list[str]) -> None:
-        super().__init__(f"{method} is not possible here; use {', '.join(allowed)}")
+        super().__init__(f"{method} is not allowed here; use {', '.join(allowed)}")
         self.allowed = allowed
 
 
 class BodyTooLarge(ServiceError):
-    """The body is longer than the service reads."""
+    """The body is larger than the service accepts."""
 
 
 class UnsupportedMediaType(ServiceError):
-    """The body is of a type, or in a content coding, that the service does not read."""
+    """The service does not support the media type or the content coding of the body."""
 
 
 class Loading(ServiceError):
-    """The model is not there yet."""
+    """The model is still being loaded."""
 
 
 class ModelFails(ServiceError):
-    """The model fails on rows that it has answered before, so it is not ready."""
+    """The model fails on its own example, so the service is not ready."""
 
 
 class TooManyConnections(ServiceError):
-    """No more connections are accepted for now."""
+    """The service has as many open connections as it allows."""
 
 
 class NonFiniteOutput(ServiceError):
-    """The model answered NaN or infinity, which JSON cannot say."""
+    """The model returned NaN or infinity, which JSON cannot represent."""
 
 
 class InternalError(ServiceError):
-    """A mistake of ours."""
+    """A bug in the server."""

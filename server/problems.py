@@ -30,7 +30,10 @@ from server.errors import (
 
 @dataclass(frozen=True)
 class Problem:
-    """How a situation is told to a client: status, the slug of its type, its title."""
+    """How an error is reported to a client: status, slug of its type, title.
+
+    `detail` replaces the text of the error where it is not empty.
+    """
 
     status: HTTPStatus
     slug: str
@@ -40,30 +43,30 @@ class Problem:
 
 PROBLEMS: dict[type[Exception], Problem] = {
     InvalidRequest: Problem(HTTPStatus.BAD_REQUEST, "invalid-request", "Invalid request"),
-    InvalidJSON: Problem(HTTPStatus.BAD_REQUEST, "invalid-json", "The body is not JSON"),
+    InvalidJSON: Problem(HTTPStatus.BAD_REQUEST, "invalid-json", "The body is not valid JSON"),
     InvalidData: Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-data", "The data does not fit the model"
+        HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-data", "The data does not match the model"
     ),
-    UnknownPath: Problem(HTTPStatus.NOT_FOUND, "not-found", "Nothing is here"),
-    UnknownModel: Problem(HTTPStatus.NOT_FOUND, "unknown-model", "No such model"),
-    LoadFailed: Problem(HTTPStatus.BAD_REQUEST, "load-failed", "The model was not loaded"),
+    UnknownPath: Problem(HTTPStatus.NOT_FOUND, "not-found", "Not found"),
+    UnknownModel: Problem(HTTPStatus.NOT_FOUND, "unknown-model", "Model not found"),
+    LoadFailed: Problem(HTTPStatus.BAD_REQUEST, "load-failed", "The model could not be loaded"),
     Unauthorized: Problem(
         HTTPStatus.UNAUTHORIZED,
         "unauthorized",
-        "A key is needed",
-        "Send one of the service's keys, as Authorization: Bearer … or X-API-Key: …",
+        "API key required",
+        "Send a valid API key, as Authorization: Bearer … or X-API-Key: …",
     ),
     NotForThisKey: Problem(
         HTTPStatus.FORBIDDEN,
         "not-for-this-key",
-        "The key does not open this",
-        "This key is known, and may do other things here (`allow` in auth.api_keys).",
+        "API key not valid for this route",
+        "The API key is valid for other routes only (`allow` in auth.api_keys).",
     ),
     Forbidden: Problem(
         HTTPStatus.FORBIDDEN,
         "forbidden",
-        "Not possible here",
-        "The models can only be changed where the service has keys (auth.api_keys).",
+        "Changing models is disabled",
+        "Models can be loaded and unloaded only if the service has API keys (auth.api_keys).",
     ),
     MethodNotAllowed: Problem(
         HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"
@@ -81,16 +84,16 @@ PROBLEMS: dict[type[Exception], Problem] = {
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "model-failed",
         "The model failed",
-        "The model failed on this request; the log has the reason under the request id.",
+        "The model failed on this request. The log has the reason, with the id of the request.",
     ),
     NonFiniteOutput: Problem(
-        HTTPStatus.INTERNAL_SERVER_ERROR, "non-finite-output", "The prediction is not a number"
+        HTTPStatus.INTERNAL_SERVER_ERROR, "non-finite-output", "The prediction is NaN or infinite"
     ),
     InternalError: Problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal-error",
         "Internal error",
-        "Something went wrong here; the log has the reason under the request id.",
+        "This is a bug in the server. The log has the traceback, with the id of the request.",
     ),
     Loading: Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -105,25 +108,23 @@ PROBLEMS: dict[type[Exception], Problem] = {
         HTTPStatus.SERVICE_UNAVAILABLE,
         "too-many-connections",
         "Too many connections",
-        "The service has as many open connections as it takes; try again soon.",
+        "The service has as many open connections as it allows; try again soon.",
     ),
     batching.Draining: Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "draining",
         "The service is shutting down",
-        "The service is about to end and accepts nothing more; try again, at another instance.",
+        "The service is shutting down and accepts no new requests; try another instance.",
     ),
-    ModelFails: Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, "model-fails", "The model fails on what it once answered"
-    ),
+    ModelFails: Problem(HTTPStatus.SERVICE_UNAVAILABLE, "model-fails", "Model self-check failed"),
     batching.ModelStuck: Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, "model-stuck", "The model does not answer any more"
+        HTTPStatus.SERVICE_UNAVAILABLE, "model-stuck", "A model call hangs"
     ),
     batching.DeadlineExceeded: Problem(
         HTTPStatus.GATEWAY_TIMEOUT,
         "deadline-exceeded",
-        "The deadline passed",
-        "The answer was not there before the request's deadline.",
+        "Deadline exceeded",
+        "The deadline of the request passed before the prediction was computed.",
     ),
 }
 
@@ -132,17 +133,17 @@ LOADING_RETRY_SECONDS = 2
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the table's line for `error`; an error that is not in it is a mistake of ours."""
+    """Return the entry of `error`; one that is not in the table is an internal error."""
     return PROBLEMS.get(type(error), PROBLEMS[InternalError])
 
 
 def detail_of(error: Exception) -> str:
-    """Return the sentence for the client; never the text of an error that is not in the table."""
+    """Return the detail for the client; never the text of an error that is not in the table."""
     return problem_of(error).detail or str(error)
 
 
 def headers_of(error: Exception) -> dict[str, str]:
-    """Return what an error's answer carries besides its body (RFC 9110, sections 10 and 15)."""
+    """Return the headers that an error adds to its response (RFC 9110, sections 10 and 15)."""
     match error:
         case MethodNotAllowed():
             return {"Allow": ", ".join(error.allowed)}
@@ -153,7 +154,7 @@ def headers_of(error: Exception) -> dict[str, str]:
             return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         case Unauthorized():
             return {"WWW-Authenticate": 'Bearer realm="predictions"'}
-        case Loading() | batching.ModelStuck():  # after which it is loaded anew
+        case Loading() | batching.ModelStuck():  # the process restarts then
             return {"Retry-After": str(LOADING_RETRY_SECONDS)}
         case batching.Draining() | TooManyConnections() | ModelFails():
             return {"Retry-After": "1"}

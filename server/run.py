@@ -25,6 +25,7 @@ from server.http.activity import Activity
 from server.logs.application import configure, log_what_nobody_catches, write_in_background
 from server.logs.format import form_of
 from server.logs.open import Logs, open_access_log, open_payload_log
+from server.monitoring.live_page import LivePage, read
 from server.serving.keras_loader import load_model
 from server.serving.loading import Load
 from server.serving.service import Service
@@ -111,11 +112,14 @@ class Process:
         stop = self._catch_signals()
         service = self._service = Service(self._settings)
         activity = Activity()
+        live_page = LivePage(lambda: read(service))
+        live_page.start()
         transport = make_transport(
             service,
             activity,
+            live_page,
             payload_log=self._logs.payload,
-            log_access=self._logs.access.write if self._logs.access else lambda *_: None,
+            log_access=self._logs.access.write if self._logs.access else lambda _: None,
             tls=self._tls,
         )
         await transport.listen(self._sockets)

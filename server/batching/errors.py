@@ -1,41 +1,41 @@
-"""Why rows got no answer."""
+"""Why rows got no prediction."""
 
 from __future__ import annotations
 
-OVERLOADED = ("queue_full", "queue_wait")  # the reasons of refusals that are the load's fault
+OVERLOADED = ("queue_full", "queue_wait")  # reasons for a rejection that are due to the load
 
 
 class BatchingError(Exception):
-    """Rows that got no answer."""
+    """Rows that got no prediction."""
 
 
 class Overloaded(BatchingError):
-    """The queue is full; trying again after `retry_after` seconds may work."""
+    """The queue is full, or waiting in it would take too long; try again later."""
 
     def __init__(self, reason: str, retry_after: float) -> None:
         super().__init__(reason)
-        self.retry_after = retry_after
+        self.retry_after = retry_after  # in seconds
 
 
 class TooManyRows(BatchingError):
-    """A request that the queue could not hold even if it were empty."""
+    """The request is larger than the whole queue."""
 
 
 class Draining(BatchingError):
-    """Nothing is accepted any more; what was accepted is still answered."""
+    """The service is shutting down: it rejects new requests and answers the accepted ones."""
 
 
 class DeadlineExceeded(BatchingError):
-    """The deadline passed before the answer was there."""
+    """The deadline of the request passed before the prediction was computed."""
 
 
 class ModelFailed(BatchingError):
-    """The model raised, or gave something else than one row for each row."""
+    """The model raised an error, or did not return one row for each row of input."""
 
 
 class ModelStuck(BatchingError):
-    """The model has not come back from a call, and none can follow it; the text says why."""
+    """A model call hangs, so the model cannot answer; the process must be restarted."""
 
 
 class WrongRowCount(Exception):
-    """The model gave another number of rows than it got, so none can be given to its owner."""
+    """The model returned another number of rows than it got, so no row has a known owner."""

@@ -1,4 +1,4 @@
-"""What all handlers share."""
+"""The base of all handlers: body, request id, problem documents, access line."""
 
 from __future__ import annotations
 
@@ -22,77 +22,78 @@ from server.errors import (
     ServiceError,
     UnknownPath,
 )
-from server.http.activity import Activity, LogAccess
-from server.http.auth import ApiKeys
-from server.http.cors import Cors
+from server.handlers.parts import Parts
+from server.http.activity import LogAccess
 from server.http.message import COMMON_HEADERS, Response, problem, request_id
+from server.logs import Access
 from server.logs.format import of_request
-from server.serving.service import Service, ServiceState
+from server.serving.service import ServiceState
 
 log = logging.getLogger(__name__)
 
 
-@stream_request_body  # without it Tornado parses forms, of any size, before a handler is asked
+@stream_request_body  # without it, Tornado parses forms of any size before it calls a handler
 class BaseHandler(RequestHandler):
-    """What all handlers share: the body, the request's id, problem documents, Allow."""
+    """The base of all handlers.
+
+    Attributes:
+        METHODS: the methods that it answers, beside OPTIONS.
+    """
 
     METHODS: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
 
-    def initialize(
-        self, service: Service, activity: Activity, keys: ApiKeys, cors: Cors, **_: Any
-    ) -> None:
-        """Take the parts that every handler needs, and begin: a client may leave from now on."""
-        self.began = time.perf_counter()  # Tornado takes the wall clock
-        self.service = service
-        self.activity = activity
-        self.keys = keys
-        self.cors = cors
-        self.activity.begin(self)
+    def initialize(self, parts: Parts) -> None:
+        """Take the parts, and count the request as in progress."""
+        self.began = time.perf_counter()  # Tornado measures with the wall clock
+        self.parts = parts
+        self.service = parts.service
+        self.keys = parts.keys
+        parts.activity.begin(self)
 
     def prepare(self) -> None:
-        """Go on with a request: its headers are there, its body is not."""
+        """Prepare for the body; the headers have arrived."""
         self.chunks: list[bytes] = []
         self.add_cors_headers()
 
     @cached_property
     def request_id(self) -> str:
-        """The client's id for this request, or ours."""
+        """The client's X-Request-ID if it is valid, else a new one."""
         return request_id(self.request.headers)
 
     def set_default_headers(self) -> None:
-        """Replace Tornado's headers, which tell its version."""
+        """Replace Tornado's headers, which reveal its version."""
         self.set_header("X-Request-ID", self.request_id)
-        self._headers.update(COMMON_HEADERS)  # without the checks of those that come from outside
+        self._headers.update(COMMON_HEADERS)  # constants need no validation
 
     def data_received(self, chunk: bytes) -> None:
-        """Collect the body, whose size the server has limited."""
+        """Collect the body; the transport limits its size."""
         self.chunks.append(chunk)
 
     def take_body(self) -> bytes:
-        """Return the body, and forget it: a request may wait for long."""
+        """Return the body and release it, because a request may wait for long."""
         body, self.chunks = b"".join(self.chunks), []
         return body
 
     def head(self, **parameters: str) -> Any:
-        """Answer as to GET; Tornado leaves the body out."""
+        """Answer like GET; Tornado omits the body."""
         return self.get(**parameters)
 
     def options(self, **_: str) -> None:
-        """Tell what is possible here."""
+        """Answer with the allowed methods, or to a CORS preflight."""
         self.set_header("Allow", ", ".join(self.allowed()))
-        self._headers.update(self.cors.preflight(self.request.headers, self.allowed()))
+        self._headers.update(self.parts.cors.preflight(self.request.headers, self.allowed()))
         self.set_status(HTTPStatus.NO_CONTENT)
 
     def allowed(self) -> list[str]:
-        """Return the methods that this handler answers."""
+        """Return the allowed methods."""
         return [*self.METHODS, "OPTIONS"]
 
     def add_cors_headers(self) -> None:
-        """Say which origins may read the answer."""
-        self._headers.update(self.cors.headers(self.request.headers))
+        """Add the CORS headers of the response."""
+        self._headers.update(self.parts.cors.headers(self.request.headers))
 
     def respond(self, response: Response) -> None:
-        """Send an endpoint's answer."""
+        """Send a response."""
         self.set_status(response.status)
         self.clear_header("Content-Type")
         for name, value in response.headers.items():
@@ -105,10 +106,10 @@ class BaseHandler(RequestHandler):
         self.finish(json_encode(document))
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
-        """Send the answer; the request ends with its last byte.
+        """Send the response; the request has ended when its last byte is sent.
 
-        Tornado tells a client that its connection will be closed only if it knew so before the
-        request came; while draining a client must be told in any case.
+        While draining, every response has `Connection: close`. Tornado sets it only if it decided
+        to close the connection before the request came.
         """
         if self.service.state is ServiceState.DRAINING:
             self.set_header("Connection", "close")
@@ -117,61 +118,61 @@ class BaseHandler(RequestHandler):
         return sent
 
     def on_connection_close(self) -> None:
-        """End a request whose client has left."""
+        """End the request: its client has disconnected."""
         super().on_connection_close()
-        self.activity.end(self)
+        self.parts.activity.end(self)
 
     def compute_etag(self) -> None:
-        """Spend nothing on ETags: answers are not cached."""
+        """Compute none: responses are not cached."""
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer in the form of the path's dialect, whatever went wrong."""
+        """Send the error in the format of the path's dialect."""
         error = kwargs.get("exc_info", (None, None))[1]
         situation = self._situation(status_code, error)
-        self.add_cors_headers()  # Tornado has taken all headers away
+        self.add_cors_headers()  # Tornado has removed all headers
         self.respond(problem(situation, self.request_id, kind_of(self.request.path)))
 
     def log_exception(self, _: Any, value: BaseException | None, __: Any) -> None:
-        """Log mistakes of ours, and not those of clients."""
+        """Log internal errors, but not errors of clients."""
         if not isinstance(value, HTTPError | ServiceError | BatchingError):
-            log.error("the request failed", exc_info=value, extra=of_request(self.request_id))
+            log.error("internal error", exc_info=value, extra=of_request(self.request_id))
 
     def _sent(self, sent: Future[None]) -> None:
-        sent.exception()  # a client that has left is no error of ours
-        self.activity.end(self)
+        sent.exception()  # a client that disconnects is not an error of the server
+        self.parts.activity.end(self)
 
     def _situation(self, status_code: int, error: BaseException | None) -> Exception:
-        """Say in our words what Tornado, or a handler, raised."""
+        """Return the error of `server.errors` for what Tornado or a handler raised."""
         if isinstance(error, ServiceError | BatchingError):
             return error
         if not self.METHODS:
-            return UnknownPath(f"There is nothing at {self.request.path[:80]}.")
+            return UnknownPath(f"The service has no path {self.request.path[:80]}.")
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             return MethodNotAllowed(self.request.method or "", self.allowed())
         if status_code == HTTPStatus.BAD_REQUEST:
-            return InvalidRequest("The request's path is not valid UTF-8.")
+            return InvalidRequest("The path is not valid UTF-8.")
         return InternalError()
 
 
 class NotFoundHandler(BaseHandler):
-    """Every path that is no route's."""
+    """Answers paths without a route."""
 
     METHODS = ()
 
-    def refuse(self, **_: str) -> None:
-        """Answer 404, whatever the method."""
+    def answer_404(self, **_: str) -> None:
+        """Answer 404 to any method."""
         raise HTTPError(HTTPStatus.NOT_FOUND)
 
-    get = post = put = patch = delete = options = refuse
+    get = post = put = patch = delete = options = answer_404
 
 
 def request_logger(log_access: LogAccess) -> Callable[[RequestHandler], None]:
-    """Return what writes the line of a finished request, as Tornado calls it."""
+    """Return the function that Tornado calls to log a finished request."""
 
     def log_request(handler: RequestHandler) -> None:
-        assert isinstance(handler, BaseHandler), "all of ours are"
+        assert isinstance(handler, BaseHandler), "ROUTES has no others"
         request = handler.request
-        log_access(
+        entry = Access(
             request.method or "",
             request.path,
             handler.get_status(),
@@ -179,5 +180,6 @@ def request_logger(log_access: LogAccess) -> Callable[[RequestHandler], None]:
             handler._headers.get("X-Request-ID", ""),
             request.remote_ip or "",
         )
+        log_access(entry)
 
     return log_request

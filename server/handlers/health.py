@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from server.batching import Draining, ModelStuck
-from server.errors import (
-    Loading,
-)
+from server.errors import Loading
 from server.handlers.base import BaseHandler
 from server.serving.service import ServiceState
 
 
 class LivenessHandler(BaseHandler):
-    """Whether the process is alive."""
+    """Liveness of the process."""
 
     def get(self) -> None:
-        """Say so, or answer 503: a model does not come back, and a new process is needed."""
+        """Answer 200, or 503 when a model call hangs and the process must be restarted."""
         if self.service.stuck:
             raise ModelStuck(self.service.stuck)
         self.send_json({"live": True})
 
 
-class ReadyHandler(BaseHandler):
-    """Whether predictions can be asked for."""
+class ReadinessHandler(BaseHandler):
+    """Readiness: whether predictions are possible."""
 
     def get(self) -> None:
-        """Say so, or answer 503."""
+        """Answer 200 with the state of every model, or 503 with the reason."""
         if self.service.stuck:
             raise ModelStuck(self.service.stuck)
         if self.service.state is ServiceState.DRAINING:

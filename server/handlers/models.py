@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol tells of the server and its models."""
+"""Metadata, readiness and statistics of models, as TensorFlow Serving and V2 define them."""
 
 from __future__ import annotations
 
@@ -19,47 +19,45 @@ class DocumentHandler(BaseHandler):
     """A document about a model, or about one version of it."""
 
     def get(self, name: str, version: str | None = None) -> None:
-        """Send it; raises UnknownModel, Loading."""
+        """Send the document; raises UnknownModel, Loading."""
         model = self.service.repository.slot(name).find(version)
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(self.document(model)))
 
     def document(self, model: ServedModel) -> dict[str, Any]:
-        """Return it."""
+        """Return the document about a model."""
         raise NotImplementedError
 
 
 class ModelMetadataHandler(DocumentHandler):
-    """Its inputs and outputs, and its versions."""
+    """V2: inputs, outputs and versions of a model."""
 
     def document(self, model: ServedModel) -> dict[str, Any]:
-        """Return them."""
         versions = self.service.repository.slots[model.name].versions
         return documents.of_model(model.name, sorted(versions, key=rank), model.signature)
 
 
 class ModelReadyHandler(DocumentHandler):
-    """Whether predictions of a model can be asked for."""
+    """V2: readiness of a model."""
 
     def document(self, model: ServedModel) -> dict[str, Any]:
-        """Say so; a model that is not there is not found, and one that fails is 503."""
+        """Raise ModelFails or ModelStuck if the model is not ready."""
         model.check_ready()
         return {"name": model.name, "ready": True}
 
 
 class TFServingMetadataHandler(DocumentHandler):
-    """What a model takes and gives, in the words of TensorFlow Serving."""
+    """TensorFlow Serving: the signature of a model."""
 
     def document(self, model: ServedModel) -> dict[str, Any]:
-        """Return its signature."""
         return tfserving.metadata_document(model.name, model.version, model.signature)
 
 
 class TFServingStatusHandler(BaseHandler):
-    """Which versions of a model there are, in the words of TensorFlow Serving."""
+    """TensorFlow Serving: the state of a model's versions."""
 
     def get(self, name: str, version: str | None = None) -> None:
-        """Show all of them, or one; raises UnknownModel."""
+        """Send the state of all versions, or of one; raises UnknownModel."""
         slot = self.service.repository.slot(name)
         if version is not None:
             slot.find(version)
@@ -83,24 +81,23 @@ _TFSERVING_STATES = {
 
 
 class StatisticsHandler(DocumentHandler):
-    """What a version has done since it was loaded."""
+    """V2: statistics of a version since it was loaded."""
 
     def get(self, name: str, version: str | None = None) -> None:
-        """Send it; raises UnknownModel, Loading, and what keeps it from those without a key."""
+        """Send the statistics; raises UnknownModel, Loading, Unauthorized, NotForThisKey."""
         self.keys.check(self.request.headers, METRICS)
         super().get(name, version)
 
     def document(self, model: ServedModel) -> dict[str, Any]:
-        """Return it, as a list of one."""
         stats = documents.of_statistics(model.name, model.version, model.counts)
         return {"model_stats": [stats]}
 
 
 class AllStatisticsHandler(BaseHandler):
-    """What every version of every model has done since it was loaded."""
+    """V2: statistics of every version of every model since it was loaded."""
 
     def get(self) -> None:
-        """Show it; raises what keeps it from those without a key."""
+        """Send the statistics; raises Unauthorized, NotForThisKey."""
         self.keys.check(self.request.headers, METRICS)
         models = self.service.repository.models()
         stats = [documents.of_statistics(m.name, m.version, m.counts) for m in models]
@@ -108,8 +105,7 @@ class AllStatisticsHandler(BaseHandler):
 
 
 class ServerMetadataHandler(BaseHandler):
-    """Which server this is."""
+    """V2: name, version and extensions of the server."""
 
     def get(self) -> None:
-        """Say so."""
         self.send_json(documents.of_server(__version__))

@@ -1,11 +1,10 @@
-"""What a person looks at: the start page, the documentation, what an error means."""
+"""Pages for people: start page, API documentation, explanations of problems."""
 
 from __future__ import annotations
 
 import json
 import mimetypes
 import shlex
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -21,33 +20,33 @@ HERE = Path(__file__).parents[1]
 STATIC = HERE / "static"
 TEMPLATES = HERE / "templates"
 
-# Nothing is loaded from elsewhere, and no markup styles or scripts itself.
+# Pages load nothing from other hosts, and have no inline styles or scripts.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# Swagger UI styles its elements.
+# Swagger UI uses inline styles.
 DOCS_POLICY = PAGE_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 
 
 class PageHandler(BaseHandler):
-    """A page of HTML."""
+    """An HTML page."""
 
     POLICY: ClassVar[str] = PAGE_POLICY
 
     def set_default_headers(self) -> None:
-        """Let a page load nothing but what is ours."""
+        """Allow the page to load files of this service only."""
         super().set_default_headers()
         self.set_header("Content-Security-Policy", self.POLICY)
 
     def get_template_namespace(self) -> dict[str, Any]:
-        """Give templates what is served, or None while it is loading."""
+        """Add `model`, which is None while it is loading, and `quote` for shell commands."""
         model = None if self.service.state is ServiceState.LOADING else self.service.model
         return {**super().get_template_namespace(), "model": model, "quote": shlex.quote}
 
 
 class Field(NamedTuple):
-    """One input of the model in the form of the start page."""
+    """A field of the form on the start page, for one input of the model."""
 
     id: str
     name: str
@@ -57,14 +56,14 @@ class Field(NamedTuple):
 
     @property
     def lines(self) -> int:
-        """How many lines its text takes."""
+        """The height of the field in lines."""
         return min(8, 1 + len(self.value) // 60)
 
 
 def fields_of(model: ServedModel) -> list[Field]:
-    """Return the form of a model's inputs, filled with an example that it answers if there is one.
+    """Return a field for each input of a model, filled with an example.
 
-    Of an input that takes one number the number stands there, without brackets.
+    An input of shape [1] shows the number without brackets.
     """
     examples = [example.request for example in model.examples]
     data = json.loads((examples or [model.dialect.example()])[0])["data"]
@@ -82,11 +81,10 @@ def fields_of(model: ServedModel) -> list[Field]:
     ]
 
 
-class IndexHandler(PageHandler):
-    """What is served, a form to ask it, how it fares."""
+class StartPageHandler(PageHandler):
+    """Start page: the model, live charts, and a form to try it."""
 
     def get(self) -> None:
-        """Show it."""
         model = None if self.service.state is ServiceState.LOADING else self.service.model
         since = datetime.fromtimestamp(model.since if model else 0, UTC)
         origin = f"{self.request.protocol}://{self.request.host}"
@@ -96,67 +94,56 @@ class IndexHandler(PageHandler):
             origin=origin,
             since=since.isoformat(timespec="seconds"),
             fields=fields_of(model) if model else [],
-            needs_key=self.keys.is_closed(PREDICT),
-            can_watch=not self.keys.is_closed(METRICS),
+            needs_key=self.keys.requires_key(PREDICT),
+            can_watch=not self.keys.requires_key(METRICS),
             max_batch_ms=self.service.settings.batching.max_batch_ms,
         )
 
 
 class DocsHandler(PageHandler):
-    """Swagger UI for our OpenAPI document."""
+    """Swagger UI for the OpenAPI document."""
 
     POLICY = DOCS_POLICY
 
     def get(self) -> None:
-        """Show it."""
         self.render("docs.html")
 
 
 class ProblemHandler(PageHandler):
-    """What the type of a problem document means."""
+    """The explanation of a problem type."""
 
     def get(self, slug: str) -> None:
-        """Explain it with the words of the error itself."""
+        """Show title and meaning of a problem; raises UnknownPath."""
         for error, problem in PROBLEMS.items():
             if problem.slug == slug:
                 self.render("problem.html", problem=problem, meaning=error.__doc__)
                 return
-        raise UnknownPath(f"There is no problem called {slug[:80]}.")
+        raise UnknownPath(f"There is no problem type {slug[:80]}.")
 
 
 class OpenAPIHandler(BaseHandler):
-    """The OpenAPI document of what is served."""
-
-    def initialize(self, describe: Callable[..., bytes], **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take what makes the document."""
-        super().initialize(**parts)
-        self.describe = describe
+    """The OpenAPI document of the service and its models."""
 
     def get(self) -> None:
-        """Send it."""
         self.set_header("Content-Type", "application/json")
         default = self.service.model
         others = [model for model in self.service.models if model is not default]
-        self.finish(self.describe(default, *others))
+        self.finish(self.parts.describe(default, *others))
 
 
 class AssetHandler(BaseHandler):
-    """The files that pages load."""
-
-    def initialize(self, assets: dict[str, bytes], **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take the files, by name."""
-        super().initialize(**parts)
-        self.assets = assets
+    """The files in `server/static/`."""
 
     def get(self, file: str) -> None:
-        """Send one."""
-        if file not in self.assets:
+        """Send a file; raises UnknownPath."""
+        assets = self.parts.assets
+        if file not in assets:
             raise UnknownPath(f"There is no file {file[:80]}.")
         self.set_header("Content-Type", mimetypes.guess_type(file)[0] or "text/plain")
         self.set_header("Cache-Control", "public, max-age=3600")
-        self.finish(self.assets[file])
+        self.finish(assets[file])
 
 
 def read_assets() -> dict[str, bytes]:
-    """Return the content of every file that pages load."""
+    """Return the content of every file in `server/static/`, by name."""
     return {path.name: path.read_bytes() for path in STATIC.iterdir() if path.is_file()}

@@ -1,30 +1,23 @@
-"""The handler of predictions."""
+"""Predictions with Tornado's transport; llhttp calls the endpoints itself."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from server.handlers.base import BaseHandler
-from server.http.endpoints import Endpoints
 from server.http.message import CLIENT_LEFT, Request, Response
 
 
 class PredictHandler(BaseHandler):
-    """Bytes in, bytes out."""
+    """Passes a request to its endpoint, and the response back."""
 
     METHODS = ("POST",)
 
-    def initialize(self, endpoints: Endpoints, **parts: Any) -> None:  # type: ignore[override]  # each handler takes its own parts
-        """Take the endpoints."""
-        super().initialize(**parts)
-        self.endpoints = endpoints
-        self.call: asyncio.Task[Response] | None = None
+    call: asyncio.Task[Response] | None = None
 
     async def post(self, **_: str) -> None:
-        """Answer a request for predictions."""
-        endpoint = self.endpoints.get(("POST", self.request.path))
-        assert endpoint, "both are made of the same table"
+        endpoint = self.parts.endpoints.get(("POST", self.request.path))
+        assert endpoint, "routes and endpoints come from the same table"
         request = Request(self.request_id, self.request.headers, self.take_body())
         self.call = asyncio.ensure_future(endpoint(request))
         try:
@@ -34,7 +27,7 @@ class PredictHandler(BaseHandler):
             self.finish()
 
     def on_connection_close(self) -> None:
-        """Withdraw what a client that has left was waiting for."""
+        """Cancel the prediction: its client has disconnected."""
         super().on_connection_close()
         if self.call:
             self.call.cancel()

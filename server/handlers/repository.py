@@ -1,4 +1,4 @@
-"""The model repository of the Open Inference Protocol: what there is, load, unload, roll back."""
+"""The model repository of the Open Inference Protocol: index, load, unload, roll back."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ log = logging.getLogger(__name__)
 
 
 class RepositoryHandler(BaseHandler):
-    """What the calls of the repository share: who may, and a body that may be missing."""
+    """The base of the repository's handlers: check the key, read an optional body."""
 
     METHODS = ("POST",)
 
     def check_change(self) -> None:
-        """Raise Draining, Forbidden, Unauthorized or NotForThisKey where nothing can be changed."""
+        """Log who changes a model; raises Draining, Forbidden, Unauthorized, NotForThisKey."""
         if self.service.state is ServiceState.DRAINING:
             raise Draining
-        name = self.keys.check_change(self.request.headers) or "without a name"
+        name = self.keys.check_change(self.request.headers) or "(unnamed)"
         extra = of_request(self.request_id)
-        log.info("%.200s, by the key %s", self.request.path, name, extra=extra)
+        log.info("%.200s with the API key %s", self.request.path, name, extra=extra)
 
     def take_object(self) -> dict[str, Any]:
-        """Return the body's JSON object, an empty one where there is no body.
+        """Return the body's JSON object, or an empty one if there is no body.
 
         Raises InvalidJSON, InvalidRequest.
         """
@@ -42,32 +42,32 @@ class RepositoryHandler(BaseHandler):
         except (ValueError, RecursionError) as error:
             raise InvalidJSON("The body is not valid JSON.") from error
         if not isinstance(document, dict):
-            raise InvalidRequest("The body must be an object.")
+            raise InvalidRequest("The body must be a JSON object.")
         return document
 
     def take_parameters(self) -> dict[str, Any]:
-        """Return what stands under `parameters` in the body; raises InvalidRequest."""
+        """Return `parameters` of the body; raises InvalidJSON, InvalidRequest."""
         parameters = self.take_object().get("parameters", {})
         if not isinstance(parameters, dict):
-            raise InvalidRequest("The parameters must be an object.")
+            raise InvalidRequest('"parameters" must be a JSON object.')
         return parameters
 
-    def send_nothing(self) -> None:
-        """Answer that it is done."""
+    def send_empty_object(self) -> None:
+        """Answer 200 with an empty object, as V2 does after a change."""
         self.set_status(HTTPStatus.OK)
         self.set_header("Content-Type", "application/json")
         self.finish(b"{}")
 
 
-class IndexOfModelsHandler(RepositoryHandler):
-    """What there is, and in which state."""
+class RepositoryIndexHandler(RepositoryHandler):
+    """Index: every version of every model, and its state."""
 
     def post(self) -> None:
-        """Show it: a line for each version, with `ready` only for those that answer."""
+        """Send an entry for each version; with `"ready": true`, only for ready ones."""
         self.keys.check(self.request.headers, REPOSITORY)
         only_ready = self.take_object().get("ready", False)
         if not isinstance(only_ready, bool):
-            raise InvalidRequest("ready must be true or false.")
+            raise InvalidRequest('"ready" must be true or false.')
         index = [
             {"name": name, "version": version, "state": state.value, "reason": reason}
             for name, version, state, reason in self.service.repository.index()
@@ -78,30 +78,30 @@ class IndexOfModelsHandler(RepositoryHandler):
 
 
 class LoadHandler(RepositoryHandler):
-    """Loads what is new of a model, or rolls it back."""
+    """Loads new versions of a model, or rolls it back."""
 
     async def post(self, name: str) -> None:
-        """Answer when the other version is served."""
+        """Answer as soon as the other version is served."""
         self.check_change()
         parameters = self.take_parameters()
         roll_back = parameters.pop("rollback", False)
         if parameters:
-            raise InvalidRequest("Of the parameters of a load only rollback is known here.")
+            raise InvalidRequest('Unknown parameter; only "rollback" is supported.')
         if not isinstance(roll_back, bool):
-            raise InvalidRequest("The parameter rollback must be true or false.")
+            raise InvalidRequest('The parameter "rollback" must be true or false.')
         repository = self.service.repository
         await (repository.roll_back(name) if roll_back else repository.load(name))
-        self.send_nothing()
+        self.send_empty_object()
 
 
 class UnloadHandler(RepositoryHandler):
-    """Serves a model no longer."""
+    """Unloads a model."""
 
     async def post(self, name: str) -> None:
-        """Answer when no new request gets to it."""
+        """Answer as soon as the model gets no new requests."""
         self.check_change()
         parameters = self.take_parameters()
         if parameters.keys() - {"unload_dependents"}:
-            raise InvalidRequest("Of the parameters of an unload only unload_dependents is known.")
+            raise InvalidRequest('Unknown parameter; only "unload_dependents" is supported.')
         await self.service.repository.unload(name)
-        self.send_nothing()
+        self.send_empty_object()

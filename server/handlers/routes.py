@@ -1,4 +1,4 @@
-"""The table of routes: what is served and what is documented come from it."""
+"""The table of routes, from which the application and its OpenAPI document are made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.dialects.table import KINDS
 from server.handlers.base import BaseHandler
-from server.handlers.health import LivenessHandler, ReadyHandler
+from server.handlers.health import LivenessHandler, ReadinessHandler
 from server.handlers.models import (
     AllStatisticsHandler,
     ModelMetadataHandler,
@@ -21,63 +21,66 @@ from server.handlers.monitoring import EventsHandler, MetricsHandler
 from server.handlers.pages import (
     AssetHandler,
     DocsHandler,
-    IndexHandler,
     OpenAPIHandler,
     ProblemHandler,
+    StartPageHandler,
 )
 from server.handlers.predict import PredictHandler
-from server.handlers.repository import IndexOfModelsHandler, LoadHandler, UnloadHandler
-from server.openapi import operations
+from server.handlers.repository import LoadHandler, RepositoryIndexHandler, UnloadHandler
+from server.openapi import operations, predictions
 from server.openapi.parts import Operation
 from server.serving.served_model import ServedModel
 
 
 @dataclass(frozen=True)
 class Route:
-    """A path in OpenAPI's notation, who answers it, what it does, which parts that needs."""
+    """A path in OpenAPI's notation, its handler, and what describes its operations."""
 
     path: str
     handler: type[BaseHandler]
     describe: Callable[[ServedModel], dict[str, Operation]]
-    needs: tuple[str, ...] = ()
 
 
 ABOUT_MODELS: list[tuple[str, str, type[BaseHandler], str, str]] = [
-    ("/v1", "", TFServingStatusHandler, "status", "Which versions there are (TF Serving)"),
-    ("/v1", "/metadata", TFServingMetadataHandler, "signature", "Its signature (TF Serving)"),
-    ("/v2", "", ModelMetadataHandler, "metadata", "What it takes and gives"),
-    ("/v2", "/ready", ModelReadyHandler, "ready", "Whether it can be asked"),
-    ("/v2", "/stats", StatisticsHandler, "statistics", "What it has done"),
+    ("/v1", "", TFServingStatusHandler, "status", "status (TensorFlow Serving)"),
+    ("/v1", "/metadata", TFServingMetadataHandler, "signature", "metadata (TensorFlow Serving)"),
+    ("/v2", "", ModelMetadataHandler, "metadata", "metadata"),
+    ("/v2", "/ready", ModelReadyHandler, "ready", "readiness"),
+    ("/v2", "/stats", StatisticsHandler, "statistics", "statistics"),
 ]
 
 
 ROUTES = [
     *(
-        Route(path, PredictHandler, operations.predictions(kind, path), ("endpoints",))
+        Route(path, PredictHandler, predictions.describe_predictions(kind, path))
         for kind in KINDS
         for path in kind.paths
     ),
-    Route("/v2", ServerMetadataHandler, operations.server_metadata),
-    Route("/v2/models/stats", AllStatisticsHandler, operations.all_statistics),
+    Route("/v2", ServerMetadataHandler, operations.describe_server_metadata),
+    Route("/v2/models/stats", AllStatisticsHandler, operations.describe_all_statistics),
     *(
         Route(
             f"{root}/models/{{name}}{version}{ending}",
             handler,
-            operations.about_model(name, version, summary),
+            operations.describe_model_document(name, version, what),
         )
-        for root, ending, handler, name, summary in ABOUT_MODELS
+        for root, ending, handler, name, what in ABOUT_MODELS
         for version in ("", "/versions/{version}")
     ),
-    Route("/v2/repository/index", IndexOfModelsHandler, operations.index),
-    Route("/v2/repository/models/{name}/load", LoadHandler, operations.load),
-    Route("/v2/repository/models/{name}/unload", UnloadHandler, operations.unload),
-    Route("/v2/health/live", LivenessHandler, operations.live),
-    Route("/v2/health/ready", ReadyHandler, operations.ready),
-    Route("/metrics", MetricsHandler, operations.metrics, ("metrics",)),
-    Route("/events", EventsHandler, operations.events, ("live_page",)),
-    Route("/", IndexHandler, operations.page("index", "What is served, and how to ask it")),
-    Route("/docs", DocsHandler, operations.page("docs", "The API, to read and to try")),
-    Route("/openapi.json", OpenAPIHandler, operations.openapi, ("describe",)),
-    Route("/problems/{slug}", ProblemHandler, operations.problem_page),
-    Route("/static/{file}", AssetHandler, operations.asset, ("assets",)),
+    Route("/v2/repository/index", RepositoryIndexHandler, operations.describe_index),
+    Route("/v2/repository/models/{name}/load", LoadHandler, operations.describe_load),
+    Route("/v2/repository/models/{name}/unload", UnloadHandler, operations.describe_unload),
+    Route("/v2/health/live", LivenessHandler, operations.describe_liveness),
+    Route("/v2/health/ready", ReadinessHandler, operations.describe_readiness),
+    Route("/metrics", MetricsHandler, operations.describe_metrics),
+    Route("/events", EventsHandler, operations.describe_events),
+    Route(
+        "/",
+        StartPageHandler,
+        operations.describe_page("index", "Start page"),
+    ),
+    Route("/docs", DocsHandler, operations.describe_page("docs", "Swagger UI")),
+    Route("/openapi.json", OpenAPIHandler, operations.describe_openapi),
+    Route("/problems/{slug}", ProblemHandler, operations.describe_problem_page),
+    Route("/static/{file}", AssetHandler, operations.describe_asset),
 ]

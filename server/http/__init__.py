@@ -1,1 +1,1 @@
-"""HTTP without a server: what both transports and all handlers share. No Tornado here."""
+"""HTTP without a server: code that both transports and the handlers use; no Tornado here."""

@@ -1,39 +1,34 @@
-"""The requests in progress, and what writes their access lines."""
+"""The requests in progress, and the function that logs a finished one."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
+from server.logs import Access
 
-class LogAccess(Protocol):
-    """Writes the line of a finished request."""
-
-    def __call__(
-        self, method: str, path: str, status: int, seconds: float, request_id: str, client: str, /
-    ) -> None:
-        """Write it; `seconds` is how long the request took."""
+# Writes the access line of a finished request.
+LogAccess = Callable[[Access], object]
 
 
 class Activity:
-    """The requests in progress, from their headers to the last byte of their answer."""
+    """The requests in progress: from their headers to the last byte of the response."""
 
     def __init__(self) -> None:
         self._active: set[object] = set()
         self._waiting: list[Callable[[], None]] = []
-        self._endless: list[Callable[[], None]] = []
+        self._endless: list[Callable[[], None]] = []  # each ends responses that never end
 
     def end_first(self, end: Callable[[], None]) -> None:
-        """Have `end` called before the others are waited for: it ends answers that go on."""
+        """Have `idle` call `end` first: it ends responses that would never end, such as events."""
         self._endless.append(end)
 
     def begin(self, request: object) -> None:
-        """Count a request."""
+        """Add a request."""
         self._active.add(request)
 
     def end(self, request: object) -> None:
-        """Stop counting it; nothing happens when it has ended already."""
+        """Remove a request, if it is still there."""
         self._active.discard(request)
         if not self._active and self._waiting:
             waiting, self._waiting = self._waiting, []
@@ -41,7 +36,7 @@ class Activity:
                 wake()
 
     async def idle(self) -> None:
-        """Wait until there are none."""
+        """End endless responses, then wait until no request is in progress."""
         for end in self._endless:
             end()
         while self._active:

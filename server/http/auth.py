@@ -1,4 +1,4 @@
-"""Whether a request carries a key that opens what it asks for."""
+"""API keys: which routes require one, and whether that of a request is valid for them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ METRICS: Final = "metrics"
 
 
 class ApiKeys:
-    """The keys, and what is closed to those who have none.
+    """The API keys of the settings, and the groups of routes that require one.
 
-    Without keys everybody may ask, and nobody may change anything. With any, predictions and the
-    repository are closed; the counts are, too, as soon as a key names them.
+    Without any key, predictions need none and nobody can load or unload models. With keys,
+    predictions and the repository require one; metrics do as soon as one key has that group.
     """
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = [(bytes.fromhex(key.sha256), key) for key in keys]
         named = {group for key in keys for group in key.allow}
-        self._closed = named.union(CLOSED_BY_ANY_KEY) if keys else frozenset()
+        self._protected = named.union(CLOSED_BY_ANY_KEY) if keys else frozenset()
 
-    def is_closed(self, group: str) -> bool:
-        """Tell whether a key is needed for a group of routes."""
-        return group in self._closed
+    def requires_key(self, group: str) -> bool:
+        """Return whether the routes of a group require a key."""
+        return group in self._protected
 
     def check(self, headers: Headers, group: str) -> str:
-        """Return the name of the request's key, empty where none is needed.
+        """Return the name of the request's key, or "" if the group requires none.
 
-        Raises Unauthorized where it has none, NotForThisKey where that opens other groups.
+        Raises Unauthorized if the key is missing or unknown, NotForThisKey if it lacks the group.
         """
-        if group not in self._closed:
+        if group not in self._protected:
             return ""
         keys = self._keys_of(headers)
         if not keys:
@@ -49,16 +49,16 @@ class ApiKeys:
         raise NotForThisKey
 
     def check_change(self, headers: Headers) -> str:
-        """Return the name of the key of a sender who may change what is served.
+        """Return the name of the request's key if it allows to load and unload models.
 
-        Raises Forbidden where nobody may, and what `check` raises.
+        Raises Forbidden if there are no keys at all, and what `check` raises.
         """
         if not self._keys:
             raise Forbidden
         return self.check(headers, REPOSITORY)
 
     def _keys_of(self, headers: Headers) -> list[ApiKey]:
-        """Return the entries of the key that a request gives."""
+        """Return the entries of the settings with the key of a request."""
         given = headers.get("x-api-key", "")
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
@@ -66,5 +66,5 @@ class ApiKeys:
         if not given:
             return []
         digest = hashlib.sha256(given.encode("utf-8", "replace")).digest()
-        # All are compared, so that time tells nothing of which it was.
+        # Compare with all of them: response times then reveal nothing about the keys.
         return [key for known, key in self._keys if hmac.compare_digest(digest, known)]

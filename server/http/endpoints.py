@@ -1,4 +1,4 @@
-"""From a path to the endpoint that predicts there."""
+"""The endpoints for predictions, by method and path."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from server.http.predict import PredictEndpoint
 from server.logs import PayloadLog
 from server.serving.service import Service
 
-REMEMBERED = 1024  # paths that clients made up
+CACHED_PATHS = 1024  # clients can send any number of different ones
 
 _PARAMETER = re.compile(r"\\\{(\w+)\\\}")
 
 
 class Endpoints:
-    """Every endpoint for predictions: those of the models by their paths, others when asked for.
+    """Every endpoint for predictions; those for a version are made when a request comes.
 
-    There is one for models, too, that nobody knows: it tells so in its dialect.
+    Paths of unknown models have one, too: it answers 404 in the format of its dialect.
     """
 
     def __init__(
@@ -42,14 +42,14 @@ class Endpoints:
             for name in service.repository.slots
             if "{version}" not in path
         }
-        self._resolve = lru_cache(REMEMBERED)(self._find)
+        self._resolve = lru_cache(CACHED_PATHS)(self._find)
 
     def get(self, route: tuple[str, str], /) -> PredictEndpoint | None:
-        """Return the endpoint of a method and path, or None."""
+        """Return the endpoint for a method and path, or None."""
         return self._known.get(route) or (self._resolve(route[1]) if route[0] == "POST" else None)
 
     def refuse(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:
-        """Answer a request that gets to no endpoint and no handler, with an error."""
+        """Return the error response to a request that the transport rejects."""
         if endpoint := self.get(route):
             return endpoint.refuse(error, headers)
         return with_cors(
@@ -66,7 +66,7 @@ class Endpoints:
         try:
             names = {key: _decoded(text) for key, text in given.items()}
         except UnicodeError:
-            return None  # Tornado's handlers say what is wrong with it
+            return None  # a Tornado handler answers 400
         return self._endpoint(kind, **names)
 
     def _endpoint(
@@ -78,7 +78,7 @@ class Endpoints:
 
 
 def pattern_of(path: str) -> str:
-    """Return the regular expression of a path in OpenAPI's notation."""
+    """Return the regular expression for a path in OpenAPI's notation."""
     return _PARAMETER.sub(r"(?P<\1>[^/]+)", re.escape(path))
 
 

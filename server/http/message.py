@@ -1,4 +1,4 @@
-"""Requests and responses, whatever carried the bytes: ids, common headers, errors."""
+"""Requests and responses, independent of the transport: ids, common headers, errors."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from server.http.cors import Cors
 CLIENT_LEFT: Final = 499
 
 
-# What every answer says, beside what a Response holds. No page of another origin shows, embeds or
-# interprets an answer; our own pages say themselves what they may load.
+# Both transports add these to the headers of every Response. Pages of other origins cannot embed a
+# response. The pages of the service replace Content-Security-Policy with their own.
 COMMON_HEADERS: Final = {
     "Server": "keras-batch-server",
     "Cache-Control": "no-store",
@@ -30,7 +30,7 @@ COMMON_HEADERS: Final = {
 COMMON_FIELDS: Final = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS.items())
 
 
-_PROCESS_ID: Final = os.urandom(8).hex()  # no other process makes the same request ids
+_PROCESS_ID: Final = os.urandom(8).hex()  # makes request ids unique among processes
 
 
 _NUMBERS: Final = count()
@@ -40,7 +40,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Request(NamedTuple):
-    """What an endpoint sees of a request."""
+    """A request for predictions, as an endpoint gets it."""
 
     id: str
     headers: Headers
@@ -48,7 +48,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What an endpoint answers; the length and COMMON_HEADERS are the transport's to add."""
+    """A response; the transport adds Content-Length and COMMON_HEADERS."""
 
     status: int
     headers: Mapping[str, str]
@@ -56,7 +56,7 @@ class Response(NamedTuple):
 
 
 def request_id(headers: Headers) -> str:
-    """Return the client's X-Request-ID where it is a sound one, else a new one."""
+    """Return the client's X-Request-ID if it is valid, else a new one."""
     given = headers.get("x-request-id", "")
     if given and _REQUEST_ID.fullmatch(given):
         return given
@@ -64,11 +64,11 @@ def request_id(headers: Headers) -> str:
 
 
 def problem(error: Exception, id_: str, kind: Kind = NATIVE) -> Response:
-    """Answer an error in the form of a dialect."""
+    """Return the response for an error, in the format of a dialect."""
     status, body, headers = kind.refuse(error, id_)
     return Response(status, {**headers, "X-Request-ID": id_}, body)
 
 
 def with_cors(response: Response, cors: Cors, request: Headers) -> Response:
-    """Return an answer that says which origins may read it."""
+    """Return a response with the CORS headers for its request."""
     return response._replace(headers={**response.headers, **cors.headers(request)})

@@ -1,4 +1,4 @@
-"""Request in, response out, whatever carried the bytes."""
+"""The endpoint for predictions, independent of the transport: request in, response out."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from server.serving.service import Service
 
 log = logging.getLogger(__name__)
 
-# A body that is longer takes more time to read than all the rest of a refusal.
-DEAR_BYTES: Final = 16 * 1024
+# A longer body takes more time to decode than everything else about a rejected request.
+EXPENSIVE_BYTES: Final = 16 * 1024
 
 _TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,999}")
-_NOT_GIVEN: Final = "\r\n"  # no field has this value
+_NOT_GIVEN: Final = "\r\n"  # no header has this value
 
 
-# What a request asked: in bare tuples, as one is made for every request.
-Asked = tuple[ServedModel, Dialect, Call, Job]
+# What was submitted for a request; a plain tuple is the fastest to make.
+Submitted = tuple[ServedModel, Dialect, Call, Job]
 
 
 class PredictEndpoint:
-    """Predictions of a model, or of one version of it, in a dialect.
+    """Answers requests for predictions of a model, or of one version of it, in one dialect.
 
-    Cancel the call when the client has left: the rows that still wait are not computed then, and
-    the request counts as 499. A call that is cancelled before its first step is not counted.
+    Cancel the call when the client has disconnected: rows that still wait are not computed then,
+    and the request counts as 499. A call that is cancelled before its first step is not counted.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class PredictEndpoint:
         name: str | None = None,
         version: str | None = None,
     ) -> None:
-        """Take what to ask: the default model where there is no `name`."""
+        """Find the model called `name`; without a name it is the default model."""
         repository = service.repository
         slot = repository.default if name is None else repository.slots.get(name)
         self._name = name or ""
@@ -68,17 +68,18 @@ class PredictEndpoint:
         self._keys = keys
         self._cors = cors
         self._has_cors = cors.is_on
-        self._is_closed = keys.is_closed(PREDICT)
+        self._requires_key = keys.requires_key(PREDICT)
         self._requests = service.counts.requests_in(slot.name if slot else "", kind.name)
         self._longest_ms = service.settings.batching.deadline_ms
 
     async def __call__(self, request: Request) -> Response:
-        """Answer a request, with a problem document if need be; never raises an error."""
+        """Return the response, on an error a problem document; raises only CancelledError."""
         started = time.perf_counter()
         status = CLIENT_LEFT
         try:
-            asked = self._submit(request)
-            response = self._answer(request, asked, await asked[-1], started)
+            submitted = self._submit(request)
+            job = submitted[-1]
+            response = self._respond(request, submitted, await job, started)
             status = response.status
         except Exception as error:
             response = self._problem(error, request.id)
@@ -88,23 +89,23 @@ class PredictEndpoint:
         return with_cors(response, self._cors, request.headers) if self._has_cors else response
 
     def refuse(self, error: Exception, headers: Headers) -> Response:
-        """Answer a request that does not get here, and count it."""
+        """Return and count the error response to a request that the transport rejects."""
         response = problem(error, request_id(headers), self._kind)
         self._requests.ended(response.status, 0.0)
         return with_cors(response, self._cors, headers)
 
     def _problem(self, error: Exception, id_: str) -> Response:
-        """Answer an error; log the model's, and mistakes of ours."""
+        """Return the response for an error; log errors of the model and internal errors."""
         if isinstance(error, ModelFailed):
             log.error("the model failed: %.300s", error.__cause__, extra=of_request(id_))
         elif not isinstance(error, ServiceError | BatchingError):
-            log.error("the request failed", exc_info=error, extra=of_request(id_))
+            log.error("internal error", exc_info=error, extra=of_request(id_))
             error = InternalError()
         return problem(error, id_, self._kind)
 
-    def _submit(self, request: Request) -> Asked:
-        """Read a request and put it into the queue."""
-        if self._is_closed:
+    def _submit(self, request: Request) -> Submitted:
+        """Check a request, decode it and put its rows into the queue."""
+        if self._requires_key:
             self._keys.check(request.headers, PREDICT)
         slot = self._slot
         model = slot.current if slot is not None and self._version is None else None
@@ -116,7 +117,7 @@ class PredictEndpoint:
         now = batcher.loop.time()
         longest = self._timeout(request.headers)
         is_fixed = model.signature.is_fixed
-        if is_fixed and (batcher.is_crowded or len(request.body) > DEAR_BYTES):
+        if is_fixed and (batcher.is_crowded or len(request.body) > EXPENSIVE_BYTES):
             batcher.check_room(len(request.body))
         call = dialect.decode(request.body, request.headers)
         if call.timeout_ms is not None:
@@ -128,9 +129,11 @@ class PredictEndpoint:
         job.name = request.id
         return model, dialect, call, job
 
-    def _answer(self, request: Request, asked: Asked, answer: Tensors, started: float) -> Response:
-        """Write what the model answered, and its line in the payload log."""
-        model, dialect, call, job = asked
+    def _respond(
+        self, request: Request, submitted: Submitted, answer: Tensors, started: float
+    ) -> Response:
+        """Encode the prediction, and write its line in the payload log."""
+        model, dialect, call, job = submitted
         body, content_type, extra = dialect.encode(answer, call, request.headers)
         total_ms = f"{(time.perf_counter() - started) * 1000:.3f}"
         if self._payload_log is not None and self._payload_log.takes_next():
@@ -144,19 +147,21 @@ class PredictEndpoint:
         return Response(200, {**headers, **extra} if extra else headers, body)
 
     def _model(self) -> ServedModel:
-        """Return the model that answers; raises Loading, UnknownModel."""
+        """Return the model that is to answer; raises Loading, UnknownModel."""
         slot = self._slot
         if slot is None:
             raise UnknownModel(f"There is no model {self._name:.80}.")
         return slot.find(self._version)
 
     def _timeout(self, headers: Headers) -> float:
-        """Return the seconds that the request may take; a client can only ask for less."""
+        """Return the deadline in seconds from now; a client can only lower it."""
         given = headers.get("x-request-timeout-ms", _NOT_GIVEN)
-        if given is _NOT_GIVEN:
+        if given == _NOT_GIVEN:
             return self._longest_ms / 1000
         if not _TIMEOUT_MS.fullmatch(given):
-            raise InvalidRequest("X-Request-Timeout-Ms must be a whole number of milliseconds > 0.")
+            raise InvalidRequest(
+                "X-Request-Timeout-Ms must be a whole number of milliseconds, at least 1."
+            )
         return min(int(given), self._longest_ms) / 1000
 
     def _record(
@@ -181,12 +186,12 @@ class PredictEndpoint:
 
 
 def server_timing(job: Job, total_ms: str) -> str:
-    """Return where the time went, in milliseconds (W3C Server Timing)."""
+    """Return the times in queue and model, and in total, in milliseconds (W3C Server Timing)."""
     in_batch = _batch_timing(job.model_seconds, job.batch_rows)
     return f"queue;dur={job.queue_seconds * 1000:.3f}, {in_batch}, total;dur={total_ms}"
 
 
 @lru_cache(maxsize=8)
 def _batch_timing(seconds: float, rows: int) -> str:
-    """Return what is the same for all requests of a batch."""
+    """Return the part that is the same for all requests of a batch, and so cached."""
     return f'model;dur={seconds * 1000:.3f}, batch;desc="{rows} rows"'

@@ -7,7 +7,7 @@ import time
 from contextlib import AbstractContextManager
 from typing import Final
 
-from server.logs.format import Form
+from server.logs.format import Access, Form
 from server.logs.line_writer import LineWriter
 from server.logs.sinks import NO_FD, STANDARD_ERROR
 
@@ -26,14 +26,15 @@ class AccessLog:
         self._lines = LineWriter(destination, "access", turn=turn)
         self.close = self._lines.close
 
-    def write(
-        self, method: str, path: str, status: int, seconds: float, request_id: str, client: str
-    ) -> None:
+    def write(self, entry: Access) -> None:
         """Hand over one line; never blocks. Call it from one thread only."""
-        path = path[:MAX_ACCESS_BYTES]
         now = time.time()
-        line = self._line(now, method, path, status, seconds, request_id, client)
-        while len(line) > MAX_ACCESS_BYTES and len(path) > 1:
-            method, path = method[:20], f"{path.removesuffix('…')[: -1 - len(path) // 10]}…"
-            line = self._line(now, method, path, status, seconds, request_id, client)
+        if len(entry.path) > MAX_ACCESS_BYTES:
+            entry = entry._replace(path=entry.path[:MAX_ACCESS_BYTES])
+        line = self._line(now, entry)
+        while len(line) > MAX_ACCESS_BYTES and len(entry.path) > 1:
+            path = entry.path.removesuffix("…")
+            path = f"{path[: -1 - len(entry.path) // 10]}…"
+            entry = entry._replace(method=entry.method[:20], path=path)
+            line = self._line(now, entry)
         self._lines.put(line)

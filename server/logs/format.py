@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, Protocol, TextIO
+from typing import Any, Final, NamedTuple, TextIO
 
 import orjson
 
@@ -36,27 +36,27 @@ _ESCAPES: Final = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" fo
 _JSON_ESCAPES: Final = {code: f"\\u{code:04x}" for code in _CONTROL}  # orjson has done those < 32
 
 
-class WriteAccess(Protocol):
-    """Writes a request that ended at a time, in seconds since 1970; with the end of the line."""
+class Access(NamedTuple):
+    """What the access log tells of a finished request."""
 
-    def __call__(
-        self,
-        now: float,
-        method: str,
-        path: str,
-        status: int,
-        seconds: float,
-        request_id: str,
-        client: str,
-    ) -> bytes:
-        """Return the line."""
+    method: str
+    path: str
+    status: int
+    seconds: float
+    request_id: str
+    client: str
 
 
 class Form(NamedTuple):
-    """One way to write lines: records of the application log, and requests."""
+    """How lines look: records of the application log, and requests.
+
+    Attributes:
+        access: returns the line, with its line end, of a request that ended at a time in seconds
+            since 1970.
+    """
 
     formatter: logging.Formatter
-    access: WriteAccess
+    access: Callable[[float, Access], bytes]
 
 
 def form_of(word: str, stream: TextIO | None, environ: Mapping[str, str]) -> Form:
@@ -119,15 +119,8 @@ def json_form() -> Form:
     def encoded(client: str) -> str:
         return _dumps(client)
 
-    def access(
-        now: float,
-        method: str,
-        path: str,
-        status: int,
-        seconds: float,
-        request_id: str,
-        client: str,
-    ) -> bytes:
+    def access(now: float, entry: Access) -> bytes:
+        method, path, status, seconds, request_id, client = entry
         return (
             f'{{"time":"{stamp.at(now)}","level":"info","logger":"{ACCESS}",'
             f'"request_id":{_id(request_id)},{asked(method, path, status)},'
@@ -194,15 +187,8 @@ def text_form(paint: Callable[[str, str], str]) -> Form:
         colour = STATUS_COLOURS.get(status // 100, DIM)
         return f"{level} {ACCESS}: {_escaped(method)} {_escaped(path)} {paint(str(status), colour)}"
 
-    def access(
-        now: float,
-        method: str,
-        path: str,
-        status: int,
-        seconds: float,
-        request_id: str,
-        client: str,
-    ) -> bytes:
+    def access(now: float, entry: Access) -> bytes:
+        method, path, status, seconds, request_id, client = entry
         line = (
             f"{paint(stamp.at(now), DIM)} {asked(method, path, status)} {seconds * 1000:.1f} ms "
             f"{_escaped(request_id)} from {_escaped(client)}\n"

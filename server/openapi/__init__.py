@@ -1,1 +1,1 @@
-"""The OpenAPI document: made from the table of routes and the schemas that validate."""
+"""The OpenAPI document, made from the table of routes and the schemas that validate requests."""

@@ -1,4 +1,4 @@
-"""The OpenAPI document of all that is served."""
+"""The OpenAPI document of the service."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ OPENAPI_VERSION = "3.1.0"
 
 
 class Documented(Protocol):
-    """A route that says what it does."""
+    """A route with a description."""
 
     @property
     def path(self) -> str:
-        """Its path, in OpenAPI's notation."""
+        """The path in OpenAPI's notation."""
 
     @property
     def describe(self) -> Callable[[ServedModel], dict[str, Operation]]:
-        """What returns its operations, by method."""
+        """The function that returns its operations, by method."""
 
 
 def describe_service(
     routes: Iterable[Documented], model: ServedModel, others: Sequence[ServedModel] = ()
 ) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of `routes`; it holds the very schemas that validate.
+    """Return the OpenAPI 3.1 document of `routes`; its schemas are the ones that validate requests.
 
-    `model` is the default one, `others` are those that are served beside it.
+    `model` is the default model, `others` are the other models that are served.
     """
     spec = apispec.APISpec(
         title=f"Predictions of {model.name}",
         version=__version__,
         openapi_version=OPENAPI_VERSION,
         info={
-            "summary": f"The model {model.name}, version {model.version}, over HTTP.",
+            "summary": f"HTTP API of the model {model.name}, version {model.version}.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         servers=[{"url": "/"}],
         tags=[
-            {"name": "predictions", "description": "Ask the model."},
-            {"name": "models", "description": "What is served."},
-            {"name": "repository", "description": "Change what is served."},
-            {"name": "health", "description": "Whether it can be asked."},
-            {"name": "monitoring", "description": "How it fares."},
-            {"name": "documentation", "description": "For people and their tools."},
+            {"name": "predictions", "description": "Predictions in three protocols."},
+            {"name": "models", "description": "Metadata, readiness and statistics of models."},
+            {"name": "repository", "description": "List, load, roll back and unload models."},
+            {"name": "health", "description": "Liveness and readiness of the service."},
+            {"name": "monitoring", "description": "Metrics and live statistics."},
+            {"name": "documentation", "description": "Pages, and this document."},
         ],
     )
     add_components(spec, model, others)
@@ -68,14 +68,14 @@ def describe_service(
 
 
 def text_of(spec: dict[str, Any]) -> str:
-    """Return a document as it is written to a file."""
+    """Return a document as JSON text."""
     return json.dumps(spec, indent=2, ensure_ascii=False) + "\n"
 
 
 def add_components(
     spec: apispec.APISpec, model: ServedModel, others: Sequence[ServedModel]
 ) -> None:
-    """Add what the operations refer to."""
+    """Add the schemas, headers and parameters that operations refer to."""
     dialects = [each.dialect for each in (model, *others)]
     spec.components.schema("PredictRequest", model.dialect.schema)
     spec.components.schema("PredictAnswer", model.dialect.answer_schema)

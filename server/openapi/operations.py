@@ -1,25 +1,18 @@
-"""One function a route: what it takes and answers."""
+"""The descriptions of all other routes, one function each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
-from server.dialects.native import npy
 from server.dialects.native.dialect import MEDIA_TYPE
-from server.dialects.table import NATIVE, TFSERVING, V2, Kind
-from server.dialects.v2 import dialect as v2
 from server.openapi.parts import (
     KEY,
+    KEY_ERRORS,
     KEY_IF_SET,
-    KEY_REFUSALS,
-    PARAMETERS,
-    RARE,
-    SICK,
+    NOT_READY,
     Operation,
     Schema,
-    content,
     flag,
-    in_bytes,
     path_parameter,
     plain_responses,
     problem_responses,
@@ -30,108 +23,7 @@ from server.problems import PROBLEMS
 from server.serving.served_model import ServedModel
 
 
-def predictions(kind: Kind, path: str) -> Callable[[ServedModel], dict[str, Operation]]:
-    """Return what describes `POST` of predictions at a path of a dialect."""
-    named = [name for name in ("name", "version") if f"{{{name}}}" in path]
-
-    def describe(model: ServedModel) -> dict[str, Operation]:
-        described = DESCRIBED[kind.name](model, "NamedPredict" if named else "Predict")
-        operation = described["post"]
-        operation["operationId"] = "-".join(
-            ["predict", kind.name, *named] if named else ["predict"]
-        )
-        values = {"name": model.name, "version": model.version}
-        operation["parameters"] = [
-            *(path_parameter(name, text_like(values[name])) for name in named),
-            *operation["parameters"],
-        ]
-        return described
-
-    return describe
-
-
-def native_predictions(model: ServedModel, schema: str) -> dict[str, Operation]:
-    """Describe predictions in the native dialect, with schemas called so."""
-    refusals = [
-        *("invalid-request", "invalid-json", *KEY_REFUSALS, "unknown-model", "not-found"),
-        *("method-not-allowed", "body-too-large"),
-        *("too-many-rows", "unsupported-media-type", "invalid-data", "model-failed"),
-        *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
-        *("model-stuck", "too-many-connections", "deadline-exceeded"),
-    ]
-    arrays = in_bytes(npy.MEDIA_TYPE) if npy.can_say(model.signature) else {}
-    answer = {
-        "description": "One prediction for one example, a list in the same order for a batch.",
-        "headers": refs("headers", "X-Request-ID", "X-Model-Version", "Server-Timing"),
-        "content": {
-            **content(f"{schema}Answer", {e.summary: e.answer for e in model.examples}),
-            **arrays,
-        },
-    }
-    operation = {
-        "tags": ["predictions"],
-        "security": KEY_IF_SET,
-        "summary": "Predict one example, or a batch of them",
-        "description": (
-            "Requests that wait at the same time are computed together. Where a model has one "
-            "input and one output of numbers, they can be arrays in numpy's own format."
-        ),
-        "parameters": list(PARAMETERS),  # apispec makes references of names
-        "requestBody": {
-            "required": True,
-            "content": {
-                **content(f"{schema}Request", {e.summary: e.request for e in model.examples}),
-                **arrays,
-            },
-        },
-        "responses": {"200": answer, **problem_responses(refusals)},
-    }
-    return {"post": operation}
-
-
-def tfserving_predictions(model: ServedModel, _: str) -> dict[str, Operation]:
-    """Describe predictions in the dialect of TensorFlow Serving."""
-    text = "Rows in `instances` are answered in `predictions`, columns in `inputs` in `outputs`."
-    return plain_predictions(model, TFSERVING, "TFServing", text)
-
-
-def v2_predictions(model: ServedModel, _: str) -> dict[str, Operation]:
-    """Describe predictions in the Open Inference Protocol."""
-    text = (
-        "Tensors with their names, shapes and datatypes; behind the JSON they can also come, and "
-        "be asked for, in bytes (Triton's binary tensor data extension)."
-    )
-    described = plain_predictions(model, V2, "V2", text)
-    for body in (described["post"]["requestBody"], described["post"]["responses"]["200"]):
-        body["content"] |= in_bytes(v2.BINARY)
-    return described
-
-
-def plain_predictions(
-    model: ServedModel, kind: Kind, schema: str, description: str
-) -> dict[str, Operation]:
-    """Describe predictions in a dialect whose errors are plain."""
-    dialect = model.dialects.by_name[kind.name]
-    refusals = [problem.slug for problem in PROBLEMS.values() if problem.slug not in RARE]
-    example = {"two rows": dialect.example(2)} if model.examples else {}
-    answer = {
-        "description": "The prediction.",
-        "headers": refs("headers", "X-Request-ID", "X-Model-Version", "Server-Timing"),
-        "content": content(f"{schema}Answer", {}),
-    }
-    operation = {
-        "tags": ["predictions"],
-        "security": KEY_IF_SET,
-        "summary": f"Predict, in the dialect {kind.name}",
-        "description": description,
-        "parameters": list(PARAMETERS),
-        "requestBody": {"required": True, "content": content(f"{schema}Request", example)},
-        "responses": {"200": answer, **plain_responses(refusals)},
-    }
-    return {"post": operation}
-
-
-def server_metadata(_: ServedModel) -> dict[str, Operation]:
+def describe_server_metadata(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2`."""
     text = {"type": "string"}
     schema = {
@@ -143,38 +35,38 @@ def server_metadata(_: ServedModel) -> dict[str, Operation]:
             "extensions": {"type": "array", "items": text},
         },
     }
-    return get("models", "server-metadata", "Which server this is", schema)
+    return describe_get("models", "server-metadata", "Server metadata", schema)
 
 
-def all_statistics(_: ServedModel) -> dict[str, Operation]:
+def describe_all_statistics(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/models/stats`."""
     schema = {
         "type": "object",
         "required": ["model_stats"],
         "properties": {"model_stats": {"type": "array", "items": {"type": "object"}}},
     }
-    described = get("models", "all-statistics", "What all models have done", schema)
+    described = describe_get("models", "all-statistics", "Statistics of all models", schema)
     described["get"]["security"] = KEY_IF_SET
-    described["get"]["responses"] |= plain_responses(KEY_REFUSALS)
+    described["get"]["responses"] |= plain_responses(KEY_ERRORS)
     return described
 
 
-def about_model(
-    name: str, version: str, summary: str
+def describe_model_document(
+    name: str, version: str, what: str
 ) -> Callable[[ServedModel], dict[str, Operation]]:
-    """Describe a document about a model, or about one version of it."""
+    """Return the function that describes a document about a model, or about one version."""
 
     def describe(model: ServedModel) -> dict[str, Operation]:
-        operation_id = f"version-{name}" if version else f"model-{name}"
-        schema: Schema = {"type": "object"}
-        described = get("models", operation_id, summary, schema)
-        refusals = ["unknown-model", "loading", "method-not-allowed"]
+        about = "version" if version else "model"
+        summary = f"{about.capitalize()} {what}"
+        described = describe_get("models", f"{about}-{name}", summary, {"type": "object"})
+        errors = ["unknown-model", "loading", "method-not-allowed"]
         if name == "ready":
-            refusals += SICK
+            errors += NOT_READY
         if name == "statistics":
-            refusals += KEY_REFUSALS
+            errors += KEY_ERRORS
             described["get"]["security"] = KEY_IF_SET
-        described["get"]["responses"] |= plain_responses(refusals)
+        described["get"]["responses"] |= plain_responses(errors)
         parameters = [path_parameter("name", text_like(model.name))]
         if version:
             parameters.append(path_parameter("version", text_like(model.version)))
@@ -183,7 +75,7 @@ def about_model(
     return describe
 
 
-def index(_: ServedModel) -> dict[str, Operation]:
+def describe_index(_: ServedModel) -> dict[str, Operation]:
     """Describe `POST /v2/repository/index`."""
     text = {"type": "string"}
     state = {"enum": ["LOADING", "READY", "UNAVAILABLE"]}
@@ -192,10 +84,11 @@ def index(_: ServedModel) -> dict[str, Operation]:
         "required": ["name", "version", "state", "reason"],
         "properties": {"name": text, "version": text, "state": state, "reason": text},
     }
-    body = {"type": "object", "properties": {"ready": {"type": "boolean"}}}
-    described = change(
+    only_ready = {"type": "boolean", "description": "List only versions that are ready."}
+    body = {"type": "object", "properties": {"ready": only_ready}}
+    described = describe_repository_call(
         "index",
-        "Which models and versions there are, with `ready` only those that answer",
+        "List models and versions",
         body,
         ["invalid-json", "invalid-request"],
         {"type": "array", "items": line},
@@ -204,64 +97,66 @@ def index(_: ServedModel) -> dict[str, Operation]:
     return described
 
 
-def load(model: ServedModel) -> dict[str, Operation]:
+def describe_load(model: ServedModel) -> dict[str, Operation]:
     """Describe `POST /v2/repository/models/{name}/load`."""
-    rollback = {"type": "boolean", "description": "Serve again what was served before."}
-    return change_of_model(
-        model, "load", "Load what is new of a model, or roll it back", {"rollback": rollback}
+    rollback = {"type": "boolean", "description": "Go back to the version that was served before."}
+    return describe_model_change(
+        model, "load", "Load, reload or roll back a model", {"rollback": rollback}
     )
 
 
-def unload(model: ServedModel) -> dict[str, Operation]:
+def describe_unload(model: ServedModel) -> dict[str, Operation]:
     """Describe `POST /v2/repository/models/{name}/unload`."""
-    dependents = {"description": "Without a meaning here, where no model depends on another."}
-    return change_of_model(
-        model, "unload", "Serve a model no longer", {"unload_dependents": dependents}
+    dependents = {"description": "Ignored, because no model depends on another."}
+    return describe_model_change(
+        model, "unload", "Unload a model", {"unload_dependents": dependents}
     )
 
 
-def change_of_model(
+def describe_model_change(
     model: ServedModel, name: str, summary: str, parameters: Schema
 ) -> dict[str, Operation]:
-    """Describe a call of the repository that changes a model."""
+    """Describe a request that changes a model of the repository."""
     parameters_schema = {
         "type": "object",
         "properties": parameters,
         "additionalProperties": False,
     }
     body = {"type": "object", "properties": {"parameters": parameters_schema}}
-    refusals = ["invalid-json", "invalid-request", "load-failed", "forbidden"]
-    described = change(
-        name, summary, body, [*refusals, "unknown-model", "draining"], {"type": "object"}
+    errors = ["invalid-json", "invalid-request", "load-failed", "forbidden"]
+    described = describe_repository_call(
+        name, summary, body, [*errors, "unknown-model", "draining"], {"type": "object"}
     )
+    described["post"]["responses"]["200"]["description"] = "Done; an empty object."
     described["post"]["parameters"] = [path_parameter("name", text_like(model.name))]
     described["post"]["security"] = KEY
     return described
 
 
-def change(
-    name: str, summary: str, body: Schema, refusals: list[str], answer: Schema
+def describe_repository_call(
+    name: str, summary: str, body: Schema, errors: list[str], answer: Schema
 ) -> dict[str, Operation]:
-    """Describe a call of the repository."""
-    operation = get("repository", f"repository-{name}", summary, answer)["get"]
-    plain = plain_responses([*refusals, *KEY_REFUSALS, "body-too-large", "method-not-allowed"])
+    """Describe a request to the repository."""
+    operation = describe_get("repository", f"repository-{name}", summary, answer)["get"]
+    plain = plain_responses([*errors, *KEY_ERRORS, "body-too-large", "method-not-allowed"])
     operation["responses"] |= plain
     operation["requestBody"] = {"required": False, "content": {MEDIA_TYPE: {"schema": body}}}
     return {"post": operation}
 
 
-def live(_: ServedModel) -> dict[str, Operation]:
+def describe_liveness(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/health/live`."""
-    summary = "Whether the process is alive"
-    return get("health", "live", summary, flag("live"), refusals=["model-stuck"])
+    described = describe_get("health", "live", "Liveness", flag("live"), errors=["model-stuck"])
+    described["get"]["responses"]["200"]["description"] = "The process works."
+    return described
 
 
-def ready(_: ServedModel) -> dict[str, Operation]:
+def describe_readiness(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/health/ready`."""
     schema = flag("ready")
     text = {"type": "string"}
     state = {"enum": ["LOADING", "READY", "UNAVAILABLE"]}
-    failure = {**text, "description": "Why the last attempt to load it failed."}
+    failure = {**text, "description": "Why the last attempt to load the model failed."}
     model = {
         "type": "object",
         "required": ["name", "version", "state"],
@@ -270,14 +165,16 @@ def ready(_: ServedModel) -> dict[str, Operation]:
     }
     models = {"type": "array", "items": model}
     schema["properties"] |= {"model": text, "version": text, "models": models}
-    summary = "Whether predictions can be asked for"
-    return get("health", "ready", summary, schema, refusals=["loading", "draining", *SICK])
+    errors = ["loading", "draining", *NOT_READY]
+    described = describe_get("health", "ready", "Readiness", schema, errors=errors)
+    described["get"]["responses"]["200"]["description"] = "Predictions are possible."
+    return described
 
 
-def metrics(_: ServedModel) -> dict[str, Operation]:
+def describe_metrics(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /metrics`."""
-    summary, text = "What was counted, for Prometheus", {"type": "string"}
-    described = get("monitoring", "metrics", summary, text, "text/plain", KEY_REFUSALS)
+    summary, text = "Metrics for Prometheus", {"type": "string"}
+    described = describe_get("monitoring", "metrics", summary, text, "text/plain", KEY_ERRORS)
     described["get"]["security"] = KEY_IF_SET
     described["get"]["responses"]["200"]["content"]["application/openmetrics-text"] = {
         "schema": text
@@ -285,52 +182,52 @@ def metrics(_: ServedModel) -> dict[str, Operation]:
     return described
 
 
-def events(_: ServedModel) -> dict[str, Operation]:
+def describe_events(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /events`."""
-    summary, text = "How the service fares, once a second", {"type": "string"}
-    refusals = [*KEY_REFUSALS, "too-many-connections", "draining"]
-    described = get("monitoring", "events", summary, text, "text/event-stream", refusals)
+    summary, text = "Live statistics (server-sent events)", {"type": "string"}
+    errors = [*KEY_ERRORS, "too-many-connections", "draining"]
+    described = describe_get("monitoring", "events", summary, text, "text/event-stream", errors)
     described["get"]["security"] = KEY_IF_SET
     return described
 
 
-def openapi(_: ServedModel) -> dict[str, Operation]:
+def describe_openapi(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /openapi.json`."""
     schema: Schema = {"type": "object"}
-    return get("documentation", "openapi", "This document", schema, refusals=["loading"])
+    return describe_get("documentation", "openapi", "This document", schema, errors=["loading"])
 
 
-def page(name: str, summary: str) -> Callable[[ServedModel], dict[str, Operation]]:
-    """Describe a page of HTML."""
-    return lambda _: get("documentation", name, summary, {"type": "string"}, "text/html")
+def describe_page(name: str, summary: str) -> Callable[[ServedModel], dict[str, Operation]]:
+    """Return the function that describes an HTML page."""
+    return lambda _: describe_get("documentation", name, summary, {"type": "string"}, "text/html")
 
 
-def problem_page(_: ServedModel) -> dict[str, Operation]:
-    """Describe the pages that explain problems."""
+def describe_problem_page(_: ServedModel) -> dict[str, Operation]:
+    """Describe `GET /problems/{slug}`."""
     slugs = sorted(problem.slug for problem in PROBLEMS.values())
     parameter = path_parameter("slug", {"type": "string", "examples": slugs})
-    summary, text = "What a type of problem means", {"type": "string"}
-    described = get("documentation", "problem", summary, text, "text/html", ["not-found"])
+    summary, text = "Explanation of a problem type", {"type": "string"}
+    described = describe_get("documentation", "problem", summary, text, "text/html", ["not-found"])
     return {"get": {"parameters": [parameter], **described["get"]}}
 
 
-def asset(_: ServedModel) -> dict[str, Operation]:
-    """Describe the files that pages load."""
+def describe_asset(_: ServedModel) -> dict[str, Operation]:
+    """Describe `GET /static/{file}`."""
     parameter = path_parameter("file", text_like("pages.css"))
-    summary, text = "A file that pages load", {"type": "string"}
-    described = get("documentation", "asset", summary, text, "*/*", ["not-found"])
+    summary, text = "A file of the pages", {"type": "string"}
+    described = describe_get("documentation", "asset", summary, text, "*/*", ["not-found"])
     return {"get": {"parameters": [parameter], **described["get"]}}
 
 
-def get(
+def describe_get(
     tag: str,
     name: str,
     summary: str,
     schema: Schema,
     media_type: str = MEDIA_TYPE,
-    refusals: Iterable[str] = (),
+    errors: Iterable[str] = (),
 ) -> dict[str, Operation]:
-    """Return a GET operation; every path refuses other methods."""
+    """Return a GET operation, with 405 for other methods among its errors."""
     answer = {
         "description": summary,
         "headers": refs("headers", "X-Request-ID"),
@@ -340,13 +237,6 @@ def get(
         "operationId": name,
         "tags": [tag],
         "summary": summary,
-        "responses": {"200": answer, **problem_responses([*refusals, "method-not-allowed"])},
+        "responses": {"200": answer, **problem_responses([*errors, "method-not-allowed"])},
     }
     return {"get": operation}
-
-
-DESCRIBED: Mapping[str, Callable[[ServedModel, str], dict[str, Operation]]] = {
-    NATIVE.name: native_predictions,
-    TFSERVING.name: tfserving_predictions,
-    V2.name: v2_predictions,
-}

@@ -1,4 +1,4 @@
-"""Schemas, headers, parameters and responses that operations share."""
+"""Schemas, headers, parameters and responses that several operations use."""
 
 from __future__ import annotations
 
@@ -12,25 +12,16 @@ from server.dialects.native.dialect import MEDIA_TYPE
 from server.problems import PROBLEMS, Problem
 
 Operation = dict[str, Any]
-
-
 Schema = dict[str, Any]
 
-
-RARE = ("forbidden", "load-failed", "model-fails")  # no request for predictions is refused so
-
-
-KEY_REFUSALS = ("unauthorized", "not-for-this-key")
-
-
-SICK = ("model-fails", "model-stuck")
-
-
+NEVER_FOR_PREDICTIONS = ("forbidden", "load-failed", "model-fails")
+KEY_ERRORS = ("unauthorized", "not-for-this-key")
+NOT_READY = ("model-fails", "model-stuck")
 PROBLEM_TYPE = "application/problem+json"
 
 
 def problem_responses(slugs: Iterable[str]) -> dict[str, Any]:
-    """Return responses by status; problems of one status share a response."""
+    """Return problem documents by status; problems of one status are one response."""
     by_status: dict[HTTPStatus, list[Problem]] = {}
     for problem in PROBLEMS.values():
         if problem.slug in slugs:
@@ -42,7 +33,7 @@ def problem_responses(slugs: Iterable[str]) -> dict[str, Any]:
 
 
 def plain_responses(slugs: Iterable[str]) -> dict[str, Any]:
-    """Return responses by status, as the dialects with plain errors have them."""
+    """Return plain errors (`{"error": …}`) by status."""
     by_status: dict[int, list[Problem]] = {}
     for problem in PROBLEMS.values():
         if problem.slug in slugs:
@@ -50,7 +41,7 @@ def plain_responses(slugs: Iterable[str]) -> dict[str, Any]:
     return {
         str(status): {
             "description": "; ".join(problem.title for problem in problems),
-            "headers": refs("headers", "X-Request-ID", *CARRIED.get(problems[0].status, ())),
+            "headers": refs("headers", "X-Request-ID", *EXTRA_HEADERS.get(problems[0].status, ())),
             "content": content("Error", {}),
         }
         for status, problems in sorted(by_status.items())
@@ -58,8 +49,8 @@ def plain_responses(slugs: Iterable[str]) -> dict[str, Any]:
 
 
 def problem_response(problems: list[Problem]) -> dict[str, Any]:
-    """Return the response for problems that share a status, with an example of each."""
-    headers = ["X-Request-ID", *CARRIED.get(problems[0].status, ())]
+    """Return the response for problems of one status, with an example of each."""
+    headers = ["X-Request-ID", *EXTRA_HEADERS.get(problems[0].status, ())]
     examples = {
         problem.slug: {
             "summary": problem.title,
@@ -90,18 +81,18 @@ def content(schema: str, bodies: dict[str, bytes]) -> dict[str, Any]:
     return {MEDIA_TYPE: {"schema": ref("schemas", schema), **shown}}
 
 
-def in_bytes(media_type: str) -> dict[str, Any]:
+def binary_content(media_type: str) -> dict[str, Any]:
     """Return the content of a body that is not JSON."""
     return {media_type: {"schema": {"type": "string", "contentMediaType": media_type}}}
 
 
 def any_of(schemas: list[Schema]) -> Schema:
-    """Return the schema of what fits one of these."""
+    """Return the schema that accepts what one of `schemas` accepts."""
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
 def flag(name: str) -> Schema:
-    """Return the schema of an object that says one thing is true."""
+    """Return the schema of an object in which `name` is true."""
     return {"type": "object", "required": [name], "properties": {name: {"const": True}}}
 
 
@@ -126,37 +117,40 @@ def refs(kind: str, *names: str) -> dict[str, dict[str, str]]:
 
 
 KEY_SCHEMES: dict[str, dict[str, str]] = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer …"},
-    "api-key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key."},
+    "api-key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "An API key; the same as with `bearer`.",
+    },
 }
-
-
 KEY: list[dict[str, list[str]]] = [{name: []} for name in KEY_SCHEMES]
-
-
-KEY_IF_SET = [*KEY, {}]  # the settings say whether one is needed
-
+KEY_IF_SET = [*KEY, {}]  # the settings decide whether a key is required
 
 ERROR_SCHEMA: dict[str, Any] = {
-    "description": "An error, as TensorFlow Serving and the Open Inference Protocol have it.",
+    "description": "An error as in TensorFlow Serving and the Open Inference Protocol.",
     "type": "object",
     "required": ["error"],
     "properties": {"error": {"type": "string"}},
 }
-
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "description": "A problem document (RFC 9457).",
     "type": "object",
     "required": ["type", "title", "status", "detail", "instance"],
     "properties": {
-        "type": {"type": "string", "format": "uri-reference", "description": "Says what it is."},
+        "type": {
+            "type": "string",
+            "format": "uri-reference",
+            "description": "The problem type; GET this path for an explanation.",
+        },
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string", "description": "What is wrong with this request."},
-        "instance": {"type": "string", "description": "The request's id."},
+        "instance": {"type": "string", "description": "The id of the request."},
         "errors": {
-            "description": "Where the data does not fit the model.",
+            "description": "Where the data does not match the model.",
             "type": "array",
             "maxItems": 8,
             "items": {
@@ -171,36 +165,34 @@ PROBLEM_SCHEMA: dict[str, Any] = {
     },
 }
 
-
 HEADERS: dict[str, tuple[dict[str, Any], str]] = {
-    "X-Request-ID": ({"type": "string"}, "The request's id: the client's own, or a new one."),
-    "X-Model-Version": ({"type": "string"}, "The version of the model that answered."),
+    "X-Request-ID": ({"type": "string"}, "The id of the request: the client's own, or a new one."),
+    "X-Model-Version": ({"type": "string"}, "The version of the model that made the prediction."),
     "Server-Timing": (
         {"type": "string"},
-        "Where the time went, in milliseconds, and how many rows the batch held.",
+        "Milliseconds in the queue, in the model and in total; number of rows in the batch.",
     ),
-    "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds after which to try again."),
-    "Allow": ({"type": "string"}, "The methods that are possible here."),
-    "WWW-Authenticate": ({"type": "string"}, "How to give the key."),
-    "Accept-Post": ({"type": "string"}, "The media types that are read here."),
-    "Accept-Encoding": ({"type": "string"}, "The content coding that is read here."),
+    "Retry-After": ({"type": "integer", "minimum": 1}, "Seconds to wait before trying again."),
+    "Allow": ({"type": "string"}, "The allowed methods."),
+    "WWW-Authenticate": ({"type": "string"}, "How to send the API key."),
+    "Accept-Post": ({"type": "string"}, "The supported media types."),
+    "Accept-Encoding": ({"type": "string"}, "The supported content coding."),
 }
-
 
 PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "X-Request-ID": (
         {"type": "string", "examples": ["4f1c2a"]},
-        "An id for this request, to find it again in the logs: up to 128 of A-Z, a-z, 0-9, '.', "
-        "'_' and '-'. One of another form is replaced.",
+        "An id for this request, which appears in the logs: up to 128 characters of A-Z, a-z, "
+        "0-9, '.', '_' and '-'. An invalid id is replaced by a new one.",
     ),
     "X-Request-Timeout-Ms": (
         {"type": "integer", "minimum": 1},
-        "The milliseconds after which the answer is of no use any more.",
+        "Deadline in milliseconds, after which the response is 504. The deadline of the service "
+        "applies if it is earlier.",
     ),
 }
 
-
-CARRIED: dict[HTTPStatus, tuple[str, ...]] = {
+EXTRA_HEADERS: dict[HTTPStatus, tuple[str, ...]] = {
     HTTPStatus.UNAUTHORIZED: ("WWW-Authenticate",),
     HTTPStatus.METHOD_NOT_ALLOWED: ("Allow",),
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: ("Accept-Post", "Accept-Encoding"),

@@ -1,17 +1,17 @@
 "use strict";
 
-// The page at `/`: charts of the last five minutes, the form, and whether the server is there.
+// The page at `/`: charts of the last five minutes, the form, and the state of the server.
 
 const KEPT = 300; // seconds
-const AGAIN_MS = 1000;
-const SILENT_MS = 5000;
+const RETRY_MS = 1000;
+const SILENCE_MS = 5000;
 
 const CHARTS = [
-  { title: "Requests a second", lines: ["answered", "others"], words: ["answered", "other"] },
-  { title: "Milliseconds a request", lines: ["p50_ms", "p99_ms"], words: ["p50", "p99"] },
-  { title: "Rows a batch", lines: ["batch_rows"], words: ["mean"] },
+  { title: "Requests per second", lines: ["answered", "others"], words: ["answered", "failed"] },
+  { title: "Latency in ms", lines: ["p50_ms", "p99_ms"], words: ["p50", "p99"] },
+  { title: "Rows per batch", lines: ["batch_rows"], words: ["mean"] },
   { title: "Rows in the queue", lines: ["queue_rows"], words: ["now"] },
-  { title: "Refused a second", lines: ["refused"], words: ["all reasons"] },
+  { title: "Rejected per second", lines: ["refused"], words: ["all reasons"] },
   { title: "Event-loop lag in ms", lines: ["lag_ms"], words: ["longest"] },
 ];
 
@@ -33,7 +33,7 @@ function shown(value) {
   return value.toLocaleString("en", { maximumFractionDigits: digits });
 }
 
-// A canvas needs colours as they are, without light-dark() or var().
+// A canvas does not understand light-dark() or var().
 function colour(name) {
   const probe = document.body.appendChild(element("span"));
   probe.style.color = `var(${name})`;
@@ -99,7 +99,7 @@ function makeCharts() {
     const outputs = about.words.map((word, n) => {
       if (n) numbers.append(" · ");
       const key = numbers.appendChild(element("span", `${word} `, n ? { class: "second" } : {}));
-      // An output is a live region: six of them would be read out every second.
+      // Else screen readers would read out six numbers every second.
       return key.appendChild(element("output", "–", { "aria-live": "off" }));
     });
     const box = figure.appendChild(
@@ -121,19 +121,19 @@ function show() {
   }
 }
 
-// Whether the server is there.
+// The state of the server.
 
-function say(words, away = false) {
+function showState(words, away = false) {
   if (state.textContent !== words) state.textContent = words;
   state.classList.toggle("away", away);
 }
 
-function take(second) {
+function update(second) {
   if (second.model && (second.model !== main.dataset.model || second.version !== main.dataset.version)) {
-    location.reload(); // something else is served now
+    location.reload(); // another model or version is served now
     return;
   }
-  say(second.state);
+  showState(second.state);
 }
 
 function connect() {
@@ -142,26 +142,26 @@ function connect() {
   const lost = () => {
     clearTimeout(silence);
     source.close();
-    say("The server does not answer; trying again …", true);
-    setTimeout(connect, AGAIN_MS);
+    showState("The server does not answer; trying again …", true);
+    setTimeout(connect, RETRY_MS);
   };
-  const heard = () => {
+  const alive = () => {
     clearTimeout(silence);
-    silence = setTimeout(lost, SILENT_MS);
+    silence = setTimeout(lost, SILENCE_MS);
   };
   source.onerror = lost;
-  heard();
+  alive();
   source.addEventListener("history", (message) => {
-    heard();
+    alive();
     seconds.splice(0, Infinity, ...JSON.parse(message.data));
     show();
   });
   source.addEventListener("second", (message) => {
-    heard();
+    alive();
     const second = JSON.parse(message.data);
     seconds.push(second);
     seconds.splice(0, seconds.length - KEPT);
-    take(second);
+    update(second);
     show();
   });
 }
@@ -205,7 +205,7 @@ async function predict(event) {
     const header = response.headers.get("Server-Timing");
     if (header) answer.append(timing(header));
   } catch (error) {
-    const words = error instanceof SyntaxError ? `This is not JSON: ${error.message}` : "The server does not answer.";
+    const words = error instanceof SyntaxError ? `Invalid JSON: ${error.message}` : "The server does not answer.";
     answer.replaceChildren(element("pre", words, { id: "prediction" }));
   }
 }
@@ -216,4 +216,4 @@ for (const time of document.querySelectorAll("time")) {
 }
 makeCharts();
 if (main.dataset.watch) connect();
-else if (!main.dataset.model) setTimeout(() => location.reload(), AGAIN_MS); // it is loading
+else if (!main.dataset.model) setTimeout(() => location.reload(), RETRY_MS); // the model is loading

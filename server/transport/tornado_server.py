@@ -27,6 +27,7 @@ from server.config import HttpSettings
 from server.errors import BodyTooLarge, TooManyConnections
 from server.http.activity import LogAccess
 from server.http.message import COMMON_HEADERS, Response, problem, request_id
+from server.logs import Access
 from server.transport.interface import (
     LINGER_SECONDS,
     MAX_DISCARDED_BYTES,
@@ -241,7 +242,7 @@ class BoundedBody(HTTPMessageDelegate):
             headers["Connection"] = "close"
         start_line = ResponseStartLine("HTTP/1.1", response.status, responses[response.status])
         self._connection.write_headers(start_line, headers, response.body)
-        self._server.log_access(
+        entry = Access(
             method,
             path,
             response.status,
@@ -249,6 +250,7 @@ class BoundedBody(HTTPMessageDelegate):
             response.headers["X-Request-ID"],
             getattr(self._connection.context, "remote_ip", ""),
         )
+        self._server.log_access(entry)
 
 
 def is_in_tls_handshake(stream: IOStream) -> bool:

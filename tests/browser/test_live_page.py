@@ -101,7 +101,7 @@ def test_it_loads_and_complains_of_nothing(
 ) -> None:
     tab = tab_on(browser, server, width=width, theme=theme)
     tab.says("ready")
-    tab.shows("Requests a second", r"[\d.]+")
+    tab.shows("Requests per second", r"[\d.]+")
 
     assert tab.complaints == []
     assert all(
@@ -116,13 +116,13 @@ def test_it_loads_and_complains_of_nothing(
 
 def test_the_charts_move_under_load(browser: Any, server: Server) -> None:
     tab = tab_on(browser, server)
-    tab.shows("Requests a second", "0")
+    tab.shows("Requests per second", "0")
     still = tab.pixels()
 
     client = server.connect()
     for _ in range(200):
         client.send([1]).answer(keep=True)
-    tab.shows("Rows a batch", "1")
+    tab.shows("Rows per batch", "1")
 
     assert len(still) == 6
     assert tab.pixels()[:3] != still[:3]

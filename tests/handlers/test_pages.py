@@ -97,7 +97,7 @@ def policy_of(response: Response) -> dict[str, set[str]]:
     return {name: set(sources) for name, *sources in directives}
 
 
-# What is served
+# Start page
 
 
 @over_http
@@ -120,7 +120,7 @@ async def test_the_start_page_shows_what_was_measured_and_chosen() -> None:
         page = await page_at(server, "/")
         size = server.service.model.batch_size
 
-    assert f"up to {size.rows} rows a batch" in page.text
+    assert f"up to {size.rows} rows per batch" in page.text
     assert [point.rows for point in size.curve][:3] == [1, 2, 4]
     for point in size.curve:
         assert f"{point.rows:,}{point.seconds * 1000:,.2f}" in page.text.replace("\n", "")
@@ -132,8 +132,8 @@ async def test_the_start_page_shows_no_curve_where_the_rows_were_given() -> None
     async with serving(settings=with_settings(batching={"max_rows": 17})) as server:
         page = await page_at(server, "/")
 
-    assert "up to 17 rows a batch" in page.text
-    assert "rows a second" not in page.text
+    assert "up to 17 rows per batch" in page.text
+    assert "rows per second" not in page.text
 
 
 @pytest.mark.parametrize("signature", [None, SEVERAL], ids=["a number", "several"])
@@ -244,7 +244,7 @@ async def test_the_host_that_a_browser_names_is_text() -> None:
             assert b"<b>" not in answer
 
 
-# The API, to read and to try
+# API documentation
 
 
 @over_http
@@ -319,7 +319,7 @@ async def test_what_the_docs_try_out_is_allowed_and_answered() -> None:
             assert response.status == 200
 
 
-# What the type of a problem means
+# Explanations of problem types
 
 
 @over_http

@@ -122,7 +122,7 @@ def test_any_key_closes_predictions_and_the_repository(
     """The counts are closed only by a key that names them."""
     keys = ApiKeys(given)
 
-    assert {group for group in GROUPS if keys.is_closed(group)} == closed
+    assert {group for group in GROUPS if keys.requires_key(group)} == closed
 
 
 def test_every_digest_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,7 +256,7 @@ async def test_no_key_is_ever_logged(
                     await server.ask(method, path, {name: value, "Content-Type": JSON}, body)
         lines = [*server.logs.accesses, *(record.getMessage() for record in server.logs.records)]
 
-    assert any("/v2/repository/models/line/load, by the key ci" in line for line in lines)
+    assert any("/v2/repository/models/line/load with the API key ci" in line for line in lines)
     assert any("POST /predict 401" in line for line in lines)
     for secret in secrets:
         assert not [line for line in [*lines, caplog.text] if secret in line]

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.logs import AccessLog
+from server.logs import Access, AccessLog
 from server.logs.application import configure, write_in_background
 from server.logs.format import Form, form_of, json_form, of_request, of_requests
 from server.logs.line_writer import LineWriter
@@ -196,7 +196,7 @@ TEXTS = st.text(st.characters(codec=None), max_size=50)  # lone surrogates, too
 def test_whatever_is_said_it_is_one_line_of_json(method: str, path: str, client: str) -> None:
     """Whoever splits lines at U+2028 or at C1 controls, as Python does, sees one as well."""
     lines = [
-        JSON.access(NOW, method, path, 200, 0.0123, "id", client).decode(),
+        JSON.access(NOW, Access(method, path, 200, 0.0123, "id", client)).decode(),
         JSON.formatter.format(record("%s", path, extra=of_requests([client]))) + "\n",
     ]
     for line in lines:
@@ -209,7 +209,7 @@ def test_whatever_is_said_it_is_one_line_of_json(method: str, path: str, client:
 @given(TEXTS, TEXTS, TEXTS)
 def test_whatever_is_said_it_is_one_line_of_text(method: str, path: str, client: str) -> None:
     lines = [
-        TEXT.access(NOW, method, path, 200, 0.0123, "id", client).decode(),
+        TEXT.access(NOW, Access(method, path, 200, 0.0123, "id", client)).decode(),
         TEXT.formatter.format(record("%s", path)) + "\n",
     ]
     for line in lines:
@@ -228,7 +228,7 @@ def write(tmp_path: Path) -> Callable[..., bytes]:
         path = tmp_path / "access"
         path.unlink(missing_ok=True)
         log = AccessLog(form, threading.Lock(), str(path))
-        log.write(*access)
+        log.write(Access(*access))
         log.close(SOON)
         return path.read_bytes()
 
@@ -351,7 +351,7 @@ def test_what_nobody_catches_is_a_line_of_its_own() -> None:
 
 def test_the_forms_of_json_are_alike() -> None:
     """Whoever reads one of the logs reads the other."""
-    access = json.loads(json_form().access(NOW, "GET", "/", 200, 0.1, "id", "::1"))
+    access = json.loads(json_form().access(NOW, Access("GET", "/", 200, 0.1, "id", "::1")))
     ours = json.loads(JSON.formatter.format(record("it", extra=of_request("id"))))
 
     assert list(access)[:3] == list(ours)[:3] == ["time", "level", "logger"]

@@ -121,7 +121,7 @@ async def test_every_route_is_documented_and_nothing_else() -> None:
 
 @over_http
 async def test_a_new_route_appears_by_itself() -> None:
-    route = Route("/new", LivenessHandler, operations.page("new", "Something new"))
+    route = Route("/new", LivenessHandler, operations.describe_page("new", "Something new"))
     async with serving() as server:
         document = describe_service([*ROUTES, route], server.service.model)
 

@@ -27,7 +27,8 @@ from model.tensors import Tensors, merge, split
 from server.app import make_transport, openapi_document
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
-from server.logs import PayloadLog
+from server.logs import Access, PayloadLog
+from server.monitoring.live_page import LivePage, read
 from server.serving.loading import Model
 from server.serving.service import Service
 from server.transport.interface import Transport
@@ -303,10 +304,9 @@ class LogRecords(logging.Handler):
         """The records at WARNING and above."""
         return [record for record in self.records if record.levelno >= logging.WARNING]
 
-    def add_access(
-        self, method: str, path: str, status: int, seconds: float, request_id: str, client: str
-    ) -> None:
+    def add_access(self, entry: Access) -> None:
         """Be the access log: keep a line of a request."""
+        method, path, status, seconds, request_id, client = entry
         self.accesses.append(
             f"{method} {path} {status} {seconds * 1000:.1f} ms {request_id} from {client}"
         )
@@ -436,7 +436,11 @@ async def listening(
     logs = LogRecords()
     log_access = {"log_access": logs.add_access} if settings.logging.access else {}
     tls = context_of(settings.http)
-    http = make_transport(service, activity, payload_log=payload_log, tls=tls, **log_access)
+    live_page = LivePage(lambda: read(service))
+    live_page.start()
+    http = make_transport(
+        service, activity, live_page, payload_log=payload_log, tls=tls, **log_access
+    )
     sockets = bind_sockets(0, "127.0.0.1")
     await http.listen(sockets)
     server = Server(service, http, activity, sockets[0].getsockname()[1], logs)

@@ -8,6 +8,7 @@ from typing import Final
 
 from server.errors import BodyTooLarge, TooManyConnections
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id
+from server.logs import Access
 from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES
 from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
 from server.transport.llhttp.endpoint_run import EndpointRun
@@ -343,7 +344,8 @@ class Connection(asyncio.Protocol):
 
     def _log(self, head: Head, status: int) -> None:
         seconds = time.perf_counter() - self._started
-        self._host.log_access(head.method, head.path, status, seconds, self._id, self.remote_ip)
+        entry = Access(head.method, head.path, status, seconds, self._id, self.remote_ip)
+        self._host.log_access(entry)
 
     def _descriptor(self) -> int:
         return int(self._transport.get_extra_info("socket").fileno())

@@ -1,0 +1,37 @@
+"""The parts that handlers are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from server.http.activity import Activity
+from server.http.auth import ApiKeys
+from server.http.cors import Cors
+from server.http.endpoints import Endpoints
+from server.monitoring.live_page import LivePage
+from server.monitoring.metrics import Metrics
+from server.serving.service import Service
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `server.app` gives to every handler.
+
+    Attributes:
+        activity: the requests in progress.
+        endpoints: the endpoints for predictions, by method and path.
+        live_page: the feed of the charts on the start page.
+        assets: the files in `server/static/`, by name.
+        describe: makes the OpenAPI document of models; the first one is the default model.
+    """
+
+    service: Service
+    activity: Activity
+    keys: ApiKeys
+    cors: Cors
+    endpoints: Endpoints
+    live_page: LivePage
+    metrics: Metrics
+    assets: Mapping[str, bytes]
+    describe: Callable[..., bytes]

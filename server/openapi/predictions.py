@@ -1,0 +1,138 @@
+"""The description of `POST` of predictions, in each dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from server.dialects.native import npy
+from server.dialects.table import NATIVE, TFSERVING, V2, Kind
+from server.dialects.v2 import dialect as v2
+from server.openapi.parts import (
+    KEY_ERRORS,
+    KEY_IF_SET,
+    NEVER_FOR_PREDICTIONS,
+    PARAMETERS,
+    Operation,
+    binary_content,
+    content,
+    path_parameter,
+    plain_responses,
+    problem_responses,
+    refs,
+    text_like,
+)
+from server.problems import PROBLEMS
+from server.serving.served_model import ServedModel
+
+NATIVE_ERRORS = [
+    *("invalid-request", "invalid-json", *KEY_ERRORS, "unknown-model", "not-found"),
+    *("method-not-allowed", "body-too-large"),
+    *("too-many-rows", "unsupported-media-type", "invalid-data", "model-failed"),
+    *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
+    *("model-stuck", "too-many-connections", "deadline-exceeded"),
+]
+PLAIN_ERRORS = [each.slug for each in PROBLEMS.values() if each.slug not in NEVER_FOR_PREDICTIONS]
+
+
+def describe_predictions(kind: Kind, path: str) -> Callable[[ServedModel], dict[str, Operation]]:
+    """Return the function that describes `POST` of predictions at a path of a dialect."""
+    named = [name for name in ("name", "version") if f"{{{name}}}" in path]
+
+    def describe(model: ServedModel) -> dict[str, Operation]:
+        operation = DESCRIBE[kind.name](model, "NamedPredict" if named else "Predict")
+        operation["operationId"] = "-".join(
+            ["predict", kind.name, *named] if named else ["predict"]
+        )
+        values = {"name": model.name, "version": model.version}
+        operation["parameters"] = [
+            *(path_parameter(name, text_like(values[name])) for name in named),
+            *operation["parameters"],
+        ]
+        return {"post": operation}
+
+    return describe
+
+
+def describe_native(model: ServedModel, schema: str) -> Operation:
+    """Describe predictions in the native dialect; `schema` begins the names of its schemas."""
+    arrays = binary_content(npy.MEDIA_TYPE) if npy.can_say(model.signature) else {}
+    requests = {each.summary: each.request for each in model.examples}
+    answers = {each.summary: each.answer for each in model.examples}
+    text = "Concurrent requests are batched into one model call."
+    if arrays:
+        text += f" Arrays in NumPy's format (`{npy.MEDIA_TYPE}`) are accepted, too."
+    return prediction(
+        "Predict one example or a batch",
+        text,
+        content(f"{schema}Request", requests) | arrays,
+        "One prediction for one example; for a batch, a list of predictions in the same order.",
+        content(f"{schema}Answer", answers) | arrays,
+        problem_responses(NATIVE_ERRORS),
+    )
+
+
+def describe_tfserving(model: ServedModel, _: str) -> Operation:
+    """Describe predictions in the dialect of TensorFlow Serving."""
+    return prediction(
+        "Predict (TensorFlow Serving)",
+        "Rows in `instances` are answered in `predictions`, columns in `inputs` in `outputs`.",
+        content("TFServingRequest", two_rows(model, TFSERVING)),
+        "The predictions.",
+        content("TFServingAnswer", {}),
+        plain_responses(PLAIN_ERRORS),
+    )
+
+
+def describe_v2(model: ServedModel, _: str) -> Operation:
+    """Describe predictions in the Open Inference Protocol."""
+    binary = binary_content(v2.BINARY)
+    return prediction(
+        "Predict (Open Inference Protocol)",
+        "Tensors with their names, shapes and datatypes. The data of a tensor is in the JSON, or "
+        "binary after it (Triton's binary tensor data extension).",
+        content("V2Request", two_rows(model, V2)) | binary,
+        "The predictions.",
+        content("V2Answer", {}) | binary,
+        plain_responses(PLAIN_ERRORS),
+    )
+
+
+def two_rows(model: ServedModel, kind: Kind) -> dict[str, bytes]:
+    """Return an example of a request, if the model has any."""
+    dialect = model.dialects.by_name[kind.name]
+    return {"two rows": dialect.example(2)} if model.examples else {}
+
+
+def prediction(
+    summary: str,
+    description: str,
+    request: dict[str, Any],
+    answer_description: str,
+    answer: dict[str, Any],
+    errors: dict[str, Any],
+) -> Operation:
+    """Return an operation that predicts; `request` and `answer` are the contents of bodies."""
+    return {
+        "tags": ["predictions"],
+        "security": KEY_IF_SET,
+        "summary": summary,
+        "description": description,
+        "parameters": list(PARAMETERS),  # apispec makes references of names
+        "requestBody": {"required": True, "content": request},
+        "responses": {
+            "200": {
+                "description": answer_description,
+                "headers": refs("headers", "X-Request-ID", "X-Model-Version", "Server-Timing"),
+                "content": answer,
+            },
+            **errors,
+        },
+    }
+
+
+DESCRIBE: Mapping[str, Callable[[ServedModel, str], Operation]] = {
+    NATIVE.name: describe_native,
+    TFSERVING.name: describe_tfserving,
+    V2.name: describe_v2,
+}
