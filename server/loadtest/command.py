@@ -22,7 +22,7 @@ from server.loadtest.client import Target
 from server.loadtest.console import print_report
 from server.loadtest.expected_answers import ExpectedAnswers, Model
 from server.loadtest.knee import Rates
-from server.loadtest.load import Load
+from server.loadtest.load_generator import LoadGenerator
 from server.loadtest.loop import run
 from server.loadtest.payload import Payload, PayloadError, draw_pool, encode
 from server.loadtest.progress import show_progress
@@ -138,7 +138,7 @@ async def _put_load(
     tally: Tally,
     answers: ExpectedAnswers | None,
 ) -> None:
-    load = Load(
+    load = LoadGenerator(
         target,
         messages,
         _schedule(options),

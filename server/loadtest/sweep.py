@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from server.loadtest.client import Target
 from server.loadtest.knee import Outcome, Rates, Search
-from server.loadtest.load import Load
+from server.loadtest.load_generator import LoadGenerator
 from server.loadtest.schedule import OpenLoop, constant_arrivals, poisson_arrivals
 from server.loadtest.step import Objective, Step, Trace, judge, step_figures
 
@@ -74,7 +74,7 @@ class Sweep:
         messages: Sequence[bytes],
         plan: Plan,
         teller: Teller,
-        load: Callable[..., Load] = Load,
+        load: Callable[..., LoadGenerator] = LoadGenerator,
     ) -> None:
         self._make_load = load
         self._target = target
@@ -83,7 +83,7 @@ class Sweep:
         self._teller = teller
         self._search = Search(plan.rates)
         self._seeds = count(plan.seed)
-        self._load: Load | None = None
+        self._load: LoadGenerator | None = None
         self.steps: list[Step] = []
         self.ended_by = ""
 

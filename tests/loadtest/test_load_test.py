@@ -15,10 +15,10 @@ import pytest
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from server.loadtest import load as load_module
+from server.loadtest import load_generator
 from server.loadtest.client import Target
 from server.loadtest.command import main
-from server.loadtest.load import Load
+from server.loadtest.load_generator import LoadGenerator
 from server.loadtest.schedule import ClosedLoop
 from server.loadtest.tally import Tally
 from tests.loadtest.scripted_server import http, triple
@@ -266,7 +266,7 @@ def test_a_server_that_leaves_ends_the_run(server, load, monkeypatch, capsys):
         return triple(data) + b"CLOSE"
 
     server.answer = leave
-    monkeypatch.setattr(load_module, "GONE_AFTER", 0.5)
+    monkeypatch.setattr(load_generator, "GONE_AFTER", 0.5)
     # The pace makes sure that the end of the connection is seen before the next request.
     flags = ["--rate", "50", "--arrivals", "constant", "--duration", "60", "--connections", "1"]
     code, numbers = load(*flags)
@@ -323,7 +323,7 @@ def test_an_error_of_the_load_test_itself_ends_it(server):
 
     target = Target.parse(server.url, "/predict")
     messages = [target.message(b'{"data":[1]}')]
-    load = Load(target, messages, ClosedLoop(requests=100), Tally(), check=check)
+    load = LoadGenerator(target, messages, ClosedLoop(requests=100), Tally(), check=check)
 
     with pytest.raises(RuntimeError, match="no verdict from me"):
         asyncio.run(load.run())

@@ -20,7 +20,7 @@ TIMER = 0.001  # an event loop's timers tick in milliseconds
 Check = Callable[[int, bytes], bool]  # number of the message, body of its answer
 
 
-class Load:
+class LoadGenerator:
     """Sends `messages` in turn, over and over, and tells a tally what became of each."""
 
     def __init__(
