@@ -22,7 +22,7 @@ STAMPS = {
     "server/serving/counts.py: ran",  # the last inference, in the statistics of the protocol
     "server/monitoring/live_page.py: snapshot",  # of a snapshot
     "server/transport/llhttp/server.py: of",  # the header Date
-    "server/loadtest/runs.py: make_run",  # of a run's report
+    "server/loadtest/sweep_result.py: make_result",  # of a run's report
     "server/logs/access.py: write",  # of a line
     "server/logs/payload.py: write",  # of a line
     "server/serving/served_model.py: ServedModel",  # since when a model is served

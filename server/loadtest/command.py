@@ -23,7 +23,7 @@ from server.loadtest.console import print_report
 from server.loadtest.expected_answers import ExpectedAnswers, Model
 from server.loadtest.knee import Rates
 from server.loadtest.load_generator import LoadGenerator
-from server.loadtest.loop import run
+from server.loadtest.loop import run_coroutine
 from server.loadtest.payload import Payload, PayloadError, draw_pool, encode
 from server.loadtest.progress import show_progress
 from server.loadtest.schedule import (
@@ -125,7 +125,7 @@ def _run(options: argparse.Namespace, load_model: LoadModel) -> dict[str, Any]:
     answers = _expected_answers(options, load_model, pool)
     messages = [target.message(encode(data)) for data in pool]
     tally = Tally(rows=options.rows)
-    run(_put_load(options, target, messages, tally, answers))
+    run_coroutine(_put_load(options, target, messages, tally, answers))
     numbers = figures(tally, options.expect)
     _report(options, numbers, tally, answers)
     return numbers

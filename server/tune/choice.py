@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from server.loadtest.runs import Run
 from server.loadtest.step import Step
+from server.loadtest.sweep_result import SweepResult
 from server.tune.candidates import Candidate
 
 BETTER = 1.05  # times the best of the defaults: what is less, nobody would notice
@@ -20,17 +20,17 @@ class Trial:
     """Settings, and their sweep in every round."""
 
     candidate: Candidate
-    runs: Sequence[Run]
+    results: Sequence[SweepResult]
 
     @property
     def knees(self) -> list[float]:
         """The highest rate at which the objective held in each round; 0 where it never did."""
-        return [run["knee"]["rate"] or 0.0 for run in self.runs]
+        return [result["knee"]["rate"] or 0.0 for result in self.results]
 
     @property
     def shows_the_server(self) -> bool:
         """Whether it was the server that ended the rise in every round, and never the load."""
-        return all(run["knee"]["limit"] in ("server", "") for run in self.runs)
+        return all(result["knee"]["limit"] in ("server", "") for result in self.results)
 
     def __str__(self) -> str:
         return f"{self.candidate.name}: {', '.join(f'{knee:,g}/s' for knee in self.knees)}"

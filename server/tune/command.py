@@ -17,7 +17,7 @@ from server.loadtest.arguments import count, positive
 from server.loadtest.knee import Rates, significant
 from server.loadtest.machine import cores, describe_machine, load_average
 from server.loadtest.payload import PayloadError
-from server.loadtest.runs import check_writable
+from server.loadtest.sweep_result import check_writable
 from server.loadtest.target_server import UnusableServer
 from server.serving.keras_loader import load_model
 from server.serving.loading import Load, ModelFile

@@ -18,7 +18,7 @@ from server.loadtest.report.sweep_report import (
     outcome_shares,
     side_by_side,
 )
-from server.loadtest.runs import Run
+from server.loadtest.sweep_result import SweepResult
 from server.tune.choice import Overload, Trial
 
 
@@ -76,8 +76,8 @@ def _recommended(settings: str) -> list[str]:
     return [section("Recommended", f"<pre>{escape(settings)}</pre>")] if settings else []
 
 
-def _renamed(trial: Trial) -> Run:
-    return {**trial.runs[-1], "name": trial.candidate.name}
+def _renamed(trial: Trial) -> SweepResult:
+    return {**trial.results[-1], "name": trial.candidate.name}
 
 
 def _times(found: Findings) -> str:
@@ -117,7 +117,7 @@ def _chosen(found: Findings) -> list[Level]:
 
 
 def _knees(trials: Sequence[Trial]) -> str:
-    rounds = max(len(trial.runs) for trial in trials)
+    rounds = max(len(trial.results) for trial in trials)
     series = [
         (f"round {number + 1}", number, [trial.knees[number] for trial in trials])
         for number in range(rounds)
@@ -150,16 +150,16 @@ def _overloads(overloads: Sequence[Overload]) -> list[str]:
 
 def _table(trials: Sequence[Trial]) -> str:
     rows = [
-        [trial.candidate.name, str(number + 1), *_knee(run)]
+        [trial.candidate.name, str(number + 1), *_knee(result)]
         for trial in trials
-        for number, run in enumerate(trial.runs)
+        for number, result in enumerate(trial.results)
     ]
     head = ("settings", "round", "held /s", "not held /s", "p99 ms there", "rows a batch", "limit")
     return table(head, rows, [""] * len(rows))
 
 
-def _knee(run: Run) -> list[str]:
-    knee, step = run["knee"], at_knee(run)
+def _knee(result: SweepResult) -> list[str]:
+    knee, step = result["knee"], at_knee(result)
     return [
         number_of(knee["rate"]),
         number_of(knee["above"]),

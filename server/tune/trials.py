@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from server.batching.batch_size import BatchSize
 from server.config import BatchingSettings
 from server.loadtest.knee import Rates, significant
-from server.loadtest.loop import run
+from server.loadtest.loop import run_coroutine
 from server.loadtest.machine import describe_machine
 from server.loadtest.narrate import Narrator
 from server.loadtest.payload import Payload, draw_pool, encode
-from server.loadtest.runs import Run, make_run
 from server.loadtest.step import Objective, Step
 from server.loadtest.sweep import Plan, Sweep
+from server.loadtest.sweep_result import SweepResult, make_result
 from server.loadtest.target_server import describe_server, fetch_document, target_of
 from server.tune.candidates import Candidate, queue_bound
 from server.tune.child import CannotServe, serving
@@ -61,23 +61,23 @@ class UnderLoad:
         messages = [target.message(encode(data)) for data in pool]
         return Sweep(target, messages, plan, Narrator(indent="  "))
 
-    def run(self, candidate: Candidate, plan: Plan) -> Run:
+    def find_knee(self, candidate: Candidate, plan: Plan) -> SweepResult:
         """Find the knee with these settings; raises CannotServe."""
         settings = self.settings(candidate)
         with serving(self.model, settings, self.command) as url:
             server = describe_server(url, fetch_document(target_of(url, "/openapi.json")))
             sweep = self.sweep(url, plan)
-            figures = run(sweep.run())
+            figures = run_coroutine(sweep.run())
         _see_that_it_ended_well(sweep)
         flags = [word for key, value in settings.items() for word in _flag(key, value)]
         command = shlex.join(["python", "-m", "server", self.model, *flags])
-        return make_run(candidate.name, url, plan, command, server, describe_machine(), figures)
+        return make_result(candidate.name, url, plan, command, server, describe_machine(), figures)
 
     def steps(self, candidate: Candidate, rates: Sequence[float]) -> list[Step]:
         """Make a step at each rate with these settings; raises CannotServe."""
         with serving(self.model, self.settings(candidate), self.command) as url:
             sweep = self.sweep(url, self.near(rates[0]))
-            steps = run(sweep.at(rates))
+            steps = run_coroutine(sweep.at(rates))
         _see_that_it_ended_well(sweep)
         return steps
 
@@ -119,14 +119,14 @@ class Trials:
 
     def run(self) -> None:
         """Try them; raises CannotServe."""
-        runs: list[list[Run]] = [[] for _ in self._candidates]
+        results: list[list[SweepResult]] = [[] for _ in self._candidates]
         knee = 0.0
         for number in range(self._rounds):
-            for candidate, its_runs in zip(self._candidates, runs, strict=True):
+            for candidate, its_results in zip(self._candidates, results, strict=True):
                 self._say(f"round {number + 1} of {self._rounds}: {candidate.name}")
-                its_runs.append(self._load.run(candidate, self._plan(knee)))
-                knee = knee or its_runs[-1]["knee"]["rate"] or 0.0
-        self.trials = [Trial(*pair) for pair in zip(self._candidates, runs, strict=True)]
+                its_results.append(self._load.find_knee(candidate, self._plan(knee)))
+                knee = knee or its_results[-1]["knee"]["rate"] or 0.0
+        self.trials = [Trial(*pair) for pair in zip(self._candidates, results, strict=True)]
 
     def _plan(self, knee: float) -> Plan:
         return self._load.near(knee) if knee else self._load.plan

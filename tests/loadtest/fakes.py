@@ -6,9 +6,9 @@ import asyncio
 
 from server.loadtest.client import Target
 from server.loadtest.knee import Rates
-from server.loadtest.runs import make_run
 from server.loadtest.step import Objective
 from server.loadtest.sweep import Plan, Sweep
+from server.loadtest.sweep_result import make_result
 
 SECONDS = 0.5  # of a step
 TARGET = Target("127.0.0.1", 1, "/predict")
@@ -83,8 +83,8 @@ def sweep_of(load, **changes):
     return Sweep(TARGET, [b""], plan(**changes), Silent(), load=load)
 
 
-def run_of(capacity, name="a server", *, refuses=False, **changes):
+def result_of(capacity, name="a server", *, refuses=False, **changes):
     """Return the run of a whole sweep of a server with that capacity."""
     figures = asyncio.run(sweep_of(FakeLoad(capacity, refuses), **changes).run())
     url, machine = "http://127.0.0.1:1/predict", {"processor": "an abacus"}
-    return make_run(name, url, plan(**changes), "load --sweep", {"API": "A"}, machine, figures)
+    return make_result(name, url, plan(**changes), "load --sweep", {"API": "A"}, machine, figures)

@@ -6,21 +6,21 @@ import pytest
 
 from server.loadtest.report.charts import Axis, BarChart, Line, LineChart, compact
 from server.loadtest.report.sweep_report import report
-from server.loadtest.runs import NoRun, read_run, write_run
-from tests.loadtest.fakes import run_of
+from server.loadtest.sweep_result import NotASweep, read_result, write_result
+from tests.loadtest.fakes import result_of
 from tests.loadtest.html_page import Page
 
 EVIL = "<script>alert('x')</script>&amp;\""
 
 
 def test_a_page_has_what_the_numbers_say():
-    run = run_of(1_000, refuses=True)
-    page = Page(report([run]))
-    rate, above = run["knee"]["rate"], run["knee"]["above"]
+    result = result_of(1_000, refuses=True)
+    page = Page(report([result]))
+    rate, above = result["knee"]["rate"], result["knee"]["above"]
 
     assert f"Holds {rate:,g} requests a second with 99 % of the requests answered" in page.text
     assert f"at {above:,g} it did not: the server was the limit" in page.text
-    for step in run["steps"]:
+    for step in result["steps"]:
         assert f"{step['goodput']:,.0f}" in page.text
         assert f"{step['statuses'].get('503', 0):,}" in page.text
     for words in ("Offered and achieved", "Latency", "Waiting in the queue", "Time in the model"):
@@ -30,11 +30,11 @@ def test_a_page_has_what_the_numbers_say():
 
 
 def test_a_chart_has_a_point_for_every_rate():
-    run = run_of(1_000)
-    page = report([run])
+    result = result_of(1_000)
+    page = report([result])
     _, _, latency = page.partition("<b>Latency</b>")
     chart = latency.partition("</figure>")[0]
-    rates = {step["rate"] for step in run["steps"]}
+    rates = {step["rate"] for step in result["steps"]}
 
     assert chart.count("p50: ") == chart.count("p99: ") == len(rates)
     for rate in rates:
@@ -43,7 +43,7 @@ def test_a_chart_has_a_point_for_every_rate():
 
 @pytest.mark.parametrize("runs", [1, 2])
 def test_a_page_loads_nothing_and_runs_nothing(runs):
-    page = Page(report([run_of(1_000)] * runs))
+    page = Page(report([result_of(1_000)] * runs))
 
     assert page.loads == []
     assert not {"script", "link", "iframe", "img", "object", "embed"} & set(page.tags)
@@ -52,9 +52,9 @@ def test_a_page_loads_nothing_and_runs_nothing(runs):
 
 def test_what_comes_from_elsewhere_is_text():
     """A name, an address or a server's own words are no markup."""
-    run = run_of(1_000, EVIL) | {"url": EVIL, "command": EVIL}
-    run |= {"server": {EVIL: EVIL}, "machine": {EVIL: EVIL}, "settings": {EVIL: EVIL}}
-    page = Page(report([run, run]))
+    result = result_of(1_000, EVIL) | {"url": EVIL, "command": EVIL}
+    result |= {"server": {EVIL: EVIL}, "machine": {EVIL: EVIL}, "settings": {EVIL: EVIL}}
+    page = Page(report([result, result]))
 
     assert "script" not in page.tags
     assert page.text.count("alert('x')") >= 14
@@ -62,7 +62,7 @@ def test_what_comes_from_elsewhere_is_text():
 
 
 def test_two_runs_are_held_against_each_other():
-    page = Page(report([run_of(2_000, "new"), run_of(1_000, "old")]))
+    page = Page(report([result_of(2_000, "new"), result_of(1_000, "old")]))
 
     assert "Load tests compared: new, old" in page.text
     assert "new holds 2.0" in page.text
@@ -71,25 +71,25 @@ def test_two_runs_are_held_against_each_other():
 
 
 def test_a_server_that_holds_nothing_has_a_page():
-    page = Page(report([run_of(0, refuses=True)]))
+    page = Page(report([result_of(0, refuses=True)]))
 
     assert "The objective did not hold, not even at 1/s" in page.text
 
 
 def test_a_server_that_tells_no_times_has_a_page():
-    run = run_of(1_000)
-    for step in run["steps"]:
+    result = result_of(1_000)
+    for step in result["steps"]:
         step |= {"queue_ms": {}, "model_ms": {}, "server": {}}
         step["batches"] = {"count": 0, "mean_rows": None, "by_rows": {}}
 
-    assert "Step by step" in Page(report([run])).text
+    assert "Step by step" in Page(report([result])).text
 
 
 def test_a_run_is_read_as_it_was_written(tmp_path):
-    run = run_of(1_000)
-    write_run(run, tmp_path / "run.json")
+    result = result_of(1_000)
+    write_result(result, tmp_path / "run.json")
 
-    assert report([read_run(tmp_path / "run.json")]) == report([run])
+    assert report([read_result(tmp_path / "run.json")]) == report([result])
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, text, words):
     if text is not None:
         file.write_text(text)
 
-    with pytest.raises(NoRun, match=words) as error:
-        read_run(file)
+    with pytest.raises(NotASweep, match=words) as error:
+        read_result(file)
     assert "\n" not in str(error.value)
 
 

@@ -6,32 +6,32 @@ import asyncio
 
 import pytest
 
-from tests.loadtest.fakes import FakeLoad, run_of, sweep_of
+from tests.loadtest.fakes import FakeLoad, result_of, sweep_of
 
 
 @pytest.mark.parametrize("refuses", [False, True], ids=["answers late", "refuses"])
 def test_the_knee_of_a_server_that_cannot_keep_up(refuses):
-    run = run_of(1_000, refuses=refuses)
-    knee = run["knee"]
+    result = result_of(1_000, refuses=refuses)
+    knee = result["knee"]
 
     assert knee["rate"] <= 1_000 < knee["above"] * 1.01
     assert knee["limit"] == "server"
-    assert run["steps"][knee["step"]]["rate"] == knee["rate"]
-    assert run["steps"][knee["step"]]["met"]
+    assert result["steps"][knee["step"]]["rate"] == knee["rate"]
+    assert result["steps"][knee["step"]]["met"]
 
 
 def test_refusals_are_counted_step_by_step():
-    over = [step for step in run_of(1_000, refuses=True)["steps"] if step["rate"] > 1_100]
+    over = [step for step in result_of(1_000, refuses=True)["steps"] if step["rate"] > 1_100]
 
     assert over
     assert all(step["statuses"] == {"503": step["due"]} for step in over)
 
 
 def test_the_highest_rate_bounds_a_sweep():
-    run = run_of(1e9, most=400)
+    result = result_of(1e9, most=400)
 
-    assert [step["rate"] for step in run["steps"]] == [100, 200, 400]
-    assert (run["knee"]["rate"], run["knee"]["above"], run["ended_by"]) == (400, None, "")
+    assert [step["rate"] for step in result["steps"]] == [100, 200, 400]
+    assert (result["knee"]["rate"], result["knee"]["above"], result["ended_by"]) == (400, None, "")
 
 
 def test_a_server_that_leaves_ends_it_with_what_was_seen():

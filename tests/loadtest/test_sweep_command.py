@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from server.loadtest.command import main
-from server.loadtest.runs import write_run
-from tests.loadtest.fakes import run_of
+from server.loadtest.sweep_result import write_result
+from tests.loadtest.fakes import result_of
 from tests.loadtest.html_page import Page
 from tests.loadtest.scripted_server import http
 
@@ -75,7 +75,7 @@ def test_a_surprise_fails_a_sweep_and_is_named(server, sweep, capsys):
 
 
 def test_another_run_is_drawn_on_the_same_page(sweep, tmp_path):
-    write_run(run_of(1_000, "yesterday"), tmp_path / "old.json")
+    write_result(result_of(1_000, "yesterday"), tmp_path / "old.json")
 
     flags = ["--compare", "old.json", "--start-rate", "20", "--max-rate", "20", "--name", "today"]
     _, _, page = sweep(*flags)
@@ -84,7 +84,7 @@ def test_another_run_is_drawn_on_the_same_page(sweep, tmp_path):
 
 
 def test_a_page_is_drawn_again_without_any_load(server, tmp_path):
-    write_run(run_of(1_000, "yesterday"), tmp_path / "old.json")
+    write_result(result_of(1_000, "yesterday"), tmp_path / "old.json")
     page = tmp_path / "again.html"
 
     code = main(["--redraw", str(tmp_path / "old.json"), "--report", str(page)])

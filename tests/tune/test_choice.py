@@ -16,8 +16,8 @@ STEADY = BatchSize(64, tuple(Point(2**n, 0.002 + 0.0005 * 2**n) for n in range(8
 
 
 def trial(name, *knees, limit="server", settings=None):
-    runs = [{"knee": {"rate": rate, "above": 2 * (rate or 1), "limit": limit}} for rate in knees]
-    return Trial(Candidate(name, 64, settings or {}), runs)
+    results = [{"knee": {"rate": rate, "above": 2 * (rate or 1), "limit": limit}} for rate in knees]
+    return Trial(Candidate(name, 64, settings or {}), results)
 
 
 def overload(name, at_knee, *beyond):
@@ -90,7 +90,7 @@ def test_defaults_that_are_the_best_are_recommended():
 
 def test_where_the_load_was_the_limit_nothing_is_told_of_the_server():
     defaults = trial("the defaults", 100, 110)
-    defaults.runs[1]["knee"]["limit"] = "client"  # one round is enough
+    defaults.results[1]["knee"]["limit"] = "client"  # one round is enough
     choice = choose_trial([defaults, trial("max_rows 8", 150, 160)])
 
     assert choice.trial is defaults

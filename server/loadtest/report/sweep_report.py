@@ -8,8 +8,8 @@ from typing import Any
 
 from server.loadtest.report.charts import BarChart, Level, Line, LineChart, compact
 from server.loadtest.report.page import charts, document, facts, section, table, tiles
-from server.loadtest.runs import Run
 from server.loadtest.step import Step
+from server.loadtest.sweep_result import SweepResult
 
 LIMITS = {
     "server": "the server was the limit",
@@ -31,32 +31,32 @@ OUTCOME_COLOURS = (2, 3, 1, 4, 5)
 Pick = Callable[[Step], float | None]
 
 
-def report(runs: Sequence[Run]) -> str:
+def report(results: Sequence[SweepResult]) -> str:
     """Return the page that shows them; all have the colour of their place."""
-    title = f"Load test of {runs[0]['name']}"
-    if len(runs) > 1:
-        title = f"Load tests compared: {', '.join(run['name'] for run in runs)}"
+    title = f"Load test of {results[0]['name']}"
+    if len(results) > 1:
+        title = f"Load tests compared: {', '.join(result['name'] for result in results)}"
     return document(
         title,
         [
             f"<h1>{escape(title)}</h1>",
-            *(_summary(number, run, len(runs) > 1) for number, run in enumerate(runs)),
-            *_ratios(runs),
-            section("Over the rate of requests", charts(over_rate(runs))),
-            *(_over_time(run, len(runs) > 1) for run in runs),
-            *(_numbers(run, len(runs) > 1) for run in runs),
-            *(_about(run, len(runs) > 1) for run in runs),
+            *(_summary(number, result, len(results) > 1) for number, result in enumerate(results)),
+            *_ratios(results),
+            section("Over the rate of requests", charts(over_rate(results))),
+            *(_over_time(result, len(results) > 1) for result in results),
+            *(_numbers(result, len(results) > 1) for result in results),
+            *(_about(result, len(results) > 1) for result in results),
             NOTE,
         ],
     )
 
 
-def sentence(run: Run) -> str:
+def sentence(result: SweepResult) -> str:
     """Say in a sentence where the knee is and what it was limited by."""
-    knee, objective = run["knee"], run["objective"]["sentence"]
-    ended = f" It ended early: {run['ended_by']}." if run["ended_by"] else ""
+    knee, objective = result["knee"], result["objective"]["sentence"]
+    ended = f" It ended early: {result['ended_by']}." if result["ended_by"] else ""
     if knee["rate"] is None:
-        lowest = min((step["rate"] for step in run["steps"]), default=None)
+        lowest = min((step["rate"] for step in result["steps"]), default=None)
         tried = "no step came to its end" if lowest is None else f"not even at {lowest:,g}/s"
         return f"The objective did not hold, {tried}: {objective}.{ended}"
     held = f"Holds {knee['rate']:,g} requests a second with {objective}"
@@ -65,44 +65,50 @@ def sentence(run: Run) -> str:
     return f"{held}; at {knee['above']:,g} it did not: {LIMITS[knee['limit']]}.{ended}"
 
 
-def counted(run: Run) -> list[Step]:
+def counted(result: SweepResult) -> list[Step]:
     """Return the steps by rate; of a rate that was tried twice, the second counts."""
-    by_rate = {step["rate"]: step for step in run["steps"]}
+    by_rate = {step["rate"]: step for step in result["steps"]}
     return [by_rate[rate] for rate in sorted(by_rate)]
 
 
-def at_knee(run: Run) -> Step | None:
+def at_knee(result: SweepResult) -> Step | None:
     """Return the step at the knee, if the objective held at all."""
-    number = run["knee"]["step"]
-    return None if number is None else run["steps"][number]
+    number = result["knee"]["step"]
+    return None if number is None else result["steps"][number]
 
 
 # The charts over the rate.
 
 
-def side_by_side(runs: Sequence[Run]) -> list[str]:
+def side_by_side(results: Sequence[SweepResult]) -> list[str]:
     """Return those charts that show best how settings differ."""
     return [
-        _rates(runs).figure(),
+        _rates(results).figure(),
         _chart(
-            runs, "Latency", "ms", {"p99": _percentiles("latency_ms")["p99"]}, _objectives(runs)
+            results,
+            "Latency",
+            "ms",
+            {"p99": _percentiles("latency_ms")["p99"]},
+            _objectives(results),
         ).figure(),
-        _chart(runs, "Rows a batch, on average", "rows", {"mean": _mean_rows}).figure(),
+        _chart(results, "Rows a batch, on average", "rows", {"mean": _mean_rows}).figure(),
     ]
 
 
-def over_rate(runs: Sequence[Run]) -> list[str]:
+def over_rate(results: Sequence[SweepResult]) -> list[str]:
     """Return the charts that have the rate on their x axis."""
     return [
-        _rates(runs).figure(),
-        _chart(runs, "Latency", "ms", _percentiles("latency_ms"), _objectives(runs)).figure(),
-        _chart(runs, "Waiting in the queue", "ms", _percentiles("queue_ms")).figure(),
-        _chart(runs, "Time in the model", "ms", _percentiles("model_ms")).figure(),
-        _chart(runs, "Rows a batch", "rows", {"mean": _mean_rows, "largest": _most_rows}).figure(),
-        _batch_sizes(runs).figure(),
-        *(_outcomes(run, len(runs) > 1).figure() for run in runs),
+        _rates(results).figure(),
+        _chart(results, "Latency", "ms", _percentiles("latency_ms"), _objectives(results)).figure(),
+        _chart(results, "Waiting in the queue", "ms", _percentiles("queue_ms")).figure(),
+        _chart(results, "Time in the model", "ms", _percentiles("model_ms")).figure(),
         _chart(
-            runs,
+            results, "Rows a batch", "rows", {"mean": _mean_rows, "largest": _most_rows}
+        ).figure(),
+        _batch_sizes(results).figure(),
+        *(_outcomes(result, len(results) > 1).figure() for result in results),
+        _chart(
+            results,
             "How late this client was itself",
             "ms",
             {"listening, p99": _lag, "sending, p99": _delay},
@@ -110,18 +116,18 @@ def over_rate(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _objectives(runs: Sequence[Run]) -> list[Level]:
+def _objectives(results: Sequence[SweepResult]) -> list[Level]:
     return [
         Level(p99, f"objective: p99 {p99:g} ms")
-        for p99 in sorted({run["objective"]["p99_ms"] for run in runs})
+        for p99 in sorted({result["objective"]["p99_ms"] for result in results})
     ]
 
 
-def _rates(runs: Sequence[Run]) -> LineChart:
-    rates = [step["rate"] for run in runs for step in run["steps"]]
+def _rates(results: Sequence[SweepResult]) -> LineChart:
+    rates = [step["rate"] for result in results for step in result["steps"]]
     as_offered = [(rate, rate) for rate in (min(rates, default=1), max(rates, default=1))]
-    chart = _chart(runs, "Offered and achieved", "200s a second", {"achieved": _goodput})
-    offered = Line("as offered", as_offered, 3 if len(runs) == 1 else len(runs), dashed=True)
+    chart = _chart(results, "Offered and achieved", "200s a second", {"achieved": _goodput})
+    offered = Line("as offered", as_offered, 3 if len(results) == 1 else len(results), dashed=True)
     return LineChart(
         title=chart.title,
         x=chart.x,
@@ -134,26 +140,30 @@ def _rates(runs: Sequence[Run]) -> LineChart:
 
 
 def _chart(
-    runs: Sequence[Run],
+    results: Sequence[SweepResult],
     title: str,
     unit: str,
     picks: dict[str, Pick],
     levels: Sequence[Level] = (),
 ) -> LineChart:
-    """Draw a line for each run and measure: the colour tells which, or else the run, of several."""
+    """Draw a line for each result and each entry of `picks`."""
     lines = []
-    for place, run in enumerate(runs):
+    for place, result in enumerate(results):
         for number, (name, pick) in enumerate(picks.items()):
-            points = [(step["rate"], pick(step)) for step in counted(run)]
-            if len(runs) == 1:
+            points = [(step["rate"], pick(step)) for step in counted(result)]
+            if len(results) == 1:
                 lines.append(Line(name, points, number))
             else:
-                words = f"{run['name']}, {name}" if len(picks) > 1 else run["name"]
+                words = f"{result['name']}, {name}" if len(picks) > 1 else result["name"]
                 lines.append(Line(words, points, place, dashed=number < len(picks) - 1))
     marks = [
-        Level(run["knee"]["rate"], f"the knee of {run['name']}", None if len(runs) == 1 else place)
-        for place, run in enumerate(runs)
-        if run["knee"]["rate"] is not None
+        Level(
+            result["knee"]["rate"],
+            f"the knee of {result['name']}",
+            None if len(results) == 1 else place,
+        )
+        for place, result in enumerate(results)
+        if result["knee"]["rate"] is not None
     ]
     return LineChart(title, "offered requests a second", unit, lines, True, True, levels, marks)
 
@@ -185,18 +195,18 @@ def _delay(step: Step) -> float | None:
     return delay
 
 
-def _batch_sizes(runs: Sequence[Run]) -> BarChart:
+def _batch_sizes(results: Sequence[SweepResult]) -> BarChart:
     """Share the rows out over batches of 1, 2-3, 4-7, … rows, at the knee."""
-    shares = [_row_shares(at_knee(run)) for run in runs]
+    shares = [_row_shares(at_knee(result)) for result in results]
     highest = max((max(share, default=0) for share in shares), default=0)
     words = [_span(power) for power in range(1, highest + 1)]
     series = [
         (
-            run["name"] if len(runs) > 1 else "at the knee",
+            result["name"] if len(results) > 1 else "at the knee",
             place,
             [100 * share.get(power, 0.0) for power in range(1, highest + 1)],
         )
-        for place, (run, share) in enumerate(zip(runs, shares, strict=True))
+        for place, (result, share) in enumerate(zip(results, shares, strict=True))
     ]
     title = "Rows by the size of their batch, at the knee"
     return BarChart(title, "rows in the batch", "% of the rows", words, series)
@@ -216,15 +226,15 @@ def _span(power: int) -> str:
     return f"{low}" if low == high else f"{low}–{high}"
 
 
-def _outcomes(run: Run, named: bool) -> BarChart:
-    steps = counted(run)
+def _outcomes(result: SweepResult, named: bool) -> BarChart:
+    steps = counted(result)
     shares = [outcome_shares(step) for step in steps]
     series = [
         (name, OUTCOME_COLOURS[number], [100 * share[number] for share in shares])
         for number, name in enumerate(OUTCOMES)
         if any(share[number] for share in shares)
     ]
-    title = "What became of the requests" + (f": {run['name']}" if named else "")
+    title = "What became of the requests" + (f": {result['name']}" if named else "")
     words = [compact(step["rate"]) for step in steps]
     return BarChart(title, "offered requests a second", "%", words, series, stacked=True)
 
@@ -243,22 +253,24 @@ def outcome_shares(step: Step) -> list[float]:
 # Over time.
 
 
-def _over_time(run: Run, named: bool) -> str:
-    title = "Over time" + (f": {run['name']}" if named else "")
+def _over_time(result: SweepResult, named: bool) -> str:
+    title = "Over time" + (f": {result['name']}" if named else "")
     spans = [
         (step["began"], step["began"] + step["over_time"]["at"][-1], f"{step['rate']:,g}/s offered")
-        for step in run["steps"]
+        for step in result["steps"]
     ]
-    level = Level(run["objective"]["p99_ms"], f"objective: p99 {run['objective']['p99_ms']:g} ms")
+    level = Level(
+        result["objective"]["p99_ms"], f"objective: p99 {result['objective']['p99_ms']:g} ms"
+    )
     seconds = "seconds since the sweep began"
     latency = [
-        Line(name, _in_time(run, name), place, dots=False)
+        Line(name, _in_time(result, name), place, dots=False)
         for place, name in enumerate(("p50", "p99"))
     ]
     rates = [
-        Line("answered with 200", _in_time(run, "good"), 2, dots=False),
-        Line("others", _in_time(run, "bad"), 1, dots=False),
-        Line("offered", _offered(run), 3, dashed=True, dots=False),
+        Line("answered with 200", _in_time(result, "good"), 2, dots=False),
+        Line("others", _in_time(result, "bad"), 1, dots=False),
+        Line("offered", _offered(result), 3, dashed=True, dots=False),
     ]
     return section(
         title,
@@ -273,10 +285,10 @@ def _over_time(run: Run, named: bool) -> str:
     )
 
 
-def _in_time(run: Run, name: str) -> list[tuple[float, float | None]]:
+def _in_time(result: SweepResult, name: str) -> list[tuple[float, float | None]]:
     """Return the slices of all steps, with a gap between two steps."""
     points: list[tuple[float, float | None]] = []
-    for step in run["steps"]:
+    for step in result["steps"]:
         slices = step["over_time"]
         points += [
             (step["began"] + at, y) for at, y in zip(slices["at"], slices[name], strict=True)
@@ -285,9 +297,9 @@ def _in_time(run: Run, name: str) -> list[tuple[float, float | None]]:
     return points
 
 
-def _offered(run: Run) -> list[tuple[float, float | None]]:
+def _offered(result: SweepResult) -> list[tuple[float, float | None]]:
     points: list[tuple[float, float | None]] = []
-    for step in run["steps"]:
+    for step in result["steps"]:
         begin, end = (step["began"] + step["over_time"]["at"][place] for place in (0, -1))
         points += [(begin, step["rate"]), (end, step["rate"]), (end, None)]
     return points
@@ -296,29 +308,29 @@ def _offered(run: Run) -> list[tuple[float, float | None]]:
 # Numbers and words.
 
 
-def _summary(place: int, run: Run, named: bool) -> str:
-    name = f'<i class="key c{place}"></i><b>{escape(run["name"])}</b>: ' if named else ""
-    return f'<p class="verdict">{name}{escape(sentence(run))}</p>\n{tiles(_tiles(run))}'
+def _summary(place: int, result: SweepResult, named: bool) -> str:
+    name = f'<i class="key c{place}"></i><b>{escape(result["name"])}</b>: ' if named else ""
+    return f'<p class="verdict">{name}{escape(sentence(result))}</p>\n{tiles(_tiles(result))}'
 
 
-def _ratios(runs: Sequence[Run]) -> Iterator[str]:
+def _ratios(results: Sequence[SweepResult]) -> Iterator[str]:
     """Say how much more the first holds than each of the others."""
-    first = runs[0]
-    for other in runs[1:]:
+    first = results[0]
+    for other in results[1:]:
         one, two = first["knee"]["rate"], other["knee"]["rate"]
         if one and two:
             words = f"{first['name']} holds {one / two:.2f} times the rate of {other['name']}"
             yield f'<p class="verdict">{escape(words)}.</p>'
 
 
-def _tiles(run: Run) -> list[tuple[str, str]]:
-    step = at_knee(run)
+def _tiles(result: SweepResult) -> list[tuple[str, str]]:
+    step = at_knee(result)
     if step is None:
         return []
     latency, rows = step["latency_ms"], step["batches"]["mean_rows"]
-    most = counted(run)[-1]
+    most = counted(result)[-1]
     found = [
-        (f"{run['knee']['rate']:,g}/s", "at the knee"),
+        (f"{result['knee']['rate']:,g}/s", "at the knee"),
         (f"{latency['p50']:.3g} ms", "p50 there"),
         (f"{latency['p99']:.3g} ms", "p99 there"),
     ]
@@ -336,13 +348,13 @@ HEAD = (
 )
 
 
-def _numbers(run: Run, named: bool) -> str:
-    steps = run["steps"]
-    rows = [_row(step, step is at_knee(run)) for step in steps]
+def _numbers(result: SweepResult, named: bool) -> str:
+    steps = result["steps"]
+    rows = [_row(step, step is at_knee(result)) for step in steps]
     kinds = [
-        "chosen" if step is at_knee(run) else "" if step["met"] else "missed" for step in steps
+        "chosen" if step is at_knee(result) else "" if step["met"] else "missed" for step in steps
     ]
-    title = "Step by step" + (f": {run['name']}" if named else "")
+    title = "Step by step" + (f": {result['name']}" if named else "")
     return section(title, table(HEAD, rows, kinds))
 
 
@@ -372,15 +384,16 @@ def number_of(value: float | None) -> str:
     return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
-def _about(run: Run, named: bool) -> str:
-    title = "How it was measured" + (f": {run['name']}" if named else "")
+def _about(result: SweepResult, named: bool) -> str:
+    title = "How it was measured" + (f": {result['name']}" if named else "")
     parts: list[tuple[str, dict[str, Any]]] = [
-        ("Settings", run["settings"]),
-        ("Server", {"address": run["url"], **run["server"]}),
-        ("Machine of the client", run["machine"]),
+        ("Settings", result["settings"]),
+        ("Server", {"address": result["url"], **result["server"]}),
+        ("Machine of the client", result["machine"]),
     ]
     return section(
         title,
-        f"<p>At <time>{escape(run['made'])}</time>, by</p><pre>{escape(run['command'])}</pre>",
+        f"<p>At <time>{escape(result['made'])}</time>, by</p>",
+        f"<pre>{escape(result['command'])}</pre>",
         f'<div class="columns">{"".join(facts(name, pairs) for name, pairs in parts)}</div>',
     )

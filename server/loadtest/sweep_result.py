@@ -14,14 +14,14 @@ KIND, FORMAT = "sweep", 1
 PARTS = {"name", "made", "command", "url", "objective", "settings", "server", "machine"}
 NUMBERS = {"knee", "ended_by", "steps"}
 
-Run = dict[str, Any]
+SweepResult = dict[str, Any]
 
 
-class NoRun(Exception):
+class NotASweep(Exception):
     """A file that holds no sweep; one line says why."""
 
 
-def make_run(
+def make_result(
     name: str,
     url: str,
     plan: Plan,
@@ -29,7 +29,7 @@ def make_run(
     server: dict[str, str],
     machine: dict[str, str],
     figures: dict[str, Any],
-) -> Run:
+) -> SweepResult:
     """Put the figures of a sweep together with what they are of."""
     return {
         "kind": KIND,
@@ -62,9 +62,9 @@ def _settings(plan: Plan) -> dict[str, str]:
     }
 
 
-def write_run(run: Run, path: Path) -> None:
+def write_result(result: SweepResult, path: Path) -> None:
     """Write it as JSON; raises OSError."""
-    path.write_bytes(orjson.dumps(run, option=orjson.OPT_INDENT_2) + b"\n")
+    path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def check_writable(path: Path) -> None:
@@ -75,16 +75,16 @@ def check_writable(path: Path) -> None:
         path.unlink()
 
 
-def read_run(path: Path) -> Run:
-    """Read what `write_run` wrote; raises NoRun."""
+def read_result(path: Path) -> SweepResult:
+    """Read what `write_result` wrote; raises NotASweep."""
     try:
-        run = orjson.loads(path.read_bytes())
+        result = orjson.loads(path.read_bytes())
     except OSError as error:
-        raise NoRun(f"{path}: cannot be read: {error.strerror}") from error
+        raise NotASweep(f"{path}: cannot be read: {error.strerror}") from error
     except orjson.JSONDecodeError as error:
-        raise NoRun(f"{path}: not JSON: {error}") from error
-    if not isinstance(run, dict) or run.get("kind") != KIND:
-        raise NoRun(f"{path}: not the numbers of a sweep")
-    if run.get("format") != FORMAT or not run.keys() >= PARTS | NUMBERS:
-        raise NoRun(f"{path}: written by another version of this load test")
-    return run
+        raise NotASweep(f"{path}: not JSON: {error}") from error
+    if not isinstance(result, dict) or result.get("kind") != KIND:
+        raise NotASweep(f"{path}: not the numbers of a sweep")
+    if result.get("format") != FORMAT or not result.keys() >= PARTS | NUMBERS:
+        raise NotASweep(f"{path}: written by another version of this load test")
+    return result
