@@ -11,7 +11,7 @@ import orjson
 
 from server.loadtest.client import Target
 
-SECONDS = 10.0  # for each question
+FETCH_TIMEOUT_S = 10.0  # of each GET
 INFO = re.compile(r"^predict_model_info\{(.*)\}", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
@@ -45,7 +45,7 @@ def fetch_document(target: Target) -> Any:
 
 def fetch(target: Target) -> tuple[int, bytes]:
     """Return status and body of a GET; raises OSError and HTTPException."""
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=SECONDS)
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=FETCH_TIMEOUT_S)
     with contextlib.closing(connection):
         connection.request("GET", target.path)
         answer = connection.getresponse()
