@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-ENDED = "connection ended"
+CONNECTION_CLOSED = "connection ended"
 NOT_HTTP = "answer is not HTTP"
 
 
@@ -114,7 +114,7 @@ class Connection(asyncio.Protocol):
         elif self.status and not self._framed and error is None:  # this end is the body's end
             self._finish()
         else:
-            self._lose(ENDED)
+            self._lose(CONNECTION_CLOSED)
 
     def _finish(self) -> None:
         self.busy = False
