@@ -10,7 +10,7 @@ from server.loadtest.step import Objective
 from server.loadtest.sweep import Plan, Sweep
 from server.loadtest.sweep_result import make_result
 
-SECONDS = 0.5  # of a step
+STEP_SECONDS = 0.5  # of a step
 TARGET = Target("127.0.0.1", 1, "/predict")
 HEADER = b'queue;dur=%.3f, model;dur=%.3f, batch;desc="%d rows", total;dur=9.000'
 
@@ -46,7 +46,7 @@ class FakeLoad:
 
     async def run(self):
         self.runs += 1
-        trace, seconds = self._trace, SECONDS + self._trace.lead
+        trace, seconds = self._trace, STEP_SECONDS + self._trace.lead
         trace.seconds = seconds
         dues = []
         while self._schedule.waiting(seconds):
@@ -71,7 +71,7 @@ def plan(**changes):
     rates = Rates(start=100, most=changes.pop("most", 100_000))
     wanted = {
         "rates": rates,
-        "step_seconds": SECONDS,
+        "step_seconds": STEP_SECONDS,
         "arrivals": "constant",
         "pause": 0,
         **changes,

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.process.harness import Load, Server
+from tests.process.harness import LoadTest, Server
 
 
 class Start(Protocol):
@@ -22,7 +22,7 @@ class Start(Protocol):
 class StartLoad(Protocol):
     """Starts a load test on a server."""
 
-    def __call__(self, server: Server, *arguments: str) -> Load: ...
+    def __call__(self, server: Server, *arguments: str) -> LoadTest: ...
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def start_load(tmp_path: Path) -> Iterator[StartLoad]:
     numbers = count(1)
     with ExitStack() as stack:
 
-        def start_load(server: Server, *arguments: str) -> Load:
+        def start_load(server: Server, *arguments: str) -> LoadTest:
             folder = tmp_path / f"load-{next(numbers)}"
-            return stack.enter_context(Load(server, folder, *arguments))
+            return stack.enter_context(LoadTest(server, folder, *arguments))
 
         yield start_load
 

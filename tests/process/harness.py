@@ -314,7 +314,7 @@ class Server(Child):
         self.let_go()
 
 
-class Load(Child):
+class LoadTest(Child):
     """A load test on a server, in a process of its own."""
 
     def __init__(self, server: Server, folder: Path, *arguments: str) -> None:

@@ -16,10 +16,10 @@ from tests.process.harness import Client, Server, wait_until
 
 pytestmark = pytest.mark.process
 
-SECONDS = 2  # of each time limit
+TIME_LIMIT_S = 2  # of each time limit
 LIMITS = (
-    *("--http.header_timeout_s", str(SECONDS), "--http.body_timeout_s", str(SECONDS)),
-    *("--http.idle_timeout_s", str(SECONDS), "--batching.max_rows", "20000"),
+    *("--http.header_timeout_s", str(TIME_LIMIT_S), "--http.body_timeout_s", str(TIME_LIMIT_S)),
+    *("--http.idle_timeout_s", str(TIME_LIMIT_S), "--batching.max_rows", "20000"),
 )
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 WHOLE = HEAD + b'Content-Length: 13\r\n\r\n{"data":[10]}'
@@ -121,7 +121,9 @@ def memory(server: Server) -> float:
 
 def assert_each_is_cut(server: Server, clients: list[Client], before: int) -> None:
     """The server lets go of all of them, once their time is over, though they stay."""
-    wait_until(lambda: files(server) <= before, within=SECONDS * 5, what="an end of all of them")
+    wait_until(
+        lambda: files(server) <= before, within=TIME_LIMIT_S * 5, what="an end of all of them"
+    )
     for client in clients:
         with suppress(ConnectionError):
             while client.socket.recv(2**20):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.process.conftest import Start, StartLoad
-from tests.process.harness import REAL, Load, Server
+from tests.process.harness import REAL, LoadTest, Server
 
 pytestmark = pytest.mark.process
 
@@ -35,7 +35,7 @@ def overload(server: Server, start_load: StartLoad, rate: float, seconds: float)
     return figures
 
 
-def figures_of(load: Load, server: Server, seconds: float) -> dict[str, Any]:
+def figures_of(load: LoadTest, server: Server, seconds: float) -> dict[str, Any]:
     """Return what a load saw; `model_cpu` and `loop_cpu` are what two threads took of a core."""
     before = thread_seconds(server)
     figures = load.figures(within=seconds + 60)
@@ -130,7 +130,7 @@ def inputs(server: Server) -> int:
     return int(shape[-1])
 
 
-def on_the_last_core(load: Load) -> None:
+def on_the_last_core(load: LoadTest) -> None:
     """Let the clients disturb a real model, which has the other ones, as little as can be."""
     os.sched_setaffinity(load.process.pid, {max(os.sched_getaffinity(0))})
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.harness import READY_WITHIN, REAL, Answer, Load, Server
+from tests.process.harness import READY_WITHIN, REAL, Answer, LoadTest, Server
 
 pytestmark = [pytest.mark.process, pytest.mark.keras, pytest.mark.timeout(240)]
 
@@ -48,7 +48,7 @@ def run(example_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def put_load(server: Server, folder: Path, requests: int, *arguments: str) -> dict[str, Any]:
-    with Load(server, folder, "--requests", str(requests), *arguments) as load:
+    with LoadTest(server, folder, "--requests", str(requests), *arguments) as load:
         return load.figures(READY_WITHIN + requests / 200)
 
 

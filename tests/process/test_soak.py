@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.process.conftest import Start, StartLoad
-from tests.process.harness import REAL, Load, Server, wait_until
+from tests.process.harness import REAL, LoadTest, Server, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.keras]
 
@@ -46,7 +46,7 @@ def warm(server: Server, start_load: StartLoad) -> float:
     return float(load.figures()["goodput"])
 
 
-def watch(server: Server, load: Load, every: float) -> list[Sample]:
+def watch(server: Server, load: LoadTest, every: float) -> list[Sample]:
     """Look again and again until the load ends."""
     samples = [sample(server)]
     while load.is_running():
