@@ -120,7 +120,7 @@ def memory(server: Server) -> float:
 
 
 def assert_each_is_cut(server: Server, clients: list[Client], before: int) -> None:
-    """The server lets go of all of them, once their time is over, though they stay."""
+    """The server closes every connection when its time limit is over, though the clients stay."""
     wait_until(
         lambda: files(server) <= before, within=TIME_LIMIT_S * 5, what="an end of all of them"
     )
