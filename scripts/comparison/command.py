@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.comparison.contestants import CONTESTANTS, Contestant
-from scripts.comparison.machine import describe_machine
 from scripts.comparison.markdown import Setup, overview, page, where_a_peer_wins
 from scripts.comparison.plot import svg
 from scripts.comparison.results import Results
 from scripts.comparison.rounds import Rounds
 from scripts.comparison.venvs import ROOT
+from scripts.comparison.versions import versions
 from scripts.comparison.wrk import NOT_INSTALLED, is_installed
+from server.loadtest.machine import describe_machine
 
 MODEL = ROOT / "model" / "my_best_model.keras"
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str], contestants: Sequence[Contestant] = CONTESTANTS) -
         subprocess.run([sys.executable, "-m", "model.train"], cwd=ROOT, check=True)
     chosen = [each for each in contestants if not options.only or each.name in options.only]
     setup = Setup(
-        describe_machine(),
+        describe_machine(versions()),
         options.rounds,
         options.seconds,
         options.connections,

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.comparison.command import MODEL
-from scripts.comparison.machine import describe_machine
 from scripts.comparison.venvs import ROOT
+from scripts.comparison.versions import versions
 from scripts.comparison.wrk import NOT_INSTALLED, is_installed
 from scripts.measurements import (
     fairness,
@@ -24,6 +24,7 @@ from scripts.measurements import (
     watching,
 )
 from scripts.measurements.figure import markdown
+from server.loadtest.machine import describe_machine
 
 MEASUREMENTS = {
     "one-connection": one_connection.run,
@@ -60,7 +61,9 @@ def main(argv: Sequence[str]) -> int:
         print(" | ".join(figures[-1].row()), flush=True)
     if options.out:
         command = shlex.join(["python", "scripts/measure.py", *argv])
-        machine = "".join(f"- {key}: {value}\n" for key, value in describe_machine().items())
-        text = f"# Measured\n\nBy `{command}`.\n\n{markdown(figures)}\n{machine}"
+        machine = "".join(
+            f"- {key}: {value}\n" for key, value in describe_machine(versions()).items()
+        )
+        text = f"# Measured\n\nBy `{command}`.\n\n{markdown(figures)}\n{facts}"
         options.out.write_text(text)
     return int(not all(figure.reached for figure in figures))

@@ -76,7 +76,7 @@ def test_the_command_runs_what_is_asked_for_and_tells_when_an_aim_is_missed(
 
     monkeypatch.setattr(command, "MEASUREMENTS", {"good": fake(True), "bad": fake(False)})
     monkeypatch.setattr(command, "is_installed", lambda: True)
-    monkeypatch.setattr(command, "describe_machine", dict)  # else it starts wrk
+    monkeypatch.setattr(command, "versions", dict)  # else it starts wrk
     monkeypatch.setattr(command, "MODEL", tmp_path)
     out = tmp_path / "out.md"
 
