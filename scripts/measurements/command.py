@@ -61,9 +61,8 @@ def main(argv: Sequence[str]) -> int:
         print(" | ".join(figures[-1].row()), flush=True)
     if options.out:
         command = shlex.join(["python", "scripts/measure.py", *argv])
-        machine = "".join(
-            f"- {key}: {value}\n" for key, value in describe_machine(versions()).items()
-        )
+        machine = describe_machine(versions())
+        facts = "".join(f"- {name}: {value}\n" for name, value in machine.items())
         text = f"# Measured\n\nBy `{command}`.\n\n{markdown(figures)}\n{facts}"
         options.out.write_text(text)
     return int(not all(figure.reached for figure in figures))
