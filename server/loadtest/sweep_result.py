@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from server.loadtest.step import Step
 from server.loadtest.sweep import Plan
 
 KIND, FORMAT = "sweep", 1
@@ -88,3 +89,15 @@ def read_result(path: Path) -> SweepResult:
     if result.get("format") != FORMAT or not result.keys() >= PARTS | NUMBERS:
         raise NotASweep(f"{path}: written by another version of this load test")
     return result
+
+
+def steps_by_rate(result: SweepResult) -> list[Step]:
+    """Return the steps by rate; of a rate that was tried twice, the second counts."""
+    by_rate = {step["rate"]: step for step in result["steps"]}
+    return [by_rate[rate] for rate in sorted(by_rate)]
+
+
+def knee_step(result: SweepResult) -> Step | None:
+    """Return the step at the knee, if the objective held at all."""
+    number = result["knee"]["step"]
+    return None if number is None else result["steps"][number]

@@ -9,16 +9,14 @@ from pathlib import Path
 
 from server.batching.batch_size import BatchSize
 from server.loadtest.report.charts import BarChart, Level, Line, LineChart, compact
-from server.loadtest.report.page import charts, document, facts, section, table
-from server.loadtest.report.sweep_report import (
+from server.loadtest.report.charts_over_rate import (
     OUTCOME_COLOURS,
     OUTCOMES,
-    at_knee,
-    number_of,
     outcome_shares,
     side_by_side,
 )
-from server.loadtest.sweep_result import SweepResult
+from server.loadtest.report.page import cell, charts, document, facts, section, table
+from server.loadtest.sweep_result import SweepResult, knee_step
 from server.tune.choice import Overload, Trial
 
 
@@ -159,11 +157,11 @@ def _table(trials: Sequence[Trial]) -> str:
 
 
 def _knee(result: SweepResult) -> list[str]:
-    knee, step = result["knee"], at_knee(result)
+    knee, step = result["knee"], knee_step(result)
     return [
-        number_of(knee["rate"]),
-        number_of(knee["above"]),
-        number_of(step["latency_ms"]["p99"] if step else None),
-        number_of(step["batches"]["mean_rows"] if step else None),
+        cell(knee["rate"]),
+        cell(knee["above"]),
+        cell(step["latency_ms"]["p99"] if step else None),
+        cell(step["batches"]["mean_rows"] if step else None),
         knee["limit"],
     ]

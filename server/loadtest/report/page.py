@@ -66,7 +66,7 @@ def table(
     first = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     lines = [
         f'<tr class="{kind}"><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "".join(f"<td>{escape(text)}</td>" for text in row[1:])
         + "</tr>"
         for row, kind in zip(rows, row_classes, strict=True)
     ]
@@ -74,3 +74,10 @@ def table(
         f'<div class="scroll" tabindex="0"><table class="numbers"><tr>{first}</tr>'
         f"{''.join(lines)}</table></div>"
     )
+
+
+def cell(value: float | None) -> str:
+    """Return a number as a cell of a table has it."""
+    if value is None:
+        return "–"
+    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
