@@ -1,4 +1,4 @@
-"""Says how the load is going while it runs."""
+"""Shows the progress of a load test while it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LINE_EVERY = 5.0  # seconds, elsewhere
 
 
 async def show_progress(console: Console, load: LoadGenerator, tally: Tally) -> None:
-    """Keep one line up to date on a terminal, print one now and then elsewhere, till cancelled."""
+    """Until cancelled, update one line on a terminal; elsewhere, print a line every few seconds."""
     if not console.is_terminal:
         await _print_lines(console, load, tally)
     with Live(console=console, auto_refresh=False, transient=True) as live:

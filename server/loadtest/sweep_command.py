@@ -1,4 +1,4 @@
-"""The sweep as the command line asks for it, and its report."""
+"""Runs the sweep that the command line asks for, and writes its report."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from server.loadtest.target_server import describe_server, fetch_document, targe
 
 POOL_REQUESTS = 20_000
 POOL_ROWS = 100_000
-OVERLOADED = {200, 503, 504}  # what an overload may be answered with
-FOREIGN = ("rate", "duration", "requests", "model")  # of a load that does not sweep
+OVERLOADED = {200, 503, 504}  # statuses that an overload explains
+FOREIGN = ("rate", "duration", "requests", "model")  # options without effect on a sweep
 
 
 class SweepError(Exception):
-    """The sweep cannot begin, or its report not be written; one line says why."""
+    """The sweep cannot start, or its report cannot be written; the message is one line."""
 
 
 def run_sweep(options: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Sweep, or take the sweep that is to be redrawn, and write the report.
+    """Run a sweep, or read the one to redraw, and write the report.
 
-    Returns 0 when the objective held at some rate and no answer was lost or a surprise, else 1;
+    Return 0 when some rate met the objective and all failures are explained by overload, else 1;
     raises SweepError.
     """
     if odd := [name for name in FOREIGN if getattr(options, name)]:
-        raise SweepError(f"--{odd[0]} does not go with a sweep")
+        raise SweepError(f"--{odd[0]} cannot be combined with a sweep")
     others = [_read(options.compare)] if options.compare else []
     if options.redraw:
         results = [_read(options.redraw), *others]
@@ -88,9 +88,9 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _is_well(result: SweepResult, expected: Collection[int]) -> bool:
-    """Tell whether there is a knee, and nothing came but answers that an overload explains.
+    """Return whether there is a knee, and an overload explains every failure.
 
-    A timeout is such, too: a server without a bound on its queue ends there.
+    It explains timeouts, too: a server with an unbounded queue answers too late.
     """
     odd = [
         *({int(status) for step in result["steps"] for status in step["statuses"]} - {*expected}),
@@ -119,5 +119,5 @@ def _write(write: Callable[[Path], object], path: Path) -> None:
 
 
 def _beside(page: Path) -> Path:
-    """Return where the numbers of a page go: the same name, as JSON."""
+    """Return the path of the JSON file that belongs to a report."""
     return page.with_suffix(".json")

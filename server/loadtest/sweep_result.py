@@ -1,4 +1,4 @@
-"""A sweep as it is written to a file and read from one, with all that is needed to judge it."""
+"""The result of a sweep: figures, settings, server and machine; written to and read from JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SweepResult = dict[str, Any]
 
 
 class NotASweep(Exception):
-    """A file that holds no sweep; one line says why."""
+    """The file does not hold the result of a sweep; the message is one line."""
 
 
 def make_result(
@@ -31,7 +31,7 @@ def make_result(
     machine: dict[str, str],
     figures: dict[str, Any],
 ) -> SweepResult:
-    """Put the figures of a sweep together with what they are of."""
+    """Return the figures of a sweep together with its settings, server and machine."""
     return {
         "kind": KIND,
         "format": FORMAT,
@@ -56,7 +56,7 @@ def _settings(plan: Plan) -> dict[str, str]:
         "objective": str(plan.objective),
         "step": f"{plan.step_seconds:g} s",
         "arrivals": f"{plan.arrivals}, latency from the intended send time",
-        "rows a request": f"{plan.rows:,}",
+        "rows per request": f"{plan.rows:,}",
         "connections": f"at most {plan.connections:,}",
         "timeout": f"{plan.timeout:g} s",
         "rates": f"from {plan.rates.start:g}/s, at most {plan.rates.most:g}/s",
@@ -64,12 +64,12 @@ def _settings(plan: Plan) -> dict[str, str]:
 
 
 def write_result(result: SweepResult, path: Path) -> None:
-    """Write it as JSON; raises OSError."""
+    """Write a result as JSON; raises OSError."""
     path.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2) + b"\n")
 
 
 def check_writable(path: Path) -> None:
-    """Find out before all the work, not after it; raises OSError."""
+    """Check before a long measurement that a file can be written; raises OSError."""
     existed = path.exists()
     path.open("a").close()
     if not existed:
@@ -77,7 +77,7 @@ def check_writable(path: Path) -> None:
 
 
 def read_result(path: Path) -> SweepResult:
-    """Read what `write_result` wrote; raises NotASweep."""
+    """Read a file of `write_result`; raises NotASweep."""
     try:
         result = orjson.loads(path.read_bytes())
     except OSError as error:
@@ -85,19 +85,19 @@ def read_result(path: Path) -> SweepResult:
     except orjson.JSONDecodeError as error:
         raise NotASweep(f"{path}: not JSON: {error}") from error
     if not isinstance(result, dict) or result.get("kind") != KIND:
-        raise NotASweep(f"{path}: not the numbers of a sweep")
+        raise NotASweep(f"{path}: not the result of a sweep")
     if result.get("format") != FORMAT or not result.keys() >= PARTS | NUMBERS:
         raise NotASweep(f"{path}: written by another version of this load test")
     return result
 
 
 def steps_by_rate(result: SweepResult) -> list[Step]:
-    """Return the steps by rate; of a rate that was tried twice, the second counts."""
+    """Return the steps sorted by rate; of a rate that was tried twice, only the second step."""
     by_rate = {step["rate"]: step for step in result["steps"]}
     return [by_rate[rate] for rate in sorted(by_rate)]
 
 
 def knee_step(result: SweepResult) -> Step | None:
-    """Return the step at the knee, if the objective held at all."""
+    """Return the step at the knee, or None if no rate met the objective."""
     number = result["knee"]["step"]
     return None if number is None else result["steps"][number]

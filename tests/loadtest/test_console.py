@@ -85,7 +85,7 @@ def test_all_is_well_when_every_answer_is_an_expected_one():
 
 def lost(tally):
     """One request got no answer."""
-    tally.lost["connection ended"] += 1
+    tally.lost["connection closed"] += 1
 
 
 def wrong(tally):
@@ -111,11 +111,11 @@ def unexpected(tally):
 @pytest.mark.parametrize(
     "harm, line",
     [
-        (lost, "LOST 1: connection ended"),
-        (wrong, "WRONG 1 answers"),
+        (lost, "LOST 1: connection closed"),
+        (wrong, "WRONG 1: answers that differ from the model's"),
         (unsent, "UNSENT 1: "),
         (gone, "GONE: "),
-        (unexpected, "STATUS 418, 1 times, first: I am a teapot"),
+        (unexpected, "STATUS 418: 1 times, first body: I am a teapot"),
     ],
 )
 def test_whatever_is_not_well_fails_the_run_and_is_named(harm, line):

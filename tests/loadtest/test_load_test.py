@@ -149,9 +149,9 @@ def test_a_request_whose_connection_ends_is_lost(server, load, odd, capsys):
     code, numbers = load("--requests", "100", "--connections", "4")
 
     assert code == 1
-    assert numbers["lost_by_reason"] == {"connection ended": 1}
+    assert numbers["lost_by_reason"] == {"connection closed": 1}
     assert numbers["answered"] == 99
-    assert "LOST 1: connection ended" in capsys.readouterr().out
+    assert "LOST 1: connection closed" in capsys.readouterr().out
 
 
 def test_what_is_no_http_is_a_lost_answer(server, load):
@@ -200,7 +200,7 @@ def test_an_unexpected_status_fails_the_run(server, load, capsys):
 
     assert code == 1
     assert numbers["unexpected"] == {"503": 1}
-    assert "STATUS 503, 1 times, first: too busy" in capsys.readouterr().out
+    assert "STATUS 503: 1 times, first body: too busy" in capsys.readouterr().out
 
 
 def test_a_status_can_be_expected(server, load):
@@ -276,7 +276,7 @@ def test_a_server_that_leaves_ends_the_run(server, load, monkeypatch, capsys):
     assert numbers["answered"] == 21
     assert numbers["lost"] == 0
     assert numbers["unsent"] > 0
-    assert "GONE: the server takes no connections any more" in capsys.readouterr().out
+    assert "GONE: the server no longer accepts connections" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -345,10 +345,10 @@ def test_a_server_that_is_not_there_is_one_clear_line(capsys):
     "flags, line",
     [
         (["--path", "/other"], "POST /other"),
-        (["--url", "https://localhost"], "not an http:// address"),
+        (["--url", "https://localhost"], "not an http:// URL"),
         (["--connections", "0"], "not a whole number above 0"),
         (["--rate", "-1"], "not a number above 0"),
-        (["--expect", "all"], "not a list such as 200,503"),
+        (["--expect", "all"], "not a list of statuses such as 200,503"),
     ],
 )
 def test_a_wrong_option_is_one_clear_line(server, flags, line, capsys):

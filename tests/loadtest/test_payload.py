@@ -173,7 +173,11 @@ def test_a_body_holds_the_data():
     [
         (DOCUMENTS["one number"], "/other", "no JSON request for POST /other .*: /predict"),
         ({}, "/predict", "paths with POST: none"),
-        (document({"$ref": "#/components/schemas/No"}, {}), "/predict", "nothing at #/components"),
+        (
+            document({"$ref": "#/components/schemas/No"}, {}),
+            "/predict",
+            "unresolved reference #/components",
+        ),
         (document({"type": "null"}, array({"type": "null"})), "/predict", "the type null"),
         (document({}, {}), "/predict", "the type None"),
     ],

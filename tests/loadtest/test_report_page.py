@@ -18,14 +18,14 @@ def test_a_page_has_what_the_numbers_say():
     page = Page(report([result]))
     rate, above = result["knee"]["rate"], result["knee"]["above"]
 
-    assert f"Holds {rate:,g} requests a second with 99 % of the requests answered" in page.text
-    assert f"at {above:,g} it did not: the server was the limit" in page.text
+    assert f"Sustains {rate:,g} requests per second: 99 % of the requests answered" in page.text
+    assert f"It missed this objective at {above:,g} per second: the server was" in page.text
     for step in result["steps"]:
         assert f"{step['goodput']:,.0f}" in page.text
         assert f"{step['statuses'].get('503', 0):,}" in page.text
-    for words in ("Offered and achieved", "Latency", "Waiting in the queue", "Time in the model"):
+    for words in ("Offered and achieved", "Latency", "Time in the queue", "Time in the model"):
         assert words in page.text
-    for words in ("Rows a batch", "an abacus", "load --sweep", "at most 512", "Over time"):
+    for words in ("Rows per batch", "an abacus", "load --sweep", "at most 512", "Over time"):
         assert words in page.text
 
 
@@ -65,7 +65,7 @@ def test_two_runs_are_held_against_each_other():
     page = Page(report([result_of(2_000, "new"), result_of(1_000, "old")]))
 
     assert "Load tests compared: new, old" in page.text
-    assert "new holds 2.0" in page.text
+    assert "new sustains 2.0" in page.text
     for words in ("new, p50", "old, p99", "Over time: new", "Step by step: old"):
         assert words in page.text
 
@@ -73,7 +73,7 @@ def test_two_runs_are_held_against_each_other():
 def test_a_server_that_holds_nothing_has_a_page():
     page = Page(report([result_of(0, refuses=True)]))
 
-    assert "The objective did not hold, not even at 1/s" in page.text
+    assert "No rate met the objective, not even 1/s" in page.text
 
 
 def test_a_server_that_tells_no_times_has_a_page():
@@ -97,8 +97,8 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
     [
         (None, "cannot be read: No such file"),
         ("{", "not JSON"),
-        ("[]", "not the numbers of a sweep"),
-        ('{"ok": true}', "not the numbers of a sweep"),
+        ("[]", "not the result of a sweep"),
+        ('{"ok": true}', "not the result of a sweep"),
         ('{"kind": "sweep", "format": 1}', "another version"),
     ],
 )

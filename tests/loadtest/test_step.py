@@ -19,7 +19,7 @@ def trace_of(good=(), refused=0, *, delay=0.0, lost=0, unsent=0, lags=(), connec
     for number in range(refused):
         trace.answered(503, 0.001, b"", b"{}", since=number / 100)
     if lost:
-        trace.lost["connection ended"] = lost
+        trace.lost["connection closed"] = lost
     now = lead
     for lag in lags:
         trace.looked(now, now + lag)

@@ -41,7 +41,7 @@ def test_a_server_that_leaves_ends_it_with_what_was_seen():
 
     assert [step["rate"] for step in figures["steps"]] == [100, 200]
     assert figures["knee"]["rate"] == 100
-    assert "takes no connections" in figures["ended_by"]
+    assert "no longer accepts connections" in figures["ended_by"]
 
 
 def test_a_sweep_that_is_stopped_keeps_what_was_seen():

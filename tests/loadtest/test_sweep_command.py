@@ -42,8 +42,8 @@ def test_a_sweep_writes_its_page_and_the_same_numbers(server, sweep, capsys):
     assert numbers["steps"][0]["batches"]["mean_rows"] == 2
     assert "--sweep --p99-ms 5000" in numbers["command"]
     assert "Load test of a & b" in page.text
-    assert "Holds 80 requests a second" in page.text
-    assert "Holds 80 requests a second" in said.out
+    assert "Sustains 80 requests per second" in page.text
+    assert "Sustains 80 requests per second" in said.out
     assert said.err.count("/s") >= 4  # a line for each step
 
 
@@ -58,7 +58,7 @@ def test_a_server_that_refuses_has_no_knee(server, sweep):
 
     assert code == 1
     assert numbers["knee"]["rate"] is None
-    assert "The objective did not hold, not even at 1/s" in page.text
+    assert "No rate met the objective, not even 1/s" in page.text
 
 
 def test_a_surprise_fails_a_sweep_and_is_named(server, sweep, capsys):
@@ -97,8 +97,8 @@ def test_a_page_is_drawn_again_without_any_load(server, tmp_path):
 @pytest.mark.parametrize(
     "flags, line",
     [
-        (["--rate", "5"], "--rate does not go with a sweep"),
-        (["--model", "a.keras"], "--model does not go with a sweep"),
+        (["--rate", "5"], "--rate cannot be combined with a sweep"),
+        (["--model", "a.keras"], "--model cannot be combined with a sweep"),
         (["--start-rate", "9", "--max-rate", "3"], "--start-rate is above --max-rate"),
         (["--compare", "none.json"], "none.json: cannot be read: No such file"),
         (["--report", "none/page.html"], "none/page.html: cannot be written: No such file"),

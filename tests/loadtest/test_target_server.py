@@ -61,7 +61,7 @@ def test_a_server_is_described_by_its_document_and_metrics():
     with answering(200, METRICS) as url:
         assert describe_server(url, document) == {
             "API": "Iris 3",
-            "model iris": "version 3, up to 64 rows a call",
+            "model iris": "version 3, up to 64 rows per call",
         }
 
 

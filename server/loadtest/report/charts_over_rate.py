@@ -8,14 +8,14 @@ from server.loadtest.report.charts import BarChart, Level, Line, LineChart, comp
 from server.loadtest.step import Step
 from server.loadtest.sweep_result import SweepResult, knee_step, steps_by_rate
 
-OUTCOMES = ("answered in time", "answered too late", "refused (503)", "other status", "lost")
+OUTCOMES = ("answered in time", "answered too late", "rejected (503)", "other status", "lost")
 OUTCOME_COLOURS = (2, 3, 1, 4, 5)
 
 Pick = Callable[[Step], float | None]
 
 
 def side_by_side(results: Sequence[SweepResult]) -> list[str]:
-    """Return those charts that show best how settings differ."""
+    """Return the charts that show best how settings differ."""
     return [
         _rates(results).figure(),
         _chart(
@@ -25,27 +25,26 @@ def side_by_side(results: Sequence[SweepResult]) -> list[str]:
             {"p99": _percentiles("latency_ms")["p99"]},
             _objectives(results),
         ).figure(),
-        _chart(results, "Rows a batch, on average", "rows", {"mean": _mean_rows}).figure(),
+        _chart(results, "Rows per batch, on average", "rows", {"mean": _mean_rows}).figure(),
     ]
 
 
 def over_rate(results: Sequence[SweepResult]) -> list[str]:
-    """Return the charts that have the rate on their x axis."""
     return [
         _rates(results).figure(),
         _chart(results, "Latency", "ms", _percentiles("latency_ms"), _objectives(results)).figure(),
-        _chart(results, "Waiting in the queue", "ms", _percentiles("queue_ms")).figure(),
+        _chart(results, "Time in the queue", "ms", _percentiles("queue_ms")).figure(),
         _chart(results, "Time in the model", "ms", _percentiles("model_ms")).figure(),
         _chart(
-            results, "Rows a batch", "rows", {"mean": _mean_rows, "largest": _most_rows}
+            results, "Rows per batch", "rows", {"mean": _mean_rows, "largest": _most_rows}
         ).figure(),
         _batch_sizes(results).figure(),
         *(_outcomes(result, len(results) > 1).figure() for result in results),
         _chart(
             results,
-            "How late this client was itself",
+            "Delay caused by the client itself",
             "ms",
-            {"listening, p99": _lag, "sending, p99": _delay},
+            {"receiving, p99": _lag, "sending, p99": _delay},
         ).figure(),
     ]
 
@@ -60,8 +59,10 @@ def _objectives(results: Sequence[SweepResult]) -> list[Level]:
 def _rates(results: Sequence[SweepResult]) -> LineChart:
     rates = [step["rate"] for result in results for step in result["steps"]]
     as_offered = [(rate, rate) for rate in (min(rates, default=1), max(rates, default=1))]
-    chart = _chart(results, "Offered and achieved", "200s a second", {"achieved": _goodput})
-    offered = Line("as offered", as_offered, 3 if len(results) == 1 else len(results), dashed=True)
+    chart = _chart(
+        results, "Offered and achieved rate", "answers with 200 per second", {"achieved": _goodput}
+    )
+    offered = Line("offered", as_offered, 3 if len(results) == 1 else len(results), dashed=True)
     return LineChart(
         title=chart.title,
         x=chart.x,
@@ -80,7 +81,10 @@ def _chart(
     picks: dict[str, Pick],
     levels: Sequence[Level] = (),
 ) -> LineChart:
-    """Draw a line for each result and each entry of `picks`."""
+    """Return a chart with a line for each result and each of `picks`.
+
+    Colours tell apart the picks of one result, or several results.
+    """
     lines = []
     for place, result in enumerate(results):
         for number, (name, pick) in enumerate(picks.items()):
@@ -93,13 +97,13 @@ def _chart(
     marks = [
         Level(
             result["knee"]["rate"],
-            f"the knee of {result['name']}",
+            f"knee of {result['name']}",
             None if len(results) == 1 else place,
         )
         for place, result in enumerate(results)
         if result["knee"]["rate"] is not None
     ]
-    return LineChart(title, "offered requests a second", unit, lines, True, True, levels, marks)
+    return LineChart(title, "offered requests per second", unit, lines, True, True, levels, marks)
 
 
 def _percentiles(key: str) -> dict[str, Pick]:
@@ -130,7 +134,7 @@ def _delay(step: Step) -> float | None:
 
 
 def _batch_sizes(results: Sequence[SweepResult]) -> BarChart:
-    """Share the rows out over batches of 1, 2-3, 4-7, … rows, at the knee."""
+    """Return which share of the rows went into batches of 1, 2-3, 4-7, … rows, at the knee."""
     shares = [_row_shares(knee_step(result)) for result in results]
     highest = max((max(share, default=0) for share in shares), default=0)
     words = [_span(power) for power in range(1, highest + 1)]
@@ -142,7 +146,7 @@ def _batch_sizes(results: Sequence[SweepResult]) -> BarChart:
         )
         for place, (result, share) in enumerate(zip(results, shares, strict=True))
     ]
-    title = "Rows by the size of their batch, at the knee"
+    title = "Rows by batch size, at the knee"
     return BarChart(title, "rows in the batch", "% of the rows", words, series)
 
 
@@ -168,13 +172,13 @@ def _outcomes(result: SweepResult, named: bool) -> BarChart:
         for number, name in enumerate(OUTCOMES)
         if any(share[number] for share in shares)
     ]
-    title = "What became of the requests" + (f": {result['name']}" if named else "")
+    title = "Outcome of the requests" + (f": {result['name']}" if named else "")
     words = [compact(step["rate"]) for step in steps]
-    return BarChart(title, "offered requests a second", "%", words, series, stacked=True)
+    return BarChart(title, "offered requests per second", "%", words, series, stacked=True)
 
 
 def outcome_shares(step: Step) -> list[float]:
-    """Return the share of the requests that had each of the OUTCOMES."""
+    """Return the share of the requests with each of the OUTCOMES."""
     due = max(1, step["due"])
     good = step["statuses"].get("200", 0)
     refused = step["statuses"].get("503", 0)

@@ -23,7 +23,7 @@ def over_time(result: SweepResult, named: bool) -> str:
     ]
     rates = [
         Line("answered with 200", _in_time(result, "good"), 2, dots=False),
-        Line("others", _in_time(result, "bad"), 1, dots=False),
+        Line("not answered with 200", _in_time(result, "bad"), 1, dots=False),
         Line("offered", _offered(result), 3, dashed=True, dots=False),
     ]
     return section(
@@ -33,14 +33,16 @@ def over_time(result: SweepResult, named: bool) -> str:
                 LineChart(
                     "Latency", seconds, "ms", latency, log_y=True, levels=[level], spans=spans
                 ).figure(),
-                LineChart("Requests a second", seconds, "a second", rates, spans=spans).figure(),
+                LineChart(
+                    "Requests per second", seconds, "per second", rates, spans=spans
+                ).figure(),
             ]
         ),
     )
 
 
 def _in_time(result: SweepResult, name: str) -> list[tuple[float, float | None]]:
-    """Return the slices of all steps, with a gap between two steps."""
+    """Return the points of all steps, with a gap between two steps."""
     points: list[tuple[float, float | None]] = []
     for step in result["steps"]:
         slices = step["over_time"]

@@ -14,22 +14,22 @@ from server.loadtest.sweep_result import SweepResult, knee_step, steps_by_rate
 
 LIMITS = {
     "server": "the server was the limit",
-    "client": "this client was the limit, as it was too busy to send and to listen in time: "
-    "the server may hold more",
-    "connections": "all connections of this client were in use, so it could not send in time: "
-    "more of them may show more",
+    "client": "the client was the limit, because it was too busy to send and receive in time; the "
+    "server may sustain more",
+    "connections": "all connections of the client were in use, so it sent requests too late; try "
+    "more --connections",
 }
 NOTE = (
-    '<p class="faint">A request that was refused, lost or failed was not answered in time. Latency '
-    "counts from the moment at which a request was due, whether it could be sent then or not. A "
-    "step that missed the objective narrowly, or while this client stalled, was made twice, and "
-    "the second one counts. The first tenth of a step, in which connections are opened, is not "
-    "looked at.</p>"
+    '<p class="faint">A request that was rejected, lost or failed counts as not answered in time. '
+    "Latency is measured from the time at which a request was due, even if it was sent later. A "
+    "step that missed the objective narrowly, or during which the client stalled, was repeated, "
+    "and only the repetition counts. The first tenth of a step, in which connections are opened, "
+    "is not counted.</p>"
 )
 
 
 def report(results: Sequence[SweepResult]) -> str:
-    """Return the page that shows them; all have the colour of their place."""
+    """Return the HTML page of one sweep, or of several that are compared."""
     title = f"Load test of {results[0]['name']}"
     if len(results) > 1:
         title = f"Load tests compared: {', '.join(result['name'] for result in results)}"
@@ -39,7 +39,7 @@ def report(results: Sequence[SweepResult]) -> str:
             f"<h1>{escape(title)}</h1>",
             *(_summary(number, result, len(results) > 1) for number, result in enumerate(results)),
             *_ratios(results),
-            section("Over the rate of requests", charts(over_rate(results))),
+            section("By request rate", charts(over_rate(results))),
             *(over_time(result, len(results) > 1) for result in results),
             *(_numbers(result, len(results) > 1) for result in results),
             *(_about(result, len(results) > 1) for result in results),
@@ -49,17 +49,18 @@ def report(results: Sequence[SweepResult]) -> str:
 
 
 def sentence(result: SweepResult) -> str:
-    """Say in a sentence where the knee is and what it was limited by."""
+    """Return a sentence with the knee and what limited it."""
     knee, objective = result["knee"], result["objective"]["sentence"]
     ended = f" It ended early: {result['ended_by']}." if result["ended_by"] else ""
     if knee["rate"] is None:
         lowest = min((step["rate"] for step in result["steps"]), default=None)
-        tried = "no step came to its end" if lowest is None else f"not even at {lowest:,g}/s"
-        return f"The objective did not hold, {tried}: {objective}.{ended}"
-    held = f"Holds {knee['rate']:,g} requests a second with {objective}"
+        tried = "no step was completed" if lowest is None else f"not even {lowest:,g}/s"
+        return f"No rate met the objective, {tried}: {objective}.{ended}"
+    met = f"Sustains {knee['rate']:,g} requests per second: {objective}"
     if knee["above"] is None:
-        return f"{held}; that was the highest rate that was tried.{ended}"
-    return f"{held}; at {knee['above']:,g} it did not: {LIMITS[knee['limit']]}.{ended}"
+        return f"{met}. This was the highest rate tried.{ended}"
+    limit = LIMITS[knee["limit"]]
+    return f"{met}. It missed this objective at {knee['above']:,g} per second: {limit}.{ended}"
 
 
 def _summary(place: int, result: SweepResult, named: bool) -> str:
@@ -68,12 +69,12 @@ def _summary(place: int, result: SweepResult, named: bool) -> str:
 
 
 def _ratios(results: Sequence[SweepResult]) -> Iterator[str]:
-    """Say how much more the first holds than each of the others."""
+    """Yield a sentence for each other sweep: how its knee compares with the first one's."""
     first = results[0]
     for other in results[1:]:
         one, two = first["knee"]["rate"], other["knee"]["rate"]
         if one and two:
-            words = f"{first['name']} holds {one / two:.2f} times the rate of {other['name']}"
+            words = f"{first['name']} sustains {one / two:.2f} times the rate of {other['name']}"
             yield f'<p class="verdict">{escape(words)}.</p>'
 
 
@@ -85,20 +86,20 @@ def _tiles(result: SweepResult) -> list[tuple[str, str]]:
     most = steps_by_rate(result)[-1]
     found = [
         (f"{result['knee']['rate']:,g}/s", "at the knee"),
-        (f"{latency['p50']:.3g} ms", "p50 there"),
-        (f"{latency['p99']:.3g} ms", "p99 there"),
+        (f"{latency['p50']:.3g} ms", "p50 at the knee"),
+        (f"{latency['p99']:.3g} ms", "p99 at the knee"),
     ]
     if rows:
-        found.append((f"{rows:,.3g}", "rows a batch there"))
+        found.append((f"{rows:,.3g}", "rows per batch at the knee"))
     if most["rate"] > step["rate"]:
-        found.append((f"{most['goodput']:,.0f}/s", f"achieved of {most['rate']:,g}/s offered"))
-        found.append((f"{most['in_time']:.0%}", f"in time at {most['rate']:,g}/s"))
+        found.append((f"{most['goodput']:,.0f}/s", f"achieved at {most['rate']:,g}/s offered"))
+        found.append((f"{most['in_time']:.0%}", f"in time at {most['rate']:,g}/s offered"))
     return found
 
 
 HEAD = (
     *("offered /s", "achieved /s", "in time", "200", "503", "other", "lost"),
-    *("p50 ms", "p90 ms", "p99 ms", "max ms", "queue p99", "model p50", "rows a batch", ""),
+    *("p50 ms", "p90 ms", "p99 ms", "max ms", "queue p99", "model p50", "rows per batch", ""),
 )
 
 
@@ -127,7 +128,7 @@ def _row(step: Step, is_knee: bool) -> list[str]:
         cell(step["queue_ms"].get("p99")),
         cell(step["model_ms"].get("p50")),
         cell(step["batches"]["mean_rows"]),
-        "the knee" if is_knee else "" if step["met"] else f"missed: {step['limit']}",
+        "knee" if is_knee else "" if step["met"] else f"missed, limit: {step['limit']}",
     ]
 
 
@@ -140,7 +141,7 @@ def _about(result: SweepResult, named: bool) -> str:
     ]
     return section(
         title,
-        f"<p>At <time>{escape(result['made'])}</time>, by</p>",
+        f"<p>Measured at <time>{escape(result['made'])}</time> with</p>",
         f"<pre>{escape(result['command'])}</pre>",
         f'<div class="columns">{"".join(facts(name, pairs) for name, pairs in parts)}</div>',
     )
