@@ -1,4 +1,4 @@
-"""The page that shows why the recommended settings are recommended."""
+"""The HTML report of tune: the recommended settings, and the measurements behind them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from server.tune.choice import Overload, Trial
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was measured, and what follows from it.
+    """All measurements, and the recommendation.
 
     Attributes:
-        overloads: what bounds on the queue did; none where nothing held.
-        settings: the recommended file; empty where nothing held.
-        reasons: why, in a sentence each.
+        overloads: without and with a limit on the queueing time; empty if it was not tested.
+        settings: the recommended settings file; empty if no settings met the objective.
+        reasons: why, one sentence each.
     """
 
     model: str
@@ -51,19 +51,19 @@ def tuning_page(found: Findings) -> str:
             f"<h1>{escape(title)}</h1>",
             *(f'<p class="verdict">{escape(reason)}.</p>' for reason in found.reasons),
             *_recommended(found.settings),
-            section("What the model takes", charts([_times(found), _speeds(found)])),
+            section("Duration of model calls", charts([_times(found), _speeds(found)])),
             section(
-                "What was tried",
+                "Settings tested",
                 charts([_knees(found.trials), *_overloads(found.overloads), *side_by_side(last)]),
                 _table(found.trials),
             ),
             section(
                 "How it was measured",
                 f"<pre>{escape(found.command)}</pre>",
-                "<p>The server ran with its logs on, in a process of its own, on the machine that "
-                "also made the load: both shared its cores. Charts over the rate show the last "
-                "round. Settings other than the defaults are recommended only where their worst "
-                "round beat the best of the defaults by more than 5 %.</p>",
+                "<p>The server ran in its own process, with its logs on, on the same machine and "
+                "cores as the client. Charts by request rate show the last round. Settings other "
+                "than the defaults are recommended only if their worst round beats the best round "
+                "of the defaults by more than 5 %.</p>",
                 facts("Machine", found.machine),
             ),
         ],
@@ -83,8 +83,8 @@ def _times(found: Findings) -> str:
     level = Level(found.objective_ms, f"objective: p99 {found.objective_ms:g} ms")
     lines = [Line("one call", points, 0)]
     return LineChart(
-        "Milliseconds a call",
-        "rows a call",
+        "Milliseconds per call",
+        "rows per call",
         "ms",
         lines,
         log_x=True,
@@ -96,11 +96,11 @@ def _times(found: Findings) -> str:
 
 def _speeds(found: Findings) -> str:
     points = [(float(point.rows), point.rows_per_second) for point in found.measured.curve]
-    lines = [Line("calls one after another", points, 0)]
+    lines = [Line("one call at a time", points, 0)]
     return LineChart(
-        "Rows a second",
-        "rows a call",
-        "rows a second",
+        "Rows per second",
+        "rows per call",
+        "rows per second",
         lines,
         log_x=True,
         log_y=True,
@@ -109,7 +109,7 @@ def _speeds(found: Findings) -> str:
 
 
 def _chosen(found: Findings) -> list[Level]:
-    """Mark the sizes that were tried, in the colours of the trials."""
+    """Return a mark for each limit on the rows that was tested, in the colour of its trial."""
     marks = {trial.candidate.rows: place for place, trial in reversed([*enumerate(found.trials)])}
     return [Level(rows, f"{rows} rows", place) for rows, place in marks.items()]
 
@@ -122,14 +122,14 @@ def _knees(trials: Sequence[Trial]) -> str:
     ]
     words = [trial.candidate.name for trial in trials]
     return BarChart(
-        "The highest rate at which the objective held", "", "requests a second", words, series
+        "The highest rate that met the objective", "", "requests per second", words, series
     ).figure()
 
 
 def _overloads(overloads: Sequence[Overload]) -> list[str]:
     if not overloads:
         return []
-    kinds = zip(("as it is", "bounded"), overloads, strict=True)
+    kinds = zip(("no limit", "limit"), overloads, strict=True)
     pairs = [
         (f"{kind}\n{compact(step['rate'])}/s", step)
         for kind, each in kinds
@@ -142,7 +142,7 @@ def _overloads(overloads: Sequence[Overload]) -> list[str]:
         for number, name in enumerate(OUTCOMES)
         if any(share[number] for share in shares)
     ]
-    title = "A bound on the queue, at the knee and at twice that"
+    title = "A limit on the queueing time, at the knee and at twice that rate"
     return [BarChart(title, "", "% of the requests", words, series, stacked=True).figure()]
 
 
@@ -152,7 +152,7 @@ def _table(trials: Sequence[Trial]) -> str:
         for trial in trials
         for number, result in enumerate(trial.results)
     ]
-    head = ("settings", "round", "held /s", "not held /s", "p99 ms there", "rows a batch", "limit")
+    head = ("settings", "round", "met /s", "missed /s", "p99 ms", "rows per batch", "limit")
     return table(head, rows, [""] * len(rows))
 
 
