@@ -87,7 +87,7 @@ def test_the_command_runs_what_is_asked_for_and_tells_when_an_aim_is_missed(
     assert len(calls) == 3
     with pytest.raises(SystemExit):
         command.main(["other"])
-    assert "there is no other; choose of good, bad" in capsys.readouterr().err
+    assert "unknown measurement: other; known: good, bad" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name, main", [("measure", command.main), ("compare", comparison.main)])
