@@ -57,14 +57,14 @@ def choose_trial(trials: Sequence[Trial]) -> Choice:
     if min(best.knees) <= max(defaults.knees) * BETTER:
         return Choice(
             defaults,
-            f"The defaults are recommended: the gain from {best.candidate.name} is within the differences between "
-            f"rounds ({best}; {defaults})",
+            f"The defaults are recommended: the gain from {best.candidate.name} is within the "
+            f"differences between rounds ({best}; {defaults})",
         )
     if not defaults.shows_the_server:
         return Choice(
             defaults,
-            f"The defaults are recommended for lack of evidence: with {best.candidate.name} the rate was higher "
-            f"({best}; {defaults}), but with the defaults the client was the limit, not the "
+            "The defaults are recommended for lack of evidence: with "
+            f"{best.candidate.name} the rate was higher ({best}; {defaults}), but with the defaults the client was the limit, not the "
             "server. Try again on a less busy machine, or with longer steps",
         )
     gain = _gain(median(best.knees), median(defaults.knees))
