@@ -53,7 +53,7 @@ def main(folder: str) -> None:
         http_options={"host": "127.0.0.1", "port": 0},  # of the proxy, which is not used
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
-    application = Example.bind()  # type: ignore[attr-defined]  # `bind` is added by the decorator
+    application = Example.bind()  # type: ignore[attr-defined]  # the decorator adds bind
     serve.run(application, route_prefix="/predict", blocking=True)
 
 
