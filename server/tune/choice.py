@@ -64,8 +64,9 @@ def choose_trial(trials: Sequence[Trial]) -> Choice:
         return Choice(
             defaults,
             "The defaults are recommended for lack of evidence: with "
-            f"{best.candidate.name} the rate was higher ({best}; {defaults}), but with the defaults the client was the limit, not the "
-            "server. Try again on a less busy machine, or with longer steps",
+            f"{best.candidate.name} the rate was higher ({best}; {defaults}), but with the "
+            "defaults the client was the limit, not the server. Try again on a less busy machine, "
+            "or with longer steps",
         )
     gain = _gain(median(best.knees), median(defaults.knees))
     return Choice(best, f"With {best.candidate.name} the server sustained {gain} the defaults")
