@@ -30,12 +30,12 @@ def tally_of(*answers, rows=1, seconds=2.0):
         (b"", 0),
     ],
 )
-def test_the_size_of_a_batch_is_read_from_server_timing(header, rows):
+def test_the_batch_size_is_read_from_server_timing(header, rows):
     """And nothing is made of a header that does not tell it."""
     assert batch_rows(header) == rows
 
 
-def test_rates_count_answers_and_goodput_those_with_200():
+def test_the_rate_counts_all_answers_and_goodput_only_200():
     """Two of three good ones, of five rows each, in two seconds."""
     numbers = figures(tally_of((200, 1, 0), (200, 1, 0), (503, 1, 0), rows=5), {200, 503})
 
@@ -56,26 +56,26 @@ def test_latencies_are_percentiles_in_milliseconds_by_status():
     )
 
 
-def test_batches_are_counted_once_and_not_once_a_request():
+def test_batches_are_counted_once_not_once_per_request():
     """One batch of nine and one of one are five rows on average, though nine in ten say nine."""
     numbers = figures(tally_of((200, 1, 1), *[(200, 1, 9)] * 9), {200})
 
     assert numbers["batches"] == {"count": 2, "mean_rows": 5, "by_rows": {"1": 1, "9": 1}}
 
 
-def test_a_request_of_many_rows_is_a_larger_part_of_its_batch():
+def test_a_request_of_many_rows_counts_as_a_larger_part_of_its_batch():
     """Two requests of eight rows fill a batch of sixteen."""
     numbers = figures(tally_of(*[(200, 1, 16)] * 2, rows=8), {200})
 
     assert numbers["batches"] == {"count": 1, "mean_rows": 16, "by_rows": {"16": 1}}
 
 
-def test_a_server_that_tells_no_batches_has_none():
+def test_a_server_without_batch_sizes_has_no_mean():
     """The mean of nothing is nothing."""
     assert figures(tally_of((200, 1, 0)), {200})["batches"]["mean_rows"] is None
 
 
-def test_all_is_well_when_every_answer_is_an_expected_one():
+def test_a_load_test_with_only_expected_statuses_succeeds():
     """Nothing else to say."""
     numbers = figures(tally_of((200, 1, 0), (503, 1, 0)), {200, 503})
 
@@ -118,7 +118,7 @@ def unexpected(tally):
         (unexpected, "STATUS 418: 1 times, first body: I am a teapot"),
     ],
 )
-def test_whatever_is_not_well_fails_the_run_and_is_named(harm, line):
+def test_every_kind_of_failure_fails_the_load_test_and_is_printed(harm, line):
     """Below the tables, in a line of its own."""
     tally = tally_of((200, 1, 3))
     harm(tally)
@@ -130,7 +130,7 @@ def test_whatever_is_not_well_fails_the_run_and_is_named(harm, line):
     assert line in page.getvalue()
 
 
-def test_a_run_without_any_answer_can_be_reported():
+def test_a_load_test_without_any_answer_can_be_reported():
     """There are no percentiles of nothing."""
     tally = Tally(seconds=1, unsent=3)
     page = StringIO()

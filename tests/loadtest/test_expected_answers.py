@@ -39,7 +39,7 @@ def answer(prediction):
     return orjson.dumps({"prediction": prediction})
 
 
-def test_the_right_answer_to_one_example_is_its_number():
+def test_the_right_answer_to_one_example_is_a_number():
     """Not a list of one, and not that of another request."""
     answers = ExpectedAnswers(FakeModel([X]), [[1.5], [20]], rows=1)
 
@@ -49,7 +49,7 @@ def test_the_right_answer_to_one_example_is_its_number():
     assert not answers.matches(0, answer([1.5]))
 
 
-def test_the_right_answer_to_a_batch_is_its_numbers_in_order():
+def test_the_right_answer_to_a_batch_is_a_list_in_order():
     """None missing, none exchanged."""
     answers = ExpectedAnswers(FakeModel([X]), [[[1], [2]]], rows=2)
 
@@ -63,7 +63,7 @@ def test_the_right_answer_to_a_batch_is_its_numbers_in_order():
     "body", [b"", b"no", b"[]", b"{}", answer(None), answer("1"), answer([[1], 2])]
 )
 @pytest.mark.parametrize("rows", [1, 2])
-def test_what_is_no_answer_at_all_is_wrong(body, rows):
+def test_an_invalid_body_is_a_wrong_answer(body, rows):
     """It never stops the load test."""
     data = [1] if rows == 1 else [[1], [2]]
 
@@ -79,14 +79,14 @@ def test_what_is_no_answer_at_all_is_wrong(body, rows):
         (1e-6, 30e-6 * (1 + 2e-5), False),
     ],
 )
-def test_numbers_may_differ_by_a_hundred_thousandth_of_their_scale(factor, value, right):
+def test_numbers_may_differ_by_the_tolerance(factor, value, right):
     """Batching changes the last bits of a float, and nothing more, be the outputs ever so small."""
     answers = ExpectedAnswers(FakeModel([X], factor=factor), [[30]], rows=1)
 
     assert answers.matches(0, answer(value)) is right
 
 
-def test_a_number_near_zero_may_be_off_by_as_much_as_the_others():
+def test_numbers_near_zero_have_the_same_absolute_tolerance():
     """Its own size is no scale for what was subtracted to make it."""
     answers = ExpectedAnswers(FakeModel([X]), [[1e-9], [2]], rows=1)
 
@@ -94,7 +94,7 @@ def test_a_number_near_zero_may_be_off_by_as_much_as_the_others():
     assert not answers.matches(0, answer(2e-5))
 
 
-def test_several_inputs_and_outputs_go_by_their_names():
+def test_several_inputs_and_outputs_are_matched_by_name():
     """An answer is an object then, and every output counts."""
     answers = ExpectedAnswers(
         FakeModel([X, VECTOR], [SUM, SCALED]), [{"v": [2, 3], "x": [1]}], rows=1

@@ -63,7 +63,7 @@ def in_place_of_number(wanted, odd):
     return answer
 
 
-def test_a_number_of_requests_is_sent_exactly(server, load):
+def test_exactly_the_requested_number_is_sent(server, load):
     """Over as many connections as were asked for, each kept."""
     code, numbers = load("--requests", "1000", "--connections", "8")
 
@@ -75,7 +75,7 @@ def test_a_number_of_requests_is_sent_exactly(server, load):
     assert numbers["batches"]["mean_rows"] == 2
 
 
-def test_rows_make_a_batch_of_each_request(server, load):
+def test_requests_of_several_rows_are_sent_as_batches(server, load):
     """The rows that come back count."""
     code, numbers = load(
         "--requests", "10", "--rows", "4", "--model", "a.keras", load_model=fake_model
@@ -143,7 +143,7 @@ def test_an_open_loop_opens_no_more_connections_than_it_needs(server, load):
 
 
 @pytest.mark.parametrize("odd", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalfCLOSE"])
-def test_a_request_whose_connection_ends_is_lost(server, load, odd, capsys):
+def test_a_request_whose_connection_closes_is_lost(server, load, odd, capsys):
     """With no byte of an answer, or with a part of one; the others go on."""
     server.answer = in_place_of_number(50, odd)
     code, numbers = load("--requests", "100", "--connections", "4")
@@ -154,7 +154,7 @@ def test_a_request_whose_connection_ends_is_lost(server, load, odd, capsys):
     assert "LOST 1: connection closed" in capsys.readouterr().out
 
 
-def test_what_is_no_http_is_a_lost_answer(server, load):
+def test_an_answer_that_is_not_http_is_lost(server, load):
     """However it came about."""
     server.answer = in_place_of_number(5, b"SSH-2.0-OpenSSH\r\n")
     code, numbers = load("--requests", "10")
@@ -178,7 +178,7 @@ def test_a_request_without_an_answer_in_time_is_lost(server, load):
     assert numbers["answered"] == 9
 
 
-def test_requests_that_wait_in_line_too_long_are_given_up(server, load):
+def test_requests_queued_longer_than_the_timeout_are_dropped(server, load):
     """They were due, so they count, and the run ends."""
 
     async def never(number, data):
@@ -193,7 +193,7 @@ def test_requests_that_wait_in_line_too_long_are_given_up(server, load):
     assert numbers["unsent"] > 0
 
 
-def test_an_unexpected_status_fails_the_run(server, load, capsys):
+def test_an_unexpected_status_fails_the_load_test(server, load, capsys):
     """And its first answer is shown."""
     server.answer = in_place_of_number(5, http(b"too busy", "503 Service Unavailable"))
     code, numbers = load("--requests", "10")
@@ -220,7 +220,7 @@ def test_right_answers_pass_the_comparison_with_the_model(server, load):
     assert numbers["wrong"] == 0
 
 
-def test_a_wrong_answer_fails_the_run(server, load, capsys):
+def test_a_wrong_answer_fails_the_load_test(server, load, capsys):
     """And both the expected and the given one are shown."""
     server.answer = in_place_of_number(500, triple([123]))
     code, numbers = load("--requests", "1000", "--model", "a.keras", load_model=fake_model)
@@ -230,7 +230,7 @@ def test_a_wrong_answer_fails_the_run(server, load, capsys):
     assert 'got {"prediction":370}' in capsys.readouterr().out
 
 
-def test_an_announced_end_of_a_connection_loses_nothing(server, load):
+def test_connection_close_loses_no_request(server, load):
     """The next request goes over a new one."""
 
     async def last_words(number, data):
@@ -243,7 +243,7 @@ def test_an_announced_end_of_a_connection_loses_nothing(server, load):
     assert numbers["connections_opened"] == 50
 
 
-def test_an_idle_connection_that_ends_loses_nothing(server, load):
+def test_a_closed_idle_connection_loses_no_request(server, load):
     """With 125 ms between two requests, the end of the connection is known before the next."""
 
     async def gone_without_a_word(number, data):
@@ -256,7 +256,7 @@ def test_an_idle_connection_that_ends_loses_nothing(server, load):
     assert numbers["answered"] == numbers["connections_opened"] == 4
 
 
-def test_a_server_that_leaves_ends_the_run(server, load, monkeypatch, capsys):
+def test_a_server_that_stops_ends_the_load_test(server, load, monkeypatch, capsys):
     """What it answered is reported, and what could not be sent is not called lost."""
 
     async def leave(number, data):
@@ -288,7 +288,7 @@ def test_a_server_that_leaves_ends_the_run(server, load, monkeypatch, capsys):
     ],
     ids=["chunks", "till the end of the connection"],
 )
-def test_bodies_of_unknown_length_are_understood(server, load, answer):
+def test_bodies_without_a_content_length_are_read(server, load, answer):
     """As HTTP allows them."""
 
     async def same(number, data):
@@ -304,7 +304,7 @@ def test_bodies_of_unknown_length_are_understood(server, load, answer):
     assert code == 0
 
 
-def test_a_model_that_cannot_judge_ends_the_load_test_with_its_error(server, load):
+def test_an_error_of_the_comparison_model_ends_the_load_test(server, load):
     """Numbers of a load test that is broken itself would mean nothing."""
 
     class Broken(FakeModel):
@@ -315,7 +315,7 @@ def test_a_model_that_cannot_judge_ends_the_load_test_with_its_error(server, loa
         load("--requests", "20", "--model", "a.keras", load_model=lambda path: Broken())
 
 
-def test_an_error_of_the_load_test_itself_ends_it(server):
+def test_an_error_in_a_callback_ends_the_load_test(server):
     """In the middle of the load, too: it is neither hidden nor waited out."""
 
     def check(index, body):
@@ -329,7 +329,7 @@ def test_an_error_of_the_load_test_itself_ends_it(server):
         asyncio.run(load.run())
 
 
-def test_a_server_that_is_not_there_is_one_clear_line(capsys):
+def test_an_unreachable_server_is_one_clear_line(capsys):
     """And the code for what could not begin."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -77,7 +77,7 @@ DOCUMENTS = {
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 @pytest.mark.parametrize("rows", [1, 3])
-def test_what_is_drawn_is_valid(name, rows):
+def test_generated_requests_are_valid(name, rows):
     """The schema that it is made from takes it."""
     spec = DOCUMENTS[name]
     body = spec["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
@@ -107,7 +107,7 @@ def test_one_row_is_a_single_example_and_more_are_a_batch(name, rows, shape):
     assert np.shape(Payload(DOCUMENTS[name], "/predict").draw(Random(0), rows)) == shape
 
 
-def test_named_inputs_are_batched_alike():
+def test_all_named_inputs_have_the_same_number_of_rows():
     """Each has as many rows as the others."""
     data = Payload(DOCUMENTS["named"], "/predict").draw(Random(0), rows=3)
 
@@ -117,7 +117,7 @@ def test_named_inputs_are_batched_alike():
     }
 
 
-def test_variable_sizes_vary_between_requests_and_not_within_one():
+def test_variable_sizes_vary_between_requests_but_not_within_one():
     """All rows of a request are rectangular and of one shape."""
     payload = Payload(DOCUMENTS["variable sizes"], "/predict")
     shapes = {np.shape(payload.draw(Random(seed), rows=3)) for seed in range(100)}
@@ -126,14 +126,14 @@ def test_variable_sizes_vary_between_requests_and_not_within_one():
     assert {shape[1] for shape in shapes} == {shape[2] for shape in shapes} == set(range(1, 9))
 
 
-def test_numbers_survive_a_float32():
+def test_numbers_are_unchanged_as_float32():
     """What the model sees is written as the same few digits."""
     pool = draw_pool(Payload(DOCUMENTS["one number"], "/predict"), 1000, 1, seed=0)
 
     assert all(float(f"{np.float32(number):.6g}") == number for (number,) in pool)
 
 
-def test_every_request_of_a_pool_is_its_own():
+def test_all_requests_of_a_pool_are_different():
     """A mixed-up answer can be told from the right one."""
     pool = draw_pool(Payload(DOCUMENTS["one number"], "/predict"), 20_000, 1, seed=0)
 
@@ -148,14 +148,14 @@ def test_a_pool_is_the_same_for_the_same_seed():
     assert draw_pool(payload, 9, 2, seed=3) != draw_pool(payload, 9, 2, seed=4)
 
 
-def test_a_schema_without_room_for_more_repeats_itself():
+def test_a_schema_with_few_values_repeats_requests():
     """Five ids are not enough for a thousand requests, and that is no reason to hang."""
     spec = document(array(IDS, 1), array(array(IDS, 1)))
 
     assert len(draw_pool(Payload(spec, "/predict"), 1000, 1, seed=0)) == 1000
 
 
-def test_a_pool_of_large_requests_is_cut_short(monkeypatch):
+def test_the_size_of_a_pool_is_limited(monkeypatch):
     """Memory is bounded, whatever the size of a row."""
     monkeypatch.setattr(payload_module, "POOL_BYTES", 1000)
     pool = draw_pool(Payload(DOCUMENTS["a matrix"], "/predict"), 10_000, 1, seed=0)
@@ -163,7 +163,7 @@ def test_a_pool_of_large_requests_is_cut_short(monkeypatch):
     assert 5 < len(pool) < 50
 
 
-def test_a_body_holds_the_data():
+def test_a_body_has_the_data():
     """The form of the native dialect."""
     assert encode([[1.5], [2]]) == b'{"data":[[1.5],[2]]}'
 
@@ -182,7 +182,7 @@ def test_a_body_holds_the_data():
         (document({}, {}), "/predict", "the type None"),
     ],
 )
-def test_a_document_that_says_too_little_is_refused_with_what_is_missing(spec, path, message):
+def test_an_incomplete_document_is_rejected_with_the_reason(spec, path, message):
     """One line, before any load."""
     with pytest.raises(PayloadError, match=message):
         Payload(spec, path)

@@ -13,7 +13,7 @@ from tests.loadtest.html_page import Page
 EVIL = "<script>alert('x')</script>&amp;\""
 
 
-def test_a_page_has_what_the_numbers_say():
+def test_the_report_shows_the_figures():
     result = result_of(1_000, refuses=True)
     page = Page(report([result]))
     rate, above = result["knee"]["rate"], result["knee"]["above"]
@@ -42,7 +42,7 @@ def test_a_chart_has_a_point_for_every_rate():
 
 
 @pytest.mark.parametrize("runs", [1, 2])
-def test_a_page_loads_nothing_and_runs_nothing(runs):
+def test_the_report_has_no_resources_and_no_scripts(runs):
     page = Page(report([result_of(1_000)] * runs))
 
     assert page.loads == []
@@ -50,7 +50,7 @@ def test_a_page_loads_nothing_and_runs_nothing(runs):
     assert "default-src 'none'" in page.source
 
 
-def test_what_comes_from_elsewhere_is_text():
+def test_external_text_is_escaped():
     """A name, an address or a server's own words are no markup."""
     result = result_of(1_000, EVIL) | {"url": EVIL, "command": EVIL}
     result |= {"server": {EVIL: EVIL}, "machine": {EVIL: EVIL}, "settings": {EVIL: EVIL}}
@@ -61,7 +61,7 @@ def test_what_comes_from_elsewhere_is_text():
     assert "<script" not in page.source
 
 
-def test_two_runs_are_held_against_each_other():
+def test_two_sweeps_are_compared():
     page = Page(report([result_of(2_000, "new"), result_of(1_000, "old")]))
 
     assert "Load tests compared: new, old" in page.text
@@ -70,13 +70,13 @@ def test_two_runs_are_held_against_each_other():
         assert words in page.text
 
 
-def test_a_server_that_holds_nothing_has_a_page():
+def test_a_server_without_a_knee_has_a_report():
     page = Page(report([result_of(0, refuses=True)]))
 
     assert "No rate met the objective, not even 1/s" in page.text
 
 
-def test_a_server_that_tells_no_times_has_a_page():
+def test_a_server_without_timings_has_a_report():
     result = result_of(1_000)
     for step in result["steps"]:
         step |= {"queue_ms": {}, "model_ms": {}, "server": {}}
@@ -85,7 +85,7 @@ def test_a_server_that_tells_no_times_has_a_page():
     assert "Step by step" in Page(report([result])).text
 
 
-def test_a_run_is_read_as_it_was_written(tmp_path):
+def test_a_result_is_read_as_it_was_written(tmp_path):
     result = result_of(1_000)
     write_result(result, tmp_path / "run.json")
 
@@ -102,7 +102,7 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
         ('{"kind": "sweep", "format": 1}', "another version"),
     ],
 )
-def test_what_is_no_run_is_refused_in_one_line(tmp_path, text, words):
+def test_a_file_without_a_sweep_is_rejected_in_one_line(tmp_path, text, words):
     file = tmp_path / "run.json"
     if text is not None:
         file.write_text(text)
@@ -117,7 +117,7 @@ def test_what_is_no_run_is_refused_in_one_line(tmp_path, text, words):
 
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("values", [[], [0], [5], [1e-6, 1e9], [3, 3.0001], [99, 101]])
-def test_an_axis_has_a_few_ticks_that_lie_on_it(values, log):
+def test_an_axis_has_a_few_ticks_within_its_range(values, log):
     axis = Axis(values, 0, 100, log)
 
     assert 1 <= len(axis.ticks()) <= 7
@@ -134,7 +134,7 @@ def test_a_gap_cuts_a_line():
     assert chart.count("<circle") == 3
 
 
-def test_bars_stand_on_each_other_only_where_they_are_stacked():
+def test_only_stacked_bars_are_on_top_of_each_other():
     series = [("a", 0, [1.0, 2.0]), ("b", 1, [3.0, 0.0])]
 
     assert BarChart("t", "x", "y", ["p", "q"], series).figure().count("<rect") == 3
@@ -145,5 +145,5 @@ def test_bars_stand_on_each_other_only_where_they_are_stacked():
     "value, text",
     [(0, "0"), (0.25, "0.25"), (31.64, "31.6"), (1234.5, "1,234"), (12_540, "12.5k"), (3e6, "3M")],
 )
-def test_numbers_are_short(value, text):
+def test_numbers_have_three_digits(value, text):
     assert compact(value) == text

@@ -10,7 +10,7 @@ import pytest
 from server.loadtest.schedule import ClosedLoop, OpenLoop, constant_arrivals, poisson_arrivals
 
 
-def test_constant_arrivals_are_exactly_as_far_apart_as_the_rate_says():
+def test_constant_arrivals_are_exactly_evenly_spaced():
     """The thousandth is where it should be; no error of addition gathers."""
     arrivals = list(islice(constant_arrivals(10), 1001))
 
@@ -36,7 +36,7 @@ def test_poisson_arrivals_are_the_same_for_the_same_seed():
     assert first == again
 
 
-def test_a_closed_loop_always_has_something_due_till_its_time_is_over():
+def test_a_closed_loop_has_a_request_due_until_its_duration_is_over():
     """The time ends it, however much was taken."""
     schedule = ClosedLoop(duration=2)
 
@@ -73,7 +73,7 @@ def test_an_open_loop_sends_rate_times_duration_requests():
     assert schedule.next_arrival(99) is None
 
 
-def test_an_open_loop_is_finished_when_the_line_is_empty_and_the_time_over():
+def test_an_open_loop_is_finished_when_its_queue_is_empty_and_its_duration_over():
     """Neither alone is enough."""
     schedule = OpenLoop(constant_arrivals(1), duration=1)
 
@@ -84,7 +84,7 @@ def test_an_open_loop_is_finished_when_the_line_is_empty_and_the_time_over():
     assert schedule.finished(2)
 
 
-def test_what_came_between_two_looks_is_found_by_the_second():
+def test_an_arrival_between_two_checks_is_found_by_the_second():
     """A request that nobody has seen in line is still the next to arrive."""
     schedule = OpenLoop(constant_arrivals(10), requests=1)
 
@@ -92,7 +92,7 @@ def test_what_came_between_two_looks_is_found_by_the_second():
     assert schedule.next_arrival(0.5) == 0
 
 
-def test_an_open_loop_gives_up_those_that_waited_too_long():
+def test_an_open_loop_drops_requests_that_waited_too_long():
     """Only they are dropped, and the rest keeps its place."""
     schedule = OpenLoop(constant_arrivals(10), requests=5)
     schedule.waiting(9)
@@ -109,7 +109,7 @@ def test_an_open_loop_gives_up_those_that_waited_too_long():
         (OpenLoop(constant_arrivals(10), requests=7), 3),
     ],
 )
-def test_a_closed_schedule_has_nothing_due_and_tells_what_it_leaves(schedule, unsent):
+def test_closing_a_schedule_returns_the_unsent_requests(schedule, unsent):
     """Those without a number, and those not due yet, are nobody's loss."""
     schedule.waiting(0.25)
 

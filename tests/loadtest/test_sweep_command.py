@@ -28,7 +28,7 @@ def sweep(server, tmp_path, monkeypatch):
     return run
 
 
-def test_a_sweep_writes_its_page_and_the_same_numbers(server, sweep, capsys):
+def test_a_sweep_writes_a_report_and_the_same_figures_as_json(server, sweep, capsys):
     """With the machine, the settings, and the command that made it."""
     code, numbers, page = sweep("--start-rate", "40", "--max-rate", "80", "--name", "a & b")
     said = capsys.readouterr()
@@ -47,7 +47,7 @@ def test_a_sweep_writes_its_page_and_the_same_numbers(server, sweep, capsys):
     assert said.err.count("/s") >= 4  # a line for each step
 
 
-def test_a_server_that_refuses_has_no_knee(server, sweep):
+def test_a_server_that_rejects_everything_has_no_knee(server, sweep):
     """Which is a failure, and a page all the same."""
 
     async def refuse(number, data):
@@ -61,7 +61,7 @@ def test_a_server_that_refuses_has_no_knee(server, sweep):
     assert "No rate met the objective, not even 1/s" in page.text
 
 
-def test_a_surprise_fails_a_sweep_and_is_named(server, sweep, capsys):
+def test_an_unexpected_status_fails_a_sweep_and_is_printed(server, sweep, capsys):
     async def teapot_now_and_then(number, data):
         if number % 200 == 100:
             return http(b"short and stout", "418 I am a teapot")
@@ -74,7 +74,7 @@ def test_a_surprise_fails_a_sweep_and_is_named(server, sweep, capsys):
     assert "unexpected: 418" in capsys.readouterr().err
 
 
-def test_another_run_is_drawn_on_the_same_page(sweep, tmp_path):
+def test_an_earlier_sweep_is_shown_in_the_same_report(sweep, tmp_path):
     write_result(result_of(1_000, "yesterday"), tmp_path / "old.json")
 
     flags = ["--compare", "old.json", "--start-rate", "20", "--max-rate", "20", "--name", "today"]
@@ -83,7 +83,7 @@ def test_another_run_is_drawn_on_the_same_page(sweep, tmp_path):
     assert "Load tests compared: today, yesterday" in page.text
 
 
-def test_a_page_is_drawn_again_without_any_load(server, tmp_path):
+def test_a_report_is_written_again_without_any_load(server, tmp_path):
     write_result(result_of(1_000, "yesterday"), tmp_path / "old.json")
     page = tmp_path / "again.html"
 

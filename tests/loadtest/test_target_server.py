@@ -43,12 +43,12 @@ def answering(status: int, body: bytes) -> Iterator[str]:
     "status, body, reason",
     [(200, b"<html>", "/openapi.json is not JSON"), (404, b"{}", "answered 404 Not Found")],
 )
-def test_a_server_without_a_document_is_named_with_the_reason(status, body, reason):
+def test_an_unusable_document_is_reported_with_the_reason(status, body, reason):
     with answering(status, body) as url, pytest.raises(UnusableServer, match=reason):
         fetch_document(target_of(url, "/openapi.json"))
 
 
-def test_a_server_that_is_not_there_is_named():
+def test_an_unreachable_server_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -66,6 +66,6 @@ def test_a_server_is_described_by_its_document_and_metrics():
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"info": {"title": ""}}])
-def test_a_server_of_another_make_is_described_by_what_there_is(document):
+def test_a_server_that_publishes_nothing_has_no_description(document):
     with answering(404, b"") as url:
         assert describe_server(url, document) == {}

@@ -72,7 +72,7 @@ def run(kind: str, what: str, server: Server, *arguments: str | Path) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_its_whole_tour_is_answered(start: Start, kind: str) -> None:
+def test_all_calls_of_the_triton_client_work(start: Start, kind: str) -> None:
     server = start("--model.name", "line", "--auth.api_keys", KEY)
     told: dict[str, Any] = json.loads(run(kind, "tour", server, KEY))
 
@@ -105,9 +105,7 @@ def test_its_whole_tour_is_answered(start: Start, kind: str) -> None:
 
 
 @pytest.mark.keras
-def test_tensors_of_all_sorts_go_both_ways_in_json_and_in_bytes(
-    served: Served, tmp_path: Path
-) -> None:
+def test_tensors_of_all_types_work_in_json_and_in_binary(served: Served, tmp_path: Path) -> None:
     server, expected = served
     given = tmp_path / "given.npz"
     np.savez(given, **ROWS)
@@ -190,7 +188,7 @@ PRINTED = [
 
 @pytest.mark.keras
 @pytest.mark.parametrize("model, request_, answer", PRINTED)
-def test_printed_requests_get_the_printed_answers(
+def test_documented_requests_get_the_documented_answers(
     served: Served, model: str, request_: str, answer: str
 ) -> None:
     for path in (f"{V1}/{model}:predict", f"{V1}/{model}/versions/123:predict"):
@@ -254,7 +252,7 @@ UNANSWERED = [
 
 @pytest.mark.keras
 @pytest.mark.parametrize("model, request_, answer", UNANSWERED)
-def test_printed_requests_are_understood(
+def test_documented_requests_without_an_answer_work(
     served: Served, model: str, request_: str, answer: str
 ) -> None:
     status, body = ask(served, f"{V1}/{model}:predict", request_)
@@ -264,7 +262,7 @@ def test_printed_requests_are_understood(
 
 
 @pytest.mark.keras
-def test_a_bracket_too_many_is_no_json(served: Served) -> None:
+def test_a_surplus_bracket_is_invalid_json(served: Served) -> None:
     """The documentation prints one, which no server can take."""
     status, body = ask(served, f"{V1}/three_inputs:predict", PRINTED_ROWS)
 
@@ -273,7 +271,7 @@ def test_a_bracket_too_many_is_no_json(served: Served) -> None:
 
 
 @pytest.mark.keras
-def test_an_unknown_model_is_told_by_status_and_error(served: Served) -> None:
+def test_an_unknown_model_has_the_status_and_error_of_tensorflow_serving(served: Served) -> None:
     status, body = ask(served, f"{V1}/half:predict", '{"instances": [1.0,5.0]}')
 
     assert status == 404
@@ -281,7 +279,7 @@ def test_an_unknown_model_is_told_by_status_and_error(served: Served) -> None:
 
 
 @pytest.mark.keras
-def test_regress_is_refused_in_words_that_its_clients_show(served: Served) -> None:
+def test_regress_is_rejected_with_a_message(served: Served) -> None:
     """A Keras file has no signature for it."""
     asked = '{"signature_name": "tensorflow/serving/regress", "examples": [{"x": 1.0}, {"x": 2.0}]}'
     status, body = ask(served, f"{V1}/saved_model_half_plus_three:regress", asked)
@@ -291,7 +289,7 @@ def test_regress_is_refused_in_words_that_its_clients_show(served: Served) -> No
 
 
 @pytest.mark.keras
-def test_the_metadata_tell_names_and_types(served: Served) -> None:
+def test_the_metadata_have_names_and_types(served: Served) -> None:
     status, body = ask(served, f"{V1}/three_inputs/metadata")
 
     assert status == 200

@@ -152,7 +152,7 @@ def waits_beside(server: Server, attacks: list[tuple[int, Attack]], asks: int) -
 
 
 @pytest.mark.parametrize("transport", ["llhttp", "tornado"])
-def test_all_at_once_are_cut_at_their_time_limits_and_others_answered(
+def test_attacking_clients_are_disconnected_at_time_limits_and_others_answered(
     start: Start, transport: str
 ) -> None:
     server = start(*LIMITS, "--http.transport", transport)
@@ -174,7 +174,7 @@ TRIES = 3  # others work on this machine, too
     ],
 )
 @pytest.mark.parametrize("name", LONG)
-def test_nobody_else_waits_longer_and_memory_comes_back(
+def test_attacks_do_not_delay_others_and_memory_is_released(
     start: Start, transport: str, name: str
 ) -> None:
     server = start(*LIMITS, "--http.transport", transport)

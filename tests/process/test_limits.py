@@ -29,7 +29,7 @@ def ask_often(server: Server, times: int = 100) -> None:
     client.close()
 
 
-def test_a_pipe_that_nobody_reads_stops_nothing(start: Start) -> None:
+def test_a_full_stdout_pipe_does_not_block_the_server(start: Start) -> None:
     """Neither answers nor the end, which does not wait longer than it flushes."""
     reading, writing = os.pipe()
     with os.fdopen(reading), os.fdopen(writing):
@@ -43,7 +43,7 @@ def test_a_pipe_that_nobody_reads_stops_nothing(start: Start) -> None:
     assert "Traceback" not in server.stderr
 
 
-def test_a_pipe_whose_reader_has_gone_stops_nothing(start: Start) -> None:
+def test_a_broken_stdout_pipe_does_not_stop_the_server(start: Start) -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing):
         server = start(ONE_BATCH, "--http.drain_grace_ms", "0", stdout=writing)
@@ -54,7 +54,7 @@ def test_a_pipe_whose_reader_has_gone_stops_nothing(start: Start) -> None:
     assert server.stderr.count("payload lines are lost: Broken pipe") == 1
 
 
-def test_standard_output_closed_from_the_start_stops_nothing(start: Start) -> None:
+def test_a_closed_stdout_does_not_stop_the_server(start: Start) -> None:
     """What is opened first takes its number, and must not get the lines."""
     server = start(ONE_BATCH, "--http.drain_grace_ms", "0", shell="exec >&-")
     ask_often(server, 50)
@@ -70,7 +70,7 @@ def test_standard_output_closed_from_the_start_stops_nothing(start: Start) -> No
         pytest.param("mkfifo pipe && exec 2<>pipe", id="a pipe that nobody reads"),
     ],
 )
-def test_standard_error_that_takes_nothing_stops_nothing(start: Start, shell: str) -> None:
+def test_a_full_stderr_pipe_does_not_block_the_server(start: Start, shell: str) -> None:
     """The access log of these requests is more than a pipe holds."""
     port = free_port()
     arguments = ("--http.drain_grace_ms", "0", "--http.port", str(port))
@@ -84,7 +84,7 @@ def test_standard_error_that_takes_nothing_stops_nothing(start: Start, shell: st
     assert_ends_promptly(server)
 
 
-def test_a_full_disk_stops_nothing(start: Start) -> None:
+def test_a_full_disk_does_not_stop_the_server(start: Start) -> None:
     server = start(ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "/dev/full")
     ask_often(server, 20)
     until_dropped(server, 20)
@@ -92,7 +92,7 @@ def test_a_full_disk_stops_nothing(start: Start) -> None:
     assert server.stderr.count("payload lines are lost: No space left on device") == 1
 
 
-def test_a_log_file_that_is_removed_is_made_anew(start: Start) -> None:
+def test_a_removed_log_file_is_created_again(start: Start) -> None:
     server = start(ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "payloads.jsonl")
     file = server.folder / "payloads.jsonl"
     ask_often(server, 10)
@@ -105,7 +105,7 @@ def test_a_log_file_that_is_removed_is_made_anew(start: Start) -> None:
     assert_ends_promptly(server)
 
 
-def test_lines_of_a_folder_that_is_gone_are_counted_until_it_is_back(start: Start) -> None:
+def test_log_lines_are_counted_as_dropped_while_the_folder_is_missing(start: Start) -> None:
     server = start(
         ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "logs/payloads.jsonl",
         shell="mkdir logs",
@@ -173,7 +173,7 @@ def connect_and_stay(server: Server) -> Client:
     return clients[-1]
 
 
-def test_surplus_connections_get_503_and_the_others_go_on(start: Start) -> None:
+def test_connections_above_the_limit_get_503_and_others_are_served(start: Start) -> None:
     server = start("--http.max_connections", "5")
     kept = fill(server, 5)
 
@@ -185,7 +185,7 @@ def test_surplus_connections_get_503_and_the_others_go_on(start: Start) -> None:
     wait_until(lambda: server.post([4]).status == 200, what="recovery")
 
 
-def test_a_surplus_client_that_sends_in_pieces_gets_its_503(start: Start) -> None:
+def test_a_connection_above_the_limit_gets_503_also_for_a_body_sent_later(start: Start) -> None:
     """The head, then the body, as most libraries do; the refusal is not reset away."""
     server = start("--http.max_connections", "1")
     [kept] = fill(server, 1)
@@ -212,7 +212,7 @@ def crowded_server(start: Start) -> Server:
     return server
 
 
-def test_few_files_lower_the_cap_on_connections(crowded_server: Server) -> None:
+def test_a_low_file_limit_lowers_the_connection_limit(crowded_server: Server) -> None:
     """Those beyond it get their 503, all others go on, and it recovers."""
     clients = [crowded_server.connect() for _ in range(150)]
     answers = [client.send([1]).answer(keep=True) for client in clients]
@@ -227,7 +227,7 @@ def test_few_files_lower_the_cap_on_connections(crowded_server: Server) -> None:
     wait_until(lambda: outcome(crowded_server.send([4])) == 200, what="recovery")
 
 
-def test_more_clients_than_files_make_nothing_spin(crowded_server: Server) -> None:
+def test_more_clients_than_file_descriptors_use_no_cpu_when_idle(crowded_server: Server) -> None:
     """Far more, at once: some may be closed without a word, the file descriptors never run out."""
     clients = [crowded_server.connect() for _ in range(2 * FEW_FILES)]
     outcomes = Counter(outcome(client.send([1])) for client in clients)

@@ -68,7 +68,7 @@ def terminal() -> Iterator[tuple[str, Callable[[], str]]]:
     os.close(theirs)
 
 
-def test_people_at_a_terminal_read_coloured_lines(
+def test_log_lines_on_a_terminal_are_coloured(
     start: Start, terminal: tuple[str, Callable[[], str]]
 ) -> None:
     path, read = terminal
@@ -155,9 +155,7 @@ def until_mark(server: Server, mark: str, start: int) -> str:
 
 
 @pytest.mark.parametrize("transport, form", [("llhttp", "text"), ("tornado", "json")])
-def test_a_refused_request_leaves_400_bytes_at_most(
-    start: Start, transport: str, form: str
-) -> None:
+def test_a_rejected_request_logs_at_most_400_bytes(start: Start, transport: str, form: str) -> None:
     server = start("--http.transport", transport, "--logging.format", form)
     read = len(until_mark(server, "from-here", 0))
     for number, (what, request) in enumerate(refusals()):
@@ -199,7 +197,7 @@ def test_payload_lines_are_sampled_redacted_and_rotated(start: Start) -> None:
 
 
 @pytest.mark.parametrize("stderr, expected", [(subprocess.STDOUT, "True"), (None, "False")])
-def test_two_outputs_into_one_pipe_are_known(stderr: int | None, expected: str) -> None:
+def test_stdout_and_stderr_on_one_pipe_are_detected(stderr: int | None, expected: str) -> None:
     program = "from server.logs.sinks import outputs_are_one; print(outputs_are_one())"
     done = subprocess.run(
         [sys.executable, "-c", program],

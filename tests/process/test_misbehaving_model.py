@@ -57,14 +57,16 @@ def assert_fine(server: Server) -> None:
     ],
     ids=lambda value: value.name if isinstance(value, Row) else "",
 )
-def test_who_can_be_answered_is_answered(start: Start, row: Row, expected: list[int]) -> None:
+def test_only_rows_that_fail_the_model_get_errors(
+    start: Start, row: Row, expected: list[int]
+) -> None:
     server = start(shell="ulimit -v 3000000")  # kB; a fake model needs half a GB
 
     assert answers_behind(server, [5, 6, row, 7]) == expected
     assert_fine(server)
 
 
-def test_a_model_that_always_raises_is_counted_and_can_come_back(start: Start) -> None:
+def test_a_model_that_raises_is_counted_and_can_recover(start: Start) -> None:
     server = start()
     answers = [server.post([Row.RAISES]) for _ in range(20)]
 
@@ -74,7 +76,7 @@ def test_a_model_that_always_raises_is_counted_and_can_come_back(start: Start) -
     assert_fine(server)
 
 
-def test_a_model_that_grows_shows_and_fails_alone_at_the_limit(start: Start) -> None:
+def test_a_leaking_model_fails_at_the_memory_limit_and_the_server_survives(start: Start) -> None:
     """Who asks for little is still answered when nothing more is given to the model."""
     server = start(shell="ulimit -v 1500000")
     name = "process_resident_memory_bytes"
@@ -91,7 +93,9 @@ def test_a_model_that_grows_shows_and_fails_alone_at_the_limit(start: Start) -> 
 
 @pytest.mark.torture
 @pytest.mark.keras
-def test_a_real_network_that_runs_out_of_memory_fails_alone(start: Start, tmp_path: Path) -> None:
+def test_a_network_that_runs_out_of_memory_fails_only_its_request(
+    start: Start, tmp_path: Path
+) -> None:
     """TensorFlow may take 3.5 GB of addresses, and would need 1.6 more for this one request."""
     wide_network(tmp_path / "wide.keras")
     server = start(
@@ -115,7 +119,7 @@ def wide_network(path: Path) -> None:
     keras.Sequential([keras.Input((None, 1)), *hidden, layers.Dense(1)]).save(path)
 
 
-def test_a_stuck_model_says_so_and_ends_the_process(start: Start) -> None:
+def test_a_hung_model_call_is_reported_and_ends_the_process(start: Start) -> None:
     """For the grace it still says what it is; then the code tells a supervisor to start anew."""
     server = start("--model.hang_timeout_s", "2", "--http.drain_grace_ms", "3000")
     stuck = server.occupy()
@@ -136,7 +140,7 @@ def test_a_stuck_model_says_so_and_ends_the_process(start: Start) -> None:
     assert "Traceback" not in server.stderr
 
 
-def test_a_model_without_a_limit_may_be_stuck_for_ever(start: Start) -> None:
+def test_without_a_hang_timeout_a_hung_call_does_not_end_the_process(start: Start) -> None:
     server = start("--model.hang_timeout_s", "0", "--batching.deadline_ms", "100")
     assert server.occupy().answer().status == 504
 
@@ -144,7 +148,7 @@ def test_a_model_without_a_limit_may_be_stuck_for_ever(start: Start) -> None:
     assert server.get("/v2/health/live").status == 200
 
 
-def test_a_slow_start_is_no_stuck_model(start: Start) -> None:
+def test_slow_loading_is_not_a_hung_call(start: Start) -> None:
     """Loading may take longer than a call."""
     server = start("--model.hang_timeout_s", "0.1", ready=False)
     server.load_gate.hold()
@@ -160,7 +164,7 @@ def test_a_slow_start_is_no_stuck_model(start: Start) -> None:
 @pytest.mark.skipif(
     "COVERAGE_RUN" in os.environ, reason="under coverage CPython 3.11 spins once a thread is killed"
 )
-def test_a_dead_thread_of_the_model_ends_the_process(start: Start) -> None:
+def test_a_dead_model_thread_ends_the_process(start: Start) -> None:
     server = start(*NO_GRACE)
     server.post([Row.KILLS_THREAD])
     answers = []
@@ -176,7 +180,7 @@ def test_a_dead_thread_of_the_model_ends_the_process(start: Start) -> None:
     assert "thread has ended in the middle of a call" in server.stderr
 
 
-def test_a_process_that_stood_still_for_a_second_loses_nothing(start: Start) -> None:
+def test_a_process_stopped_for_a_second_loses_no_request(start: Start) -> None:
     """In the middle of a call, with requests behind it, and more than a call may take."""
     server = start(SHORT)
     held = server.occupy()
@@ -193,7 +197,7 @@ def test_a_process_that_stood_still_for_a_second_loses_nothing(start: Start) -> 
     assert_fine(server)
 
 
-def test_a_sigterm_while_a_model_is_stuck_is_a_stuck_model(start: Start) -> None:
+def test_sigterm_during_a_hung_call_exits_with_the_code_of_a_hung_call(start: Start) -> None:
     """Whichever limit comes first; the code tells that somebody got no answer."""
     server = start(SHORT, *NO_GRACE)
     stuck = server.occupy()
@@ -203,7 +207,7 @@ def test_a_sigterm_while_a_model_is_stuck_is_a_stuck_model(start: Start) -> None
     assert server.exit_code() == EXIT_STUCK
 
 
-def test_a_sigterm_after_a_model_got_stuck_is_no_second_signal(start: Start) -> None:
+def test_sigterm_after_the_hang_timeout_is_not_a_second_signal(start: Start) -> None:
     server = start(SHORT, "--http.drain_grace_ms", "1000")
     stuck = server.occupy()
     wait_until(lambda: "draining" in server.stderr)

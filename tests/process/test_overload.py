@@ -135,7 +135,7 @@ def on_the_last_core(load: LoadTest) -> None:
     os.sched_setaffinity(load.process.pid, {max(os.sched_getaffinity(0))})
 
 
-def test_an_overload_of_five_times_is_refused_and_the_rest_answered(
+def test_at_five_times_the_capacity_requests_are_rejected_or_answered_in_time(
     start: Start, start_load: StartLoad
 ) -> None:
     server = start(*LIMITS, "--model.name", "served", environ=SLOW)
@@ -150,7 +150,7 @@ def test_an_overload_of_five_times_is_refused_and_the_rest_answered(
 @pytest.mark.torture
 @pytest.mark.keras
 @pytest.mark.timeout(900)
-def test_overloads_of_two_five_and_ten_times_leave_the_goodput(
+def test_goodput_stays_at_two_five_and_ten_times_the_capacity(
     start: Start, start_load: StartLoad, tmp_path: Path
 ) -> None:
     """A real network that is heavy to compute, 60 s each."""

@@ -61,7 +61,7 @@ def test_a_batch_gets_its_predictions_in_order(run: Run) -> None:
     assert run.two.prediction == pytest.approx([31, 61], abs=0.2)
 
 
-def test_an_answer_tells_the_model_version_and_where_the_time_went(run: Run) -> None:
+def test_answers_have_model_version_and_timing_headers(run: Run) -> None:
     assert run.one.headers["X-Model-Version"] == "1"
     assert run.one.headers["Content-Type"] == "application/json"
     assert re.fullmatch(
@@ -70,7 +70,7 @@ def test_an_answer_tells_the_model_version_and_where_the_time_went(run: Run) -> 
     )
 
 
-def test_every_answer_under_load_is_that_of_its_own_row(run: Run) -> None:
+def test_every_answer_under_load_belongs_to_its_request(run: Run) -> None:
     """Each of the requests has a row of its own; the load test compares within 1e-5."""
     assert (run.crowd["wrong"], run.crowd["lost"]) == (0, 0)
     assert run.crowd["statuses"] == {"200": OWN_ANSWERS}
@@ -80,7 +80,7 @@ def test_requests_share_batches_under_load(run: Run) -> None:
     assert run.crowd["batches"]["mean_rows"] > 1
 
 
-def test_one_client_alone_gets_batches_of_one_row(run: Run) -> None:
+def test_a_single_client_gets_batches_of_one_row(run: Run) -> None:
     assert run.alone["batches"]["by_rows"] == {"1": 300}
 
 
@@ -93,7 +93,7 @@ def test_standard_output_is_one_json_line_for_every_answer(run: Run) -> None:
     assert len({line["request_id"] for line in lines}) == len(lines)
 
 
-def test_a_payload_line_holds_what_was_asked_and_answered(run: Run) -> None:
+def test_a_payload_line_has_inputs_and_predictions(run: Run) -> None:
     one, two = run.lines_of_these
 
     assert (one["input"], one["prediction"]) == ([10], run.one.prediction)
@@ -110,18 +110,20 @@ def test_the_access_log_is_on_standard_error(run: Run) -> None:
     assert re.search(r"INFO server\.access: POST /predict 200 [\d.]+ ms \w+ from 127\.", line)
 
 
-def test_nothing_went_wrong_on_the_way(run: Run) -> None:
+def test_nothing_was_logged_as_a_warning_or_an_error(run: Run) -> None:
     assert "Traceback" not in run.stderr
     assert not re.search(r"Z (WARNING|ERROR|CRITICAL) ", run.stderr)
 
 
-def test_sigterm_ends_it_with_0(run: Run) -> None:
+def test_sigterm_exits_with_0(run: Run) -> None:
     assert run.exit_code == 0
 
 
 @pytest.mark.torture
 @pytest.mark.timeout(900)
-def test_100_000_answers_are_those_of_their_own_rows(example_model: Path, tmp_path: Path) -> None:
+def test_each_of_100_000_answers_belongs_to_its_request(
+    example_model: Path, tmp_path: Path
+) -> None:
     """As above, at 64 connections, a hundred thousand times."""
     with Server(tmp_path / "server", str(example_model), command=REAL) as server:
         server.until_ready()

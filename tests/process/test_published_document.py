@@ -51,7 +51,7 @@ def cases_of(server: Server, *options: str) -> int:
     return int(counted[1])
 
 
-def test_the_document_holds_for_cases_at_its_edges(start: Start) -> None:
+def test_answers_match_the_document_at_its_limits(start: Start) -> None:
     phases = ("--phases", "examples,coverage")
     assert cases_of(start(*NULLS), *phases, "--exclude-path-regex", CHANGES) > 500
 
@@ -64,14 +64,14 @@ def test_the_document_holds_for_cases_at_its_edges(start: Start) -> None:
         pytest.param("tornado", marks=pytest.mark.torture_full),
     ],
 )
-def test_the_document_holds_for_thousands_of_cases(start: Start, transport: str) -> None:
+def test_answers_match_the_document_in_thousands_of_cases(start: Start, transport: str) -> None:
     server = start(*NULLS, "--http.transport", transport)
     assert cases_of(server, "--max-examples", "100", "--exclude-path-regex", CHANGES) > 2500
 
 
 @pytest.mark.torture
 @pytest.mark.timeout(300)
-def test_the_document_holds_for_those_who_change_the_repository(start: Start) -> None:
+def test_answers_match_the_document_for_repository_changes(start: Start) -> None:
     server = start("--auth.api_keys", CLOSED)
     key = ("--header", f"Authorization: Bearer {KEY}")
     assert cases_of(server, *key, "--include-path-regex", "^/v2/(repository|models)") > 500

@@ -130,7 +130,7 @@ def load(server: Server, *, rollback: bool = False, status: int = 200) -> None:
         assert response.status == status, response.read()
 
 
-def test_a_file_that_is_not_the_pinned_one_takes_no_place(
+def test_a_file_with_another_hash_than_pinned_is_not_loaded_on_reload(
     start: Start, lines: list[Path], tmp_path: Path
 ) -> None:
     file = tmp_path / "line.keras"
@@ -172,7 +172,7 @@ def served(start: Start, lines: list[Path], tmp_path: Path) -> tuple[Server, Pat
     return start(str(file), *flags, command=REAL), file
 
 
-def test_sighup_replaces_the_model_while_clients_ask(
+def test_sighup_replaces_the_model_under_load(
     served: tuple[Server, Path], lines: list[Path]
 ) -> None:
     server, file = served

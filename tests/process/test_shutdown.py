@@ -50,7 +50,7 @@ def assert_nothing_is_lost(figures: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.torture)]
 )
-def test_a_signal_under_load_loses_nothing(
+def test_a_signal_under_load_loses_no_request(
     start: Start, start_load: StartLoad, number: signal.Signals, transport: str
 ) -> None:
     server = start("--http.transport", transport)
@@ -65,7 +65,7 @@ def test_a_signal_under_load_loses_nothing(
         pytest.param(50, marks=[pytest.mark.torture_full, pytest.mark.timeout(1500)]),
     ],
 )
-def test_sigterms_in_a_row_lose_nothing(
+def test_repeated_shutdowns_under_load_lose_no_request(
     start: Start, start_load: StartLoad, times: int, transport: str
 ) -> None:
     answered = 0
@@ -80,7 +80,7 @@ def test_sigterms_in_a_row_lose_nothing(
 @pytest.mark.torture_full
 @pytest.mark.keras
 @pytest.mark.timeout(900)
-def test_ten_sigterms_in_a_row_lose_nothing_of_the_real_model(
+def test_ten_shutdowns_with_a_real_model_lose_no_request(
     start: Start, start_load: StartLoad, example_model: Path
 ) -> None:
     runs = [end_under_load(start(str(example_model), command=REAL), start_load) for _ in range(10)]
@@ -88,7 +88,7 @@ def test_ten_sigterms_in_a_row_lose_nothing_of_the_real_model(
         assert_nothing_is_lost(figures)
 
 
-def test_requests_that_arrive_with_the_end_of_the_grace_are_not_cut_off(start: Start) -> None:
+def test_requests_that_arrive_at_the_end_of_the_grace_period_are_answered(start: Start) -> None:
     """The operating system has taken their connections; a 503 would do, a reset is a loss.
 
     The process is stopped while many deadlines and the grace pass, so that the event loop has all
@@ -130,7 +130,7 @@ def outcome(client: Client) -> int | str:
         return type(error).__name__
 
 
-def test_everything_accepted_is_answered_after_the_grace(start: Start) -> None:
+def test_accepted_requests_are_answered_after_the_grace_period(start: Start) -> None:
     """The model is held till the service has stopped listening; nobody is cut off."""
     server = start("--http.drain_grace_ms", "50")
     first = server.occupy()
@@ -146,7 +146,9 @@ def test_everything_accepted_is_answered_after_the_grace(start: Start) -> None:
     assert len(server.stdout.splitlines()) == 100, "what was answered is on record"
 
 
-def test_during_the_grace_predictions_are_answered_and_connections_end(start: Start) -> None:
+def test_during_the_grace_period_predictions_are_answered_and_connections_close(
+    start: Start,
+) -> None:
     server = start("--http.drain_grace_ms", "2000")
     kept = server.connect()
     before = kept.send([1]).answer(keep=True)
@@ -165,7 +167,7 @@ def test_during_the_grace_predictions_are_answered_and_connections_end(start: St
     assert server.exit_code() == 0
 
 
-def test_idle_connections_do_not_hold_up_the_end(start: Start) -> None:
+def test_idle_connections_do_not_delay_shutdown(start: Start) -> None:
     server = start("--http.drain_grace_ms", "50")
     silent, kept = server.connect(), server.connect()
     kept.send([1]).answer(keep=True)
@@ -177,7 +179,7 @@ def test_idle_connections_do_not_hold_up_the_end(start: Start) -> None:
         client.close()
 
 
-def test_a_request_without_its_body_does_not_hold_up_the_end_for_ever(start: Start) -> None:
+def test_an_incomplete_request_delays_shutdown_only_until_its_timeout(start: Start) -> None:
     server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "1")
     slow = server.connect()
     slow.socket.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
@@ -188,7 +190,7 @@ def test_a_request_without_its_body_does_not_hold_up_the_end_for_ever(start: Sta
     slow.close()
 
 
-def test_a_stuck_model_ends_with_3_after_the_drain_timeout(start: Start) -> None:
+def test_a_hung_model_call_exits_with_3_after_the_drain_timeout(start: Start) -> None:
     server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "0.5")
     stuck = server.occupy()
     began = time.monotonic()
@@ -201,7 +203,7 @@ def test_a_stuck_model_ends_with_3_after_the_drain_timeout(start: Start) -> None
     stuck.close()
 
 
-def test_a_model_that_comes_free_in_time_ends_with_0(start: Start) -> None:
+def test_a_model_call_that_returns_in_time_exits_with_0(start: Start) -> None:
     server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "20")
     stuck = server.occupy()
     server.signal()
@@ -212,7 +214,7 @@ def test_a_model_that_comes_free_in_time_ends_with_0(start: Start) -> None:
     assert server.exit_code() == 0
 
 
-def test_a_call_whose_requests_have_expired_does_not_hold_up_the_end_for_ever(
+def test_a_hung_call_of_expired_requests_delays_shutdown_only_until_the_drain_timeout(
     start: Start,
 ) -> None:
     """The model is stuck in a call for which nobody waits any more."""
@@ -225,7 +227,7 @@ def test_a_call_whose_requests_have_expired_does_not_hold_up_the_end_for_ever(
 
 
 @pytest.mark.parametrize("first, second", [SIGNALS, SIGNALS[::-1]])
-def test_a_second_signal_ends_it_at_once(
+def test_a_second_signal_exits_at_once(
     start: Start, first: signal.Signals, second: signal.Signals
 ) -> None:
     server = start()
@@ -240,7 +242,7 @@ def test_a_second_signal_ends_it_at_once(
     stuck.close()
 
 
-def test_what_was_answered_is_on_record_at_the_end(start: Start) -> None:
+def test_all_payload_lines_are_written_before_exit(start: Start) -> None:
     """The payload log is written out before the process ends, a file as well."""
     server = start("--http.drain_grace_ms", "0", "--logging.file", "payloads.jsonl")
     answers = [server.post([n]) for n in range(20)]

@@ -63,7 +63,7 @@ def watch(server: Server, load: LoadTest, every: float) -> list[Sample]:
         pytest.param(600, "llhttp", marks=[pytest.mark.torture_full, pytest.mark.timeout(900)]),
     ],
 )
-def test_nothing_grows_at_half_capacity(
+def test_memory_files_and_tasks_stay_constant_at_half_capacity(
     start: Start, start_load: StartLoad, example_model: Path, seconds: int, transport: str
 ) -> None:
     server = start(

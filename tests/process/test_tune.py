@@ -69,7 +69,7 @@ def check_what_was_written(child: Child, model: str) -> None:
     assert page.loads == []
 
 
-def test_it_measures_tries_and_writes(tmp_path: Path) -> None:
+def test_tune_writes_settings_and_a_report(tmp_path: Path) -> None:
     with tune(tmp_path / "t", "any.keras", *SHORT, "--max-rate", "100") as child:
         code = child.exit_code(90)
 
@@ -79,7 +79,7 @@ def test_it_measures_tries_and_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.torture
-def test_where_nothing_holds_it_recommends_nothing(tmp_path: Path) -> None:
+def test_tune_recommends_nothing_if_no_settings_meet_the_objective(tmp_path: Path) -> None:
     """A call takes 50 ms, and an answer should take one; the page shows why."""
     environ = {"FAKE_FOLDER": str(tmp_path / "t"), "FAKE_SECONDS": "0.05"}
     flags = ("--p99-ms", "1", "--step-seconds", "0.3", "--rounds", "1", "--max-rate", "4")
@@ -94,7 +94,7 @@ def test_where_nothing_holds_it_recommends_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["round 1", "offered"], ids=["starting", "under load"])
-def test_its_server_ends_with_it(tmp_path: Path, moment: str) -> None:
+def test_the_server_of_tune_is_stopped_with_it(tmp_path: Path, moment: str) -> None:
     """In whichever moment it is told to end."""
     with tune(tmp_path / "t", "any.keras", "--step-seconds", "60", "--rounds", "1") as child:
         wait_until(lambda: moment in child.stderr and servers_of(child), what="a server")
@@ -115,7 +115,7 @@ def test_its_server_ends_with_it(tmp_path: Path, moment: str) -> None:
         (["m.keras", "--out", "none/t.yaml"], "none/t.yaml: cannot be written: No such file"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_a_usage_error_is_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
     with tune(tmp_path / "t", *arguments) as child:
         assert child.exit_code() == 2
         assert child.stderr.startswith(f"tune: {words}")
@@ -124,7 +124,7 @@ def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], words: str)
 
 
 @pytest.mark.parametrize("name", ["none.keras", "README.md"])
-def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, name: str) -> None:
+def test_an_unusable_model_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
     """As it is for the server."""
     with tune(tmp_path / "t", name, command=(*REAL, "tune")) as child:
         assert child.exit_code() == 2

@@ -26,14 +26,14 @@ def overload(name, at_knee, *beyond):
     return Overload(Candidate(name, 64), [{"in_time": at_knee}], steps)
 
 
-def test_the_defaults_come_first_as_they_are():
+def test_the_defaults_come_first_unchanged():
     first = candidates(STEADY, 0.02)[0]
 
     assert (first.name, dict(first.settings)) == ("the defaults", {})
     assert first.rows == 64  # the fewest with 95 % of the best speed in calls of up to 50 ms
 
 
-def test_fewer_rows_are_tried_where_calls_take_much_of_the_objective():
+def test_fewer_rows_are_tried_if_calls_take_much_of_the_objective():
     """8 ms of 20 for a call are 8 rows, 4 ms are 4."""
     tried = candidates(STEADY, 0.02)
 
@@ -52,14 +52,14 @@ def test_the_wait_that_is_tried_is_a_small_part_of_the_objective(objective, wait
     assert candidates(FLAT, objective)[-1].settings == {"max_wait_ms": wait}
 
 
-def test_a_bound_on_the_queue_leaves_time_for_two_calls():
+def test_the_limit_on_the_queueing_time_leaves_time_for_two_calls():
     """Of 20 ms, two calls of 6 leave 8; where nothing is left, it is one call."""
     assert queue_bound(STEADY, 8, 0.02) == 8
     assert queue_bound(STEADY, 64, 0.02) == 34
     assert queue_bound(FLAT, 1024, 0.001) == 1
 
 
-def test_what_is_clearly_better_is_recommended():
+def test_clearly_better_settings_are_recommended():
     choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", 150, 160)])
 
     assert choice.trial.candidate.name == "max_rows 8"
@@ -67,14 +67,14 @@ def test_what_is_clearly_better_is_recommended():
 
 
 @pytest.mark.parametrize("knees", [(100, 200), (114, 115), (105, 108)])
-def test_what_is_within_the_noise_is_not(knees):
+def test_settings_within_the_noise_are_not_recommended(knees):
     """One round was better, or all were, by less than anybody would notice."""
     choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", *knees)])
 
     assert choice.trial.candidate.name == "the defaults"
 
 
-def test_noise_is_said_to_be_noise():
+def test_the_reason_says_that_a_gain_is_noise():
     choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", 90, 200)])
 
     assert "the gain from max_rows 8 is within the differences between rounds" in choice.why
@@ -88,7 +88,7 @@ def test_defaults_that_are_the_best_are_recommended():
     assert "No other settings sustained a higher rate" in choice.why
 
 
-def test_where_the_load_was_the_limit_nothing_is_told_of_the_server():
+def test_the_defaults_are_recommended_if_the_client_was_the_limit():
     defaults = trial("the defaults", 100, 110)
     defaults.results[1]["knee"]["limit"] = "client"  # one round is enough
     choice = choose_trial([defaults, trial("max_rows 8", 150, 160)])
@@ -97,14 +97,14 @@ def test_where_the_load_was_the_limit_nothing_is_told_of_the_server():
     assert "for lack of evidence" in choice.why
 
 
-def test_settings_that_hold_something_beat_defaults_that_hold_nothing():
+def test_settings_with_a_knee_beat_defaults_without_one():
     choice = choose_trial([trial("the defaults", None, None), trial("max_rows 8", 50, 60)])
 
     assert choice.trial.candidate.name == "max_rows 8"
     assert "sustained 55/s, and no rate with the defaults" in choice.why
 
 
-def test_a_bound_that_keeps_answers_in_time_under_overload_is_recommended():
+def test_a_queueing_limit_that_helps_during_overload_is_recommended():
     better, why = bound_is_better(overload("a", 0.99, 2, 3), overload("b", 0.99, 80, 90))
 
     assert better
@@ -118,14 +118,14 @@ def test_a_bound_that_keeps_answers_in_time_under_overload_is_recommended():
         ((0.99, 2, 3), (0.9, 80, 90), "at the knee it rejected requests"),
     ],
 )
-def test_a_bound_that_costs_or_gains_nothing_is_not(plain, bounded, words):
+def test_a_queueing_limit_without_a_gain_is_not_recommended(plain, bounded, words):
     better, why = bound_is_better(overload("a", *plain), overload("b", *bounded))
 
     assert not better
     assert words in why
 
 
-def test_the_file_is_one_that_the_server_takes(tmp_path):
+def test_the_server_accepts_the_settings_file(tmp_path):
     """With the reasons as comments, whatever lines they have."""
     text = settings_yaml({"max_rows": 8, "max_queue_ms": 12.5}, ["one\ntwo: three"])
     (tmp_path / "tuned.yaml").write_text(text)
@@ -136,7 +136,7 @@ def test_the_file_is_one_that_the_server_takes(tmp_path):
     assert "max_wait_ms: 0  # the default" in text
 
 
-def test_the_defaults_are_written_as_such():
+def test_defaults_are_marked_as_defaults():
     text = settings_yaml({}, [])
 
     assert yaml.safe_load(text) == {
