@@ -1,4 +1,4 @@
-"""The server that load tests are tried on."""
+"""Fixtures of the load test's tests."""
 
 import pytest
 
@@ -7,6 +7,6 @@ from tests.loadtest.scripted_server import ScriptedServer
 
 @pytest.fixture
 def server():
-    """A running server that answers everything rightly till it is told otherwise."""
+    """A running server that answers every request correctly, unless its `answer` is replaced."""
     with ScriptedServer() as running:
         yield running

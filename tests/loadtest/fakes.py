@@ -1,4 +1,4 @@
-"""A load that is made up, and the runs that come of it."""
+"""A fake load generator, and sweeps with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEADER = b'queue;dur=%.3f, model;dur=%.3f, batch;desc="%d rows", total;dur=9.000
 
 
 class Silent:
-    """Hears how it goes, and tells nobody."""
+    """A sweep observer that prints nothing."""
 
     def begins(self, rate):
         pass
@@ -26,9 +26,9 @@ class Silent:
 
 
 class FakeLoad:
-    """Sends nothing: up to `capacity` a second all is answered at once, and above that late.
+    """Simulates a server: in time up to `capacity` requests per second, and too late above.
 
-    `refuses` turns late answers into refusals. No time passes.
+    With `refuses`, it rejects requests instead of answering late. No time passes.
     """
 
     def __init__(self, capacity, refuses=False, gone_after=None):
@@ -84,7 +84,7 @@ def sweep_of(load, **changes):
 
 
 def result_of(capacity, name="a server", *, refuses=False, **changes):
-    """Return the run of a whole sweep of a server with that capacity."""
+    """Return the result of a sweep of a server with this capacity."""
     figures = asyncio.run(sweep_of(FakeLoad(capacity, refuses), **changes).run())
     url, machine = "http://127.0.0.1:1/predict", {"processor": "an abacus"}
     return make_result(name, url, plan(**changes), "load --sweep", {"API": "A"}, machine, figures)

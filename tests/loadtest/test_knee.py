@@ -1,4 +1,4 @@
-"""Where the knee is found, on servers that are a number."""
+"""The search for the knee, with servers simulated by their capacity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from server.loadtest.knee import Outcome, Rates, Search
 
 
 class Server:
-    """Holds the objective up to `capacity`; `hiccups` are the attempts, by number, that fail."""
+    """Meets the objective up to `capacity`, except in the attempts numbered in `hiccups`."""
 
     def __init__(self, capacity, hiccups=(), doubtful=True):
         self.capacity = capacity
@@ -40,7 +40,7 @@ def test_the_knee_is_between_two_close_rates(capacity):
 
 
 def test_the_search_takes_few_steps():
-    """Doubled, then halved: of 10,000 a second, not a thousand steps."""
+    """The rate is doubled first, then the interval is bisected."""
     server = Server(10_000)
     found(server)
 
@@ -57,7 +57,7 @@ def test_a_server_that_meets_every_rate_has_no_rate_above_its_knee():
 
 
 def test_a_server_that_meets_no_rate_has_no_knee():
-    """And the search ends at the lowest rate."""
+    """The search ends at the lowest rate."""
     server = Server(0)
     search = found(server, least=10)
 
@@ -74,7 +74,7 @@ def test_a_doubtful_miss_is_tried_again():
 
 
 def test_a_miss_is_not_the_knee_if_higher_rates_meet_the_objective():
-    """A stall of the machine at a low rate says nothing of the server."""
+    """A stall of the machine at a low rate does not end the search."""
     server = Server(1_000, hiccups=[1], doubtful=False)
     search = found(server)
 

@@ -1,4 +1,4 @@
-"""The load test against a server that does as it is told."""
+"""The load test against a scripted server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "load_test.py"
 
 @pytest.fixture
 def load(server, tmp_path):
-    """Run the load test against the server; return its exit code and its numbers."""
+    """Run the load test on the server; return its exit code and its results."""
 
     def run(*flags, load_model=None):
         file = tmp_path / "numbers.json"
@@ -39,23 +39,22 @@ def load(server, tmp_path):
 
 
 class FakeModel:
-    """3x + 1, as the server has it."""
+    """3x + 1, like the server."""
 
     signature = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),))
 
     def predict(self, parts):
-        """Return 3x + 1 of every row."""
         return [Tensors({"y": 3 * part.arrays["x"].astype(np.float64) + 1}) for part in parts]
 
 
 def fake_model(path):
-    """Stand in for loading a file."""
+    """Stand in for loading a model file."""
     assert path == Path("a.keras")
     return FakeModel()
 
 
 def in_place_of_number(wanted, odd):
-    """Return an `answer` that gives `odd` to one request and the right one to the others."""
+    """Return an `answer` function: `odd` for one request and the right answer for the others."""
 
     async def answer(number, data):
         return odd if number == wanted else triple(data)
@@ -64,7 +63,7 @@ def in_place_of_number(wanted, odd):
 
 
 def test_exactly_the_requested_number_is_sent(server, load):
-    """Over as many connections as were asked for, each kept."""
+    """It opens as many connections as allowed, and keeps them open."""
     code, numbers = load("--requests", "1000", "--connections", "8")
 
     assert code == 0
@@ -76,7 +75,7 @@ def test_exactly_the_requested_number_is_sent(server, load):
 
 
 def test_requests_of_several_rows_are_sent_as_batches(server, load):
-    """The rows that come back count."""
+    """The results count rows as well as requests."""
     code, numbers = load(
         "--requests", "10", "--rows", "4", "--model", "a.keras", load_model=fake_model
     )
@@ -86,7 +85,7 @@ def test_requests_of_several_rows_are_sent_as_batches(server, load):
 
 
 def test_a_duration_ends_a_closed_loop(server, load):
-    """And what is in flight then is still answered."""
+    """Requests in flight at the end are still answered."""
     code, numbers = load("--duration", "0.3", "--connections", "4")
 
     assert code == 0
@@ -95,7 +94,7 @@ def test_a_duration_ends_a_closed_loop(server, load):
 
 
 def test_an_open_loop_sends_at_its_rate(server, load):
-    """Not as fast as the server can."""
+    """It does not send as fast as the server can answer."""
     code, numbers = load("--rate", "100", "--arrivals", "constant", "--duration", "0.5")
 
     assert code == 0
@@ -104,7 +103,7 @@ def test_an_open_loop_sends_at_its_rate(server, load):
 
 
 def test_an_open_loop_counts_a_stall_from_the_intended_time(server, load):
-    """One connection, one answer that takes half a second: fifty others should have been sent."""
+    """While one answer takes half a second, fifty requests are due and have to wait."""
 
     async def stall_once(number, data):
         await asyncio.sleep(0.5 if number == 20 else 0)
@@ -121,7 +120,7 @@ def test_an_open_loop_counts_a_stall_from_the_intended_time(server, load):
 
 
 def test_a_closed_loop_sends_nothing_during_a_stall(server, load):
-    """Which is why only the one request that stalled shows it."""
+    """So only the request that stalled has a high latency."""
 
     async def stall_once(number, data):
         await asyncio.sleep(0.5 if number == 20 else 0)
@@ -135,7 +134,7 @@ def test_a_closed_loop_sends_nothing_during_a_stall(server, load):
 
 
 def test_an_open_loop_opens_no_more_connections_than_it_needs(server, load):
-    """A quick server is used over a few, again and again."""
+    """With a fast server, it reuses a few connections."""
     code, numbers = load("--rate", "200", "--arrivals", "constant", "--requests", "100")
 
     assert code == 0
@@ -144,7 +143,7 @@ def test_an_open_loop_opens_no_more_connections_than_it_needs(server, load):
 
 @pytest.mark.parametrize("odd", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalfCLOSE"])
 def test_a_request_whose_connection_closes_is_lost(server, load, odd, capsys):
-    """With no byte of an answer, or with a part of one; the others go on."""
+    """The connection closes before or within the answer; the other requests continue."""
     server.answer = in_place_of_number(50, odd)
     code, numbers = load("--requests", "100", "--connections", "4")
 
@@ -155,7 +154,6 @@ def test_a_request_whose_connection_closes_is_lost(server, load, odd, capsys):
 
 
 def test_an_answer_that_is_not_http_is_lost(server, load):
-    """However it came about."""
     server.answer = in_place_of_number(5, b"SSH-2.0-OpenSSH\r\n")
     code, numbers = load("--requests", "10")
 
@@ -164,7 +162,6 @@ def test_an_answer_that_is_not_http_is_lost(server, load):
 
 
 def test_a_request_without_an_answer_in_time_is_lost(server, load):
-    """The load test does not wait for ever."""
 
     async def never_the_third(number, data):
         await asyncio.sleep(60 if number == 3 else 0)
@@ -179,7 +176,7 @@ def test_a_request_without_an_answer_in_time_is_lost(server, load):
 
 
 def test_requests_queued_longer_than_the_timeout_are_dropped(server, load):
-    """They were due, so they count, and the run ends."""
+    """They count as lost or unsent, and the load test ends."""
 
     async def never(number, data):
         await asyncio.sleep(60)
@@ -194,7 +191,7 @@ def test_requests_queued_longer_than_the_timeout_are_dropped(server, load):
 
 
 def test_an_unexpected_status_fails_the_load_test(server, load, capsys):
-    """And its first answer is shown."""
+    """Its first body is printed."""
     server.answer = in_place_of_number(5, http(b"too busy", "503 Service Unavailable"))
     code, numbers = load("--requests", "10")
 
@@ -204,7 +201,7 @@ def test_an_unexpected_status_fails_the_load_test(server, load, capsys):
 
 
 def test_a_status_can_be_expected(server, load):
-    """An overload test is about refusals."""
+    """A test of an overload expects rejections."""
     server.answer = in_place_of_number(5, http(b"too busy", "503 Service Unavailable"))
     code, numbers = load("--requests", "10", "--expect", "200,503")
 
@@ -213,7 +210,7 @@ def test_a_status_can_be_expected(server, load):
 
 
 def test_right_answers_pass_the_comparison_with_the_model(server, load):
-    """A thousand rows, each its own."""
+    """A thousand different rows."""
     code, numbers = load("--requests", "1000", "--model", "a.keras", load_model=fake_model)
 
     assert code == 0
@@ -221,7 +218,7 @@ def test_right_answers_pass_the_comparison_with_the_model(server, load):
 
 
 def test_a_wrong_answer_fails_the_load_test(server, load, capsys):
-    """And both the expected and the given one are shown."""
+    """The expected and the received answer are printed."""
     server.answer = in_place_of_number(500, triple([123]))
     code, numbers = load("--requests", "1000", "--model", "a.keras", load_model=fake_model)
 
@@ -231,7 +228,7 @@ def test_a_wrong_answer_fails_the_load_test(server, load, capsys):
 
 
 def test_connection_close_loses_no_request(server, load):
-    """The next request goes over a new one."""
+    """The next request is sent over a new connection."""
 
     async def last_words(number, data):
         return triple(data).replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + b"CLOSE"
@@ -244,7 +241,7 @@ def test_connection_close_loses_no_request(server, load):
 
 
 def test_a_closed_idle_connection_loses_no_request(server, load):
-    """With 125 ms between two requests, the end of the connection is known before the next."""
+    """With 125 ms between requests, the client notices the closed connection before the next."""
 
     async def gone_without_a_word(number, data):
         return triple(data) + b"CLOSE"
@@ -257,7 +254,7 @@ def test_a_closed_idle_connection_loses_no_request(server, load):
 
 
 def test_a_server_that_stops_ends_the_load_test(server, load, monkeypatch, capsys):
-    """What it answered is reported, and what could not be sent is not called lost."""
+    """Its answers are reported, and requests that could not be sent count as unsent, not lost."""
 
     async def leave(number, data):
         if number < 20:
@@ -267,7 +264,7 @@ def test_a_server_that_stops_ends_the_load_test(server, load, monkeypatch, capsy
 
     server.answer = leave
     monkeypatch.setattr(load_generator, "GONE_AFTER", 0.5)
-    # The pace makes sure that the end of the connection is seen before the next request.
+    # At this rate, the closed connection is noticed before the next request.
     flags = ["--rate", "50", "--arrivals", "constant", "--duration", "60", "--connections", "1"]
     code, numbers = load(*flags)
 
@@ -286,10 +283,9 @@ def test_a_server_that_stops_ends_the_load_test(server, load, monkeypatch, capsy
         b'7\r\n{"predi\r\n9\r\nction":4}\r\n0\r\n\r\n',
         b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"prediction":4}CLOSE',
     ],
-    ids=["chunks", "till the end of the connection"],
+    ids=["chunked", "until the connection closes"],
 )
 def test_bodies_without_a_content_length_are_read(server, load, answer):
-    """As HTTP allows them."""
 
     async def same(number, data):
         return answer
@@ -305,7 +301,7 @@ def test_bodies_without_a_content_length_are_read(server, load, answer):
 
 
 def test_an_error_of_the_comparison_model_ends_the_load_test(server, load):
-    """Numbers of a load test that is broken itself would mean nothing."""
+    """Its results would be useless."""
 
     class Broken(FakeModel):
         def predict(self, parts):
@@ -316,7 +312,7 @@ def test_an_error_of_the_comparison_model_ends_the_load_test(server, load):
 
 
 def test_an_error_in_a_callback_ends_the_load_test(server):
-    """In the middle of the load, too: it is neither hidden nor waited out."""
+    """The error is raised at once."""
 
     def check(index, body):
         raise RuntimeError("no verdict from me")
@@ -330,7 +326,7 @@ def test_an_error_in_a_callback_ends_the_load_test(server):
 
 
 def test_an_unreachable_server_is_one_clear_line(capsys):
-    """And the code for what could not begin."""
+    """The exit code is that of a test that could not start."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -352,7 +348,7 @@ def test_an_unreachable_server_is_one_clear_line(capsys):
     ],
 )
 def test_a_wrong_option_is_one_clear_line(server, flags, line, capsys):
-    """And the same code."""
+    """The exit code is that of a test that could not start."""
     try:
         code = main(["--url", server.url, *flags])
     except SystemExit as end:
@@ -363,7 +359,7 @@ def test_a_wrong_option_is_one_clear_line(server, flags, line, capsys):
 
 
 def test_the_script_runs_in_any_folder(server, tmp_path):
-    """Its own process, its own imports, its exit code."""
+    """It runs in its own process and finds its imports."""
     flags = ["--url", server.url, "--requests", "20"]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""The page of a sweep shows the numbers that it was given, and loads nothing."""
+"""The report of a sweep: its content, its safety, its charts."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_report_has_no_resources_and_no_scripts(runs):
 
 
 def test_external_text_is_escaped():
-    """A name, an address or a server's own words are no markup."""
+    """A name, a URL or a text from the server is never markup."""
     result = result_of(1_000, EVIL) | {"url": EVIL, "command": EVIL}
     result |= {"server": {EVIL: EVIL}, "machine": {EVIL: EVIL}, "settings": {EVIL: EVIL}}
     page = Page(report([result, result]))

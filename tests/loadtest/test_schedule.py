@@ -11,7 +11,7 @@ from server.loadtest.schedule import ClosedLoop, OpenLoop, constant_arrivals, po
 
 
 def test_constant_arrivals_are_exactly_evenly_spaced():
-    """The thousandth is where it should be; no error of addition gathers."""
+    """Rounding errors do not add up: the thousandth arrival is exact."""
     arrivals = list(islice(constant_arrivals(10), 1001))
 
     assert arrivals[:3] == [0, 0.1, 0.2]
@@ -19,7 +19,7 @@ def test_constant_arrivals_are_exactly_evenly_spaced():
 
 
 def test_poisson_arrivals_have_exponential_gaps():
-    """Mean and deviation of the gaps are both one over the rate."""
+    """Mean and standard deviation of the gaps are 1 / rate."""
     arrivals = list(islice(poisson_arrivals(100, Random(1)), 20_001))
     gaps = [later - sooner for sooner, later in pairwise(arrivals)]
     mean = sum(gaps) / len(gaps)
@@ -30,14 +30,14 @@ def test_poisson_arrivals_have_exponential_gaps():
 
 
 def test_poisson_arrivals_are_the_same_for_the_same_seed():
-    """A run can be repeated."""
+    """A load test can be repeated."""
     first, again = (list(islice(poisson_arrivals(5, Random(7)), 9)) for _ in range(2))
 
     assert first == again
 
 
 def test_a_closed_loop_has_a_request_due_until_its_duration_is_over():
-    """The time ends it, however much was taken."""
+    """However many requests were taken."""
     schedule = ClosedLoop(duration=2)
 
     assert [schedule.take(now) for now in (0, 0.5, 1.9)] == [0, 0.5, 1.9]
@@ -47,7 +47,7 @@ def test_a_closed_loop_has_a_request_due_until_its_duration_is_over():
 
 
 def test_a_closed_loop_ends_after_its_number_of_requests():
-    """The number ends it, however early."""
+    """Before the end of its duration."""
     schedule = ClosedLoop(requests=2)
     schedule.take(0)
     schedule.take(0)
@@ -56,7 +56,7 @@ def test_a_closed_loop_ends_after_its_number_of_requests():
 
 
 def test_an_open_loop_keeps_the_time_at_which_a_request_was_due():
-    """Requests that wait in line lose nothing of their latency."""
+    """The latency includes the time in the queue."""
     schedule = OpenLoop(constant_arrivals(10), duration=1)
 
     assert schedule.waiting(0.35) == 4
@@ -66,7 +66,7 @@ def test_an_open_loop_keeps_the_time_at_which_a_request_was_due():
 
 
 def test_an_open_loop_sends_rate_times_duration_requests():
-    """What is due at the very end of the time belongs to the next second."""
+    """A request that is due exactly at the end is not sent."""
     schedule = OpenLoop(constant_arrivals(10), duration=3)
 
     assert schedule.waiting(99) == 30
@@ -74,7 +74,7 @@ def test_an_open_loop_sends_rate_times_duration_requests():
 
 
 def test_an_open_loop_is_finished_when_its_queue_is_empty_and_its_duration_over():
-    """Neither alone is enough."""
+    """One of the two is not enough."""
     schedule = OpenLoop(constant_arrivals(1), duration=1)
 
     assert schedule.waiting(0.5)
@@ -85,7 +85,7 @@ def test_an_open_loop_is_finished_when_its_queue_is_empty_and_its_duration_over(
 
 
 def test_an_arrival_between_two_checks_is_found_by_the_second():
-    """A request that nobody has seen in line is still the next to arrive."""
+    """An arrival that is not yet in the queue is still the next arrival."""
     schedule = OpenLoop(constant_arrivals(10), requests=1)
 
     assert not schedule.finished(0.5)
@@ -93,7 +93,7 @@ def test_an_arrival_between_two_checks_is_found_by_the_second():
 
 
 def test_an_open_loop_drops_requests_that_waited_too_long():
-    """Only they are dropped, and the rest keeps its place."""
+    """Only those are dropped, and the others keep their order."""
     schedule = OpenLoop(constant_arrivals(10), requests=5)
     schedule.waiting(9)
 
@@ -110,7 +110,7 @@ def test_an_open_loop_drops_requests_that_waited_too_long():
     ],
 )
 def test_closing_a_schedule_returns_the_unsent_requests(schedule, unsent):
-    """Those without a number, and those not due yet, are nobody's loss."""
+    """Requests of a closed loop without a number, and arrivals in the future, do not count."""
     schedule.waiting(0.25)
 
     assert schedule.close() == unsent

@@ -1,4 +1,4 @@
-"""Whether a step held its objective, what was the limit else, and its numbers."""
+"""Whether a step met its objective, what the limit was if not, and its figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ IN_TIME = Objective(0.05)
 
 
 def trace_of(good=(), refused=0, *, delay=0.0, lost=0, unsent=0, lags=(), connections=1, lead=0.0):
-    """Return a trace of answers with 200, each after so many seconds, one due every 10 ms."""
+    """Return a trace of answers with 200; `good` are their latencies, one is due every 10 ms."""
     trace = Trace(lead=lead, seconds=1.0 + lead, unsent=unsent, connections=connections)
     for number, latency in enumerate(good):
         header = HEADER % (number, 2 * number)
@@ -45,7 +45,7 @@ def test_99_of_100_requests_in_time_meet_the_objective():
     ids=lambda harm: ", ".join(harm),
 )
 def test_late_rejected_lost_and_unsent_requests_are_not_in_time(harm):
-    """A quick refusal keeps no objective."""
+    """A fast rejection is not an answer in time."""
     verdict = judge(trace_of(**harm), IN_TIME, 64)
 
     assert (verdict.met, verdict.share, verdict.limit) == (False, 0.98, "server")
@@ -57,7 +57,7 @@ def test_a_large_miss_is_not_doubtful():
 
 
 def test_a_client_that_sends_late_is_the_limit():
-    """The answers came soon after their requests were sent."""
+    """The answers arrived soon after their requests were sent."""
     verdict = judge(trace_of([0.1] * 100, delay=0.09), IN_TIME, 64)
 
     assert (verdict.met, verdict.limit, verdict.doubtful) == (False, "client", True)
@@ -70,21 +70,21 @@ def test_a_client_without_a_free_connection_has_connections_as_limit():
 
 
 def test_a_client_that_receives_late_is_the_limit():
-    """The time of an answer is that at which the client looked."""
+    """The client was too busy to notice answers in time."""
     verdict = judge(trace_of([0.1] * 100, lags=[0.001] * 100 + [0.04] * 10), IN_TIME, 64)
 
     assert (verdict.met, verdict.limit) == (False, "client")
 
 
 def test_delays_of_the_client_are_weighted_by_their_length():
-    """A thousand turns of a tenth of a millisecond, and one of 100: half of the time."""
+    """A thousand delays of 0.1 ms take as long as one of 100 ms."""
     assert lag_percentile([0.0001] * 1000 + [0.1], 99) == 0.1
     assert lag_percentile([0.0001] * 1000, 99) == 0.0001
     assert lag_percentile([], 99) == 0
 
 
 def test_an_early_timer_is_not_a_delay():
-    """A loop may run a timer before its time, by what its clock cannot tell apart."""
+    """An event loop may run a timer early, by less than the resolution of its clock."""
     trace = trace_of(lags=[-0.0001] * 3)
 
     assert lag_percentile(trace.lags, 99) == 0
@@ -95,7 +95,7 @@ def test_a_step_without_requests_misses_the_objective():
 
 
 def test_the_lead_of_a_step_does_not_count():
-    """Connections are opened in it; who counts what was sent still counts it."""
+    """Connections are opened in it; its requests are still settled."""
     trace = trace_of([9.0] * 10 + [0.01] * 90, lead=0.1, lags=[9.0])
 
     assert judge(trace, IN_TIME, 64).share == 1

@@ -1,4 +1,4 @@
-"""A sweep, on loads that are made up: no socket is opened, and no time passes."""
+"""A sweep with a fake load generator: no sockets, and no time passes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_sweep_ends_at_the_highest_rate():
 
 
 def test_a_server_that_stops_ends_the_sweep_with_the_steps_so_far():
-    """The third load is the second step: the first warms up."""
+    """The third load is the second step, since the first one is the warm-up."""
     sweep = sweep_of(FakeLoad(1e9, gone_after=3))
     figures = asyncio.run(sweep.run())
 

@@ -1,4 +1,4 @@
-"""`load_test.py --sweep`: what it writes, and its exit codes."""
+"""`load_test.py --sweep`: the files it writes, and its exit codes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.loadtest.fakes import result_of
 from tests.loadtest.html_page import Page
 from tests.loadtest.scripted_server import http
 
-# So much time that a busy machine keeps it, and so few steps.
+# An objective that is met on a busy machine too, and short steps.
 SHORT = ["--sweep", "--p99-ms", "5000", "--step-seconds", "0.3"]
 
 
 @pytest.fixture
 def sweep(server, tmp_path, monkeypatch):
-    """Run a sweep on the server; return its exit code, its numbers and its page."""
+    """Run a sweep on the server; return its exit code, its figures and its report."""
 
     def run(*flags):
         monkeypatch.chdir(tmp_path)
@@ -29,7 +29,7 @@ def sweep(server, tmp_path, monkeypatch):
 
 
 def test_a_sweep_writes_a_report_and_the_same_figures_as_json(server, sweep, capsys):
-    """With the machine, the settings, and the command that made it."""
+    """Both have the machine, the settings and the command."""
     code, numbers, page = sweep("--start-rate", "40", "--max-rate", "80", "--name", "a & b")
     said = capsys.readouterr()
 
@@ -48,7 +48,7 @@ def test_a_sweep_writes_a_report_and_the_same_figures_as_json(server, sweep, cap
 
 
 def test_a_server_that_rejects_everything_has_no_knee(server, sweep):
-    """Which is a failure, and a page all the same."""
+    """The command fails, but still writes a report."""
 
     async def refuse(number, data):
         return http(b"too busy", "503 Service Unavailable")
@@ -106,7 +106,7 @@ def test_a_report_is_written_again_without_any_load(server, tmp_path):
     ],
 )
 def test_a_wrong_option_is_one_clear_line(server, tmp_path, monkeypatch, flags, line, capsys):
-    """Before any load is made."""
+    """Before any request is sent."""
     monkeypatch.chdir(tmp_path)
     try:
         code = main(["--sweep", "--url", server.url, *flags])

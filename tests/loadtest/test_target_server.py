@@ -1,4 +1,4 @@
-"""What is asked of a server before load is put on it."""
+"""What the load test asks a server before it starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METRICS = b'predict_model_info{model="iris",version="3",max_rows="64"} 1.0\n'
 
 @contextmanager
 def answering(status: int, body: bytes) -> Iterator[str]:
-    """Serve the same answer to every GET; yields the address."""
+    """Serve the same answer to every GET; yields the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -27,7 +27,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log requests to stderr."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])

@@ -1,4 +1,4 @@
-"""What the measurements make of their numbers."""
+"""The figures and the command line of the measurements."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_the_command_runs_the_named_measurements_and_fails_on_a_missed_target(
 
     monkeypatch.setattr(command, "MEASUREMENTS", {"good": fake(True), "bad": fake(False)})
     monkeypatch.setattr(command, "is_installed", lambda: True)
-    monkeypatch.setattr(command, "versions", dict)  # else it starts wrk
+    monkeypatch.setattr(command, "versions", dict)  # it would start wrk
     monkeypatch.setattr(command, "MODEL", tmp_path)
     out = tmp_path / "out.md"
 

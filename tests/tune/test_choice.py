@@ -1,4 +1,4 @@
-"""Which settings are tried, and which are recommended, on made-up curves and runs."""
+"""Which settings are tested, and which are recommended, with made-up measurements."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from server.tune.candidates import Candidate, candidates, queue_bound
 from server.tune.choice import Overload, Trial, bound_is_better, choose_trial
 from server.tune.settings import settings_yaml
 
-FLAT = BatchSize(1024, tuple(Point(2**n, 0.0003) for n in range(11)))  # calls cost the same
+FLAT = BatchSize(
+    1024, tuple(Point(2**n, 0.0003) for n in range(11))
+)  # all calls take the same time
 STEADY = BatchSize(64, tuple(Point(2**n, 0.002 + 0.0005 * 2**n) for n in range(8)))  # 2.5 … 66 ms
 
 
@@ -21,7 +23,7 @@ def trial(name, *knees, limit="server", settings=None):
 
 
 def overload(name, at_knee, *beyond):
-    """Shares in time at 100/s, and answers in time a second at 200/s."""
+    """`at_knee`: the share in time; `beyond`: answers in time per second, of 200/s."""
     steps = [{"rate": 200, "in_time": rate / 200, "due": 400, "seconds": 2.0} for rate in beyond]
     return Overload(Candidate(name, 64), [{"in_time": at_knee}], steps)
 
@@ -34,14 +36,14 @@ def test_the_defaults_come_first_unchanged():
 
 
 def test_fewer_rows_are_tried_if_calls_take_much_of_the_objective():
-    """8 ms of 20 for a call are 8 rows, 4 ms are 4."""
+    """Calls may take 40 % or 20 % of 20 ms: 8 ms are 8 rows, 4 ms are 4 rows."""
     tried = candidates(STEADY, 0.02)
 
     assert [each.rows for each in tried if "max_rows" in each.settings] == [8, 4]
 
 
 def test_no_size_is_tried_twice():
-    """Where all calls take the same, nothing but the wait is left to try."""
+    """If all calls take the same time, only the wait is left to test."""
     tried = candidates(FLAT, 0.02)
 
     assert [dict(each.settings) for each in tried] == [{}, {"max_wait_ms": 2}]
@@ -53,7 +55,7 @@ def test_the_wait_that_is_tried_is_a_small_part_of_the_objective(objective, wait
 
 
 def test_the_limit_on_the_queueing_time_leaves_time_for_two_calls():
-    """Of 20 ms, two calls of 6 leave 8; where nothing is left, it is one call."""
+    """Of 20 ms, two calls of 6 ms leave 8 ms; if nothing is left, it is one call."""
     assert queue_bound(STEADY, 8, 0.02) == 8
     assert queue_bound(STEADY, 64, 0.02) == 34
     assert queue_bound(FLAT, 1024, 0.001) == 1
@@ -68,7 +70,7 @@ def test_clearly_better_settings_are_recommended():
 
 @pytest.mark.parametrize("knees", [(100, 200), (114, 115), (105, 108)])
 def test_settings_within_the_noise_are_not_recommended(knees):
-    """One round was better, or all were, by less than anybody would notice."""
+    """Only one round was better, or all were by 5 % or less."""
     choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", *knees)])
 
     assert choice.trial.candidate.name == "the defaults"
@@ -126,7 +128,7 @@ def test_a_queueing_limit_without_a_gain_is_not_recommended(plain, bounded, word
 
 
 def test_the_server_accepts_the_settings_file(tmp_path):
-    """With the reasons as comments, whatever lines they have."""
+    """Its reasons are comments, also those of several lines."""
     text = settings_yaml({"max_rows": 8, "max_queue_ms": 12.5}, ["one\ntwo: three"])
     (tmp_path / "tuned.yaml").write_text(text)
     settings = load(["--config", "tuned.yaml"], {}, tmp_path).batching
