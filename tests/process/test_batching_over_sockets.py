@@ -1,4 +1,4 @@
-"""The important promises of batching again, over real sockets to a real process."""
+"""The most important properties of batching, over real sockets to a real process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HEALTH = ("/v2/health/live", "/v2/health/ready")
 
 
 def test_a_single_request_starts_at_once(server: Server) -> None:
-    """No timer stands between it and its answer."""
+    """It does not wait for a timer."""
     fastest = min(server.post([n]).seconds for n in range(10))
     assert fastest < 0.05
 
@@ -58,7 +58,7 @@ def test_a_request_of_a_disconnected_client_is_not_computed(server: Server) -> N
     staying = server.send([78])
     server.settle()
     leaving.close()
-    wait_until(lambda: "POST /predict 499" in server.stderr, what="the access log tells of it")
+    wait_until(lambda: "POST /predict 499" in server.stderr, what="the access line")
     server.gate.release()
 
     assert first.answer().status == 200
@@ -74,7 +74,7 @@ def test_a_half_closed_client_counts_as_disconnected(server: Server) -> None:
     leaving = server.send([87], {"X-Request-ID": "half-left"})
     server.settle()
     leaving.socket.shutdown(1)
-    wait_until(lambda: "half-left" in server.stderr, what="the access log tells of it")
+    wait_until(lambda: "half-left" in server.stderr, what="the access line")
     leaving.close()
     server.gate.release()
 
@@ -112,7 +112,7 @@ def test_only_the_bad_request_of_a_batch_of_64_fails(server: Server) -> None:
 
 
 def assert_is_failure(answer: Answer) -> None:
-    """A 500 that tells the request's id, and nothing of what happened inside."""
+    """Check a 500: it has the request id, and no details of the exception."""
     assert answer.status == 500
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json["instance"] == answer.headers["X-Request-ID"] == f"row{POISON}"
@@ -128,7 +128,7 @@ def test_the_log_has_the_exception_of_the_model(server: Server) -> None:
 
 
 def test_a_hung_model_call_answers_504_at_the_deadline(start: Start) -> None:
-    """Also to those in the call itself, while it is still stuck; all else goes on."""
+    """Requests in the hung call get it, too, and other endpoints still answer."""
     server = start()
     server.gate.hold()
     late = []
@@ -175,7 +175,7 @@ def test_a_full_queue_rejects_at_once_and_loses_nothing(start: Start) -> None:
 
 
 def test_a_queue_that_would_take_too_long_rejects_at_once(start: Start) -> None:
-    """Retry-After comes from the measured speed; a next batch is always let in."""
+    """Retry-After is based on the measured speed; there is always room for one more batch."""
     server = start(
         "--batching.max_rows=1", "--batching.max_queue_ms=500", environ={"FAKE_SECONDS": "0.1"}
     )

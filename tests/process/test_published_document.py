@@ -1,6 +1,6 @@
-"""Schemathesis asks what the published document promises, and looks whether the answers keep it.
+"""Schemathesis generates requests from the published document, and checks the answers against it.
 
-`schemathesis_hooks.py` has what it is told besides, each with its reason.
+`schemathesis_hooks.py` has the exceptions, each with its reason.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.process
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 KEY = "opens-everything"
 CLOSED = f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"
-NULLS = ("--predict.non_finite", "as_null")  # 3x + 1 leaves float32: that is no failure
-# What changes the repository would take the model away from all others; it has a run of its own.
+NULLS = ("--predict.non_finite", "as_null")  # 3x + 1 may exceed float32
+# Requests that change the repository have their own test: they would unload the others' model.
 CHANGES = "^/v2/repository/models/"
 
 
 def cases_of(server: Server, *options: str) -> int:
-    """Ask until all is asked; return the number of requests, or fail with what was found."""
+    """Run schemathesis; return the number of requests, or fail with its findings."""
     asked = subprocess.run(
         [
             *(SCHEMATHESIS, "--no-color", "run", f"http://127.0.0.1:{server.port}/openapi.json"),

@@ -1,4 +1,4 @@
-"""How it ends: nothing is lost, nothing hangs."""
+"""Shutdown: no request is lost, and the process does not hang."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ pytestmark = pytest.mark.process
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 TRANSPORTS = ["llhttp", "tornado"]
-AT_ONCE = 1.0  # seconds, on a machine that has other things to do
+AT_ONCE = 1.0  # seconds; other processes may slow the machine down
 
 
 def end_under_load(
     server: Server, start_load: StartLoad, number: int = signal.SIGTERM
 ) -> dict[str, Any]:
-    """Signal in the middle of a load of 64 connections that goes on longer than the service."""
+    """Signal the server during a load test with 64 connections; return the test's figures."""
     load = start_load(server, "--connections", "64", "--duration", "60", "--expect", "200,503")
     wait_until(lambda: server.stdout.count("\n") > 300, what="answers")
     server.signal(number)
     assert server.exit_code() == 0
-    assert load.is_running(), "the load ended first, so it shows nothing"
+    assert load.is_running(), "the load test ended before the server"
     load.signal(signal.SIGINT)  # send nothing more
     figures = load.figures()
     shown = ("answered", "statuses", "lost_by_reason", "connections_opened", "connections_refused")
@@ -89,10 +89,10 @@ def test_ten_shutdowns_with_a_real_model_lose_no_request(
 
 
 def test_requests_that_arrive_at_the_end_of_the_grace_period_are_answered(start: Start) -> None:
-    """The operating system has taken their connections; a 503 would do, a reset is a loss.
+    """The operating system has accepted their connections; a 503 is fine, a reset is not.
 
-    The process is stopped while many deadlines and the grace pass, so that the event loop has all
-    of it to do in one go, and connections come in during that.
+    The process is stopped (SIGSTOP) while many deadlines and the grace period pass. When it
+    continues, the event loop has to handle them all at once, while connections arrive.
     """
     server = start("--http.drain_grace_ms", "800")
     server.gate.hold()
@@ -114,7 +114,7 @@ def test_requests_that_arrive_at_the_end_of_the_grace_period_are_answered(start:
 
 
 def send_until_refused(server: Server, at_most: int) -> list[Client]:
-    """Return clients that were let in and have sent a request."""
+    """Open connections with a request each until the server refuses one; return the clients."""
     clients: list[Client] = []
     with contextlib.suppress(ConnectionError):
         while len(clients) < at_most:
@@ -123,7 +123,7 @@ def send_until_refused(server: Server, at_most: int) -> list[Client]:
 
 
 def outcome(client: Client) -> int | str:
-    """Return the status of an answer, or what came in its place."""
+    """Return the status of an answer, or the name of the error."""
     try:
         return client.answer().status
     except (ConnectionError, http.client.HTTPException) as error:
@@ -131,7 +131,7 @@ def outcome(client: Client) -> int | str:
 
 
 def test_accepted_requests_are_answered_after_the_grace_period(start: Start) -> None:
-    """The model is held till the service has stopped listening; nobody is cut off."""
+    """Even if the model is blocked until the server has stopped listening."""
     server = start("--http.drain_grace_ms", "50")
     first = server.occupy()
     waiting = [server.send([n]) for n in range(1, 100)]
@@ -217,7 +217,7 @@ def test_a_model_call_that_returns_in_time_exits_with_0(start: Start) -> None:
 def test_a_hung_call_of_expired_requests_delays_shutdown_only_until_the_drain_timeout(
     start: Start,
 ) -> None:
-    """The model is stuck in a call for which nobody waits any more."""
+    """The model hangs in a call whose requests have all expired."""
     server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "0.5")
     server.gate.hold()
     assert server.post([1], {"X-Request-Timeout-Ms": "100"}).status == 504
@@ -243,7 +243,7 @@ def test_a_second_signal_exits_at_once(
 
 
 def test_all_payload_lines_are_written_before_exit(start: Start) -> None:
-    """The payload log is written out before the process ends, a file as well."""
+    """To standard output and to a file."""
     server = start("--http.drain_grace_ms", "0", "--logging.file", "payloads.jsonl")
     answers = [server.post([n]) for n in range(20)]
     server.signal()

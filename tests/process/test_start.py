@@ -1,4 +1,4 @@
-"""How it starts, or says in one line why it does not."""
+"""Start of the server; if it fails, one line says why."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.process.harness import REAL, Server, wait_until
 
 pytestmark = pytest.mark.process
 
-AT_ONCE = 1.0  # seconds, on a machine that has other things to do
+AT_ONCE = 1.0  # seconds; other processes may slow the machine down
 INFO = re.compile(r"\S+Z INFO ")
 
 
 def complaint(server: Server, within: float = 20.0) -> str:
-    """Wait for its end with code 2, and return the one line that says why.
+    """Wait until the server exits with 2, and return the one line that says why.
 
-    That it listens, which it does before it loads, is news and no complaint.
+    The line "listening on …" does not count: the server listens before it loads.
     """
     assert server.exit_code(within) == 2, server.stderr
     assert server.stdout == ""
@@ -70,7 +70,7 @@ def test_an_invalid_settings_file_is_reported(
 
 
 def damaged(path: Path) -> Path:
-    """Make an archive in which one byte was changed."""
+    """Write a copy of an archive with one byte changed."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}" * 50)
         archive.writestr("model.weights.h5", "weights" * 50)
@@ -125,10 +125,10 @@ def test_a_file_with_another_hash_than_pinned_is_not_served(
     assert f"but {'0' * 64} is expected" in line
 
 
-@pytest.mark.torture  # TensorFlow takes its time to start, and the model's own tests have the cases
+@pytest.mark.torture  # TensorFlow starts slowly, and the tests of the model cover the cases
 @pytest.mark.keras
 def test_a_model_that_keras_cannot_load_is_reported(start: Start, tmp_path: Path) -> None:
-    """The file is sound; what Keras and TensorFlow write on their own is not counted."""
+    """The archive is intact. Messages of Keras and TensorFlow themselves do not count."""
     path = tmp_path / "model.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("metadata.json", "{}")
@@ -162,7 +162,7 @@ def test_an_unwritable_payload_file_is_reported(start: Start) -> None:
 
 
 def test_a_failed_import_while_loading_is_reported(start: Start) -> None:
-    """Such as a TensorFlow that does not fit this machine."""
+    """For example, TensorFlow may not support this machine."""
     error = "libtensorflow_cc.so.2: cannot open shared object file"
     server = start(environ={"FAKE_LOAD_ERROR": error}, ready=False)
     assert error in complaint(server)
@@ -170,7 +170,7 @@ def test_a_failed_import_while_loading_is_reported(start: Start) -> None:
 
 
 def test_a_failed_import_of_keras_is_reported(start: Start, tmp_path: Path) -> None:
-    """The real one, with a broken Keras in front of its own."""
+    """The real server, with a broken Keras first on its path."""
     (tmp_path / "keras.py").write_text('raise ImportError("no TensorFlow on this machine")')
     model = tmp_path / "model.keras"
     with zipfile.ZipFile(model, "w") as archive:
@@ -183,7 +183,7 @@ def test_a_failed_import_of_keras_is_reported(start: Start, tmp_path: Path) -> N
 
 def test_while_loading_the_server_is_alive_and_not_ready(start: Start) -> None:
     server = start(ready=False)
-    server.load_gate.hold()  # before it gets there: it has to import first
+    server.load_gate.hold()  # in time, because the server imports first
     assert server.get("/v2/health/live").status == 200
     for answer in (server.get("/v2/health/ready"), server.post([10])):
         assert answer.status == 503
@@ -214,7 +214,7 @@ def test_a_signal_while_importing_tensorflow_exits_at_once(
 ) -> None:
     server = start(str(example_model), command=REAL, ready=False)
     assert server.get("/v2/health/ready").status == 503
-    wait_until(lambda: server.cpu_seconds() > 1.5, what="the import of TensorFlow is under way")
+    wait_until(lambda: server.cpu_seconds() > 1.5, what="the import of TensorFlow")
     began = time.monotonic()
     server.signal()
 
