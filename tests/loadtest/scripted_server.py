@@ -40,6 +40,15 @@ async def right(number, data):
     return triple(data)
 
 
+def in_place_of_number(wanted, odd):
+    """Return an `answer` function: `odd` for one request and the right answer for the others."""
+
+    async def answer(number, data):
+        return odd if number == wanted else triple(data)
+
+    return answer
+
+
 class ScriptedServer:
     """A server in a thread, whose `answer(number, data)` returns the bytes to send back.
 
