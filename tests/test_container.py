@@ -36,8 +36,8 @@ from tests.support.container_image import (
 
 READY_WITHIN_S = 90
 
-# What `docker run --read-only --cap-drop ALL --security-opt no-new-privileges` does: every file
-# system is read-only but an empty /dev/shm, and not even root may do what only root may.
+# Does what `docker run --read-only --cap-drop ALL --security-opt no-new-privileges` does: all file
+# systems are read-only except an empty /dev/shm, and root has no capabilities.
 CONFINED = """
 set -e
 mount --make-rprivate /
@@ -57,7 +57,7 @@ CONFINING = ["unshare", "--mount", "sh", "-c", CONFINED, "sh"]
 
 
 def can_confine() -> bool:
-    """Tell whether this machine lets us make a process of its own view of the file systems."""
+    """Return whether this machine allows a process with its own mount namespace."""
     try:
         return (
             subprocess.run([*CONFINING, "true"], capture_output=True, check=False).returncode == 0
@@ -70,7 +70,7 @@ def can_confine() -> bool:
 def running(
     image: Image, tmp_path: Path, before: Sequence[str] = ()
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run the entry point as a user without a home, on a free port; `before` is what starts it."""
+    """Run the entry point on a free port, without a home folder; `before` precedes its command."""
     image.environment["SERVER_HTTP__PORT"] = str(free_port())
     image.environment["HOME"] = "/proc/nobody"
     command = [*before, *json.loads(FINAL.last("ENTRYPOINT")), *json.loads(FINAL.last("CMD"))]
@@ -101,10 +101,10 @@ def wait_until_healthy(image: Image, server: subprocess.Popen[str]) -> None:
         answer, _ = asked.communicate(timeout=10)
         if asked.returncode == 0:
             return
-        assert asked.returncode == 1, answer  # Docker knows 0 and 1
-        assert server.poll() is None, "the server has ended"
-        time.sleep(0.2)  # Docker asks again after a while, too
-    pytest.fail(f"not healthy within {READY_WITHIN_S} s; its last words: {answer}")
+        assert asked.returncode == 1, answer  # 0 and 1 are the only codes of a health check
+        assert server.poll() is None, "the server has exited"
+        time.sleep(0.2)
+    pytest.fail(f"not healthy within {READY_WITHIN_S} s; its last output: {answer}")
 
 
 def predict(image: Image, data: object) -> object:
@@ -130,10 +130,7 @@ def assert_serves(image: Image, tmp_path: Path, before: Sequence[str] = ()) -> N
         assert sorted(image.at("").rglob("*")) == files
 
 
-# The tests.
-
-
-def test_hadolint_has_nothing_to_say() -> None:
+def test_hadolint_finds_nothing() -> None:
     hadolint = Path(sys.executable).with_name("hadolint")
 
     found = subprocess.run([hadolint, "Dockerfile"], cwd=CHECKOUT, capture_output=True, text=True)
@@ -142,12 +139,12 @@ def test_hadolint_has_nothing_to_say() -> None:
 
 
 @pytest.mark.parametrize("source", copied_from_the_checkout())
-def test_what_is_copied_is_there_and_not_ignored(source: str) -> None:
+def test_copied_files_exist_and_are_not_ignored(source: str) -> None:
     assert (CHECKOUT / source).exists()
     assert matching(source)
 
 
-def test_nothing_is_sent_that_is_not_copied() -> None:
+def test_the_build_context_has_only_copied_files() -> None:
     wanted = {name for source in copied_from_the_checkout() for name in matching(source)}
 
     assert set(SENT) == wanted
@@ -164,11 +161,11 @@ def test_nothing_is_sent_that_is_not_copied() -> None:
         "tests/test_container.py",
     ],
 )
-def test_what_is_made_here_or_secret_is_not_sent(path: str) -> None:
+def test_generated_and_secret_files_are_not_in_the_build_context(path: str) -> None:
     assert not is_sent(path)
 
 
-def test_all_stages_start_from_the_same_patch_level() -> None:
+def test_all_stages_have_the_same_base_image() -> None:
     (base,) = {stage.base for stage in STAGES}
 
     assert re.fullmatch(r"python:3\.1[1-3]\.\d+-slim-[a-z]+", base)
@@ -181,12 +178,12 @@ def test_only_locked_packages_are_installed() -> None:
     assert all("--require-hashes -r requirements/server.txt" in rest for rest in runs)
 
 
-def test_the_service_runs_as_a_numbered_user_that_is_not_root() -> None:
+def test_the_service_runs_as_a_numeric_user_other_than_root() -> None:
     assert re.fullmatch(r"[1-9]\d*(:[1-9]\d*)?", FINAL.last("USER"))
 
 
-def test_what_is_copied_belongs_to_root_and_comes_from_here() -> None:
-    """The service's user can change none of it, and nothing is fetched but locked packages."""
+def test_copied_files_belong_to_root_and_come_from_the_checkout() -> None:
+    """The user of the service can change none of them, and only locked packages are downloaded."""
     for stage in STAGES:
         assert not stage.all("ADD")
         for rest in stage.all("COPY"):
@@ -198,14 +195,14 @@ def test_what_is_copied_belongs_to_root_and_comes_from_here() -> None:
     assert "RUN" not in words
 
 
-def test_no_secret_is_built_in() -> None:
+def test_the_image_has_no_secrets() -> None:
     for stage in STAGES:
         assert not stage.all("ARG")
         for rest in stage.all("ENV"):
             assert not re.search(r"(?i)key|secret|token|password", rest)
 
 
-def test_the_readme_says_how_to_take_all_rights_away() -> None:
+def test_the_readme_shows_how_to_drop_all_privileges() -> None:
     (command,) = re.findall(r"docker run .*--read-only.*", (CHECKOUT / "README.md").read_text())
 
     for flag in ("--tmpfs /tmp", "--cap-drop ALL", "--security-opt no-new-privileges"):
@@ -220,20 +217,20 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return image.environment
 
 
-def test_the_service_listens_where_others_can_reach_it(environment: dict[str, str]) -> None:
+def test_the_service_listens_on_all_interfaces(environment: dict[str, str]) -> None:
     assert environment["SERVER_HTTP__HOST"] == "0.0.0.0"
     assert environment["SERVER_HTTP__PORT"] == FINAL.last("EXPOSE")
 
 
-def test_temporary_files_go_where_a_read_only_root_can_be_written(
+def test_temporary_files_go_to_a_writable_folder(
     environment: dict[str, str],
 ) -> None:
-    """Without such a folder `import tensorflow` fails (measured, with all else read-only)."""
+    """With a read-only root, `import tensorflow` fails without a writable folder (measured)."""
     assert environment["TMPDIR"] == "/dev/shm"
 
 
 @pytest.mark.process
-def test_the_health_check_fails_where_nothing_listens(tmp_path: Path) -> None:
+def test_the_health_check_fails_if_nothing_listens(tmp_path: Path) -> None:
     image = build(tmp_path, stand_in)
     image.environment["SERVER_HTTP__PORT"] = str(free_port())
     check = json.loads(FINAL.last("HEALTHCHECK").partition("CMD ")[2])
@@ -248,18 +245,18 @@ def test_the_health_check_fails_where_nothing_listens(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_the_entry_point_serves_what_the_dockerfile_copies(tmp_path: Path) -> None:
-    """Healthy, right, and gone with code 0 on the stop signal, outside the checkout."""
+    """It becomes healthy, answers correctly, and exits with 0 on the stop signal."""
     assert_serves(build(tmp_path, stand_in), tmp_path)
 
 
 @pytest.mark.process
 @pytest.mark.skipif(not can_confine(), reason="needs the right to unshare and mount")
-def test_it_serves_where_nothing_can_be_written_and_without_capabilities(tmp_path: Path) -> None:
+def test_it_serves_with_a_read_only_root_and_no_capabilities(tmp_path: Path) -> None:
     assert_serves(build(tmp_path, stand_in), tmp_path, before=CONFINING)
 
 
 @pytest.mark.torture
 @pytest.mark.process
 @pytest.mark.timeout(900)  # installs TensorFlow
-def test_every_command_works_in_a_clean_environment(tmp_path: Path) -> None:
+def test_all_dockerfile_commands_work_in_a_clean_environment(tmp_path: Path) -> None:
     assert_serves(build(tmp_path, run_for_real), tmp_path)

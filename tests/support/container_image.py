@@ -20,7 +20,7 @@ EXAMPLE = CHECKOUT / "model" / "my_best_model.keras"
 
 @dataclass
 class Stage:
-    """One stage, its instructions in their order."""
+    """One stage of the Dockerfile, with its instructions in order."""
 
     base: str
     name: str
@@ -53,7 +53,7 @@ def copied_from_the_checkout() -> list[str]:
 
 
 def is_sent(path: str) -> bool:
-    """Tell whether .dockerignore lets a file through; the last pattern that matches decides."""
+    """Return whether a file is in the build context; the last pattern of .dockerignore decides."""
     file = PurePosixPath(path)
     sent = True
     for line in (CHECKOUT / ".dockerignore").read_text().splitlines():
@@ -95,7 +95,7 @@ class Image:
         return self.root / (self.folder / path).relative_to("/")
 
     def moved(self, text: str) -> str:
-        """Return `text` with the image's own absolute paths put under this folder."""
+        """Return `text` with the absolute paths of the image moved below this folder."""
         return re.sub(r"(?<![\w./-])/(app|venv)\b", rf"{self.root}/\1", text)
 
     def copy(self, rest: str, images: dict[str, Image]) -> None:
@@ -114,8 +114,8 @@ class Image:
                 shutil.copyfile(CHECKOUT / name, place)
 
     def link(self, source: Path, target: str) -> None:
-        """Stand in for a copy out of another stage, of up to 2 GB."""
-        assert source.exists(), f"{source} is not there to be copied"
+        """Create a link instead of a copy from another stage, which may have 2 GB."""
+        assert source.exists(), f"{source} does not exist"
         place = self.at(target)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(source)
@@ -146,7 +146,7 @@ def parents(name: str) -> tuple[PurePosixPath, ...]:
 
 
 def build(root: Path, run: Callable[[Image, str], None]) -> Image:
-    """Go through the Dockerfile and return its last image; `run` does what RUN says."""
+    """Carry out the Dockerfile and return its last image; `run` carries out RUN instructions."""
     images: dict[str, Image] = {}
     for stage in STAGES:
         image = images[stage.name] = Image(root / stage.name)
@@ -176,11 +176,11 @@ def run_for_real(image: Image, command: str) -> None:
 
 
 def stand_in(image: Image, command: str) -> None:
-    """Take the current environment and the model in the checkout for what the builder makes."""
+    """Use the current environment and the model in the checkout instead of building them."""
     if "-m venv" in command:
         image.link(Path(sys.prefix), re.search(r"-m venv (\S+)", command)[1])
     elif "-m model.train" in command:
         assert EXAMPLE.exists(), "`make setup` trains the example model"
         shutil.copyfile(EXAMPLE, image.at(re.search(r"--out (\S+)", command)[1]))
     else:
-        pytest.fail(f"teach this test what stands in for: RUN {command}")
+        pytest.fail(f"unknown instruction, extend stand_in: RUN {command}")
