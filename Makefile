@@ -1,5 +1,5 @@
-# `make` alone lists what there is. Only make and Python are needed to begin with; what else it
-# takes goes into .venv, and what is there already is not done again.
+# `make` without a target lists the targets. It needs only make and Python; everything else is
+# installed into .venv, once.
 
 VENV    := .venv
 CLIENTS := .clients
@@ -7,10 +7,10 @@ MUTANTS := .mutants
 RUN     := $(VENV)/bin/python
 EXAMPLE := model/my_best_model.keras
 MODEL   := $(EXAMPLE)
-# The first of these that fits is used. TensorFlow 2.21 has no build for Python 3.14.
+# The first of these with a supported version is used. TensorFlow 2.21 has no build for Python 3.14.
 PYTHON  := python3 python3.13 python3.12 python3.11
 FITS    := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))
-# Twice quiet: errors alone.
+# Twice quiet: print errors only.
 INSTALL := -m pip install -qq --no-input --disable-pip-version-check --require-hashes
 PIP     := $(RUN) $(INSTALL)
 
@@ -18,36 +18,36 @@ PIP     := $(RUN) $(INSTALL)
 .DELETE_ON_ERROR:
 .PHONY: help serve setup clients test browser-test check coverage mutation torture torture-full fuzz spec load lock clean
 
-help:  ## this list
+help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo '  ARGS="..." is handed on, as in: make serve ARGS="--http.port 9000"'
+	@echo '  ARGS="..." adds arguments to the command: make serve ARGS="--http.port 9000"'
 
-serve: $(VENV)/server.stamp $(filter $(EXAMPLE),$(MODEL))  ## serve the example model, or MODEL=file, on 127.0.0.1:8888
+serve: $(VENV)/server.stamp $(filter $(EXAMPLE),$(MODEL))  ## serve the example model (or MODEL=file) on 127.0.0.1:8888
 	@exec $(RUN) -m server "$(MODEL)" $(ARGS)
 
-setup: $(VENV)/dev.stamp $(EXAMPLE)  ## only prepare: .venv with the locked dependencies, the example model
+setup: $(VENV)/dev.stamp $(EXAMPLE)  ## install the locked dependencies into .venv, train the example model
 
-clients: $(CLIENTS)/clients.stamp  ## only prepare: .clients with the clients of others that tests ask with
+clients: $(CLIENTS)/clients.stamp  ## install third-party clients for the tests into .clients
 
-# Three at once: many wait for a process to start, and use no core meanwhile.
-test: setup clients  ## all tests but the long ones
+# Three processes: many tests wait for a server to start, and use no CPU meanwhile.
+test: setup clients  ## run all tests except the long ones
 	@$(RUN) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
 
-check: setup  ## formatting, lint, types, and whether openapi.json is up to date
+check: setup  ## check formatting, lint, types, and that openapi.json is up to date
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 	$(VENV)/bin/hadolint Dockerfile
 	$(RUN) scripts/export_openapi.py --check
 
-coverage: setup clients  ## lines and branches that the tests of `make test` reach, in the servers that they start as well
+coverage: setup clients  ## measure which lines and branches `make test` covers, including the servers it starts
 	@rm -rf .coverage
 	@$(RUN) -m coverage run -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 	@$(RUN) -m coverage combine --quiet
 	@$(RUN) -m coverage report
 
-mutation: setup $(MUTANTS)/mutation.stamp  ## break the core of batching in every small way, and list what no test notices (an hour)
+mutation: setup $(MUTANTS)/mutation.stamp  ## mutate the batching code and list the mutations that no test detects (an hour)
 	@rm -rf $(MUTANTS)/tree && mkdir $(MUTANTS)/tree && cp -R server model tests pyproject.toml $(MUTANTS)/tree
 	@cd $(MUTANTS)/tree && rm -f ../found.sqlite && \
 		../venv/bin/cosmic-ray init ../../scripts/mutation.toml ../found.sqlite && \
@@ -55,18 +55,18 @@ mutation: setup $(MUTANTS)/mutation.stamp  ## break the core of batching in ever
 		../venv/bin/cosmic-ray exec ../../scripts/mutation.toml ../found.sqlite && \
 		../venv/bin/cr-report --show-diff --surviving-only ../found.sqlite
 
-browser-test: setup  ## the live page in Chromium, which is installed where it is missing (Debian, Ubuntu)
+browser-test: setup  ## test the live page in Chromium, after installing it if missing (Debian, Ubuntu)
 	@command -v chromium >/dev/null || { sudo apt-get update -qq && sudo apt-get install -y -qq chromium; } \
 		|| { echo 'chromium is not installed: apt-get install chromium' >&2; exit 2; }
 	@$(RUN) -m pytest tests/browser $(ARGS)
 
-# Processes are tested one at a time, as they are watched under load. 5: ARGS chose none of them.
-torture: setup  ## the long tests
+# Process tests run one at a time, because they measure under load. Exit code 5: ARGS selected none.
+torture: setup  ## run the long tests
 	@$(RUN) -m pytest -m torture tests/process $(ARGS) || [ $$? -eq 5 ]
 	@$(RUN) -m pytest -m torture --ignore tests/process --numprocesses 2 --dist worksteal $(ARGS) \
 		|| [ $$? -eq 5 ]
 
-torture-full: setup fuzz  ## the very long ones: fuzzing, drains of the real model
+torture-full: setup fuzz  ## run the very long tests: fuzzing, shutdowns of the real model
 	@$(RUN) -m pytest -m torture_full $(ARGS)
 
 RUNS := 100000
@@ -75,15 +75,15 @@ fuzz: $(VENV)/fuzz.stamp  ## fuzz every decoder with RUNS inputs each (Python 3.
 		$(RUN) scripts/fuzz.py $$target --runs $(RUNS) || exit 1; \
 	done
 
-spec: setup  ## write openapi/openapi.json anew
+spec: setup  ## regenerate openapi/openapi.json
 	@$(RUN) scripts/export_openapi.py
 
-load: $(VENV)/dev.stamp  ## put load on a running server and report
+load: $(VENV)/dev.stamp  ## load-test a running server
 	@$(RUN) scripts/load_test.py $(ARGS)
 
-# dev.txt is made first and constrains what is installed together with it; clients.txt and
-# mutation.txt have venvs of their own.
-lock: $(VENV)/dev.stamp  ## choose the locked versions anew; ARGS=--upgrade takes newer ones
+# dev.txt comes first and constrains the files that are installed into the same venv; clients.txt and
+# mutation.txt have their own venvs.
+lock: $(VENV)/dev.stamp  ## resolve and lock the dependencies; ARGS=--upgrade for newer versions
 	@for name in dev server model fuzz clients mutation; do \
 		(cd requirements && ../$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate \
@@ -92,31 +92,31 @@ lock: $(VENV)/dev.stamp  ## choose the locked versions anew; ARGS=--upgrade take
 		|| exit 1; \
 	done
 
-clean:  ## remove what was made: .venv, .clients, .mutants, the example model, caches
+clean:  ## remove .venv, .clients, .mutants, the example model and caches
 	rm -rf $(VENV) $(CLIENTS) $(MUTANTS) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
 	@for python in $(PYTHON); do \
 		if "$$python" -c '$(FITS)' 2>/dev/null; then \
-			echo "making $(VENV) with $$("$$python" --version) ..." && exec "$$python" -m venv $(VENV); \
+			echo "creating $(VENV) with $$("$$python" --version) ..." && exec "$$python" -m venv $(VENV); \
 		fi; \
 	done; \
-	echo 'Python 3.11, 3.12 or 3.13 with its venv module is needed, and was not found among:' >&2; \
+	echo 'Python 3.11, 3.12 or 3.13 with the venv module is required. Not found among:' >&2; \
 	for python in $(PYTHON); do \
 		echo "  $$python: $$("$$python" --version 2>&1 | tail -n 1)" >&2; \
 	done; \
-	echo 'Install one (on Debian and Ubuntu, venv is a package of its own: python3-venv), or name' >&2; \
-	echo 'one: make PYTHON=/path/to/python3.11' >&2; \
+	echo 'Install one (Debian and Ubuntu also need the package python3-venv), or name its path:' >&2; \
+	echo 'make PYTHON=/path/to/python3.11' >&2; \
 	exit 1
 
 $(VENV)/server.stamp: requirements/server.txt | $(VENV)/bin/pip
-	@echo 'installing the locked dependencies, TensorFlow among them: a minute or a few ...'
+	@echo 'installing the locked dependencies with TensorFlow; this takes a few minutes ...'
 	@$(PIP) -r $<
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/server.stamp
-	@echo 'installing the tools to test and check with ...'
+	@echo 'installing the development tools ...'
 	@$(PIP) -r $<
 	@touch $@
 
@@ -124,9 +124,9 @@ $(VENV)/fuzz.stamp: requirements/fuzz.txt $(VENV)/dev.stamp
 	@$(PIP) -r $<
 	@touch $@
 
-# In a venv of their own, since what they pin clashes with what TensorFlow needs.
+# They have their own venv, because they pin versions that conflict with TensorFlow's.
 $(CLIENTS)/clients.stamp: requirements/clients.txt | $(VENV)/bin/pip
-	@echo 'installing the clients of others that tests ask with ...'
+	@echo 'installing third-party clients for the tests ...'
 	@$(RUN) -m venv --clear $(CLIENTS)
 	@$(CLIENTS)/bin/python $(INSTALL) -r $<
 	@touch $@

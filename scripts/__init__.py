@@ -1,1 +1,1 @@
-"""Commands to run beside the service."""
+"""Commands for developers: load test, measurements, comparison, fuzzing, OpenAPI export."""

@@ -1,8 +1,9 @@
-"""Measure what a request of one row costs the event loop's thread, without sockets.
+"""Measure the CPU time that a one-row request takes on the event loop, without sockets.
 
-64 connections of the llhttp transport get a request each, in step, and a model of numpy answers in
-its thread. Everything between is the service's own. The figure is the CPU time of the loop's thread
-alone, in microseconds a request: the least of many rounds, as others on the machine only add to it.
+64 connections of the llhttp transport receive a request each, at the same time, and a numpy model
+answers. Only the sockets and the model are fakes. The result is the CPU time of the event loop's
+thread in microseconds per request: the minimum of many rounds, since other processes only add to
+it.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from server.transport.llhttp.connection import Connection
 from server.transport.llhttp.server import LlhttpServer
 
 CONNECTIONS: Final = 64
-TURNS: Final = 100  # in a round
+TURNS: Final = 100  # requests per connection and round
 BODY: Final = b'{"data":[10]}'
 REQUEST: Final = (
     b"POST /predict HTTP/1.1\r\nHost: localhost:8888\r\nContent-Type: application/json\r\n"
@@ -51,46 +52,43 @@ class Line:
     row_nbytes = 4
 
     def warm_up(self, max_rows: int) -> None:
-        """Need none."""
+        """Do nothing: numpy needs no warm-up."""
 
     def trial(self, rows: int) -> Callable[[], object]:
-        """Return a call with zeros."""
+        """Return a function that calls the model with zeros."""
         zeros = Tensors({"x": np.zeros((rows, 1), np.float32)})
         return lambda: self.predict([zeros])
 
     def row_dependence(self) -> float:
-        """Depend on nothing."""
         return 0.0
 
     def predict(self, parts: Sequence[Tensors | Row]) -> list[Tensors]:
-        """Answer all rows in one go."""
+        """Compute all rows in one call."""
         x = merge(parts).arrays["x"]
         return split(Tensors({"y": x * np.float32(3) + np.float32(1)}), [len(p) for p in parts])
 
 
 class Sink(asyncio.Transport):
-    """Takes what a connection writes, and counts its answers."""
+    """Stands in for a socket: notifies of each answer that a connection writes."""
 
     def __init__(self, answered: Callable[[], object]) -> None:
         super().__init__({"peername": ("127.0.0.1", 1)})
         self._answered = answered
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Count an answer."""
+        """Check that an answer has the status 200, and notify of it."""
         assert bytes(data[:15]) == b"HTTP/1.1 200 OK", bytes(data)
         self._answered()
 
     def is_closing(self) -> bool:
-        """Stay open."""
         return False
 
     def get_write_buffer_size(self) -> int:
-        """Have sent everything."""
         return 0
 
 
 class Clients:
-    """Connections that ask in step."""
+    """Connections that all send a request at the same time."""
 
     def __init__(self, server: LlhttpServer) -> None:
         self._missing = 0
@@ -100,7 +98,7 @@ class Clients:
             connection.connection_made(Sink(self._answered))
 
     async def ask(self) -> None:
-        """Send a request on each, and wait for all answers."""
+        """Send a request on each connection, and wait for all answers."""
         self._missing = CONNECTIONS
         self._done.clear()
         for connection in self._connections:
@@ -114,7 +112,7 @@ class Clients:
 
 
 async def measure(rounds: int, *, payloads: bool, access: bool) -> float:
-    """Return the microseconds of a request."""
+    """Return the microseconds per request."""
     service = Service(Settings(batching=BatchingSettings(max_rows=1024)))
     payload_log = PayloadLog(os.devnull) if payloads else None
     access_log = AccessLog(json_form(), contextlib.nullcontext(), os.devnull) if access else None
@@ -144,13 +142,18 @@ async def _round(clients: Clients) -> float:
 
 
 def main() -> None:
-    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=30, help="of 6,400 requests each (30)")
+    parser.add_argument(
+        "--rounds",
+        metavar="N",
+        type=int,
+        default=30,
+        help="rounds of 6,400 requests each (default: %(default)s)",
+    )
     rounds = parser.parse_args().rounds
-    print("| | µs a request |\n| --- | ---: |")
+    print("| | µs per request |\n| --- | ---: |")
     for name, payloads, access in (
-        ("everything on", True, True),
+        ("all logs on", True, True),
         ("without payload log", False, True),
         ("without both logs", False, False),
     ):

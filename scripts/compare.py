@@ -1,4 +1,4 @@
-"""Measure this server beside its peers under the same load and write it down; see `--help`."""
+"""Compare this server with other model servers under the same load; see `--help`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write `openapi/openapi.json` as the server shows it for a model, or check that it is current."""
+"""Write the server's OpenAPI document to openapi/openapi.json, or check that it is up to date."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ MODEL = ROOT / "model" / "my_best_model.keras"
 
 
 async def document(model: Path) -> bytes:
-    """Return the document for a model's file."""
-    batching = BatchingSettings(max_rows=1)  # the document is the same with any, this one is quick
+    """Return the OpenAPI document of a server with this model file."""
+    batching = BatchingSettings(max_rows=1)  # not measured; the document does not depend on it
     service = Service(Settings(model=ModelSettings(path=str(model)), batching=batching))
     await service.start(lambda file: KerasModel.load(file.path))
     return openapi_document(service.model)
 
 
 def same(a: Any, b: Any) -> bool:
-    """Compare two documents; numbers may differ in the last bits, as processors do."""
+    """Return whether two documents are equal; floats may differ slightly between processors."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):
@@ -42,10 +42,12 @@ def same(a: Any, b: Any) -> bool:
 
 
 def main() -> int:
-    """Write the file, or with `--check` return 1 when it is stale."""
+    """Write the file, or with `--check` return 1 if it is out of date."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
-    parser.add_argument("--model", type=Path, default=MODEL, help="the model's file")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if out of date"
+    )
+    parser.add_argument("--model", type=Path, default=MODEL, help="model file (default: example)")
     arguments = parser.parse_args()
     made = asyncio.run(document(arguments.model))
     if not arguments.check:
@@ -53,7 +55,7 @@ def main() -> int:
         return 0
     if FILE.exists() and same(json.loads(FILE.read_bytes()), json.loads(made)):
         return 0
-    print(f"{FILE.relative_to(ROOT)} is stale: run `make spec`", file=sys.stderr)
+    print(f"{FILE.relative_to(ROOT)} is out of date: run `make spec`", file=sys.stderr)
     return 1
 
 

@@ -1,6 +1,6 @@
-"""Exit with 0 when the server on this machine is ready for predictions, else with 1.
+"""Exit with 0 if the server on this machine is ready for predictions, else with 1.
 
-The port is SERVER_HTTP__PORT, as for the server itself.
+The port is read from SERVER_HTTP__PORT, like the server does; the default is 8888.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ TIMEOUT_S = 3
 
 
 def main() -> int:
-    """Ask once; a proxy in the environment is not used."""
+    """Send one request, without the proxy that the environment may name."""
     port = int(os.environ.get("SERVER_HTTP__PORT", "8888"))
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:

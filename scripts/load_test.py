@@ -1,4 +1,4 @@
-"""Put load on a running server and report what came back; see `--help`."""
+"""Load-test a running server and report the results; see `--help`."""
 
 from __future__ import annotations
 

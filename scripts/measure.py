@@ -1,4 +1,4 @@
-"""Measure this server beside its peers under the same load and write it down; see `--help`."""
+"""Measure latency, CPU time and memory of this server, each against a target; see `--help`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a command with a PATH that holds only what a fresh machine has; see `--help`."""
+"""Run a command with only the programs of a fresh machine on the PATH; see `--help`."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def programs_of_a_fresh_machine() -> list[str]:
 
 
 def fill(folder: Path) -> list[str]:
-    """Put the programs into the folder; return those that this machine does not have.
+    """Link the programs into `folder`; return those that this machine does not have.
 
-    `python3` is a script that becomes the Python that runs this, outside any virtual environment:
-    a link would be what a new virtual environment refers to, and the folder is soon gone.
+    `python3` is a script that runs the base interpreter of the current Python. A symbolic link
+    would not do: a new virtual environment would refer to it after the folder is removed.
     """
     missing = []
     for program in programs_of_a_fresh_machine():
@@ -46,24 +46,24 @@ def fill(folder: Path) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code, or 2 when it is not in the list."""
+    """Run the command and return its exit code, or 2 if the command is not in the list."""
     parser = argparse.ArgumentParser(
         prog="short_path.py",
-        description="Run a command with a PATH that holds only the programs that CONTRIBUTING.md "
-        "lists under 'What a fresh machine has', as in: short_path.py make setup check test",
+        description="Run a command with only those programs on the PATH that CONTRIBUTING.md "
+        "lists under 'What a fresh machine has'. Example: short_path.py make setup check test",
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
     command = parser.parse_args(argv).command
     if not command:
-        parser.error("name a command")
+        parser.error("the following arguments are required: command")
     with tempfile.TemporaryDirectory(prefix="short-path-") as folder:
         if missing := fill(Path(folder)):
-            print(f"short_path: not here either: {', '.join(missing)}", file=sys.stderr)
+            print(f"short_path: not on this machine: {', '.join(missing)}", file=sys.stderr)
         if not (program := shutil.which(command[0], path=folder)):
-            print(f"short_path: {command[0]} is not in the list", file=sys.stderr)
+            print(f"short_path: {command[0]} is not listed in CONTRIBUTING.md", file=sys.stderr)
             return 2
         environment = {**os.environ, "PATH": folder}
-        return subprocess.run([program, *command[1:]], env=environment, check=False).returncode  # noqa: S603  # what the user asks for
+        return subprocess.run([program, *command[1:]], env=environment, check=False).returncode  # noqa: S603  # the user's own command
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who may import whom: one direction of imports, and one home for each third-party library."""
+"""Which module may import which, and where each third-party library may be imported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 CHECKOUT = Path(__file__).parents[1]
 LAYERS = ("model", "server", "scripts")
 
-# Where each library may be imported: files, or folders with all that is in them.
+# Where each library may be imported: files, or folders with everything below them.
 HOMES = {
     "apispec": ["server/openapi/"],
     "atheris": ["scripts/fuzz.py"],
@@ -36,10 +36,10 @@ HOMES = {
     "yaml": ["server/config/"],
 }
 
-# Programs that are other servers, each run in an environment of its own.
+# Other servers, each run in its own environment.
 PEERS = "scripts/comparison/peers/"
 
-# Which room may import which, beside itself; a room is a folder, or a file beside the folders.
+# Which other rooms a room may import; a room is a folder of server/, or a file beside the folders.
 BELOW_APP = {
     *("batching", "config", "dialects", "errors", "handlers", "http", "logs", "model"),
     *("monitoring", "openapi", "problems", "serving", "transport"),
@@ -71,7 +71,7 @@ ALLOWED = {
 
 
 class Import(NamedTuple):
-    """One import of a module, wherever in its file it stands."""
+    """One import, anywhere in a file."""
 
     file: str
     line: int
@@ -136,13 +136,13 @@ BETWEEN_ROOMS = [
 
 
 def test_a_room_imports_only_the_rooms_below_it() -> None:
-    """One table says who may import whom: no circle, and nothing that runs imports its tests."""
+    """ALLOWED lists them; nothing imports the tests."""
     wrong = [text for room, other, text in BETWEEN_ROOMS if other not in ALLOWED[room] | {room}]
 
     assert wrong == []
 
 
-def test_the_table_of_rooms_has_no_circle() -> None:
+def test_the_table_of_rooms_has_no_cycle() -> None:
     order = TopologicalSorter(ALLOWED).static_order()
 
     assert set(order) == set(ALLOWED)
@@ -161,8 +161,8 @@ def test_every_room_is_in_the_table_and_every_line_of_it_is_used() -> None:
     assert (rooms - ALLOWED.keys(), unused) == (set(), [])
 
 
-def test_modules_import_each_other_in_no_circle() -> None:
-    """Within a room, too; imports for type checkers count."""
+def test_there_are_no_import_cycles() -> None:
+    """Neither between nor within rooms; imports for type checkers count."""
     files = {
         path.relative_to(CHECKOUT).as_posix()
         for layer in LAYERS
@@ -186,13 +186,13 @@ FREE_OF_LIBRARIES = {"batching": "server/batching/", "errors": "server/errors.py
 
 
 @pytest.mark.parametrize("start", FREE_OF_LIBRARIES.values(), ids=FREE_OF_LIBRARIES)
-def test_batching_and_errors_are_made_of_the_standard_library_alone(start: str) -> None:
-    """No Keras, no HTTP, no numpy: batching can be tested on plain integers."""
+def test_batching_and_errors_import_only_the_standard_library(start: str) -> None:
+    """So batching can be tested with plain integers, without Keras, HTTP or numpy."""
     assert [str(item) for item in THIRD_PARTY if item.file.startswith(start)] == []
 
 
-def test_http_does_not_know_tornado() -> None:
-    """What both transports share does not belong to one of them."""
+def test_http_does_not_import_tornado() -> None:
+    """Code that both transports share must not depend on one of them."""
     wrong = [
         str(item)
         for item in THIRD_PARTY
@@ -202,7 +202,7 @@ def test_http_does_not_know_tornado() -> None:
     assert wrong == []
 
 
-def test_each_library_stays_in_its_home() -> None:
+def test_each_library_is_imported_only_where_allowed() -> None:
     wrong = [
         str(item)
         for item in THIRD_PARTY
@@ -215,8 +215,8 @@ def test_each_library_stays_in_its_home() -> None:
     assert wrong == []
 
 
-def test_every_home_is_lived_in() -> None:
-    """A line that nothing needs any longer goes."""
+def test_every_allowed_place_of_a_library_is_used() -> None:
+    """An entry that is no longer needed must be removed."""
     used = {item.package for item in THIRD_PARTY}
 
     empty = [
@@ -230,8 +230,8 @@ def test_every_home_is_lived_in() -> None:
     assert empty == []
 
 
-def test_the_application_is_there_without_tensorflow() -> None:
-    """Else every test and every command would wait for seconds."""
+def test_importing_the_application_does_not_import_tensorflow() -> None:
+    """Importing TensorFlow takes seconds, in every test and every command."""
     program = (
         "import sys, server.app; print(sorted({'tensorflow', 'keras', 'h5py'} & set(sys.modules)))"
     )
@@ -243,18 +243,18 @@ def test_the_application_is_there_without_tensorflow() -> None:
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
-# What asks others over the network. http.client is there for the names of statuses.
+# Network clients. http.client may be imported for the names of statuses.
 CLIENTS = {
     *("aiohttp", "ftplib", "httpx", "huggingface_hub", "kagglehub", "requests", "smtplib"),
     *("tornado.httpclient", "tornado.simple_httpclient", "urllib.request", "urllib3"),
 }
 
 
-LOAD = "server/loadtest/"  # a client by trade
+LOAD = "server/loadtest/"  # the load test is a client
 
 
-def test_what_serves_asks_nobody() -> None:
-    """A model, a schema or a page is never fetched from elsewhere."""
+def test_the_server_has_no_network_client() -> None:
+    """Models, schemas and pages are never downloaded."""
     wrong = [
         str(item)
         for item in IMPORTS
@@ -277,7 +277,7 @@ WITH_REASON = re.compile(r"(: [A-Z0-9, ]+|\[[a-z, -]+\])  # \w.*")
 
 
 def exceptions_without_reason(text: str) -> list[str]:
-    """Return the lines that keep a checker quiet and do not say which rule, or not why."""
+    """Return the lines that suppress a check without naming the rule and the reason."""
     return [
         line.strip()
         for line in text.splitlines()
@@ -285,7 +285,7 @@ def exceptions_without_reason(text: str) -> list[str]:
     ]
 
 
-def test_every_exception_from_a_check_has_its_reason_beside_it() -> None:
+def test_every_suppressed_check_has_a_reason() -> None:
     files = [path for layer in LAYERS for path in (CHECKOUT / layer).rglob("*.py")]
 
     assert [line for path in files for line in exceptions_without_reason(path.read_text())] == []
@@ -294,8 +294,8 @@ def test_every_exception_from_a_check_has_its_reason_beside_it() -> None:
     ]
 
 
-def test_the_checks_for_security_are_on() -> None:
-    """And off for a whole folder only where the line says why."""
+def test_the_security_checks_are_on() -> None:
+    """For a whole folder they are off only with a reason in the same line."""
     text = (CHECKOUT / "pyproject.toml").read_text()
     lint = tomllib.loads(text)["tool"]["ruff"]["lint"]
 

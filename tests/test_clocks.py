@@ -1,4 +1,4 @@
-"""The wall clock may be set at any time: it says when something was, and never how long."""
+"""The wall clock may be set at any time, so it is used for timestamps only, never for durations."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.support.harness import FakeModel, over_http, predict_bytes, serving, 
 CHECKOUT = Path(__file__).parents[1]
 A_DAY = 24 * 60 * 60
 
-# Where the wall clock is read, each for a moment that somebody is told of.
+# Functions that read the wall clock, and for which timestamp.
 STAMPS = {
     "server/serving/counts.py: ran",  # the last inference, in the statistics of the protocol
-    "server/monitoring/live_page.py: snapshot",  # of a snapshot
+    "server/monitoring/live_page.py: snapshot",  # time of a snapshot
     "server/transport/llhttp/server.py: of",  # the header Date
-    "server/loadtest/runs.py: make_run",  # of a run's report
-    "server/logs/access.py: write",  # of a line
-    "server/logs/payload.py: write",  # of a line
-    "server/serving/served_model.py: ServedModel",  # since when a model is served
+    "server/loadtest/sweep_result.py: make_result",  # time of a sweep
+    "server/logs/access.py: write",  # time of a log line
+    "server/logs/payload.py: write",  # time of a log line
+    "server/serving/served_model.py: ServedModel",  # when the model was loaded
 }
 WALL_CLOCKS = {
     ("time", "time"), ("time", "time_ns"), ("time", "localtime"),
@@ -34,7 +34,7 @@ WALL_CLOCKS = {
 
 
 def wall_clocks(path: Path) -> Iterator[str]:
-    """Yield each place at which a file reads the wall clock, as file and function."""
+    """Yield file and function of each place that reads the wall clock."""
     file = path.relative_to(CHECKOUT).as_posix()
 
     def visit(node: ast.AST, name: str) -> Iterator[str]:
@@ -53,13 +53,13 @@ def reads_wall_clock(node: ast.AST) -> bool:
         return any(("time", alias.name) in WALL_CLOCKS for alias in node.names)
     if not isinstance(node, ast.Attribute):
         return False
-    if node.attr == "request_time":  # Tornado's, which counts from time.time()
+    if node.attr == "request_time":  # Tornado computes it from time.time()
         return True
     return isinstance(node.value, ast.Name) and (node.value.id, node.attr) in WALL_CLOCKS
 
 
-def test_the_wall_clock_is_read_for_stamps_alone() -> None:
-    """A duration, deadline or wait is of `loop.time()`, `perf_counter` or `monotonic`."""
+def test_the_wall_clock_is_read_only_for_timestamps() -> None:
+    """Durations, deadlines and waits use `loop.time()`, `perf_counter` or `monotonic`."""
     files = [path for layer in ("model", "server") for path in (CHECKOUT / layer).rglob("*.py")]
     assert {place for path in files for place in wall_clocks(path)} == STAMPS
 
@@ -68,12 +68,12 @@ def test_the_wall_clock_is_read_for_stamps_alone() -> None:
     "code",
     ["time.time()", "from time import time", "datetime.now(UTC)", "self.request.request_time()"],
 )
-def test_the_test_above_finds_wall_clocks(code: str) -> None:
+def test_the_check_finds_wall_clocks(code: str) -> None:
     assert any(reads_wall_clock(node) for node in ast.walk(ast.parse(code)))
 
 
 class WallClock:
-    """A wall clock that the test sets."""
+    """A wall clock that the test can set."""
 
     def __init__(self) -> None:
         self._real = time.time
@@ -81,7 +81,7 @@ class WallClock:
         self._ahead = 0
 
     def set(self) -> None:
-        """Set it by two days, forward and back in turn."""
+        """Set the clock a day ahead, then a day back, in turn."""
         self._ahead = next(self._days)
 
     def __call__(self) -> float:
@@ -89,17 +89,17 @@ class WallClock:
 
 
 @over_http
-async def test_a_wall_clock_that_is_set_changes_no_duration(
+async def test_setting_the_wall_clock_changes_no_duration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neither deadlines nor waits nor limits, and not what is told of them."""
+    """Deadlines, waits and limits stay the same, and so do the reported times."""
     clock = WallClock()
     monkeypatch.setattr(time, "time", clock)
     model = FakeModel()
     model.seconds = 0.01
     settings = with_settings(batching={"max_wait_ms": 5}, http={"idle_timeout_s": 5})
     async with serving(model, settings) as server:
-        client = await server.connect()  # kept, with every limit on a client's time ahead
+        client = await server.connect()  # keep-alive, so all time limits of a client apply
         for n in range(20):
             await client.send(predict_bytes([n]))
             await model.called(n + 1)

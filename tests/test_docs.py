@@ -1,4 +1,4 @@
-"""The documentation: its links lead somewhere, and every page can be found."""
+"""The documentation has no broken links, and the index lists every page."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def text_of(page: Path) -> str:
-    """Return a page without its blocks of code."""
+    """Return a page without its code blocks."""
     return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors_of(page: Path) -> set[str]:
-    """Return the names under which GitHub links to the headings of a page."""
+    """Return the anchors that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", text_of(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
 
 
 def links_of(page: Path) -> Iterator[tuple[Path, str]]:
-    """Yield the files of this checkout to which a page links, each with its anchor."""
+    """Yield the files of this checkout that a page links to, each with its anchor."""
     for link in LINK.findall(text_of(page)):
         if "://" not in link:
             path, _, anchor = link.partition("#")

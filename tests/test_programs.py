@@ -1,10 +1,10 @@
-"""Each program that the project starts is on a fresh machine, or the user is told how to get it.
+"""Every program that the project starts is on a fresh machine, or a message says how to install it.
 
-CONTRIBUTING.md lists what a fresh machine has. What make installs is started by its path, such as
-.venv/bin/ruff. A file that starts any other program says "… is not installed: " and the command
-that installs it; a test says so as the reason why it is skipped.
+CONTRIBUTING.md lists the programs of a fresh machine. Programs that make installs are started by
+path, such as .venv/bin/ruff. A file that starts any other program must contain the message "… is
+not installed: " with the command that installs it; in a test, it is the reason of a skip.
 
-The sources are read, and nothing is run: a command that is put together at run time is not seen.
+The sources are read but not run, so commands that are built at run time are not found.
 `python3 scripts/short_path.py make test` finds those.
 """
 
@@ -31,9 +31,9 @@ FILES = [
         for path in sorted((CHECKOUT / folder).rglob("*.py"))
     ),
 ]
-INSTALLERS = {"sudo"}  # `make browser-test` installs Chromium with it, or says how else
+INSTALLERS = {"sudo"}  # `make browser-test` installs Chromium with it, or prints the command
 
-# What starts a program that its first argument names.
+# Functions whose first argument is the command to start.
 STARTERS = {
     *(f"subprocess.{name}" for name in ("Popen", "call", "check_call", "check_output", "run")),
     *(f"os.{name}" for name in ("execl", "execlp", "execv", "execve", "execvp", "execvpe")),
@@ -48,14 +48,16 @@ SHELL_WORDS = {
     *(".", "break", "case", "cd", "command", "continue", "done", "esac", "eval", "exit", "export"),
     *("fi", "for", "read", "return", "set", "shift", "trap", "ulimit", "umask", "unset", "wait"),
 }
-# Words of a shell after which a command begins, as after a semicolon.
+# Words of a shell that are followed by a command.
 OPENING = r"(?:^|(?<=[\s;|&(]))(?:command -v|do|elif|else|-?exec|if|then|until|while|!)(?=\s)"
 
 
 def programs_in_shell(script: str) -> set[str]:
-    """Return the first word of each command of a script, but not the shell's own words."""
+    """Return the first word of each command of a script, except words of the shell itself."""
     script = re.sub(r"\\\n|'[^']*'", " ", script)
-    script = re.sub(r"(\bcase\s+\S+\s+in|;;)\s*[^\s()]+\)", ";", script)  # a pattern is no command
+    script = re.sub(
+        r"(\bcase\s+\S+\s+in|;;)\s*[^\s()]+\)", ";", script
+    )  # patterns are not commands
     script = re.sub(OPENING, ";", script)
     words = re.findall(
         r"(?:^|[;|&({\n])\s*(?:\w+=\S*\s+)*([A-Za-z./][\w./+-]*)(?=[\s;)]|$)", script
@@ -78,7 +80,7 @@ def programs_in_makefile(text: str) -> set[str]:
 
 
 class Module:
-    """What a file of Python starts, as far as that is written out in it."""
+    """Finds the programs that a Python file starts, if their names are constants."""
 
     def __init__(self, text: str) -> None:
         self.imported: dict[str, str] = {}
@@ -105,13 +107,15 @@ class Module:
     def programs(self) -> set[str]:
         found: set[str] = set()
         for call in self.calls:
-            # A function may be an argument, too: asyncio.to_thread(subprocess.run, command).
+            # The function may be an argument: asyncio.to_thread(subprocess.run, command).
             for function, argument in pairwise([call.func, *call.args]):
                 if self.full_name(function) in STARTERS:
                     found |= self.in_command(argument)
                 elif self.full_name(function) in SHELLS:
                     found |= self.in_script(argument)
-            for keyword in call.keywords:  # what the tests' own functions start programs with
+            for (
+                keyword
+            ) in call.keywords:  # arguments of the tests' own functions that start programs
                 if keyword.arg == "command":
                     found |= self.in_command(keyword.value)
                 elif keyword.arg == "shell":
@@ -158,7 +162,7 @@ class Module:
 
 
 def unexplained(file: str, text: str) -> set[str]:
-    """Return the programs that a file starts and that a machine may lack without a word on it."""
+    """Return the programs that a file starts, that may be missing, and that have no message."""
     words = text
     if file.endswith(".py"):
         module = Module(text)
@@ -177,7 +181,7 @@ def unexplained(file: str, text: str) -> set[str]:
     }
 
 
-def test_whoever_lacks_a_program_is_told_how_to_install_it() -> None:
+def test_a_missing_program_is_reported_with_its_install_command() -> None:
     wrong = {file: unexplained(file, (CHECKOUT / file).read_text()) for file in FILES}
 
     assert {file: programs for file, programs in wrong.items() if programs} == {}
@@ -218,16 +222,16 @@ RIGHT = [
 
 
 @pytest.mark.parametrize("file, text", WRONG)
-def test_the_check_finds_whatever_starts_a_program(file: str, text: str) -> None:
+def test_the_check_finds_every_way_to_start_a_program(file: str, text: str) -> None:
     assert {Path(program).name for program in unexplained(file, text)} == {"jq"}
 
 
 @pytest.mark.parametrize("file, text", RIGHT)
-def test_the_check_objects_to_nothing_else(file: str, text: str) -> None:
+def test_the_check_accepts_explained_programs(file: str, text: str) -> None:
     assert unexplained(file, text) == set()
 
 
-def test_a_command_runs_with_the_programs_of_a_fresh_machine_alone(
+def test_a_command_runs_with_only_the_programs_of_a_fresh_machine(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert short_path.main(["bash", "-c", 'ls "$PATH" && exit 3']) == 3

@@ -1,4 +1,4 @@
-"""The cases of `docs/reliability.md` name tests that exist."""
+"""Every case of `docs/reliability.md` has the same parts and names tests that exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = CHECKOUT / "docs" / "reliability.md"
 COMMANDS = ("make test", "make torture", "make torture-full", "make coverage", "make mutation")
 SECTION = re.compile(
     r"""
-    (?:(?!-\ ).+\n)?          # what belongs to the case
+    (?:(?!-\ ).+\n)?          # conditions of the case
     -\ Expected:\ (?P<expected>.+)\n
     -\ Observed\ (?P<when>\d{4}-\d{2}-\d{2}):\ (?P<observed>.+)\n
     -\ Test:\ (?P<command>.+)\n
@@ -28,7 +28,7 @@ class Case(NamedTuple):
 
 
 def cases() -> list[Case]:
-    """Return the sections below the headings of the third level."""
+    """Return the sections with a heading of the third level."""
     sections = re.split(r"^#{2,3} ", PAGE.read_text(), flags=re.MULTILINE)[1:]
     parts = [Case(*section.split("\n", 1)) for section in sections]
     return [Case(title, text.strip() + "\n") for title, text in parts if "Expected:" in text]
@@ -41,7 +41,7 @@ def test_every_case_says_what_was_observed_and_when() -> None:
 
 
 def test_every_case_names_a_command_and_a_test_that_exists() -> None:
-    """`make …` and `test_….py`, with `::` and the beginning of a test's name where one is meant."""
+    """Such as `make test` and `test_start.py`, with `::` and the start of a test name if needed."""
     for case in cases():
         section = SECTION.fullmatch(case.text)
         assert section

@@ -1,4 +1,4 @@
-"""`SECURITY.md` names, for every threat, tests that exist."""
+"""For every threat, `SECURITY.md` names tests that exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ THREATS = re.findall(r"^\| (?!---)(.+?) \| (.+) \| (.+) \|$", TABLE, re.MULTILIN
 
 
 @pytest.mark.parametrize("threat, _, tests", THREATS, ids=[threat[:60] for threat, *_ in THREATS])
-def test_each_threat_is_held_off_by_tests_that_exist(threat: str, _: str, tests: str) -> None:
+def test_each_threat_names_tests_that_exist(threat: str, _: str, tests: str) -> None:
     named = re.findall(r"`([^`]+)::(\w+)`", tests)
 
     assert named, threat
@@ -24,11 +24,11 @@ def test_each_threat_is_held_off_by_tests_that_exist(threat: str, _: str, tests:
 
 
 def functions_of(file: str) -> set[str]:
-    """Return the functions of the test files of this name, wherever below `tests/` they are."""
+    """Return the functions in all test files of this name below `tests/`."""
     trees = [ast.parse(path.read_text()) for path in (CHECKOUT / "tests").rglob(file)]
     kinds = ast.FunctionDef, ast.AsyncFunctionDef
     return {node.name for tree in trees for node in tree.body if isinstance(node, kinds)}
 
 
-def test_the_table_is_there() -> None:
+def test_the_table_is_found() -> None:
     assert len(THREATS) > 15

@@ -1,1 +1,1 @@
-"""The comparison: who takes part, how each is started and measured, and what is made of it."""
+"""Compares this server with other model servers: starts them, measures them, writes a report."""

@@ -1,4 +1,4 @@
-"""The command line: who takes part, the rounds, and what is written."""
+"""The command line of compare.py: options, rounds, and the files that are written."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ from rich.console import Console
 from rich.table import Table
 
 from scripts.comparison.contestants import CONTESTANTS, Contestant
-from scripts.comparison.machine import describe_machine
 from scripts.comparison.markdown import Setup, overview, page, where_a_peer_wins
 from scripts.comparison.plot import svg
 from scripts.comparison.results import Results
 from scripts.comparison.rounds import Rounds
 from scripts.comparison.venvs import ROOT
+from scripts.comparison.versions import versions
 from scripts.comparison.wrk import NOT_INSTALLED, is_installed
+from server.loadtest.machine import describe_machine
 
 MODEL = ROOT / "model" / "my_best_model.keras"
 
 
 def main(argv: Sequence[str], contestants: Sequence[Contestant] = CONTESTANTS) -> int:
-    """Compare; return 0, or 1 when this server itself failed.
-
-    2 when it could not begin, and 130 when it was interrupted.
-    """
+    """Compare; return 0 on success, 1 if this server failed, 2 if wrk is missing, 130 on Ctrl-C."""
     options = _parser(contestants).parse_args(argv)
     if not is_installed():
         print(f"compare: {NOT_INSTALLED}", file=sys.stderr)
@@ -40,7 +38,7 @@ def main(argv: Sequence[str], contestants: Sequence[Contestant] = CONTESTANTS) -
         subprocess.run([sys.executable, "-m", "model.train"], cwd=ROOT, check=True)
     chosen = [each for each in contestants if not options.only or each.name in options.only]
     setup = Setup(
-        describe_machine(),
+        describe_machine(versions()),
         options.rounds,
         options.seconds,
         options.connections,
@@ -48,10 +46,10 @@ def main(argv: Sequence[str], contestants: Sequence[Contestant] = CONTESTANTS) -
     )
     results = Results()
     try:
-        with _ended_in_order():
+        with _sigterm_exits():
             _run(chosen, setup, results)
     except KeyboardInterrupt:
-        print("compare: interrupted; nothing was written", file=sys.stderr)
+        print("compare: interrupted, nothing was written", file=sys.stderr)
         return 130
     _write(options.out, chosen, results, setup)
     _print(chosen, results, setup)
@@ -62,15 +60,47 @@ def _parser(contestants: Sequence[Contestant]) -> argparse.ArgumentParser:
     names = [each.name for each in contestants]
     parser = argparse.ArgumentParser(
         prog="compare.py",
-        description="Measure this server and its peers under the same load, and write it down.",
-        epilog="Peers are installed under .peers/ on first use. Exit code 1: this server failed.",
+        description="Compare this server with other model servers under the same load, and write "
+        "comparison.md, comparison.svg and comparison.json.",
+        epilog="Other servers are installed under .peers/ on first use (gigabytes). Exit code 1: "
+        "this server failed. 2: wrk is not installed.",
     )
     add = parser.add_argument
-    add("--rounds", type=_count, default=5, help="how often each is measured (%(default)s)")
-    add("--seconds", type=_count, default=5, help="of each measurement (%(default)s)")
-    add("--connections", type=_counts, default=[1, 64, 256], help="at once (1,64,256)")
-    add("--only", nargs="+", metavar="NAME", choices=names, help=f"some of {', '.join(names)}")
-    add("--out", type=Path, default=ROOT / "docs", metavar="FOLDER", help="where to write (docs)")
+    add(
+        "--rounds",
+        metavar="N",
+        type=_count,
+        default=5,
+        help="how often each server is measured (default: %(default)s)",
+    )
+    add(
+        "--seconds",
+        metavar="S",
+        type=_count,
+        default=5,
+        help="duration of each measurement (default: %(default)s)",
+    )
+    add(
+        "--connections",
+        metavar="LIST",
+        type=_counts,
+        default=[1, 64, 256],
+        help="numbers of concurrent connections to measure with (default: 1,64,256)",
+    )
+    add(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=names,
+        help=f"measure only these servers (default: all): {', '.join(names)}",
+    )
+    add(
+        "--out",
+        type=Path,
+        default=ROOT / "docs",
+        metavar="FOLDER",
+        help="folder to write to (default: docs)",
+    )
     return parser
 
 
@@ -89,8 +119,8 @@ def _run(chosen: Sequence[Contestant], setup: Setup, results: Results) -> None:
 
 
 @contextlib.contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM end what was started as Ctrl-C does."""
+def _sigterm_exits() -> Iterator[None]:
+    """Exit by SystemExit on SIGTERM, so that the servers that were started are stopped."""
     before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         yield
@@ -102,7 +132,9 @@ def _write(folder: Path, chosen: Sequence[Contestant], results: Results, setup: 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "comparison.md").write_text(page(chosen, results, setup))
     (folder / "comparison.svg").write_text(svg(chosen, results, setup.connections))
-    runs = ",\n".join(json.dumps(run) for run in results.as_list())  # a line each, to be compared
+    runs = ",\n".join(
+        json.dumps(run) for run in results.as_list()
+    )  # one per line, for readable diffs
     rest = json.dumps({"machine": dict(setup.machine), "missing": results.missing}, indent=1)
     (folder / "comparison.json").write_text(f'{rest[:-2]},\n "runs": [\n{runs}\n]}}\n')
 
@@ -111,7 +143,7 @@ def _print(chosen: Sequence[Contestant], results: Results, setup: Setup) -> None
     console = Console()
     present = [each for each in chosen if results.has(each.name)]
     head, *rows = overview(present, results, setup.connections)
-    table = Table(title="requests a second", title_justify="left")
+    table = Table(title="requests per second", title_justify="left")
     for name in head:
         table.add_column(name, justify="left" if name == head[0] else "right")
     for row in rows:

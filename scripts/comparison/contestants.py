@@ -1,4 +1,4 @@
-"""Who takes part, with which settings, and how each is asked."""
+"""The servers that are compared: command, settings, and request of each."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-CALIBRATION = "ceiling"  # measured in every round, because a machine's speed wanders
+CALIBRATION = "ceiling"  # measured in every round, because the speed of a machine changes
 
 
 @dataclass(frozen=True)
 class Contestant:
     """One server with one set of settings.
 
-    `command` and `environment` have places for {python}, of its venv; {port}; {model}, the model's
-    file; {folder}, an empty one of its own; {cores}, their number. The process also finds the model
-    by the variable MODEL.
+    These placeholders are replaced in `command` and `environment`: {python} (of its venv), {port},
+    {model} (the model file), {folder} (an empty folder) and {cores} (the number of cores). The
+    variable MODEL also holds the path of the model file.
     """
 
     name: str
     title: str
-    settings: str  # as the report tells them
+    settings: str  # as shown in the report
     command: tuple[str, ...]
     kind: Literal["ours", "peer", "constant"] = "peer"
-    venv: str = ""  # a key of `venvs.REQUIREMENTS`; empty: the project's own
+    venv: str = ""  # a key of `venvs.REQUIREMENTS`; empty: the project's own venv
     environment: Mapping[str, str] = field(default_factory=dict)
     path: str = "/predict"
     body: str = '{"data":[10]}'
-    answer_at: tuple[str | int, ...] = ("prediction",)  # where in the answer the number stands
+    answer_at: tuple[str | int, ...] = ("prediction",)  # path to the prediction in the answer
     stop_signal: signal.Signals = signal.SIGTERM
 
 
@@ -55,7 +55,7 @@ CONTESTANTS = (
     Contestant(
         name="ours-llhttp",
         title="this server",
-        settings="as it comes: metrics, access log and payload log (to a file) on",
+        settings="the defaults: metrics, access log and payload log (to a file) on",
         command=_ours("--http.transport", "llhttp"),
         kind="ours",
     ),
@@ -76,14 +76,14 @@ CONTESTANTS = (
     Contestant(
         name=CALIBRATION,
         title="ceiling: asyncio.Protocol, constant answer",
-        settings="httptools on uvloop; reads nothing of the request, calls no model",
+        settings="httptools on uvloop; ignores the request, calls no model",
         command=_peer("constant_protocol"),
         kind="constant",
     ),
     Contestant(
         name="bare-tornado",
         title="bare Tornado, constant answer",
-        settings="`RequestHandler` on uvloop, without access log and ETag; calls no model",
+        settings="`RequestHandler` on uvloop, no access log, no ETag; calls no model",
         command=_peer("constant_tornado"),
         kind="constant",
     ),
@@ -97,8 +97,8 @@ CONTESTANTS = (
     Contestant(
         name="fastapi",
         title="FastAPI by hand",
-        settings="uvicorn on uvloop and httptools with one worker a core, orjson, compiled call in "
-        "a thread, access log off",
+        settings="uvicorn on uvloop and httptools with one worker per core, orjson, compiled call "
+        "in a thread, access log off",
         command=_uvicorn("fastapi_thread", "--workers", "{cores}"),
         venv="fastapi",
     ),
@@ -109,12 +109,12 @@ CONTESTANTS = (
         "call, access log off",
         command=_peer("litserve_app"),
         venv="litserve",
-        stop_signal=signal.SIGINT,  # after SIGTERM its children would go on serving
+        stop_signal=signal.SIGINT,  # after SIGTERM its child processes would keep serving
     ),
     Contestant(
         name="bentoml",
         title="BentoML",
-        settings="`batchable=True, max_batch_size=64`, one worker a core, compiled call, access "
+        settings="`batchable=True, max_batch_size=64`, one worker per core, compiled call, access "
         "log and metrics off",
         command=(
             *("{python}", "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}"),
@@ -136,17 +136,17 @@ CONTESTANTS = (
             "RAY_SERVE_DEFAULT_HTTP_HOST": "127.0.0.1",
             "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "{port}",
             "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "65535",
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen on the loopback address alone
-            "RAY_AUTH_MODE": "disabled",  # else it leaves a token in the home folder
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # listen on the loopback address only
+            "RAY_AUTH_MODE": "disabled",  # otherwise it leaves a token in the home folder
             "RAY_USAGE_STATS_ENABLED": "0",
         },
     ),
     Contestant(
         name="triton",
         title="Triton 2.51",
-        settings="the `tritonserver` of PyTriton's package, Python backend, compiled call, one "
-        "instance on the CPU, batches of at most 64, no delay, one HTTP thread, metrics off; "
-        "JSON by the V2 protocol",
+        settings="`tritonserver` from the PyTriton package, Python backend, compiled call, one "
+        "instance on the CPU, batches of up to 64 rows, no delay, one HTTP thread, metrics off; "
+        "JSON requests of the V2 protocol",
         command=(*_peer("triton_server"), "{folder}"),
         venv="triton",
         path="/v2/models/example/infer",

@@ -15,24 +15,27 @@ from scripts.comparison.wrk import Measurement
 NONE = "–"
 
 HOW = """\
-Every server gets the same load from wrk with one thread, on the same machine: one example in a \
-request, over so many connections, each with one request on its way. Only one server runs at a \
-time. In every round each is started, asked once whether its answer is right, warmed up for a \
-second, and measured at each number of connections for {seconds} seconds; {rounds} such rounds, \
-each beginning with another server. Figures are medians over the rounds. Ratios are taken within \
-a round, because a machine is now faster and now slower, and are what to trust; those to the \
-ceiling compare with a server in the same language that does nothing but parse HTTP. Latencies \
-are those of the answers that came within the time (a 0 means that none did), and refused \
-requests count for latencies but not for requests a second.
+Every server gets the same load from [wrk](https://github.com/wg/wrk) with one thread, which runs \
+on the same machine and shares its cores. Each request has one row, and each connection has one \
+request in flight. Only one server runs at a time. In every round, each server is started, checked \
+for a correct answer, warmed up for a second, and measured at each number of connections for \
+{seconds} seconds. There are {rounds} rounds; each starts with a different server.
 
-The model is the example, one number in and one out, so this compares servers and not models. \
-All real peers but the first design make the same compiled call of it as this server does.\
+Figures are medians over the rounds. The speed of the machine changes over time, so ratios are \
+computed within each round; they are more reliable than the absolute figures. "Of the ceiling" is \
+the ratio to a Python server that only parses HTTP. Latencies include only answers that arrived \
+during the measurement; 0 means that none did. Rejected requests count in the latencies, but not \
+in the requests per second.
+
+The model is the example, with one number as input and one as output, so this compares servers, \
+not models. All servers that call the model use the same compiled function, except the first \
+design, which calls `model.predict`.\
 """
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How it was measured."""
+    """How the comparison was made."""
 
     machine: Mapping[str, str]
     rounds: int
@@ -42,16 +45,16 @@ class Setup:
 
 
 def page(contestants: Sequence[Contestant], results: Results, setup: Setup) -> str:
-    """Return the page; contestants without any result stand in the list of what is missing."""
+    """Return the page; contestants without results are listed with the reason."""
     present = [each for each in contestants if results.has(each.name)]
     parts = [
         "# Comparison with other servers",
-        f"Made by `{setup.command}`; the runs one by one stand in "
-        "[`comparison.json`](comparison.json).",
-        "![Requests a second of each server](comparison.svg)",
-        "## Requests a second",
+        f"Written by `{setup.command}`. [`comparison.json`](comparison.json) has the figures of "
+        "each run.",
+        "![Requests per second of each server](comparison.svg)",
+        "## Requests per second",
         _table(*overview(present, results, setup.connections), numbers_from=1),
-        "## Where a peer wins",
+        "## Where another server is better",
         "\n".join(where_a_peer_wins(present, results, setup.connections)),
         *chain.from_iterable(_details(present, results, each) for each in setup.connections),
         *_missing(contestants, results),
@@ -70,7 +73,7 @@ def page(contestants: Sequence[Contestant], results: Results, setup: Setup) -> s
 def overview(
     present: Sequence[Contestant], results: Results, connections: Sequence[int]
 ) -> list[list[str]]:
-    """Return the table of requests a second: its head, and a row for each contestant."""
+    """Return the table of requests per second: the head, then a row for each contestant."""
     head = ["server", *(_connections(each) for each in connections)]
     return [head] + [
         [each.title, *(_rate(results.rate(each.name, number)) for number in connections)]
@@ -81,18 +84,18 @@ def overview(
 def where_a_peer_wins(
     present: Sequence[Contestant], results: Results, connections: Sequence[int]
 ) -> Iterator[str]:
-    """Say in one line each where a peer that calls the model does better than this server."""
+    """Yield a line for each figure in which a peer that calls the model beats this server."""
     ours = next((each for each in present if each.kind == "ours"), None)
     peers = [each for each in present if each.kind == "peer"]
     if ours is None or not peers:
-        yield "There is nothing to compare: this server or all its peers are missing."
+        yield "There is nothing to compare: this server or all others are missing."
         return
     wins = [line for peer in peers for line in _wins(ours, peer, results, connections)]
     if not wins:
         counts = " and ".join(f"{each:,}" for each in connections)
         yield (
-            f"Nowhere here: at {counts} connections no peer that calls the model answered more "
-            "requests a second, or with a lower median latency or 99th percentile."
+            f"Nowhere: at {counts} connections, no other server that calls the model answered more "
+            "requests per second, or had a lower median or 99th percentile of the latency."
         )
     yield from wins
 
@@ -105,17 +108,17 @@ def _wins(
         ratio = results.ratio(peer.name, ours.name, number)
         if ratio and ratio > 1:
             yield (
-                f"- **{peer.title}** answers {ratio:.2f} times as many requests a second at "
-                f"{_connections(number)} (more in {sum(each > 1 for each in ratios)} of "
-                f"{len(ratios)} rounds)."
+                f"- **{peer.title}** answers {ratio:.2f} times as many requests per second at "
+                f"{_connections(number)} (more than this server in "
+                f"{sum(each > 1 for each in ratios)} of {len(ratios)} rounds)."
             )
         for what, value in (("median latency", _p50), ("99th percentile", _p99)):
             its = results.median(peer.name, number, value)
             mine = results.median(ours.name, number, value)
             if its is not None and mine is not None and its < mine:
                 yield (
-                    f"- **{peer.title}** has the lower {what} at {_connections(number)}: "
-                    f"{_ms(its)} ms against {_ms(mine)} ms."
+                    f"- **{peer.title}** has a lower {what} at {_connections(number)}: "
+                    f"{_ms(its)} ms, this server {_ms(mine)} ms."
                 )
 
 
@@ -128,7 +131,7 @@ def _details(present: Sequence[Contestant], results: Results, connections: int) 
         "of the ceiling",
         "this server is faster by",
     ]
-    head += ["p50, ms", "p99, ms", "refused", "socket errors"]
+    head += ["p50, ms", "p99, ms", "rejected", "socket errors"]
     rows = []
     for each in present:
         runs = [run.rate for run in results.of(each.name, connections).values()]
@@ -154,7 +157,7 @@ def _missing(contestants: Sequence[Contestant], results: Results) -> list[str]:
         return []
     titles = {each.name: each.title for each in contestants}
     lines = [f"- {titles[name]}: {_one_line(why)}" for name, why in results.missing.items()]
-    return ["## What is missing, and why", "\n".join(lines)]
+    return ["## Missing servers", "\n".join(lines)]
 
 
 def _table(head: Sequence[str], *rows: Sequence[str], numbers_from: int = 99) -> str:

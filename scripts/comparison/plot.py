@@ -1,4 +1,4 @@
-"""The requests a second of each contestant as dots on a logarithmic scale, in SVG."""
+"""An SVG chart of the requests per second of each contestant, on a logarithmic scale."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scripts.comparison.contestants import Contestant
 from scripts.comparison.results import Results
 
 WIDTH, LEFT, RIGHT, TOP, ROW, BOTTOM = 880, 320, 30, 64, 30, 40  # pixels
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")  # told apart by all eyes
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9")  # safe for colour-blind readers
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#222}.axis{fill:#666}.grid{stroke:#ddd}"
     ".span{stroke:#bbb;stroke-width:2}.ours{font-weight:600}.title{font-size:15px}"
@@ -18,7 +18,7 @@ STYLE = (
 
 
 def svg(contestants: Sequence[Contestant], results: Results, connections: Sequence[int]) -> str:
-    """Return the picture: a row for each contestant that answered, the fastest at the top."""
+    """Return the chart: a row for each contestant that answered, the fastest at the top."""
     rates = {each.name: _rates(each, results, connections) for each in contestants}
     shown = sorted(
         (each for each in contestants if rates[each.name]),
@@ -28,9 +28,9 @@ def svg(contestants: Sequence[Contestant], results: Results, connections: Sequen
     bottom = TOP + ROW * len(shown)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + BOTTOM}" '
-        'role="img" aria-label="Requests a second of each server">',
+        'role="img" aria-label="Requests per second of each server">',
         f'<style>{STYLE}</style><rect width="100%" height="100%" fill="#fff"/>',
-        '<text class="title" x="16" y="28">Requests a second (medians)</text>',
+        '<text class="title" x="16" y="28">Requests per second (medians)</text>',
         *_legend(connections),
         *_grid(scale, bottom),
     ]
@@ -40,20 +40,20 @@ def svg(contestants: Sequence[Contestant], results: Results, connections: Sequen
 
 
 class Scale:
-    """From requests a second to pixels; whole powers of ten at both ends."""
+    """Maps requests per second to pixels, from one power of ten to another."""
 
     def __init__(self, rates: Sequence[float]) -> None:
         self.low = math.floor(math.log10(min(rates, default=1)))
         self.high = max(math.ceil(math.log10(max(rates, default=1))), self.low + 1)
 
     def x(self, rate: float) -> float:
-        """Return where a rate above 0 stands."""
+        """Return the pixel of a rate above 0."""
         share = (math.log10(rate) - self.low) / (self.high - self.low)
         return round(LEFT + (WIDTH - LEFT - RIGHT) * share, 1)
 
 
 def _rates(each: Contestant, results: Results, connections: Sequence[int]) -> dict[int, float]:
-    """The rates above 0, which alone have a place on such a scale."""
+    """Return the rates above 0; a logarithmic scale has no 0."""
     known = {number: results.rate(each.name, number) for number in connections}
     return {number: rate for number, rate in known.items() if rate}
 

@@ -1,4 +1,5 @@
--- Posts what is in the file that stands behind `--`, with the headers behind that, and ends with a line of JSON for scripts/comparison/wrk.py.
+-- Arguments after `--`: a file, which is the body to POST, then names and values of headers.
+-- Prints a line of JSON at the end, which scripts/comparison/wrk.py parses.
 
 function init(args)
   wrk.method = "POST"

@@ -1,4 +1,4 @@
-"""Starts one contestant, waits for its first right answer, and leaves nothing of it behind."""
+"""Starts one contestant, waits for its first right answer, and kills all of its processes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from scripts.comparison.contestants import Contestant
 from scripts.comparison.venvs import ROOT, Missing
 
 READY_WITHIN = 120.0  # seconds; some import TensorFlow in several processes
-ANSWER_WITHIN = 60.0  # a design without batching first works off what others have left behind
+ANSWER_WITHIN = 60.0  # a server without batching first finishes its queue of earlier requests
 STOP_WITHIN = 8.0
-EXPECTED, TOLERANCE = 31.0, 0.5  # the example model has learnt 3x + 1, and is asked for 10
+EXPECTED, TOLERANCE = 31.0, 0.5  # the example model has learnt 3x + 1, and the request is 10
 MARK = "COMPARISON_MARK"
 
 
 @contextlib.contextmanager
 def running(contestant: Contestant, python: str, model: Path) -> Iterator[int]:
-    """Run the contestant on a free port of 127.0.0.1 and give it; raises Missing.
+    """Run the contestant on a free port of 127.0.0.1 and yield the port; raises Missing.
 
-    It has been asked once, and the answer was right. Afterwards no process of it is left, whatever
-    it has forked into other groups: all inherit a variable that tells whose they are.
+    It has answered one request correctly by then. At the end of the block all of its processes are
+    killed, including those in other process groups: they inherit an environment variable that
+    identifies them.
     """
     port, mark = _free_port(), uuid.uuid4().hex
     with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as name:
@@ -47,7 +48,7 @@ def running(contestant: Contestant, python: str, model: Path) -> Iterator[int]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the comparison; it ends the rest in order
+                start_new_session=True,  # Ctrl-C must reach the parent only; it stops the server
             )
         try:
             _wait_until_right(contestant, process, port, folder / "output.log")
@@ -57,7 +58,7 @@ def running(contestant: Contestant, python: str, model: Path) -> Iterator[int]:
 
 
 def ask(contestant: Contestant, port: int, within: float = ANSWER_WITHIN) -> float:
-    """Return the number that is answered; raises OSError, HTTPException or Missing."""
+    """Send a request and return the prediction; raises OSError, HTTPException or Missing."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within)
     with contextlib.closing(connection):
         headers = {"Content-Type": "application/json"}
@@ -65,14 +66,14 @@ def ask(contestant: Contestant, port: int, within: float = ANSWER_WITHIN) -> flo
         answer = connection.getresponse()
         body = answer.read()
     text = body.decode(errors="replace")[:200]
-    if answer.status in (404, 502, 503):  # it is there, but not ready
+    if answer.status in (404, 502, 503):  # listening, but not ready
         raise ConnectionError(f"{answer.status}: {text}")
     if answer.status != 200:
         raise Missing(f"answered {answer.status}: {text}")
     try:
         return float(_dig(json.loads(body), contestant.answer_at))
     except (ValueError, TypeError, LookupError) as error:
-        raise Missing(f"answered what cannot be read: {text}") from error
+        raise Missing(f"unreadable answer: {text}") from error
 
 
 def _dig(value: Any, path: Sequence[str | int]) -> Any:
@@ -91,19 +92,19 @@ def _wait_until_right(
             break
         except (OSError, http.client.HTTPException) as error:
             if process.poll() is not None:
-                why = f"ended with code {process.returncode}: {_last_words(log)}"
+                why = f"exited with code {process.returncode}: {_last_lines(log)}"
                 raise Missing(why) from error
             if time.monotonic() > give_up:
-                why = f"gave no answer within {READY_WITHIN:g} s ({error}): {_last_words(log)}"
+                why = f"no answer within {READY_WITHIN:g} s ({error}): {_last_lines(log)}"
                 raise Missing(why) from error
         time.sleep(0.1)
     if not math.isclose(number, EXPECTED, abs_tol=TOLERANCE):
         raise Missing(f"answered {number:g} instead of {EXPECTED:g}")
 
 
-def _last_words(log: Path) -> str:
+def _last_lines(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    return " / ".join(list(filter(None, lines))[-3:])[-400:] or "it said nothing"
+    return " / ".join(list(filter(None, lines))[-3:])[-400:] or "no output"
 
 
 def _environment(contestant: Contestant, words: dict[str, object], mark: str) -> dict[str, str]:
@@ -124,7 +125,7 @@ def _free_port() -> int:
 
 
 def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals, mark: str) -> None:
-    """Ask politely, then kill; a second Ctrl-C has to wait for it."""
+    """Send `stop_signal`, then kill what is left; Ctrl-C is blocked meanwhile."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         with contextlib.suppress(ProcessLookupError):
@@ -142,10 +143,10 @@ def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals, mark: s
 
 
 def _marked(mark: str) -> Iterator[int]:
-    """Find the processes that carry the mark; Linux alone tells."""
+    """Yield the processes with this mark in their environment; works on Linux only."""
     wanted = f"{MARK}={mark}".encode()
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal():
-            with contextlib.suppress(OSError):  # it has ended, or is another user's
+            with contextlib.suppress(OSError):  # it has exited, or belongs to another user
                 if wanted in (folder / "environ").read_bytes().split(b"\0"):
                     yield int(folder.name)

@@ -1,4 +1,4 @@
-"""What was measured, and the medians and ratios that are made of it."""
+"""The measurements, and medians and ratios of them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Record(NamedTuple):
 
 @dataclass
 class Results:
-    """All runs, and who is missing and why."""
+    """All runs, and the reason for each contestant that is missing."""
 
     records: list[Record] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
 
     def add(self, number: int, name: str, connections: int, measured: Measurement) -> None:
-        """Note a run of round `number`."""
+        """Add a run of round `number`."""
         self.records.append(Record(number, name, connections, measured))
 
     def has(self, name: str) -> bool:
-        """Tell whether there is any run of this contestant."""
+        """Return whether there is any run of this contestant."""
         return any(record.name == name for record in self.records)
 
     def of(self, name: str, connections: int) -> dict[int, Measurement]:
@@ -46,20 +46,20 @@ class Results:
     def median(
         self, name: str, connections: int, value: Callable[[Measurement], float | None]
     ) -> float | None:
-        """Return the median over the rounds in which there is a value; None without any."""
+        """Return the median over the rounds that have a value; None if there are none."""
         values = [value(each) for each in self.of(name, connections).values()]
         known = [each for each in values if each is not None]
         return median(known) if known else None
 
     def rate(self, name: str, connections: int) -> float | None:
-        """Return the median of the good answers a second."""
+        """Return the median of the good answers per second."""
         return self.median(name, connections, lambda each: each.rate)
 
     def ratios(self, name: str, other: str, connections: int) -> list[float]:
-        """Return by how much `name` answers more than `other`, round by round.
+        """Return the ratio of the rates of `name` and `other`, for each round.
 
-        Within a round, because a machine is now faster and now slower; infinite where `other`
-        gave no answer.
+        Ratios are taken within a round because the speed of the machine changes over time. A ratio
+        is infinite where `other` gave no answer.
         """
         return [
             mine.rate / its.rate if its.rate else math.inf
@@ -67,17 +67,17 @@ class Results:
         ]
 
     def ratio(self, name: str, other: str, connections: int) -> float | None:
-        """Return the median of the ratios; None where the two never met."""
+        """Return the median of the ratios; None if no round has both."""
         ratios = self.ratios(name, other, connections)
         return median(ratios) if ratios else None
 
     def bad(self, name: str, connections: int) -> tuple[int, int]:
-        """Return all refusals and all socket errors."""
+        """Return the number of rejected requests and of socket errors."""
         runs = self.of(name, connections).values()
-        return sum(each.refused for each in runs), sum(each.socket_errors for each in runs)
+        return sum(each.rejected for each in runs), sum(each.socket_errors for each in runs)
 
     def as_list(self) -> list[dict[str, Any]]:
-        """Return the runs as JSON takes them."""
+        """Return the runs as JSON values."""
         return [
             {
                 "round": record.round,

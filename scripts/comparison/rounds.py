@@ -1,8 +1,8 @@
-"""The order of measuring: in every round each contestant is started, warmed up, measured, ended.
+"""Measures in rounds: each starts, warms up, measures and stops one contestant after another.
 
-One server runs at a time, because some of them spin while they have nothing to do, and all of them
-together would want several GiB. They are started anew in every round rather than stopped and
-continued by signals: Ray, for one, takes its own processes for dead after such a pause.
+Only one server runs at a time, because some use CPU while idle, and all together need several GiB.
+They are restarted in every round, not paused with SIGSTOP: Ray considers its own processes dead
+after such a pause.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Tell = Callable[[str], None]
 
 
 def in_turn(contestants: Sequence[Contestant], rounds: int) -> list[list[Contestant]]:
-    """Return the order of each round: everyone, but beginning with another one every time."""
+    """Return the order of each round: all contestants, each time starting with another one."""
     if not contestants:
         return [[]] * rounds
     starts = [number % len(contestants) for number in range(rounds)]
@@ -33,7 +33,7 @@ def in_turn(contestants: Sequence[Contestant], rounds: int) -> list[list[Contest
 
 
 class Rounds:
-    """Measures the contestants at each number of connections, and notes who drops out."""
+    """Measures the contestants at each number of connections, and records which fail."""
 
     def __init__(
         self, model: Path, connections: Sequence[int], seconds: int, results: Results, tell: Tell
@@ -46,9 +46,9 @@ class Rounds:
         self._pythons: dict[str, str] = {}
 
     def run(self, contestants: Sequence[Contestant], rounds: int) -> None:
-        """Fill the results. A contestant that fails once is missing from then on."""
+        """Fill the results; a contestant that fails once is not measured again."""
         for contestant in contestants:
-            self._tell(f"{contestant.name}: looking for its environment")
+            self._tell(f"{contestant.name}: preparing its environment")
             with self._noting_failure_of(contestant):
                 self._pythons[contestant.name] = python_of(contestant.venv)
         for number, order in enumerate(in_turn(contestants, rounds), 1):
@@ -62,7 +62,7 @@ class Rounds:
         with running(contestant, self._pythons[contestant.name], self._model) as port:
             self._load(contestant, port, WARM_UP_CONNECTIONS, WARM_UP_SECONDS)
             for connections in self._connections:
-                ask(contestant, port)  # what the last clients have left behind is done with then
+                ask(contestant, port)  # waits until it has finished earlier requests
                 measured = self._load(contestant, port, connections, self._seconds)
                 self._results.add(number, contestant.name, connections, measured)
 

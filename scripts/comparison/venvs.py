@@ -1,8 +1,8 @@
-"""The peers' virtual environments, under `.peers/`.
+"""The virtual environments of the other servers, under `.peers/`.
 
-Each is complete, with its own TensorFlow of the version that this project has: peers ask for
-other versions of numpy and protobuf, and Triton's Python has to find everything in one place.
-uv links the same files into all of them from its cache, so they cost little time and room.
+Each has its own TensorFlow, in the same version as this project's, because the servers need other
+versions of numpy and protobuf, and Triton needs all packages in one folder. uv links the files from
+its cache, so the environments take little time and space.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / ".peers"
 INSTALL_WITHIN = 900.0  # seconds
 
-# The exact version of what is compared; all else is what its authors let it be installed with.
+# The exact versions of the servers; other packages are the newest that they allow.
 REQUIREMENTS = {
     "bentoml": ("bentoml==1.4.39",),
     "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "orjson==3.13.0"),
@@ -28,13 +28,13 @@ REQUIREMENTS = {
 
 
 class Missing(Exception):
-    """A contestant cannot take part, or not any longer; one line says why."""
+    """A contestant cannot be measured; the message is one line."""
 
 
 def python_of(venv: str) -> str:
-    """Return the Python of the venv of this name, made first if it is not there or not current.
+    """Return the Python of this venv, after creating or updating it; raises Missing.
 
-    The empty name is the environment that runs this. Raises Missing.
+    The empty name stands for the environment of the current process.
     """
     if not venv:
         return sys.executable
@@ -55,10 +55,10 @@ def _requirements(venv: str) -> list[str]:
 
 def _run(*command: str) -> None:
     try:
-        done = subprocess.run(  # noqa: S603  # fixed words and the versions above
+        done = subprocess.run(  # noqa: S603  # fixed commands and the versions above
             command, capture_output=True, text=True, timeout=INSTALL_WITHIN, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise Missing(f"was not installed within {INSTALL_WITHIN:g} s") from error
+        raise Missing(f"not installed within {INSTALL_WITHIN:g} s") from error
     if done.returncode:
         raise Missing(f"cannot be installed: {' '.join(done.stderr.split())[-400:]}")

@@ -1,4 +1,4 @@
-"""Runs wrk, and reads what it says."""
+"""Runs wrk and parses its output."""
 
 from __future__ import annotations
 
@@ -16,34 +16,33 @@ from scripts.comparison.venvs import Missing
 
 NOT_INSTALLED = "wrk is not installed: apt-get install wrk"
 SCRIPT = Path(__file__).with_name("post.lua")
-TIMEOUT = 60  # seconds till wrk calls an answer late; longer than a run, so that slow is not wrong
-SPARE = 60.0  # seconds that a run may take beyond its own
+TIMEOUT = 60  # seconds; longer than a run, so that wrk does not count slow answers as errors
+SPARE = 60.0  # seconds that wrk may run longer than asked for
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run of wrk. Latencies are those of all answers that came within it, good or not."""
+    """One run of wrk. Latencies are those of all answers that arrived during it, good or not."""
 
-    rate: float  # good answers a second
-    p50_ms: float | None  # none without an answer
+    rate: float  # good answers per second
+    p50_ms: float | None  # None without answers
     p99_ms: float | None
-    requests: int  # answered, good or not
-    refused: int  # of them, with a status of 400 or above
+    requests: int  # answered, with any status
+    rejected: int  # of them, with a status of 400 or above
     socket_errors: int
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the numbers as JSON takes them."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 def is_installed() -> bool:
-    """Tell whether there is a wrk to run."""
     return shutil.which("wrk") is not None
 
 
 def version() -> str:
-    """Return the version of the wrk that is installed."""
-    done = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)  # noqa: S607  # wrk is found where the user has it
+    """Return the version of the installed wrk."""
+    done = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)  # noqa: S607  # wrk is found on the user's PATH
     found = re.search(r"wrk (\S+)", done.stdout)
     return found[1] if found else "unknown"
 
@@ -55,29 +54,29 @@ def measure(
     seconds: float,
     headers: Mapping[str, str] | None = None,
 ) -> Measurement:
-    """Post `body` over so many connections at once, each with one request on its way.
+    """POST `body` over `connections` connections, each with one request in flight.
 
-    Raises Missing when wrk cannot work with the server.
+    Raises Missing if wrk fails.
     """
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", f"--timeout={TIMEOUT}s"]
-    with tempfile.NamedTemporaryFile() as file:  # an argument could not be as long
+    with tempfile.NamedTemporaryFile() as file:  # a body may be too long for an argument
         file.write(body.encode() if isinstance(body, str) else body)
         file.flush()
         command += ["--latency", "-s", str(SCRIPT), url, "--", file.name]
         command += [part for header in (headers or {}).items() for part in header]
         try:
-            done = subprocess.run(  # noqa: S603  # wrk is found where the user has it
+            done = subprocess.run(  # noqa: S603  # wrk is found on the user's PATH
                 command, capture_output=True, text=True, timeout=seconds + SPARE, check=False
             )
         except subprocess.TimeoutExpired as error:
-            raise Missing(f"wrk did not end within {seconds + SPARE:g} s") from error
+            raise Missing(f"wrk did not exit within {seconds + SPARE:g} s") from error
     if done.returncode:
         raise Missing(f"wrk failed: {(done.stderr or done.stdout).strip()[-200:]}")
     return parse(done.stdout)
 
 
 def parse(output: str) -> Measurement:
-    """Read the line of JSON with which post.lua ends what wrk prints; raises ValueError."""
+    """Parse the line of JSON that post.lua prints at the end; raises ValueError."""
     raw = json.loads(output.rstrip().rpartition("\n")[2])
     answered = raw["requests"] > 0
     return Measurement(
@@ -85,6 +84,6 @@ def parse(output: str) -> Measurement:
         p50_ms=raw["p50"] / 1e3 if answered else None,
         p99_ms=raw["p99"] / 1e3 if answered else None,
         requests=raw["requests"],
-        refused=raw["status"],
+        rejected=raw["status"],
         socket_errors=sum(raw[kind] for kind in ("connect", "read", "write", "timeout")),
     )

@@ -1,1 +1,1 @@
-"""What the service costs beside requests a second, one module a number."""
+"""Measurements of latency, CPU time and memory, one module each."""

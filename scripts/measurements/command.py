@@ -1,4 +1,4 @@
-"""The command line: which numbers, and where they are written."""
+"""The command line of measure.py: which measurements to run, and where to write the results."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.comparison.command import MODEL
-from scripts.comparison.machine import describe_machine
 from scripts.comparison.venvs import ROOT
+from scripts.comparison.versions import versions
 from scripts.comparison.wrk import NOT_INSTALLED, is_installed
 from scripts.measurements import (
     fairness,
@@ -24,6 +24,7 @@ from scripts.measurements import (
     watching,
 )
 from scripts.measurements.figure import markdown
+from server.loadtest.machine import describe_machine
 
 MEASUREMENTS = {
     "one-connection": one_connection.run,
@@ -38,16 +39,12 @@ MEASUREMENTS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure; return 0 when all aims are reached, 1 when not, 2 when it could not begin."""
-    parser = argparse.ArgumentParser(prog="measure.py", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(MEASUREMENTS))
-    parser.add_argument("--rounds", type=int, default=5, help="how often (default: %(default)s)")
-    parser.add_argument("--seconds", type=float, default=3, help="of each run (%(default)s)")
-    parser.add_argument("--out", type=Path, help="the Markdown file to write")
+    """Measure; return 0 if all targets are met, 1 if not, 2 if wrk is missing."""
+    parser = _parser()
     options = parser.parse_args(argv)
     if unknown := set(options.names) - set(MEASUREMENTS):
         parser.error(
-            f"there is no {', '.join(sorted(unknown))}; choose of {', '.join(MEASUREMENTS)}"
+            f"unknown measurement: {', '.join(sorted(unknown))}; known: {', '.join(MEASUREMENTS)}"
         )
     if not is_installed():
         print(f"measure: {NOT_INSTALLED}", file=sys.stderr)
@@ -60,7 +57,40 @@ def main(argv: Sequence[str]) -> int:
         print(" | ".join(figures[-1].row()), flush=True)
     if options.out:
         command = shlex.join(["python", "scripts/measure.py", *argv])
-        machine = "".join(f"- {key}: {value}\n" for key, value in describe_machine().items())
-        text = f"# Measured\n\nBy `{command}`.\n\n{markdown(figures)}\n{machine}"
+        machine = describe_machine(versions())
+        facts = "".join(f"- {name}: {value}\n" for name, value in machine.items())
+        text = f"# Measured\n\nBy `{command}`.\n\n{markdown(figures)}\n{facts}"
         options.out.write_text(text)
     return int(not all(figure.reached for figure in figures))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="measure.py",
+        description="Measure latency, CPU time and memory of this server, and compare each figure "
+        "with its target.",
+        epilog="Exit code 1: a target is not met. 2: wrk is not installed.",
+    )
+    add = parser.add_argument
+    add(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"measurements to run (default: all): {', '.join(MEASUREMENTS)}",
+    )
+    add(
+        "--rounds",
+        metavar="N",
+        type=int,
+        default=5,
+        help="how often each is measured; the result is the median (default: %(default)s)",
+    )
+    add(
+        "--seconds",
+        metavar="S",
+        type=float,
+        default=3,
+        help="duration of each run (default: %(default)s)",
+    )
+    add("--out", metavar="FILE", type=Path, help="Markdown file to write")
+    return parser

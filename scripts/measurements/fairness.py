@@ -1,4 +1,4 @@
-"""How long small requests wait beside a client that sends large ones."""
+"""Latency of small requests while another client sends large ones."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     p99, batch_ms, rate = (median(column) for column in zip(*results, strict=True))
     most = 2 * batch_ms + EXTRA_MS
     return Figure(
-        f"p99 of one row beside {LARGE:,} rows a request",
-        f"{p99:.1f} ms (beside {rate:.0f} large ones a second)",
-        f"at most {most:.1f} ms: twice a batch of {full} ({batch_ms:.2f} ms), plus {EXTRA_MS:g}",
+        f"p99 of one-row requests while another client sends {LARGE:,} rows per request",
+        f"{p99:.1f} ms (with {rate:.0f} large requests per second)",
+        f"at most {most:.1f} ms: two batches of {full} rows ({batch_ms:.2f} ms each) "
+        f"plus {EXTRA_MS:g} ms",
         p99 <= most,
     )
 

@@ -1,4 +1,4 @@
-"""How much of a large network's speed is left when it is served."""
+"""Throughput of a large network when served, relative to direct calls."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CONNECTIONS = 256
 
 
 def run(example: Path, rounds: int, seconds: float) -> Figure:
-    """Compare rows a second with those of direct calls with batches of the same size."""
-    del example  # a network of its own shows it
+    """Compare the rows per second with those of direct calls with batches of the same size."""
+    del example  # uses its own network
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "heavy.keras"
         models.heavy_network(path)
@@ -36,16 +36,16 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
                 sizes.append(size)
     ratio = median_ratio(pairs)
     return Figure(
-        "four `Dense(2048)`: rows a second, of direct calls",
+        "four `Dense(2048)`: rows per second, relative to direct calls",
         f"{ratio:.2f} ({median(served for served, _ in pairs):,.0f} rows/s, "
-        f"{median(sizes):.0f} rows a batch)",
+        f"{median(sizes):.0f} rows per batch)",
         f"at least {LEAST}",
         ratio >= LEAST,
     )
 
 
 def _served(server: Server, body: str, seconds: float) -> tuple[int, float]:
-    """Return the mean rows of a batch, and the rows a second."""
+    """Return the mean number of rows per batch, and the rows per second."""
     names = ("predict_batch_rows_sum", "predict_batch_rows_count")
     before = [server.metric(name) for name in names]
     rate = measure(server.url, body, CONNECTIONS, seconds).rate
@@ -54,7 +54,7 @@ def _served(server: Server, body: str, seconds: float) -> tuple[int, float]:
 
 
 def _alone(model: KerasModel, size: int, seconds: float) -> float:
-    """Return the rows a second of direct calls."""
+    """Return the rows per second of direct calls."""
     rows, calls, started = [models.rows_for(model, size)], 0, time.perf_counter()
     while (passed := time.perf_counter() - started) < seconds:
         model.predict(rows)

@@ -1,4 +1,4 @@
-"""What connections cost that nobody uses."""
+"""Memory of idle connections, and their effect on the throughput of busy ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REQUEST = (
 
 
 def run(example: Path, rounds: int, seconds: float) -> Figure:
-    """Measure their memory, and how they change the throughput of busy ones."""
+    """Measure the memory of idle connections, and the throughput with and without them."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     pairs, kibibytes = [], []
@@ -38,9 +38,10 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
             with idle_connections(server):
                 kibibytes.append((server.rss() - before) / IDLE / 1024)
                 pairs.append((measure(server.url, BODY, BUSY, seconds).rate, alone))
-    ratio, size = median_ratio(pairs), max(kibibytes)  # memory given back is used again
+    ratio, size = median_ratio(pairs), max(kibibytes)  # max: later rounds reuse freed memory
     return Figure(
-        f"{IDLE:,} idle connections: memory of each; throughput of {BUSY} beside them",
+        f"{IDLE:,} idle connections: memory of each; throughput of {BUSY} busy ones, relative to "
+        "no idle ones",
         f"{size:.1f} KiB; {ratio:.2f} (median {median(rate for rate, _ in pairs):,.0f}/s)",
         f"at most {MOST_KIB:g} KiB; at least {LEAST}",
         size <= MOST_KIB and ratio >= LEAST,
@@ -49,7 +50,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
 
 @contextlib.contextmanager
 def idle_connections(server: Server) -> Iterator[None]:
-    """Hold connections open that have each had an answer."""
+    """Keep IDLE connections open, after one request on each."""
     with contextlib.ExitStack() as stack:
         for _ in range(IDLE):
             connection = stack.enter_context(

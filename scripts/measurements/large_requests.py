@@ -1,4 +1,4 @@
-"""What large requests cost beside what must be done with their numbers."""
+"""CPU time of large requests, relative to decoding, predicting and encoding alone."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ CONNECTIONS = 8
 
 
 def run(example: Path, rounds: int, seconds: float) -> Figure:
-    """Compare the CPU time of a request with that of its steps run alone."""
-    del example  # a network of its own shows it
+    """Compare the CPU time of a request with that of its steps, called directly."""
+    del example  # uses its own network
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.keras"
         models.small_network(path)
@@ -42,15 +42,15 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
                 pairs.append((served, _alone(model, body.encode(), seconds)))
     ratio = median_ratio(pairs)
     return Figure(
-        f"{ROWS}×{models.INPUTS} numbers a request: CPU, of its steps alone",
-        f"{ratio:.2f} ({median(served for served, _ in pairs) * 1000:.2f} ms a request)",
+        f"{ROWS}×{models.INPUTS} numbers per request: CPU time, relative to its steps alone",
+        f"{ratio:.2f} ({median(served for served, _ in pairs) * 1000:.2f} ms per request)",
         f"at most {MOST}",
         ratio <= MOST,
     )
 
 
 def _alone(model: KerasModel, body: bytes, seconds: float) -> float:
-    """Return the CPU seconds of decode, validate, convert, model and encode."""
+    """Return the CPU seconds of decoding, predicting and encoding one request."""
     dialect, calls = NativeDialect(model.signature), 0
     give_up, started = time.perf_counter() + seconds, time.process_time()
     while time.perf_counter() < give_up:

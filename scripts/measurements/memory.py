@@ -1,4 +1,4 @@
-"""How much memory the service takes beside TensorFlow and the model."""
+"""Memory of the service, beyond that of TensorFlow and the model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ print(int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize())
 
 
 def run(example: Path, rounds: int, seconds: float) -> Figure:
-    """Compare the memory after warm-up with that of a process that only calls the model once."""
+    """Compare the memory after warm-up with that of a process that calls the model once."""
     pairs = []
     for _ in range(rounds):
         bare = _bare(example)
@@ -37,8 +37,8 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     added = median(served - bare for served, bare in pairs) / 2**20
     served, bare = (median(column) / 2**20 for column in zip(*pairs, strict=True))
     return Figure(
-        "memory after warm-up, above a process that calls the model once",
-        f"{added:.0f} MiB ({served:.0f} against {bare:.0f})",
+        "memory after warm-up, minus that of a process that calls the model once",
+        f"{added:.0f} MiB ({served:.0f} - {bare:.0f})",
         f"at most {MOST_MIB:g} MiB",
         added <= MOST_MIB,
     )

@@ -1,4 +1,4 @@
-"""The models that are measured, made on the spot."""
+"""Builds the models for the measurements."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ INPUTS = 64
 
 
 def heavy_network(path: Path) -> None:
-    """Write four `Dense(2048)` on 64 inputs: the model, and not HTTP, is what takes time."""
+    """Save a model of four `Dense(2048)` with 64 inputs: the model takes most of the time."""
     _network(path, [2048] * 4)
 
 
 def small_network(path: Path) -> None:
-    """Write one `Dense(32)` on 64 inputs: the numbers of a request take time."""
+    """Save a model of one `Dense(32)` with 64 inputs: decoding takes most of the time."""
     _network(path, [32])
 
 
 def rows_for(model: KerasModel, rows: int) -> Tensors:
-    """Return random rows."""
+    """Return random input rows for a model."""
     random = np.random.default_rng(0)
     return Tensors(
         {

@@ -1,4 +1,4 @@
-"""The service as a process of its own, and what Linux and its metrics tell of it."""
+"""Starts the service as a child process, and reads its CPU time, memory and metrics."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where predictions are asked for."""
+        """The URL for predictions."""
         return f"http://127.0.0.1:{self.port}/predict"
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time of all its threads so far."""
+        """Return the CPU time that all threads have used so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def rss(self) -> int:
-        """Return its resident memory in bytes."""
+        """Return the resident memory in bytes."""
         return resident(self.pid)
 
     def metric(self, name: str) -> float:
-        """Return the value of a metric that has no labels."""
+        """Return the current value of a metric with a single time series."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics") as answer:
             text = answer.read().decode()
         return value_of(name, text)
 
 
 def value_of(name: str, text: str) -> float:
-    """Find a metric in Prometheus' text; raises LookupError when it is not there."""
+    """Return the value of a metric from the Prometheus text format; raises LookupError."""
     found = re.search(rf"^{re.escape(name)}(?:\{{[^}}]*\}})? (\S+)$", text, re.MULTILINE)
     if not found:
         raise LookupError(name)
@@ -65,12 +65,12 @@ def resident(pid: int) -> int:
 
 @contextlib.contextmanager
 def serving(model: Path, *flags: str) -> Iterator[Server]:
-    """Serve a model as it comes, with the payload log to a file, until the end of the block."""
+    """Serve a model with the payload log written to a file, and `flags`, during the block."""
     with tempfile.TemporaryDirectory(prefix="measure-") as folder:
         port = _free_port()
         command = [sys.executable, "-m", "server", str(model), "--http.port", str(port)]
         command += ["--logging.file", f"{folder}/payloads.jsonl", *flags]
-        process = subprocess.Popen(  # noqa: S603  # ourselves
+        process = subprocess.Popen(  # noqa: S603  # this project's own server
             command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
@@ -88,7 +88,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready").close()
             return
         time.sleep(0.1)
-    raise RuntimeError(f"the service is not ready within {READY_WITHIN:g} s")
+    raise RuntimeError(f"the service was not ready within {READY_WITHIN:g} s")
 
 
 def _free_port() -> int:

@@ -1,4 +1,4 @@
-"""What it costs to be watched: scrapes of the metrics, and open live pages."""
+"""The cost of monitoring: scrapes of the metrics, and open live pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EVENTS = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def run(example: Path, rounds: int, seconds: float) -> Figure:
-    """Measure the throughput with and without them, over runs that are long enough for both."""
+    """Measure the throughput with and without monitoring, in runs of at least RUN_SECONDS."""
     seconds = max(seconds, RUN_SECONDS)
     pairs = []
     with serving(example) as server:
@@ -36,7 +36,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
                 pairs.append((measure(server.url, BODY, CONNECTIONS, seconds).rate, alone))
     ratio = median_ratio(pairs)
     return Figure(
-        f"{SCRAPES:,} scrapes in {seconds:g} s and {PAGES} live pages: throughput beside them",
+        f"{SCRAPES:,} scrapes in {seconds:g} s and {PAGES} live pages: throughput, of that without",
         f"{ratio:.2f} (median {median(rate for rate, _ in pairs):,.0f}/s)",
         f"at least {LEAST}",
         ratio >= LEAST,
@@ -45,7 +45,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
 
 @contextlib.contextmanager
 def open_pages(server: Server) -> Iterator[None]:
-    """Follow the events as so many pages do; raises RuntimeError when one got none."""
+    """Read the events like PAGES live pages; raises RuntimeError if one received none."""
     with contextlib.ExitStack() as stack:
         pages = [stack.enter_context(Listener(server)) for _ in range(PAGES)]
         yield
@@ -54,7 +54,7 @@ def open_pages(server: Server) -> Iterator[None]:
 
 
 class Listener:
-    """A stream of events that is read as it comes."""
+    """Reads a stream of events in a thread."""
 
     def __init__(self, server: Server) -> None:
         self.events = 0
@@ -80,7 +80,7 @@ class Listener:
 
 @contextlib.contextmanager
 def scrapes(server: Server, seconds: float) -> Iterator[None]:
-    """Scrape evenly during so many seconds; raises RuntimeError when not all were answered."""
+    """Make SCRAPES scrapes, evenly within `seconds`; raises RuntimeError if one is not answered."""
     answered: list[int] = []
 
     def scrape() -> None:

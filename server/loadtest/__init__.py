@@ -1,1 +1,1 @@
-"""The load test: load, schedule, verdicts, reports. `scripts/load_test.py` runs it."""
+"""The load test: load generator, schedules, sweep, reports. `scripts/load_test.py` runs it."""

@@ -1,4 +1,4 @@
-"""Numbers on a command line, for argparse's `type`."""
+"""Types of numbers on the command line, for argparse's `type`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An HTTP/1.1 client for one request at a time on a connection that is kept."""
+"""An HTTP/1.1 client: keep-alive connections, one request at a time on each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-ENDED = "connection ended"
+CONNECTION_CLOSED = "connection closed"
 NOT_HTTP = "answer is not HTTP"
 
 
@@ -23,14 +23,14 @@ class Target:
 
     @classmethod
     def parse(cls, url: str, path: str) -> Target:
-        """Join a base `url` and a `path`; raises ValueError when the URL is not plain HTTP."""
+        """Join a base `url` and a `path`; raises ValueError unless the scheme is http."""
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname:
-            raise ValueError(f"{url}: not an http:// address")
+            raise ValueError(f"{url}: not an http:// URL")
         return cls(parts.hostname, parts.port or 80, parts.path.rstrip("/") + path)
 
     def message(self, body: bytes) -> bytes:
-        """Return the bytes of a POST of a JSON `body`."""
+        """Return the bytes of a POST request with a JSON `body`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         head = (
             f"POST {self.path} HTTP/1.1\r\n"
@@ -42,20 +42,24 @@ class Target:
 
 
 class Owner(Protocol):
-    """Who hears what became of the requests of a connection."""
+    """Is notified of the outcome of each request on a connection."""
 
     def answered(self, connection: Connection) -> None:
-        """Hear of a whole answer, which the connection holds until its next `send`."""
+        """The answer is complete; the connection holds it until the next `send`."""
 
     def lost(self, connection: Connection, reason: str) -> None:
-        """Hear that the request will get no answer; the connection is of no more use."""
+        """The request will get no answer, and the connection cannot be used again."""
 
     def closed(self, connection: Connection) -> None:
-        """Hear that the connection ended while it owed nothing."""
+        """The connection was closed while no request was in flight."""
 
 
 class Connection(asyncio.Protocol):
-    """One connection; `index` and `since` belong to whoever sends."""
+    """One connection.
+
+    `index`, `since` and `sent` are for the owner: number of the request's message, when the request
+    was due, and when it was sent.
+    """
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -76,27 +80,25 @@ class Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether another request may be sent."""
+        """Whether the next request can be sent."""
         return not self.busy and not self._transport.is_closing()
 
     def send(self, message: bytes) -> None:
-        """Send one request; the owner hears of its answer or its loss."""
+        """Send one request; the owner is notified of its answer or its loss."""
         self._reset()
         self.busy = True
         self._transport.write(message)
 
     def abort(self) -> None:
-        """End the connection at once; nobody hears of what it still owed."""
+        """Close the connection at once, without notifying the owner of a request in flight."""
         self.busy = False
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is not a subclass
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of an answer."""
-        if not self.busy:  # an answer that nobody asked for, such as 408 to an idle connection
+        if not self.busy:  # an answer without a request, such as 408 to an idle connection
             self.abort()
             return
         try:
@@ -108,13 +110,13 @@ class Connection(asyncio.Protocol):
             self._finish()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell the owner what this means for the request, if one is under way."""
+        """Notify the owner; without a Content-Length, the end of the connection ends the body."""
         if not self.busy:
             self._owner.closed(self)
-        elif self.status and not self._framed and error is None:  # this end is the body's end
+        elif self.status and not self._framed and error is None:
             self._finish()
         else:
-            self._lose(ENDED)
+            self._lose(CONNECTION_CLOSED)
 
     def _finish(self) -> None:
         self.busy = False
@@ -126,10 +128,9 @@ class Connection(asyncio.Protocol):
         self.abort()
         self._owner.lost(self, reason)
 
-    # What the parser calls.
+    # Callbacks of the parser.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep what matters of a header."""
         name = name.lower()
         if name == b"server-timing":
             self.server_timing += value
@@ -137,14 +138,12 @@ class Connection(asyncio.Protocol):
             self._framed = True
 
     def on_headers_complete(self) -> None:
-        """Keep the status."""
         self.status = self._parser.get_status_code()
 
     def on_body(self, body: bytes) -> None:
-        """Keep a piece of the body."""
         self.body += body
 
     def on_message_complete(self) -> None:
-        """Mark the end; `data_received` goes on from there."""
+        """Mark the answer as complete; `data_received` then notifies the owner."""
         self.kept = self._parser.should_keep_alive()
         self._complete = True

@@ -1,4 +1,4 @@
-"""The command line: find the server's schema, make requests, run the load, report."""
+"""The command line of load_test.py: read the server's schema, send requests, report."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from server.loadtest.client import Target
 from server.loadtest.console import print_report
 from server.loadtest.expected_answers import ExpectedAnswers, Model
 from server.loadtest.knee import Rates
-from server.loadtest.load import Load
-from server.loadtest.loop import run
+from server.loadtest.load_generator import LoadGenerator
+from server.loadtest.loop import run_coroutine
 from server.loadtest.payload import Payload, PayloadError, draw_pool, encode
 from server.loadtest.progress import show_progress
 from server.loadtest.schedule import (
@@ -42,23 +42,29 @@ DEFAULT_DURATION = 10.0
 CONNECTIONS = 64
 TIMEOUT = 60.0
 POOL_ROWS = 100_000
-POOL_REQUESTS = 20_000  # where nothing says how many will be sent
+POOL_REQUESTS = 20_000  # without --requests
 
-P99_HELP = "milliseconds in which 99 %% of the requests are to be answered (%(default)g)"
-STEP_HELP = "seconds of each rate (%(default)g)"
-START_HELP = "the first rate, in requests a second (%(default)g)"
-MOST_HELP = "the highest rate (%(default)g)"
-REPORT_HELP = "the page (%(default)s)"
+RATE_HELP = (
+    "open loop: send N requests per second without waiting for answers "
+    "(default: closed loop, one request at a time on each connection)"
+)
+P99_HELP = "objective: 99 %% of the requests answered within N milliseconds (default: %(default)g)"
+START_HELP = "first rate, in requests per second (default: %(default)g)"
+MOST_HELP = "highest rate, in requests per second (default: %(default)g)"
+SWEEP_DESCRIPTION = (
+    "Raise the rate of an open loop until the objective is missed, then narrow down the knee: the "
+    "highest rate that meets the objective."
+)
 
 LoadModel = Callable[[Path], Model]
 
 
 class UsageError(Exception):
-    """The load cannot begin; one line says why."""
+    """The load test cannot start; the message is one line."""
 
 
 def main(argv: Sequence[str], load_model: LoadModel | None = None) -> int:
-    """Run the load test; return 0 when all went well, 1 when not, 2 when it could not begin."""
+    """Run the load test; return 0 on success, 1 on failures, 2 when it could not start."""
     options = _parser().parse_args(argv)
     try:
         if options.sweep or options.redraw:
@@ -73,49 +79,97 @@ def main(argv: Sequence[str], load_model: LoadModel | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="load_test.py",
-        description="Put load on a running server, with requests made from its own schema.",
-        epilog="Exit code 1: a lost or wrong answer, or an unexpected status. 2: could not begin.",
+        description="Load-test a running server. The requests are made from the schema that the "
+        "server publishes at /openapi.json.",
+        epilog="Exit code 1: an answer is lost or wrong, or has an unexpected status. "
+        "2: the test could not start.",
     )
     add = parser.add_argument
-    add("--url", default="http://127.0.0.1:8888", help="the server (%(default)s)")
-    add("--path", default="/predict", help="where to POST (%(default)s)")
+    add("--url", default="http://127.0.0.1:8888", help="URL of the server (default: %(default)s)")
+    add("--path", default="/predict", help="path to POST to (default: %(default)s)")
     add(
         "--connections",
+        metavar="N",
         type=count,
-        help=f"at most so many ({CONNECTIONS}; sweep: {Plan.connections})",
+        help=f"maximum number of connections (default: {CONNECTIONS}, sweep: {Plan.connections})",
     )
-    add("--rate", type=positive, help="open loop: requests a second, whatever comes back")
-    add("--arrivals", choices=["poisson", "constant"], default="poisson", help="of the open loop")
-    add("--duration", type=positive, help=f"seconds ({DEFAULT_DURATION:g} without --requests)")
-    add("--requests", type=count, help="end after so many")
-    add("--rows", type=count, default=1, help="rows a request; more than 1 are sent as a batch")
-    add("--seed", type=int, default=0, help="of the rows and the arrivals (%(default)s)")
-    add("--model", type=Path, metavar="FILE", help="compare every answer with this model's own")
+    add("--rate", metavar="N", type=positive, help=RATE_HELP)
+    add(
+        "--arrivals",
+        choices=["poisson", "constant"],
+        default="poisson",
+        help="arrival times of an open loop (default: %(default)s)",
+    )
+    _add_size(parser)
+    add("--seed", type=int, default=0, help="seed of rows and arrival times (default: %(default)s)")
+    add("--model", type=Path, metavar="FILE", help="compare every answer with this model's output")
     add(
         "--timeout",
+        metavar="S",
         type=positive,
-        help=f"seconds till an answer counts as lost ({TIMEOUT:g}; sweep: {Plan.timeout:g})",
+        help="seconds after which a request without an answer counts as lost "
+        f"(default: {TIMEOUT:g}, sweep: {Plan.timeout:g})",
     )
-    add("--expect", type=_statuses, default={200}, help="statuses that are no failure (200)")
-    add("--json", type=Path, metavar="FILE", help="write the numbers (sweep: beside the report)")
+    add(
+        "--expect",
+        metavar="STATUSES",
+        type=_statuses,
+        default={200},
+        help="statuses that are not failures, such as 200,503 (default: 200)",
+    )
+    add(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the results as JSON (default: not written, sweep: next to the report)",
+    )
     _add_sweep(parser)
     return parser
 
 
-def _add_sweep(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "sweep", "Raise an open loop's rate until an objective breaks."
+def _add_size(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--duration",
+        metavar="S",
+        type=positive,
+        help=f"seconds to send requests (default: {DEFAULT_DURATION:g}, no limit with --requests)",
     )
-    add = group.add_argument
-    add("--sweep", action="store_true", help="find the knee, and write a report")
+    add("--requests", metavar="N", type=count, help="stop after N requests")
+    add(
+        "--rows",
+        metavar="N",
+        type=count,
+        default=1,
+        help="rows per request; more than 1 are sent as a batch (default: %(default)s)",
+    )
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("sweep", SWEEP_DESCRIPTION).add_argument
+    add("--sweep", action="store_true", help="find the knee and write an HTML report")
     add("--p99-ms", metavar="N", type=positive, default=50.0, help=P99_HELP)
-    add("--step-seconds", metavar="S", type=positive, default=Plan.step_seconds, help=STEP_HELP)
+    add(
+        "--step-seconds",
+        metavar="S",
+        type=positive,
+        default=Plan.step_seconds,
+        help="seconds at each rate (default: %(default)g)",
+    )
     add("--start-rate", metavar="N", type=positive, default=Rates.start, help=START_HELP)
     add("--max-rate", metavar="N", type=positive, default=Rates.most, help=MOST_HELP)
-    add("--report", type=Path, metavar="FILE", default=Path("load-test.html"), help=REPORT_HELP)
-    add("--name", metavar="TEXT", help="what is tested, in the report (the address)")
-    add("--compare", type=Path, metavar="JSON", help="draw another sweep on the same page")
-    add("--redraw", type=Path, metavar="JSON", help="make no load, but the report of this sweep")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        default=Path("load-test.html"),
+        help="HTML report to write (default: %(default)s)",
+    )
+    add("--name", metavar="TEXT", help="name of the server in the report (default: its URL)")
+    add(
+        "--compare", type=Path, metavar="JSON", help="show this earlier sweep in the report as well"
+    )
+    add("--redraw", type=Path, metavar="JSON", help="write the report of this earlier sweep again")
 
 
 def _run(options: argparse.Namespace, load_model: LoadModel) -> dict[str, Any]:
@@ -125,7 +179,7 @@ def _run(options: argparse.Namespace, load_model: LoadModel) -> dict[str, Any]:
     answers = _expected_answers(options, load_model, pool)
     messages = [target.message(encode(data)) for data in pool]
     tally = Tally(rows=options.rows)
-    run(_put_load(options, target, messages, tally, answers))
+    run_coroutine(_put_load(options, target, messages, tally, answers))
     numbers = figures(tally, options.expect)
     _report(options, numbers, tally, answers)
     return numbers
@@ -138,7 +192,7 @@ async def _put_load(
     tally: Tally,
     answers: ExpectedAnswers | None,
 ) -> None:
-    load = Load(
+    load = LoadGenerator(
         target,
         messages,
         _schedule(options),
@@ -150,7 +204,7 @@ async def _put_load(
     with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # no main thread
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, load.stop)
     gc.collect()
-    gc.freeze()  # a full collection in the middle would show as latency
+    gc.freeze()  # a full collection during the test would show as latency
     progress = asyncio.create_task(show_progress(Console(stderr=True), load, tally))
     await load.run()
     gc.unfreeze()
@@ -177,7 +231,7 @@ def _headline(options: argparse.Namespace) -> str:
     loop = f"open loop, {options.rate:g}/s {options.arrivals}" if options.rate else "closed loop"
     return (
         f"{options.url}{options.path}: {loop}, {options.connections or CONNECTIONS} connections, "
-        f"rows a request: {options.rows}"
+        f"rows per request: {options.rows}"
     )
 
 
@@ -202,12 +256,12 @@ def _expected_answers(
 ) -> ExpectedAnswers | None:
     if not options.model:
         return None
-    print(f"asking {options.model} for {len(pool):,} answers", file=sys.stderr)
+    print(f"computing {len(pool):,} expected answers with {options.model}", file=sys.stderr)
     return ExpectedAnswers(load_model(options.model), pool, options.rows)
 
 
 def _load_keras_model(path: Path) -> Model:
-    from model.keras_model import KerasModel, ModelError  # takes seconds, and is rarely wanted
+    from model.keras_model import KerasModel, ModelError  # takes seconds, and few runs need it
 
     try:
         return KerasModel.load(path)
@@ -218,5 +272,5 @@ def _load_keras_model(path: Path) -> Model:
 def _statuses(text: str) -> set[int]:
     statuses = text.split(",")
     if not all(each.isdecimal() for each in statuses):
-        raise argparse.ArgumentTypeError("not a list such as 200,503")
+        raise argparse.ArgumentTypeError("not a list of statuses such as 200,503")
     return {int(each) for each in statuses}

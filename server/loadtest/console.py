@@ -1,4 +1,4 @@
-"""The tables that show what came back."""
+"""The tables and failure lines that a load test prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.loadtest.tally import PERCENTILES, Tally
 
 
 def print_report(console: Console, numbers: dict[str, Any], tally: Tally) -> None:
-    """Print the tables, then a line for each thing that is wrong."""
+    """Print the tables, then a line for each kind of failure."""
     console.print(_summary(numbers))
     console.print(_answers(numbers))
     if numbers["batches"]["count"]:
@@ -22,16 +22,17 @@ def print_report(console: Console, numbers: dict[str, Any], tally: Tally) -> Non
 
 
 def failures(numbers: dict[str, Any], tally: Tally) -> list[str]:
-    """Say in one line each what makes the run a failure."""
+    """Return a line for each reason why the load test failed."""
     lines = [f"LOST {count:,}: {reason}" for reason, count in numbers["lost_by_reason"].items()]
     if numbers["gone"]:
-        lines.append("GONE: the server takes no connections any more")
+        lines.append("GONE: the server no longer accepts connections")
     if numbers["unsent"]:
         lines.append(f"UNSENT {numbers['unsent']:,}: no connection was free in time")
     for status, count in numbers["unexpected"].items():
-        lines.append(f"STATUS {status}, {count:,} times, first: {tally.excerpts[int(status)]}")
+        body = tally.excerpts[int(status)]
+        lines.append(f"STATUS {status}: {count:,} times, first body: {body}")
     if numbers["wrong"]:
-        lines.append(f"WRONG {numbers['wrong']:,} answers")
+        lines.append(f"WRONG {numbers['wrong']:,}: answers that differ from the model's")
     return lines
 
 
@@ -63,7 +64,7 @@ def _answers(numbers: dict[str, Any]) -> Table:
 
 
 def _batch_sizes(batches: dict[str, Any]) -> Table:
-    """Show the sizes in steps of powers of two."""
+    """Return a table of batch sizes, grouped by powers of two."""
     steps: Counter[int] = Counter()
     for size, number in batches["by_rows"].items():
         steps[int(size).bit_length()] += number

@@ -1,4 +1,4 @@
-"""What the model itself says to every request, to compare answers with."""
+"""The model's own prediction for every request, to compare the answers with."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import orjson
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
 
-TOLERANCE = 1e-5  # of the value's scale: batching changes the last bits of a float
+TOLERANCE = 1e-5  # relative: batching changes the last bits of a float
 ROWS_A_CALL = 1024
 
 
 class Model(Protocol):
-    """As much of `model.keras_model.KerasModel` as it takes."""
+    """The part of `model.keras_model.KerasModel` that is needed here."""
 
     signature: Signature
 
@@ -28,7 +28,7 @@ class ExpectedAnswers:
     """The model's own prediction for each request of a pool."""
 
     def __init__(self, model: Model, pool: Sequence[Any], rows: int) -> None:
-        """Compute them all; `rows` is the number of rows in each of the requests."""
+        """Compute all predictions; `rows` is the number of rows in each request."""
         parts = [_tensors(data, model.signature.inputs, rows) for data in pool]
         outputs = _predict(model, parts)
         self._floors = _floors(outputs)
@@ -36,11 +36,11 @@ class ExpectedAnswers:
         self._predictions = [_prediction(output, specs, rows) for output in outputs]
 
     def __getitem__(self, index: int) -> Any:
-        """Return what the request of that number should be answered."""
+        """Return the expected prediction for request number `index`."""
         return self._predictions[index]
 
     def matches(self, index: int, body: bytes) -> bool:
-        """Tell whether `body` is the answer to the request of that number."""
+        """Return whether `body` is the right answer to request number `index`."""
         try:
             prediction = orjson.loads(body)["prediction"]
         except (orjson.JSONDecodeError, KeyError, TypeError):
@@ -58,8 +58,8 @@ class ExpectedAnswers:
 
 
 def _close(value: Any, expected: Any, floor: float) -> bool:
-    """Tell whether form and numbers are equal, the latter within the tolerance."""
-    if isinstance(expected, float):  # the usual case, at a tenth of numpy's cost
+    """Return whether shapes are equal, and numbers equal within the tolerance."""
+    if isinstance(expected, float):  # the usual case; numpy would take ten times as long
         return (
             isinstance(value, int | float)
             and abs(value - expected) <= max(abs(expected), floor) * TOLERANCE
@@ -94,7 +94,7 @@ def _predict(model: Model, parts: Sequence[Tensors]) -> list[Tensors]:
 
 
 def _batches(parts: Sequence[Tensors]) -> Iterator[list[int]]:
-    """Yield the numbers of parts that can go into one call."""
+    """Yield the indexes of parts that can go into one call: rows of the same shape."""
     alike: dict[Hashable, list[int]] = {}
     for number, part in enumerate(parts):
         alike.setdefault(part.row_shape, []).append(number)
@@ -110,12 +110,13 @@ def _text(array: np.ndarray) -> np.ndarray:
 
 
 def _floors(outputs: Sequence[Tensors]) -> dict[str, float]:
-    """Return the least scale of each output: its usual size, 1 at most.
+    """Return for each output the smallest scale that the tolerance is relative to.
 
-    Values that happen to be near zero are off by as much as the others.
+    It is the mean absolute value of the output, at most 1: rounding errors of values near zero are
+    as large as those of the others.
     """
     sizes = {
-        name: 1.0  # of strings, which are compared as they are
+        name: 1.0  # unused: strings are compared exactly
         if array.dtype.hasobject
         else np.mean([np.abs(output.arrays[name]).mean() for output in outputs])
         for name, array in outputs[0].arrays.items()
@@ -124,7 +125,7 @@ def _floors(outputs: Sequence[Tensors]) -> dict[str, float]:
 
 
 def _prediction(output: Tensors, specs: Sequence[TensorSpec], rows: int) -> Any:
-    """Bring the outputs into the form of an answer: a float, an array, or a dict of these."""
+    """Return the outputs in the shape of an answer: a float, an array, or a dict of these."""
     values = {}
     for spec in specs:
         array = output.arrays[spec.name]

@@ -1,4 +1,4 @@
-"""Where the knee is: the highest rate of requests at which an objective still holds."""
+"""The search for the knee: the highest rate of requests that meets an objective."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-ENOUGH = 2  # rates in a row at which the objective broke
-DIGITS = 3  # of a rate: more would only look exact
+ENOUGH = 2  # rates in a row that missed the objective; then the rate rises no further
+DIGITS = 3  # significant digits of a rate; more would not be accurate
 
 
 class Outcome(NamedTuple):
-    """What an attempt at a rate showed.
+    """The outcome of one attempt at a rate.
 
     Attributes:
-        met: whether the objective held.
+        met: whether the objective was met.
         doubtful: whether it may have been missed by chance.
     """
 
@@ -28,14 +28,15 @@ Attempt = Callable[[float], Awaitable[Outcome]]
 
 @dataclass(frozen=True)
 class Rates:
-    """Which rates are tried, in requests a second.
+    """Which rates are tried, in requests per second.
 
     Attributes:
-        start: the first.
-        most: the highest.
-        least: the lowest that is tried where the first is too high.
-        factor: from one to the next, until the objective breaks.
-        precision: the ratio of the two rates around the knee at which the search ends.
+        start: the first rate.
+        most: the highest rate.
+        least: the lowest rate, tried when the first one is too high.
+        factor: from one rate to the next, until the objective is missed.
+        precision: the search ends when the lowest rate that missed the objective is at most this
+            many times the highest rate that met it.
     """
 
     start: float = 100
@@ -46,11 +47,11 @@ class Rates:
 
 
 class Search:
-    """Raises the rate until the objective breaks, then closes in on where it did.
+    """Raises the rate until the objective is missed, then bisects between met and missed.
 
     Attributes:
-        good: the highest rate at which the objective held, or None.
-        bad: the lowest rate above that at which it did not, or None: none was tried.
+        good: the highest rate that met the objective, or None.
+        bad: the lowest rate above `good` that missed it, or None when no such rate was tried.
     """
 
     def __init__(self, rates: Rates) -> None:
@@ -59,7 +60,7 @@ class Search:
         self.bad: float | None = None
 
     async def run(self, attempt: Attempt) -> None:
-        """Find the knee; `good` and `bad` are right at every moment, also if an attempt raises."""
+        """Find the knee; `good` and `bad` are current at any time, also if an attempt raises."""
         await self._raise(attempt)
         if self.good is None:
             await self._lower(attempt)
@@ -67,7 +68,7 @@ class Search:
             await self._try(attempt, self._middle())
 
     async def _raise(self, attempt: Attempt) -> None:
-        """Go up till the objective breaks at two rates in a row: at one, a hiccup may do it."""
+        """Raise the rate until two in a row miss the objective: one may miss it by chance."""
         rate, misses = min(self._rates.start, self._rates.most), 0
         while True:
             misses = 0 if await self._try(attempt, rate) else misses + 1
@@ -84,18 +85,18 @@ class Search:
                 return
 
     async def _try(self, attempt: Attempt, rate: float) -> bool:
-        """Try a rate, twice where chance may have broken it: a hiccup must not be the knee."""
+        """Try a rate, and once more if the objective may have been missed by chance."""
         outcome = await attempt(rate)
         if outcome.doubtful and not outcome.met:
             outcome = await attempt(rate)
         if outcome.met:
-            self._holds(rate)
+            self._record_met(rate)
         elif self.bad is None or rate < self.bad:
             self.bad = rate
         return outcome.met
 
-    def _holds(self, rate: float) -> None:
-        """Take a rate for good; what broke at a lower one before was a hiccup."""
+    def _record_met(self, rate: float) -> None:
+        """Record that a rate met the objective; a miss at a lower rate was chance then."""
         self.good = rate
         if self.bad is not None and self.bad <= rate:
             self.bad = None
@@ -112,5 +113,5 @@ class Search:
 
 
 def significant(value: float) -> float:
-    """Round to the digits that a rate has."""
+    """Round to DIGITS significant digits."""
     return float(f"{value:.{DIGITS}g}")

@@ -1,4 +1,4 @@
-"""The event loop that load is put on from."""
+"""The event loop of the load test."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 Result = TypeVar("Result")
 
 
-def run(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """Run it on the fastest loop that there is."""
+def run_coroutine(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Run `coroutine` on uvloop, or on asyncio's loop where uvloop is not available."""
     try:
         import uvloop
-    except ImportError:  # it does not exist for every system
+    except ImportError:  # there is none for some systems
         return asyncio.run(coroutine)
     return uvloop.run(coroutine)

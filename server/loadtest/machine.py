@@ -1,34 +1,36 @@
-"""What the load was put on from."""
+"""Describes the machine that a measurement ran on."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 
-def describe_machine() -> dict[str, str]:
-    """Return what tells this machine and this moment from others, by name."""
+def describe_machine(extras: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return processor, memory, system, Python, `extras` and the current load, by name."""
     return {
         "processor": f"{processor()}, {cores()} cores",
         "memory": memory(),
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
+        **(extras or {}),
         "load before": f"{load_average():.2f}",
     }
 
 
 def load_average() -> float:
-    """Return how many threads wanted a core in the last minute, on average."""
+    """Return the load average of the last minute."""
     return os.getloadavg()[0]
 
 
 def processor() -> str:
-    """Return the processor's name, or at least its kind."""
+    """Return the name of the processor, or its architecture where the name is unknown."""
     try:
         text = Path("/proc/cpuinfo").read_text()
-    except OSError:  # Linux alone has it
+    except OSError:  # only Linux has this file
         text = ""
     names = re.findall(r"^model name\s*: (.+)$", text, re.MULTILINE)
     return names[0] if names else platform.machine()

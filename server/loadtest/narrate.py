@@ -1,4 +1,4 @@
-"""Says on the terminal how a sweep is going: a line for each step, while it runs and after it."""
+"""Prints the progress of a sweep: a line for each step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEAD = f"{'offered':>9}{'achieved':>10}{'in time':>9}{'p50':>8}{'p99 ms':>9}{'50
 
 
 class Narrator:
-    """Writes to `file`, standard error unless told; on a terminal, also what runs just now."""
+    """Writes to `file`, by default standard error; on a terminal also the step in progress."""
 
     def __init__(self, file: TextIO | None = None, indent: str = "") -> None:
         self._file = file or sys.stderr
@@ -20,7 +20,6 @@ class Narrator:
         self._is_first = True
 
     def begins(self, rate: float) -> None:
-        """Say which rate is tried."""
         if self._is_first:
             print(self._indent + HEAD, file=self._file)
             self._is_first = False
@@ -28,9 +27,8 @@ class Narrator:
             print(f"{self._indent}{rate:>7,g}/s …", end="\r", flush=True, file=self._file)
 
     def ended(self, step: Step) -> None:
-        """Say what was seen."""
         latency = step["latency_ms"]
-        words = "" if step["met"] else f"  missed: {step['limit']}"
+        words = "" if step["met"] else f"  missed, limit: {step['limit']}"
         print(
             f"{self._indent}{step['rate']:>7,g}/s{step['goodput']:>8,.0f}/s{step['in_time']:>9.2%}"
             f"{_shown(latency.get('p50')):>8}{_shown(latency.get('p99')):>9}"

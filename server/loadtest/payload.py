@@ -1,4 +1,4 @@
-"""Random valid requests, made from the schema that the server publishes."""
+"""Random valid requests, generated from the schema that the server publishes."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ Draw = Callable[[], Any]
 USUAL_NUMBERS = (-10.0, 10.0)
 USUAL_INTEGERS = {"int8": (0, 127), "uint8": (0, 255)}  # by format; others up to 999
 WORDS = ("a", "the", "and", "good", "bad", "some", "other", "word", "film", "day", "naïve", "?")
-VARIABLE_SIZES = 8  # how many sizes are tried of a dimension without bounds
+VARIABLE_SIZES = 8  # number of different sizes for a dimension without bounds
 LOWER = ("minimum", "exclusiveMinimum")
 UPPER = ("maximum", "exclusiveMaximum")
 POOL_BYTES = 32 * 2**20
 
 
 class PayloadError(Exception):
-    """The server's document does not say how to make a request; one line says what is missing."""
+    """The server's OpenAPI document does not describe the request; the message is one line."""
 
 
 class Payload:
-    """Makes the `data` of requests from an OpenAPI 3.1 document."""
+    """Generates the `data` of requests from an OpenAPI 3.1 document."""
 
     def __init__(self, document: Schema, path: str) -> None:
-        """Find the request of `POST path`; raises PayloadError."""
+        """Find the schema of the request of `POST path`; raises PayloadError."""
         self._document = document
         body = self._resolve(_request_schema(document, path))
         data = self._resolve(body.get("properties", {}).get("data"))
         forms = data.get("anyOf") or data.get("oneOf") or [data]
         self._single: Schema = min(map(self._resolve, forms), key=self._depth)
-        self._drawer(self._single, Random())  # an unknown schema is found out here
+        self._drawer(self._single, Random())  # raises PayloadError if the schema is unsupported
 
     def draw(self, random: Random, rows: int = 1) -> Any:
-        """Return one example, or a batch of `rows` > 1 examples of one shape."""
+        """Return one example, or a batch of `rows` > 1 examples of the same shape."""
         example = self._drawer(self._single, random)
         if rows == 1:
             return example()
@@ -51,18 +51,18 @@ class Payload:
         while isinstance(schema, dict) and "$ref" in schema:
             schema = _look_up(self._document, schema["$ref"])
         if not isinstance(schema, dict):
-            raise PayloadError("the request's schema has no property data, or an empty one")
+            raise PayloadError("the schema of the request has no property data, or an empty one")
         return schema
 
     def _depth(self, schema: Schema) -> int:
-        """Return how deep arrays are nested: a batch is deeper than an example."""
+        """Return how deep arrays are nested; a batch is one level deeper than an example."""
         schema = self._resolve(schema)
         if "items" in schema:
             return 1 + self._depth(schema["items"])
         return max(map(self._depth, schema.get("properties", {}).values()), default=0)
 
     def _drawer(self, schema: Schema, random: Random) -> Draw:
-        """Settle all sizes, so that arrays stay rectangular; return what draws the values."""
+        """Choose all sizes, so that arrays are rectangular; return a function that draws values."""
         schema = self._resolve(schema)
         if "const" in schema or "enum" in schema:
             choices = schema.get("enum") or [schema["const"]]
@@ -83,7 +83,7 @@ class Payload:
             case "string":
                 return lambda: " ".join(random.choices(WORDS, k=random.randint(1, 8)))
             case other:
-                raise PayloadError(f"cannot make data of the type {other}")
+                raise PayloadError(f"cannot generate data of the type {other}")
 
     def _array(self, schema: Schema, random: Random) -> Draw:
         item = self._drawer(schema.get("items", {}), random)
@@ -99,9 +99,9 @@ class Payload:
 
 
 def draw_pool(payload: Payload, requests: int, rows: int, seed: int) -> list[Any]:
-    """Return the data of up to `requests` requests, each its own where the schema has room.
+    """Return the data of up to `requests` requests, all different if the schema allows it.
 
-    They are fewer when they would be larger than POOL_BYTES as JSON.
+    Their size as JSON is limited to about POOL_BYTES.
     """
     random = Random(seed)
     pool: list[Any] = []
@@ -131,7 +131,7 @@ def _request_schema(document: Schema, path: str) -> Any:
     except (KeyError, TypeError):
         known = ", ".join(name for name, item in paths.items() if "post" in item) or "none"
         raise PayloadError(
-            f"openapi.json has no JSON request for POST {path} (paths with POST: {known})"
+            f"openapi.json describes no JSON request for POST {path} (paths with POST: {known})"
         ) from None
 
 
@@ -142,7 +142,7 @@ def _look_up(document: Schema, reference: str) -> Any:
         for part in reference.removeprefix("#/").split("/"):
             target = target[part.replace("~1", "/").replace("~0", "~")]
     except (KeyError, TypeError):
-        raise PayloadError(f"openapi.json has nothing at {reference}") from None
+        raise PayloadError(f"openapi.json: unresolved reference {reference}") from None
     return target
 
 
@@ -158,7 +158,7 @@ def _number(schema: Schema, random: Random) -> Draw:
     inset = (high - low) / 100
     low += inset * ("exclusiveMinimum" in schema)
     high -= inset * ("exclusiveMaximum" in schema)
-    # Six digits are what a float32 is sure to carry.
+    # A float32 represents any six digits exactly enough to print them again.
     return lambda: float(f"{random.uniform(low, high):.6g}")
 
 
@@ -170,7 +170,7 @@ def _integer(schema: Schema, random: Random) -> Draw:
 
 
 def _range(schema: Schema, usual: Sequence[float]) -> tuple[float, float]:
-    """Return as much of the usual range as the schema allows, else what is nearest to it."""
+    """Return the part of the usual range that the schema allows, or the nearest allowed range."""
     least = max((schema[key] for key in LOWER if key in schema), default=-math.inf)
     most = min((schema[key] for key in UPPER if key in schema), default=math.inf)
     span = usual[1] - usual[0]

@@ -1,4 +1,4 @@
-"""When requests are due. All times are seconds since the load began."""
+"""When requests are due. All times are seconds since the start of the load test."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ from typing import Protocol
 
 
 class Schedule(Protocol):
-    """Which requests are due, and since when; only `waiting` lets those that are due into line."""
+    """Decides which requests are due, and since when.
+
+    Call `waiting` first: it is the only method that moves arrived requests into the queue.
+    """
 
     def waiting(self, now: float, /) -> float:
-        """Return how many requests are due and not taken; infinite where nothing bounds them."""
+        """Return how many requests are due and not yet taken; may be infinite."""
 
     def take(self, now: float, /) -> float:
-        """Take the first that waits; return the time from which its latency counts."""
+        """Take the first request that is due; return the time from which its latency counts."""
 
     def next_arrival(self, now: float, /) -> float | None:
-        """Return when to look again, or None when only free connections matter."""
+        """Return when the next request is due, or None if that does not depend on the time."""
 
     def give_up(self, before: float, /) -> int:
-        """Drop those that should have been sent earlier than `before`; return how many."""
+        """Drop the queued requests that were due earlier than `before`; return how many."""
 
     def finished(self, now: float, /) -> bool:
-        """Tell whether nothing waits and nothing will come."""
+        """Return whether no request is due and none will be."""
 
     def close(self) -> int:
-        """Let nothing more come; return how many will now never be sent."""
+        """Make no more requests due; return how many will now never be sent."""
 
 
 class ClosedLoop:
@@ -40,35 +43,32 @@ class ClosedLoop:
         self._left = requests
 
     def waiting(self, now: float) -> float:
-        """All that are left, till the time is over."""
         return self._left if now < self._duration else 0
 
     def take(self, now: float) -> float:
-        """The latency counts from now."""
         self._left -= 1
         return now
 
     def next_arrival(self, _now: float) -> float | None:
-        """Never: an answer makes the next request due."""
+        """None: an answer makes the next request due."""
         return None
 
     def give_up(self, _before: float) -> int:
-        """None: nobody waits in line."""
+        """0: there is no queue."""
         return 0
 
     def finished(self, now: float) -> bool:
-        """All are taken, or the time is over."""
         return not self.waiting(now)
 
     def close(self) -> int:
-        """Where their number was given, those that are left."""
+        """Return the requests that are left of a given number, else 0."""
         unsent = 0 if math.isinf(self._left) else int(self._left)
         self._left = 0
         return unsent
 
 
 class OpenLoop:
-    """Requests are due at `arrivals`, whatever the server does; they wait in line till sent."""
+    """Requests are due at `arrivals`, whatever the server does, and queue until they are sent."""
 
     def __init__(
         self, arrivals: Iterator[float], duration: float = math.inf, requests: float = math.inf
@@ -77,40 +77,37 @@ class OpenLoop:
         self._duration = duration
         self._left = requests
         self._next = next(arrivals)
-        self._line: deque[float] = deque()
+        self._queue: deque[float] = deque()
 
     def waiting(self, now: float) -> float:
-        """Those whose time has come."""
         while self._left and self._next <= now and self._next < self._duration:
-            self._line.append(self._next)
+            self._queue.append(self._next)
             self._next = next(self._arrivals)
             self._left -= 1
-        return len(self._line)
+        return len(self._queue)
 
     def take(self, _now: float) -> float:
-        """The latency counts from the time at which it was due."""
-        return self._line.popleft()
+        """Return the time at which the request was due."""
+        return self._queue.popleft()
 
     def next_arrival(self, now: float) -> float | None:
-        """The next one, or the end of the time."""
+        """Return the next arrival or the end of the duration, whichever is earlier."""
         return None if self._all_came(now) else min(self._next, self._duration)
 
     def give_up(self, before: float) -> int:
-        """Those at the head of the line."""
         dropped = 0
-        while self._line and self._line[0] < before:
-            self._line.popleft()
+        while self._queue and self._queue[0] < before:
+            self._queue.popleft()
             dropped += 1
         return dropped
 
     def finished(self, now: float) -> bool:
-        """The line is empty, and the time over or all have come."""
-        return not self._line and self._all_came(now)
+        return not self._queue and self._all_came(now)
 
     def close(self) -> int:
-        """Those in line."""
-        unsent = len(self._line)
-        self._line.clear()
+        """Return the number of queued requests."""
+        unsent = len(self._queue)
+        self._queue.clear()
         self._left = 0
         return unsent
 
@@ -119,7 +116,7 @@ class OpenLoop:
 
 
 def constant_arrivals(rate: float) -> Iterator[float]:
-    """Yield times exactly `1 / rate` seconds apart, from 0 on."""
+    """Yield times exactly `1 / rate` seconds apart, starting at 0."""
     return (number / rate for number in count())
 
 

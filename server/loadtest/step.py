@@ -1,4 +1,4 @@
-"""A step of a sweep: open loop at one rate for some seconds, and what is made of it."""
+"""A step of a sweep: an open loop at one rate for some seconds, its verdict and its figures."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import numpy as np
 
 from server.loadtest.tally import PERCENTILES, Tally, batch_figures
 
-SLICES = 10  # of a step, for what is drawn over time
-CLOSE = 0.9  # of the requests in time
-LATE_CLIENT = 0.5  # of the objective: a client that looks so late spoils the answer's time itself
-BUSIEST = 99  # a percentile
+SLICES = 10  # of a step, for the charts over time
+CLOSE = 0.9  # share of requests in time from which a missed objective may be chance
+LATE_CLIENT = 0.5  # share of the objective; a client that is later than this is the limit itself
+BUSIEST = 99  # percentile of the client's delays
 
 Step = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What has to hold: this share of all requests is answered with 200 in so many seconds.
+    """The share of all requests that must be answered with 200 within `seconds`.
 
-    A request that was refused, lost, failed or never sent was not answered in time.
+    A request that was rejected, lost, failed or never sent was not answered in time.
     """
 
     seconds: float
@@ -36,9 +36,9 @@ class Objective:
 
 @dataclass
 class Trace(Tally):
-    """A tally that keeps the times of every answer with 200, in seconds.
+    """A tally that also keeps the times of every answer with 200, in seconds.
 
-    What was due in the first `lead` seconds is not looked at: connections are opened then.
+    Requests that were due in the first `lead` seconds do not count: connections are opened then.
     """
 
     lead: float = 0.0
@@ -59,7 +59,6 @@ class Trace(Tally):
         since: float = 0.0,
         delay: float = 0.0,
     ) -> None:
-        """Count an answer, and keep its times."""
         if since < self.lead:
             self.early += 1
             return
@@ -72,34 +71,34 @@ class Trace(Tally):
             self.failures.append(since)
 
     def looked(self, planned: float, now: float) -> None:
-        """Keep how late the client was."""
+        """Record how late the client was."""
         if planned >= self.lead:
-            self.lags.append(max(0.0, now - planned))  # a timer may fire a little early
+            self.lags.append(max(0.0, now - planned))  # a timer may fire slightly early
 
     @property
     def answers(self) -> int:
-        """How many answers came, the early ones as well."""
+        """The number of answers, including those to early requests."""
         return super().answers + self.early
 
     @property
     def due(self) -> int:
-        """How many requests should have been answered."""
+        """The number of requests that count and should have been answered."""
         return self.sent + self.unsent - self.early
 
     @property
     def measured_seconds(self) -> float:
-        """How long what is looked at took."""
+        """The duration of the part that counts."""
         return self.seconds - self.lead
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the objective held, and else what stood in its way.
+    """Whether the objective was met, and if not, what the limit was.
 
     Attributes:
-        share: of the requests that were answered in time.
-        limit: "server", "connections" (all of them waited for answers) or "client" (which was too
-            busy to send and to listen in time); empty where the objective held.
+        share: share of the requests that were answered in time.
+        limit: "server", "connections" (all of them were waiting for answers) or "client" (it was
+            too busy to send and receive in time); empty if the objective was met.
     """
 
     met: bool
@@ -108,12 +107,12 @@ class Verdict:
 
     @property
     def doubtful(self) -> bool:
-        """Whether chance may have broken the objective: narrowly, or in a stall of the client."""
+        """Whether the objective may have been missed by chance: narrowly, or in a client stall."""
         return not self.met and (self.share >= CLOSE or self.limit == "client")
 
 
 def judge(trace: Trace, objective: Objective, connections: int) -> Verdict:
-    """Hold a step against the objective; the load had at most so many connections."""
+    """Compare a step with the objective; the load test had at most `connections`."""
     due = trace.due
     if not due:
         return Verdict(False, 0.0, "client")
@@ -135,9 +134,9 @@ def _in_time(latencies: np.ndarray, objective: Objective) -> int:
 
 
 def lag_percentile(lags: Sequence[float], percent: float) -> float:
-    """Return the length of the client's turn that a moment falls into, or a longer one.
+    """Return the percentile of the client's delays, each weighted by its length.
 
-    Turns are weighted by their length: a request is due at any moment, not in any turn.
+    A long delay hits more requests than a short one: they arrive evenly over time.
     """
     if not len(lags):
         return 0.0
@@ -147,7 +146,7 @@ def lag_percentile(lags: Sequence[float], percent: float) -> float:
 
 
 def step_figures(trace: Trace, rate: float, began: float, verdict: Verdict) -> Step:
-    """Return all numbers of a step as JSON takes them; it `began` at so many seconds of a sweep."""
+    """Return the figures of a step as JSON values; `began` is in seconds since the sweep began."""
     latencies = np.frombuffer(trace.latencies.get(200, array("d")))
     statuses = {str(status): len(each) for status, each in sorted(trace.latencies.items())}
     return {
@@ -178,7 +177,7 @@ def step_figures(trace: Trace, rate: float, began: float, verdict: Verdict) -> S
 
 
 def durations(timings: Sequence[bytes], name: bytes) -> np.ndarray:
-    """Return the milliseconds of `queue;dur=1.5` in the headers that have them."""
+    """Return the milliseconds of entries such as `queue;dur=1.5`, from the headers with one."""
     wanted = name + b";dur="
     texts = (timing.partition(wanted)[2].partition(b",")[0] for timing in timings)
     return np.array([float(text) for text in texts if _is_number(text)])
@@ -189,7 +188,7 @@ def _is_number(text: bytes) -> bool:
 
 
 def _milliseconds(seconds: np.ndarray) -> dict[str, float]:
-    """Return the percentiles, none where there is nothing."""
+    """Return the percentiles, or an empty dict without values."""
     if not len(seconds):
         return {}
     values = np.percentile(seconds, list(PERCENTILES.values())) * 1000
@@ -197,7 +196,7 @@ def _milliseconds(seconds: np.ndarray) -> dict[str, float]:
 
 
 def _over_time(trace: Trace, latencies: np.ndarray) -> dict[str, list[float | None]]:
-    """Cut a step into slices by when requests were due; times are those of the step."""
+    """Return the figures of each slice of a step, by the time at which requests were due."""
     dues, failures = np.frombuffer(trace.dues), np.frombuffer(trace.failures)
     end = max([*dues, *failures], default=trace.seconds)
     edges = np.linspace(trace.lead, end + 1e-9, SLICES + 1)

@@ -1,4 +1,4 @@
-"""A sweep: steps at rates that rise until the objective breaks, and then close in on the knee."""
+"""A sweep: steps at rising rates until the objective is missed, then at rates around the knee."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from typing import Any, Protocol
 
 from server.loadtest.client import Target
 from server.loadtest.knee import Outcome, Rates, Search
-from server.loadtest.load import Load
+from server.loadtest.load_generator import LoadGenerator
 from server.loadtest.schedule import OpenLoop, constant_arrivals, poisson_arrivals
 from server.loadtest.step import Objective, Step, Trace, judge, step_figures
 
 WARM_UP_SECONDS = 1.0
-LEAD = 0.1  # of a step: it is not looked at, since connections are opened then
+LEAD = 0.1  # share of a step that does not count, because connections are opened then
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a sweep is made.
+    """The settings of a sweep.
 
     Attributes:
-        step_seconds: how long requests come at each rate.
-        connections: at most so many.
-        timeout: seconds till an answer counts as lost.
-        rows: in each request.
-        pause: seconds between two steps, for what is left of the one before.
+        step_seconds: duration of each step.
+        connections: maximum number of connections.
+        timeout: seconds after which a request without an answer counts as lost.
+        rows: number of rows in each request.
+        pause: seconds between two steps, in which the server finishes the requests of the first.
     """
 
     objective: Objective
@@ -46,8 +46,8 @@ class Plan:
     pause: float = 0.2
 
 
-class Teller(Protocol):
-    """Who hears how a sweep is going."""
+class SweepObserver(Protocol):
+    """Is notified of the progress of a sweep."""
 
     def begins(self, rate: float) -> None:
         """A step begins."""
@@ -57,15 +57,15 @@ class Teller(Protocol):
 
 
 class Stopped(Exception):
-    """There will be no more steps: somebody wants it so, or the server is gone."""
+    """There will be no more steps: `Sweep.stop` was called, or the server is gone."""
 
 
 class Sweep:
-    """Looks for the knee of one server.
+    """Finds the knee of one server.
 
     Attributes:
-        steps: what was seen, in the order in which it was.
-        ended_by: why it ended before its end, if it did.
+        steps: the completed steps, in order.
+        ended_by: why the sweep ended early; empty if it did not.
     """
 
     def __init__(
@@ -73,40 +73,40 @@ class Sweep:
         target: Target,
         messages: Sequence[bytes],
         plan: Plan,
-        teller: Teller,
-        load: Callable[..., Load] = Load,
+        observer: SweepObserver,
+        load: Callable[..., LoadGenerator] = LoadGenerator,
     ) -> None:
         self._make_load = load
         self._target = target
         self._messages = messages
         self._plan = plan
-        self._teller = teller
+        self._observer = observer
         self._search = Search(plan.rates)
         self._seeds = count(plan.seed)
-        self._load: Load | None = None
+        self._load: LoadGenerator | None = None
         self.steps: list[Step] = []
         self.ended_by = ""
 
     async def run(self) -> dict[str, Any]:
-        """Look for the knee; return the figures of the whole, those so far when it is stopped."""
-        await self._calmly(self._search.run(self._attempt))
+        """Find the knee; return the figures of all completed steps, also if it is stopped."""
+        await self._warm_up_and_run(self._search.run(self._attempt))
         return self.figures()
 
     async def at(self, rates: Sequence[float]) -> list[Step]:
-        """Make a step at each of these rates; return them, those so far when it is stopped."""
-        await self._calmly(self._each(rates))
+        """Make a step at each of these rates; return the completed steps, also if it is stopped."""
+        await self._warm_up_and_run(self._each(rates))
         return self.steps
 
     async def _each(self, rates: Sequence[float]) -> None:
         for rate in rates:
             await self._attempt(rate)
 
-    async def _calmly(self, steps: Coroutine[Any, Any, None]) -> None:
-        """Warm up, then make the steps, with nothing in the way that could be avoided."""
+    async def _warm_up_and_run(self, steps: Coroutine[Any, Any, None]) -> None:
+        """Warm up, then run the steps, without garbage collections of old objects."""
         with contextlib.suppress(NotImplementedError, ValueError, RuntimeError):  # no main thread
             asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self.stop)
         gc.collect()
-        gc.freeze()  # a full collection in the middle would show as latency
+        gc.freeze()  # a full collection during a step would show as latency
         self._began = perf_counter()
         try:
             seconds = min(WARM_UP_SECONDS, self._plan.step_seconds)
@@ -142,15 +142,15 @@ class Sweep:
     async def _attempt(self, rate: float) -> Outcome:
         if self.ended_by:
             raise Stopped
-        self._teller.begins(rate)
+        self._observer.begins(rate)
         began = perf_counter() - self._began
         trace = await self._put_load(rate, self._plan.step_seconds)
         verdict = judge(trace, self._plan.objective, self._plan.connections)
-        if not self.ended_by:  # what was cut short shows nothing
+        if not self.ended_by:  # a step that was cut short has no valid figures
             self.steps.append(step_figures(trace, rate, began, verdict))
-            self._teller.ended(self.steps[-1])
+            self._observer.ended(self.steps[-1])
         if trace.gone:
-            self.ended_by = self.ended_by or "the server takes no connections any more"
+            self.ended_by = self.ended_by or "the server no longer accepts connections"
         if self.ended_by:
             raise Stopped
         await asyncio.sleep(self._plan.pause)

@@ -1,4 +1,4 @@
-"""The sweep as the command line asks for it, and its report."""
+"""Runs the sweep that the command line asks for, and writes its report."""
 
 from __future__ import annotations
 
@@ -9,47 +9,54 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from server.loadtest.knee import Rates
-from server.loadtest.loop import run
+from server.loadtest.loop import run_coroutine
 from server.loadtest.machine import describe_machine
 from server.loadtest.narrate import Narrator
 from server.loadtest.payload import Payload, draw_pool, encode
 from server.loadtest.report.sweep_report import report, sentence
-from server.loadtest.runs import NoRun, Run, check_writable, make_run, read_run, write_run
 from server.loadtest.step import Objective
 from server.loadtest.sweep import Plan, Sweep
+from server.loadtest.sweep_result import (
+    NotASweep,
+    SweepResult,
+    check_writable,
+    make_result,
+    read_result,
+    write_result,
+)
 from server.loadtest.target_server import describe_server, fetch_document, target_of
 
 POOL_REQUESTS = 20_000
 POOL_ROWS = 100_000
-OVERLOADED = {200, 503, 504}  # what an overload may be answered with
-FOREIGN = ("rate", "duration", "requests", "model")  # of a load that does not sweep
+OVERLOADED = {200, 503, 504}  # statuses that an overload explains
+FOREIGN = ("rate", "duration", "requests", "model")  # options without effect on a sweep
 
 
 class SweepError(Exception):
-    """The sweep cannot begin, or its report not be written; one line says why."""
+    """The sweep cannot start, or its report cannot be written; the message is one line."""
 
 
 def run_sweep(options: argparse.Namespace, argv: Sequence[str]) -> int:
-    """Sweep, or take the sweep that is to be redrawn, and write the report.
+    """Run a sweep, or read the one to redraw, and write the report.
 
-    Returns 0 when the objective held at some rate and no answer was lost or a surprise, else 1;
+    Return 0 when some rate met the objective and all failures are explained by overload, else 1;
     raises SweepError.
     """
     if odd := [name for name in FOREIGN if getattr(options, name)]:
-        raise SweepError(f"--{odd[0]} does not go with a sweep")
+        raise SweepError(f"--{odd[0]} cannot be combined with a sweep")
     others = [_read(options.compare)] if options.compare else []
     if options.redraw:
-        runs = [_read(options.redraw), *others]
+        results = [_read(options.redraw), *others]
     else:
         _write(check_writable, options.report)
-        runs = [_sweep(options, argv), *others]
-        _write(lambda path: write_run(runs[0], path), options.json or _beside(options.report))
-    _write(lambda path: path.write_text(report(runs)), options.report)
-    print(f"{sentence(runs[0])}\nreport: {options.report}")
-    return 0 if options.redraw or _is_well(runs[0], options.expect | OVERLOADED) else 1
+        results = [_sweep(options, argv), *others]
+        _write(lambda path: write_result(results[0], path), options.json or _beside(options.report))
+    _write(lambda path: path.write_text(report(results)), options.report)
+    print(f"{sentence(results[0])}\nreport: {options.report}")
+    return 0 if options.redraw or _is_well(results[0], options.expect | OVERLOADED) else 1
 
 
-def _sweep(options: argparse.Namespace, argv: Sequence[str]) -> Run:
+def _sweep(options: argparse.Namespace, argv: Sequence[str]) -> SweepResult:
     target = target_of(options.url, options.path)
     document = fetch_document(target_of(options.url, "/openapi.json"))
     server = describe_server(options.url, document)
@@ -59,10 +66,10 @@ def _sweep(options: argparse.Namespace, argv: Sequence[str]) -> Run:
     plan = _plan(options)
     print(f"{options.url}{options.path}: {plan.objective}", file=sys.stderr)
     sweep = Sweep(target, [target.message(encode(data)) for data in pool], plan, Narrator())
-    figures = run(sweep.run())
+    figures = run_coroutine(sweep.run())
     command = shlex.join(["python", "scripts/load_test.py", *argv])
     url = f"{options.url}{options.path}"
-    return make_run(options.name or url, url, plan, command, server, machine, figures)
+    return make_result(options.name or url, url, plan, command, server, machine, figures)
 
 
 def _plan(options: argparse.Namespace) -> Plan:
@@ -80,27 +87,27 @@ def _plan(options: argparse.Namespace) -> Plan:
     )
 
 
-def _is_well(run: Run, expected: Collection[int]) -> bool:
-    """Tell whether there is a knee, and nothing came but answers that an overload explains.
+def _is_well(result: SweepResult, expected: Collection[int]) -> bool:
+    """Return whether there is a knee, and an overload explains every failure.
 
-    A timeout is such, too: a server without a bound on its queue ends there.
+    It explains timeouts, too: a server with an unbounded queue answers too late.
     """
     odd = [
-        *({int(status) for step in run["steps"] for status in step["statuses"]} - {*expected}),
+        *({int(status) for step in result["steps"] for status in step["statuses"]} - {*expected}),
         *(
-            {reason for step in run["steps"] for reason in step["lost_by_reason"]}
+            {reason for step in result["steps"] for reason in step["lost_by_reason"]}
             - {"no answer in time"}
         ),
     ]
     for each in odd:
         print(f"unexpected: {each}", file=sys.stderr)
-    return run["knee"]["rate"] is not None and not odd and not run["ended_by"]
+    return result["knee"]["rate"] is not None and not odd and not result["ended_by"]
 
 
-def _read(path: Path) -> Run:
+def _read(path: Path) -> SweepResult:
     try:
-        return read_run(path)
-    except NoRun as error:
+        return read_result(path)
+    except NotASweep as error:
         raise SweepError(str(error)) from error
 
 
@@ -112,5 +119,5 @@ def _write(write: Callable[[Path], object], path: Path) -> None:
 
 
 def _beside(page: Path) -> Path:
-    """Return where the numbers of a page go: the same name, as JSON."""
+    """Return the path of the JSON file that belongs to a report."""
     return page.with_suffix(".json")

@@ -1,4 +1,4 @@
-"""What came back: counts, latencies, batch sizes."""
+"""Counts the outcomes of requests: statuses, latencies, batch sizes, losses."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99, "p99.9": 99.9, "max": 100}
-EXCERPT = 200  # characters of an answer that are shown
-SAMPLES = 3  # wrong answers that are shown
+EXCERPT = 200  # characters shown of an answer
+SAMPLES = 3  # number of wrong answers shown
 
 
 @dataclass
 class Tally:
-    """Counts while the load runs; as little as possible for each answer."""
+    """Counts while the load test runs; does as little as possible per answer."""
 
     rows: int = 1  # in each request
     sent: int = 0
@@ -41,13 +41,13 @@ class Tally:
         server_timing: bytes,
         body: bytes,
         *,
-        since: float = 0.0,  # noqa: ARG002  # for those who look closer
+        since: float = 0.0,  # noqa: ARG002  # used by `Trace`
         delay: float = 0.0,  # noqa: ARG002  # the same
     ) -> None:
         """Count an answer.
 
-        `latency` is in seconds from `since`, when its request was due; it was sent `delay` later.
-        `server_timing` is the header or nothing.
+        The request was due at `since` and sent `delay` seconds later; `latency` is the seconds from
+        `since` to the answer. `server_timing` is the value of the header, or empty.
         """
         if status not in self.latencies:
             self.latencies[status] = array("d")
@@ -59,34 +59,34 @@ class Tally:
                 self.batches[rows] += 1
 
     def looked(self, planned: float, now: float) -> None:
-        """Hear when the client itself wanted to look at what is due, and when it did."""
+        """Record when the client planned to check what is due, and when it did."""
 
     def wrong(self, index: int, body: bytes) -> None:
-        """Count an answer that is not that of message number `index`."""
+        """Count a wrong answer to message number `index`."""
         self.wrongs += 1
         if len(self.wrong_samples) < SAMPLES:
             self.wrong_samples.append((index, _excerpt(body)))
 
     @property
     def answers(self) -> int:
-        """How many answers came, of whatever status."""
+        """The number of answers of any status."""
         return sum(map(len, self.latencies.values()))
 
     @property
     def settled(self) -> int:
-        """How many requests were answered or lost."""
+        """The number of requests answered or lost."""
         return self.answers + self.lost.total()
 
 
 def batch_rows(server_timing: bytes) -> int:
-    """Return the 17 of `batch;desc="17 rows"`, or 0 where there is none."""
+    """Return the 17 of `batch;desc="17 rows"`, or 0 if the header has no such entry."""
     _, found, rest = server_timing.partition(b'batch;desc="')
     number = rest.partition(b" ")[0]
     return int(number) if found and number.isdigit() else 0
 
 
 def figures(tally: Tally, expected: Collection[int]) -> dict[str, Any]:
-    """Return all numbers as JSON takes them; statuses other than the `expected` are failures."""
+    """Return the results as JSON values; statuses other than the `expected` ones are failures."""
     seconds = tally.seconds or float("nan")
     good = len(tally.latencies.get(200, ()))
     statuses = {status: len(each) for status, each in sorted(tally.latencies.items())}
@@ -122,9 +122,9 @@ def _latency(seconds: array[float]) -> dict[str, float]:
 
 
 def batch_figures(requests: Counter[int], rows: int) -> dict[str, Any]:
-    """Turn requests by batch size into batches by size.
+    """Return the number of batches by size, from the number of requests by the size of their batch.
 
-    Each of the requests of a batch of n rows reports n, so one request is `rows` / n of a batch.
+    Every request in a batch of n rows reports n, so each accounts for `rows` / n of a batch.
     """
     batches = {size: requests[size] * rows / size for size in sorted(requests)}
     total = sum(batches.values())

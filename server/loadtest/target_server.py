@@ -1,4 +1,4 @@
-"""What a server tells of itself before the load begins."""
+"""What the load test asks a server before it starts: its OpenAPI document and its metrics."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import orjson
 
 from server.loadtest.client import Target
 
-SECONDS = 10.0  # for each question
+FETCH_TIMEOUT_S = 10.0  # of each GET
 INFO = re.compile(r"^predict_model_info\{(.*)\}", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 class UnusableServer(Exception):
-    """The server cannot be asked, or does not say how; one line says why."""
+    """The server cannot be reached, or publishes no usable document; the message is one line."""
 
 
 def target_of(url: str, path: str) -> Target:
-    """Return where to send; raises UnusableServer when the address is not plain HTTP."""
+    """Return the target of requests; raises UnusableServer unless the URL is http://."""
     try:
         return Target.parse(url, path)
     except ValueError as error:
@@ -29,7 +29,7 @@ def target_of(url: str, path: str) -> Target:
 
 
 def fetch_document(target: Target) -> Any:
-    """Return the server's own OpenAPI document; raises UnusableServer."""
+    """Return the server's OpenAPI document; raises UnusableServer."""
     address = f"http://{target.host}:{target.port}{target.path}"
     try:
         status, body = fetch(target)
@@ -44,8 +44,8 @@ def fetch_document(target: Target) -> Any:
 
 
 def fetch(target: Target) -> tuple[int, bytes]:
-    """Return status and body of a GET; raises OSError and HTTPException."""
-    connection = http.client.HTTPConnection(target.host, target.port, timeout=SECONDS)
+    """Return status and body of a GET; raises OSError or HTTPException."""
+    connection = http.client.HTTPConnection(target.host, target.port, timeout=FETCH_TIMEOUT_S)
     with contextlib.closing(connection):
         connection.request("GET", target.path)
         answer = connection.getresponse()
@@ -53,7 +53,7 @@ def fetch(target: Target) -> tuple[int, bytes]:
 
 
 def describe_server(url: str, document: Any) -> dict[str, str]:
-    """Return what the server says it serves; of another make this is little, or nothing."""
+    """Return the server's API and models by name, as far as it publishes them."""
     facts: dict[str, str] = {}
     about = document.get("info", {}) if isinstance(document, dict) else {}
     if about.get("title"):
@@ -63,6 +63,6 @@ def describe_server(url: str, document: Any) -> dict[str, str]:
         for text in INFO.findall(body.decode(errors="replace")):
             labels = dict(LABEL.findall(text))
             facts[f"model {labels.get('model')}"] = (
-                f"version {labels.get('version')}, up to {labels.get('max_rows')} rows a call"
+                f"version {labels.get('version')}, up to {labels.get('max_rows')} rows per call"
             )
     return facts

@@ -1,1 +1,1 @@
-"""`python -m server tune MODEL`: tries settings under load, and says which are worth having."""
+"""`python -m server tune MODEL`: tests settings under load and recommends the best ones."""

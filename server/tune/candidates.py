@@ -1,4 +1,4 @@
-"""Which settings are worth trying for a model, by how long its calls take."""
+"""Chooses the settings to try for a model, based on the measured duration of its calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from server.batching.batch_size import BatchSize, choose
 from server.config import BatchingSettings
 
 DEFAULTS = "the defaults"
-SHARES = (0.4, 0.2)  # of the objective, for a call: one that runs, one's own, and room
+SHARES = (0.4, 0.2)  # of the objective, per call: a request waits for one call and is in the next
 WAIT_SHARE, LEAST_WAIT_MS, MOST_WAIT_MS = 0.1, 1, 5
 
 
@@ -18,7 +18,7 @@ class Candidate:
     """Settings of `batching` that differ from the defaults.
 
     Attributes:
-        rows: the most rows in a call that they come to.
+        rows: the maximum number of rows in a call with these settings.
     """
 
     name: str
@@ -26,13 +26,13 @@ class Candidate:
     settings: Mapping[str, float] = field(default_factory=dict)
 
     def with_queue(self, milliseconds: float) -> Candidate:
-        """Return the same with another bound on the wait."""
+        """Return the same candidate with another limit on the queueing time."""
         name = f"{self.name}, max_queue_ms {milliseconds:g}"
         return Candidate(name, self.rows, {**self.settings, "max_queue_ms": milliseconds})
 
 
 def candidates(measured: BatchSize, objective_seconds: float) -> list[Candidate]:
-    """Return the defaults first, then fewer or more rows a call, then a wait for more rows."""
+    """Return the defaults first, then other limits on the rows per call, then a wait for rows."""
     defaults = BatchingSettings()
     rows = choose(measured.curve, defaults.max_batch_ms / 1000)
     found = [Candidate(DEFAULTS, rows)]
@@ -45,15 +45,15 @@ def candidates(measured: BatchSize, objective_seconds: float) -> list[Candidate]
 
 
 def queue_bound(measured: BatchSize, rows: int, objective_seconds: float) -> float:
-    """Return the milliseconds that the batches ahead may take, for what is answered to be in time.
+    """Return the limit on the queueing time, in milliseconds, with which answers are in time.
 
-    What is left of the objective after the call that runs and the one that answers; one call more
-    where that is nothing.
+    It is the objective minus two calls: the one that is running when a request arrives, and its
+    own. It is at least the duration of one call.
     """
     call = next(point.seconds for point in measured.curve if point.rows >= rows)
     return max(1, round(1000 * max(objective_seconds - 2 * call, call)))
 
 
 def longest_call(objective_seconds: float) -> float:
-    """Return up to how many seconds calls are measured."""
+    """Return the duration in seconds up to which calls are measured."""
     return max(BatchingSettings().max_batch_ms / 1000, objective_seconds * max(SHARES))

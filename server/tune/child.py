@@ -1,4 +1,4 @@
-"""The server with some settings, in a process of its own."""
+"""Runs the server with given settings in a child process."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ ROOT = Path(__file__).parents[2]
 SERVER = (sys.executable, "-P", "-m", "server")
 READY_WITHIN = 300.0  # seconds; a large model is warmed up with all its rows
 STOP_WITHIN = 20.0
-LOOK_EVERY = 0.1
-PIECE = 64 * 1024  # bytes
+POLL_INTERVAL = 0.1
+TAIL_BYTES = 64 * 1024
 LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+),")
 
 
 class CannotServe(Exception):
-    """The server did not start; one line says why."""
+    """The server did not start, or stopped early; the message is one line."""
 
 
 @contextlib.contextmanager
 def serving(
     model: str, batching: Mapping[str, float], command: Sequence[str] = SERVER
 ) -> Iterator[str]:
-    """Serve `model` with these settings of `batching`; give the address. Raises CannotServe.
+    """Serve `model` with these settings of `batching`, and yield the URL; raises CannotServe.
 
-    No other settings of ours reach it: neither files nor variables. Its logs are written, as they
-    are in service, and thrown away.
+    All other settings have their defaults: configuration files and SERVER_ variables are ignored.
+    Logs are written as in production, and discarded.
     """
     with tempfile.TemporaryDirectory(prefix="tune-") as folder:
         config = Path(folder) / "config.yaml"
         config.write_text(_config(batching))
         process = log = None
         try:
-            with held_back(signal.SIGTERM, signal.SIGINT):  # else one between could orphan it
+            with deferred(signal.SIGTERM, signal.SIGINT):  # else the child could be left running
                 process = _start([*command, model, "--config", str(config)])
             log = Tail(process)
             yield _wait_until_ready(process, log)
@@ -57,19 +57,19 @@ def serving(
 
 
 def _start(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # noqa: S603  # ourselves
+    return subprocess.Popen(  # noqa: S603  # this project's own server
         command,
         env=_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for us; we end it
+        start_new_session=True,  # Ctrl-C reaches the parent only, which stops the child
     )
 
 
 @contextlib.contextmanager
-def held_back(*numbers: signal.Signals) -> Iterator[None]:
-    """Let these signals come at the end of the block only; for the main thread."""
+def deferred(*numbers: signal.Signals) -> Iterator[None]:
+    """Deliver these signals at the end of the block; main thread only."""
     came: list[int] = []
     before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in numbers}
     try:
@@ -82,7 +82,7 @@ def held_back(*numbers: signal.Signals) -> Iterator[None]:
 
 
 class Tail:
-    """The end of what a process has written to standard error, all of which is read."""
+    """Reads the standard error of a process and keeps its last TAIL_BYTES."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None
@@ -93,21 +93,21 @@ class Tail:
 
     @property
     def text(self) -> str:
-        """What there is now."""
+        """The text kept so far."""
         return self._bytes.decode(errors="replace")
 
     def wait(self) -> None:
-        """Wait until all is read of a process that has ended."""
+        """Wait until everything is read; the process must have ended."""
         self._thread.join()
 
     def close(self) -> None:
-        """Let go of it, when the process has ended."""
+        """Close the pipe; the process must have ended."""
         self.wait()
         self._file.close()
 
     def _read(self) -> None:
-        while piece := os.read(self._file.fileno(), PIECE):
-            self._bytes = (self._bytes + piece)[-PIECE:]
+        while piece := os.read(self._file.fileno(), TAIL_BYTES):
+            self._bytes = (self._bytes + piece)[-TAIL_BYTES:]
 
 
 def _config(batching: Mapping[str, float]) -> str:
@@ -130,8 +130,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], log: Tail) -> str:
         found = LISTENING.search(log.text)
         if found and _is_ready(int(found[1])):
             return f"http://127.0.0.1:{found[1]}"
-        time.sleep(LOOK_EVERY)
-    raise CannotServe(f"the server is not ready within {READY_WITHIN:g} s")
+        time.sleep(POLL_INTERVAL)
+    raise CannotServe(f"the server was not ready within {READY_WITHIN:g} s")
 
 
 def _is_ready(port: int) -> bool:
@@ -142,7 +142,7 @@ def _is_ready(port: int) -> bool:
 
 def _last_line(text: str) -> str:
     lines = [line for line in map(str.strip, text.splitlines()) if line]
-    return lines[-1] if lines else "the server ended without a word"
+    return lines[-1] if lines else "the server exited without an error message"
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

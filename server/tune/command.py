@@ -1,4 +1,4 @@
-"""The command line: measure the model, try settings under load, recommend, write."""
+"""The command line of tune: measure the model, test settings under load, recommend some."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.loadtest.arguments import count, positive
 from server.loadtest.knee import Rates, significant
 from server.loadtest.machine import cores, describe_machine, load_average
 from server.loadtest.payload import PayloadError
-from server.loadtest.runs import check_writable
+from server.loadtest.sweep_result import check_writable
 from server.loadtest.target_server import UnusableServer
 from server.serving.keras_loader import load_model
 from server.serving.loading import Load, ModelFile
@@ -29,17 +29,19 @@ from server.tune.page import Findings, tuning_page
 from server.tune.settings import settings_yaml
 from server.tune.trials import Trials, UnderLoad
 
-P99_HELP = "milliseconds in which 99 %% of the requests are to be answered (%(default)g)"
-OUT_HELP = "the settings, which --config takes (%(default)s)"
-RATE_HELP = "the most requests a second that are tried (%(default)g)"
+P99_HELP = "objective: 99 %% of the requests answered within N milliseconds (default: %(default)g)"
+OUT_HELP = "settings file to write, for --config (default: %(default)s)"
+REPORT_HELP = "HTML report to write (default: next to the settings file, as .html)"
+ROUNDS_HELP = "how often each of the settings is tested (default: %(default)s)"
+RATE_HELP = "highest rate, in requests per second (default: %(default)g)"
 
 
 class CannotTune(Exception):
-    """The tuning cannot begin or not be written; one line says why."""
+    """Tuning cannot start, or its result cannot be written; the message is one line."""
 
 
 def main(argv: Sequence[str], load: Load = load_model, command: Sequence[str] = SERVER) -> int:
-    """Tune; return 0 when settings are recommended, 1 when none held, 2 when it cannot begin.
+    """Tune; return 0 on success, 1 if no settings met the objective, 2 if it could not start.
 
     `load` loads the model to measure it, `command` starts the server.
     """
@@ -55,7 +57,7 @@ def main(argv: Sequence[str], load: Load = load_model, command: Sequence[str] = 
 
 
 def _end(number: int, _: object) -> NoReturn:
-    """End with all that was started: the server must not outlive its tuning."""
+    """Exit by SystemExit, so that the server that was started is stopped."""
     sys.exit(128 + number)
 
 
@@ -68,18 +70,26 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m server tune",
-        description="Measures a model, tries settings under load, and recommends some.",
-        epilog="Exit code 1: the objective held with no settings at all. 2: could not begin.",
+        description="Measure a model, test batching settings under load, and recommend the best.",
+        epilog="Exit code 1: no settings met the objective. 2: tuning could not start.",
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("model", metavar="MODEL", help="the model's file, or a folder with versions of it")
+    add("model", metavar="MODEL", help="model file, or folder with its versions")
     add("--p99-ms", metavar="N", type=positive, default=50.0, help=P99_HELP)
     add("--out", type=Path, metavar="FILE", default=Path("tuned.yaml"), help=OUT_HELP)
-    add("--report", type=Path, metavar="FILE", help="the page (beside the settings, as .html)")
-    add("--rows", metavar="N", type=count, default=1, help="rows a request (%(default)s)")
-    add("--rounds", metavar="N", type=count, default=2, help="how often all is tried (%(default)s)")
-    add("--step-seconds", metavar="S", type=positive, default=2.0, help="of a rate (%(default)g)")
+    add("--report", type=Path, metavar="FILE", help=REPORT_HELP)
+    add(
+        "--rows", metavar="N", type=count, default=1, help="rows per request (default: %(default)s)"
+    )
+    add("--rounds", metavar="N", type=count, default=2, help=ROUNDS_HELP)
+    add(
+        "--step-seconds",
+        metavar="S",
+        type=positive,
+        default=2.0,
+        help="seconds at each rate (default: %(default)g)",
+    )
     add("--max-rate", metavar="N", type=positive, default=Rates.most, help=RATE_HELP)
     return parser
 
@@ -96,7 +106,7 @@ def _run(
     tried.run()
     chosen, reasons = _decide(tried, measured, options.p99_ms)
     if was_busy:
-        reasons.append(f"The machine had other work to do (load {machine['load before']})")
+        reasons.append(f"Other processes were busy (load average {machine['load before']})")
     comments = _comments(argv, options.p99_ms, tried, reasons)
     found = Findings(
         model=options.model,
@@ -109,7 +119,7 @@ def _run(
         command=_command(argv),
         machine=machine,
     )
-    return _tell(found, options.out, page)
+    return _write_and_print(found, options.out, page)
 
 
 def _trials(options: argparse.Namespace, measured: BatchSize, command: Sequence[str]) -> Trials:
@@ -123,17 +133,17 @@ def _trials(options: argparse.Namespace, measured: BatchSize, command: Sequence[
 def _decide(
     tried: Trials, measured: BatchSize, p99_ms: float
 ) -> tuple[Candidate | None, list[str]]:
-    """Return what is recommended, None where nothing held, and why."""
+    """Return the recommended settings, None if none met the objective, and the reasons."""
     choice = choose_trial(tried.trials)
     knees = [knee for knee in choice.trial.knees if knee]
     if not knees:
-        return None, [f"{p99_ms:g} ms are not enough at any rate, whatever the settings"]
+        return None, [f"No settings met the objective of {p99_ms:g} ms at any rate"]
     chosen, why = tried.bound(measured, choice.trial.candidate, significant(min(knees)))
     return chosen, [choice.why, why]
 
 
 def measure_model(path: str, load: Load, call_seconds: float) -> BatchSize:
-    """Time the model's calls, up to so long ones; raises ModelError."""
+    """Time calls of the model with more and more rows, up to `call_seconds`; raises ModelError."""
     file = files_of(ModelSource(path=path), 1, "")[0]
     model = load(ModelFile(file.path, file.sha256))
     _say(f"measuring {path}")
@@ -145,17 +155,19 @@ def measure_model(path: str, load: Load, call_seconds: float) -> BatchSize:
     return measured
 
 
-def _tell(found: Findings, out: Path, page: Path) -> int:
-    """Write the page, and the settings where some are recommended."""
+def _write_and_print(found: Findings, out: Path, page: Path) -> int:
+    """Write the page and the recommended settings, if any; return the exit code."""
     _write(lambda path: path.write_text(tuning_page(found)), page)
     for reason in found.reasons:
         print(f"{reason}.")
     if not found.settings:
-        print(f"why: {page}")
+        print(f"report: {page}")
         return 1
     _write(lambda path: path.write_text(found.settings), out)
-    print(f"\n{found.settings}\nsettings: {out}   why: {page}")
-    print(f"python -m server {shlex.quote(found.model)} --config {shlex.quote(str(out))}")
+    print(f"\n{found.settings}\nsettings: {out}\nreport: {page}")
+    print(
+        f"to use them: python -m server {shlex.quote(found.model)} --config {shlex.quote(str(out))}"
+    )
     return 0
 
 
@@ -164,9 +176,9 @@ def _comments(
 ) -> list[str]:
     return [
         f"Written by {_command(argv)}",
-        f"for 99 % of the requests answered within {p99_ms:g} ms.",
+        f"Objective: 99 % of the requests answered within {p99_ms:g} ms.",
         *(f"{reason}." for reason in reasons),
-        "The highest rate at which that held, in each round:",
+        "The highest rate that met the objective, in each round:",
         *(f"  {trial}" for trial in tried.trials),
     ]
 

@@ -1,4 +1,4 @@
-"""The page that shows why the recommended settings are recommended."""
+"""The HTML report of tune: the recommended settings, and the measurements behind them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ from pathlib import Path
 
 from server.batching.batch_size import BatchSize
 from server.loadtest.report.charts import BarChart, Level, Line, LineChart, compact
-from server.loadtest.report.page import charts, document, facts, section, table
-from server.loadtest.report.sweep_report import (
+from server.loadtest.report.charts_over_rate import (
     OUTCOME_COLOURS,
     OUTCOMES,
-    at_knee,
-    number_of,
     outcome_shares,
     side_by_side,
 )
-from server.loadtest.runs import Run
+from server.loadtest.report.page import cell, charts, document, facts, section, table
+from server.loadtest.sweep_result import SweepResult, knee_step
 from server.tune.choice import Overload, Trial
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was measured, and what follows from it.
+    """All measurements, and the recommendation.
 
     Attributes:
-        overloads: what bounds on the queue did; none where nothing held.
-        settings: the recommended file; empty where nothing held.
-        reasons: why, in a sentence each.
+        overloads: without and with a limit on the queueing time; empty if it was not tested.
+        settings: the recommended settings file; empty if no settings met the objective.
+        reasons: why, one sentence each.
     """
 
     model: str
@@ -53,19 +51,19 @@ def tuning_page(found: Findings) -> str:
             f"<h1>{escape(title)}</h1>",
             *(f'<p class="verdict">{escape(reason)}.</p>' for reason in found.reasons),
             *_recommended(found.settings),
-            section("What the model takes", charts([_times(found), _speeds(found)])),
+            section("Duration of model calls", charts([_times(found), _speeds(found)])),
             section(
-                "What was tried",
+                "Settings tested",
                 charts([_knees(found.trials), *_overloads(found.overloads), *side_by_side(last)]),
                 _table(found.trials),
             ),
             section(
                 "How it was measured",
                 f"<pre>{escape(found.command)}</pre>",
-                "<p>The server ran with its logs on, in a process of its own, on the machine that "
-                "also made the load: both shared its cores. Charts over the rate show the last "
-                "round. Settings other than the defaults are recommended only where their worst "
-                "round beat the best of the defaults by more than 5 %.</p>",
+                "<p>The server ran in its own process, with its logs on, on the same machine and "
+                "cores as the client. Charts by request rate show the last round. Settings other "
+                "than the defaults are recommended only if their worst round beats the best round "
+                "of the defaults by more than 5 %.</p>",
                 facts("Machine", found.machine),
             ),
         ],
@@ -76,8 +74,8 @@ def _recommended(settings: str) -> list[str]:
     return [section("Recommended", f"<pre>{escape(settings)}</pre>")] if settings else []
 
 
-def _renamed(trial: Trial) -> Run:
-    return {**trial.runs[-1], "name": trial.candidate.name}
+def _renamed(trial: Trial) -> SweepResult:
+    return {**trial.results[-1], "name": trial.candidate.name}
 
 
 def _times(found: Findings) -> str:
@@ -85,8 +83,8 @@ def _times(found: Findings) -> str:
     level = Level(found.objective_ms, f"objective: p99 {found.objective_ms:g} ms")
     lines = [Line("one call", points, 0)]
     return LineChart(
-        "Milliseconds a call",
-        "rows a call",
+        "Milliseconds per call",
+        "rows per call",
         "ms",
         lines,
         log_x=True,
@@ -98,11 +96,11 @@ def _times(found: Findings) -> str:
 
 def _speeds(found: Findings) -> str:
     points = [(float(point.rows), point.rows_per_second) for point in found.measured.curve]
-    lines = [Line("calls one after another", points, 0)]
+    lines = [Line("one call at a time", points, 0)]
     return LineChart(
-        "Rows a second",
-        "rows a call",
-        "rows a second",
+        "Rows per second",
+        "rows per call",
+        "rows per second",
         lines,
         log_x=True,
         log_y=True,
@@ -111,27 +109,27 @@ def _speeds(found: Findings) -> str:
 
 
 def _chosen(found: Findings) -> list[Level]:
-    """Mark the sizes that were tried, in the colours of the trials."""
+    """Return a mark for each limit on the rows that was tested, in the colour of its trial."""
     marks = {trial.candidate.rows: place for place, trial in reversed([*enumerate(found.trials)])}
     return [Level(rows, f"{rows} rows", place) for rows, place in marks.items()]
 
 
 def _knees(trials: Sequence[Trial]) -> str:
-    rounds = max(len(trial.runs) for trial in trials)
+    rounds = max(len(trial.results) for trial in trials)
     series = [
         (f"round {number + 1}", number, [trial.knees[number] for trial in trials])
         for number in range(rounds)
     ]
     words = [trial.candidate.name for trial in trials]
     return BarChart(
-        "The highest rate at which the objective held", "", "requests a second", words, series
+        "The highest rate that met the objective", "", "requests per second", words, series
     ).figure()
 
 
 def _overloads(overloads: Sequence[Overload]) -> list[str]:
     if not overloads:
         return []
-    kinds = zip(("as it is", "bounded"), overloads, strict=True)
+    kinds = zip(("no limit", "limit"), overloads, strict=True)
     pairs = [
         (f"{kind}\n{compact(step['rate'])}/s", step)
         for kind, each in kinds
@@ -144,26 +142,26 @@ def _overloads(overloads: Sequence[Overload]) -> list[str]:
         for number, name in enumerate(OUTCOMES)
         if any(share[number] for share in shares)
     ]
-    title = "A bound on the queue, at the knee and at twice that"
+    title = "A limit on the queueing time, at the knee and at twice that rate"
     return [BarChart(title, "", "% of the requests", words, series, stacked=True).figure()]
 
 
 def _table(trials: Sequence[Trial]) -> str:
     rows = [
-        [trial.candidate.name, str(number + 1), *_knee(run)]
+        [trial.candidate.name, str(number + 1), *_knee(result)]
         for trial in trials
-        for number, run in enumerate(trial.runs)
+        for number, result in enumerate(trial.results)
     ]
-    head = ("settings", "round", "held /s", "not held /s", "p99 ms there", "rows a batch", "limit")
+    head = ("settings", "round", "met /s", "missed /s", "p99 ms", "rows per batch", "limit")
     return table(head, rows, [""] * len(rows))
 
 
-def _knee(run: Run) -> list[str]:
-    knee, step = run["knee"], at_knee(run)
+def _knee(result: SweepResult) -> list[str]:
+    knee, step = result["knee"], knee_step(result)
     return [
-        number_of(knee["rate"]),
-        number_of(knee["above"]),
-        number_of(step["latency_ms"]["p99"] if step else None),
-        number_of(step["batches"]["mean_rows"] if step else None),
+        cell(knee["rate"]),
+        cell(knee["above"]),
+        cell(step["latency_ms"]["p99"] if step else None),
+        cell(step["batches"]["mean_rows"] if step else None),
         knee["limit"],
     ]

@@ -10,7 +10,7 @@ TRIED = ("max_rows", "max_wait_ms", "max_queue_ms")
 
 
 def settings_yaml(chosen: Mapping[str, float], reasons: Sequence[str]) -> str:
-    """Return the file: why, then every setting that was tried, also where it is the default."""
+    """Return the text of the file: the reasons, then every tested setting, including defaults."""
     defaults = BatchingSettings()
     comments = "".join(f"# {line}\n" for reason in reasons for line in reason.splitlines())
     lines = [_line(key, chosen.get(key, getattr(defaults, key)), key in chosen) for key in TRIED]

@@ -1,4 +1,4 @@
-"""A load that is made up, and the runs that come of it."""
+"""A fake load generator, and sweeps with it."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import asyncio
 
 from server.loadtest.client import Target
 from server.loadtest.knee import Rates
-from server.loadtest.runs import make_run
 from server.loadtest.step import Objective
 from server.loadtest.sweep import Plan, Sweep
+from server.loadtest.sweep_result import make_result
 
-SECONDS = 0.5  # of a step
+STEP_SECONDS = 0.5  # of a step
 TARGET = Target("127.0.0.1", 1, "/predict")
 HEADER = b'queue;dur=%.3f, model;dur=%.3f, batch;desc="%d rows", total;dur=9.000'
 
 
 class Silent:
-    """Hears how it goes, and tells nobody."""
+    """A sweep observer that prints nothing."""
 
     def begins(self, rate):
         pass
@@ -26,9 +26,9 @@ class Silent:
 
 
 class FakeLoad:
-    """Sends nothing: up to `capacity` a second all is answered at once, and above that late.
+    """Simulates a server: in time up to `capacity` requests per second, and too late above.
 
-    `refuses` turns late answers into refusals. No time passes.
+    With `refuses`, it rejects requests instead of answering late. No time passes.
     """
 
     def __init__(self, capacity, refuses=False, gone_after=None):
@@ -46,7 +46,7 @@ class FakeLoad:
 
     async def run(self):
         self.runs += 1
-        trace, seconds = self._trace, SECONDS + self._trace.lead
+        trace, seconds = self._trace, STEP_SECONDS + self._trace.lead
         trace.seconds = seconds
         dues = []
         while self._schedule.waiting(seconds):
@@ -71,7 +71,7 @@ def plan(**changes):
     rates = Rates(start=100, most=changes.pop("most", 100_000))
     wanted = {
         "rates": rates,
-        "step_seconds": SECONDS,
+        "step_seconds": STEP_SECONDS,
         "arrivals": "constant",
         "pause": 0,
         **changes,
@@ -83,8 +83,8 @@ def sweep_of(load, **changes):
     return Sweep(TARGET, [b""], plan(**changes), Silent(), load=load)
 
 
-def run_of(capacity, name="a server", *, refuses=False, **changes):
-    """Return the run of a whole sweep of a server with that capacity."""
+def result_of(capacity, name="a server", *, refuses=False, **changes):
+    """Return the result of a sweep of a server with this capacity."""
     figures = asyncio.run(sweep_of(FakeLoad(capacity, refuses), **changes).run())
     url, machine = "http://127.0.0.1:1/predict", {"processor": "an abacus"}
-    return make_run(name, url, plan(**changes), "load --sweep", {"API": "A"}, machine, figures)
+    return make_result(name, url, plan(**changes), "load --sweep", {"API": "A"}, machine, figures)

@@ -1,4 +1,4 @@
-"""What a test can see of a report."""
+"""Parses a report for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EMPTY = {"meta", "br", "i", "line", "rect", "circle", "polyline"}
 
 
 class Page(HTMLParser):
-    """The tags, the texts and all that a page would load."""
+    """The tags, the texts and the external resources of a page."""
 
     def __init__(self, text):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A server in a thread that does as it is told."""
+"""A server in a thread, with answers chosen by the test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def http(body, status="200 OK", *headers):
 
 
 def triple(data):
-    """Return 3x + 1, as the model of these tests would have it."""
+    """Return the answer 3x + 1."""
     prediction = [3 * x + 1 for (x,) in data] if isinstance(data[0], list) else 3 * data[0] + 1
     return http(
         orjson.dumps({"prediction": prediction}), "200 OK", 'Server-Timing: batch;desc="2 rows"'
@@ -36,15 +36,24 @@ def triple(data):
 
 
 async def right(number, data):
-    """Answer as the model would."""
+    """Return the right answer."""
     return triple(data)
+
+
+def in_place_of_number(wanted, odd):
+    """Return an `answer` function: `odd` for one request and the right answer for the others."""
+
+    async def answer(number, data):
+        return odd if number == wanted else triple(data)
+
+    return answer
 
 
 class ScriptedServer:
     """A server in a thread, whose `answer(number, data)` returns the bytes to send back.
 
-    Numbers count from 0. It closes the connection after each answer that does not begin with
-    `HTTP/1.1`, or says that it will.
+    Requests are numbered from 0. It closes the connection after an answer that ends with CLOSE, or
+    does not start with `HTTP/1.1`.
     """
 
     def __init__(self):
@@ -64,7 +73,7 @@ class ScriptedServer:
         self._thread.join()
 
     def stop_listening(self):
-        """Take no new connections; to be called in the server's own thread."""
+        """Accept no more connections; must be called in the thread of the server."""
         self._server.close()
 
     async def _serve(self):
@@ -89,7 +98,7 @@ class ScriptedServer:
                 if not answer.startswith(b"HTTP/1.1") or answer.endswith(b"CLOSE"):
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass  # the load test has enough
+            pass  # the load test closed the connection
         finally:
             writer.close()
 

@@ -1,4 +1,4 @@
-"""What is made of the answers."""
+"""The figures of a load test, and the tables that it prints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.loadtest.tally import Tally, batch_rows, figures
 
 
 def tally_of(*answers, rows=1, seconds=2.0):
-    """Return a tally of answers, each a status, a latency and the rows of its batch."""
+    """Return a tally of answers, each given as status, latency and rows of its batch."""
     tally = Tally(rows=rows, sent=len(answers), seconds=seconds)
     for status, latency, batch in answers:
         timing = b'queue;dur=1.5, batch;desc="%d rows", total;dur=2' % batch if batch else b""
@@ -30,13 +30,13 @@ def tally_of(*answers, rows=1, seconds=2.0):
         (b"", 0),
     ],
 )
-def test_the_size_of_a_batch_is_read_from_server_timing(header, rows):
-    """And nothing is made of a header that does not tell it."""
+def test_the_batch_size_is_read_from_server_timing(header, rows):
+    """A header without a valid size counts as none."""
     assert batch_rows(header) == rows
 
 
-def test_rates_count_answers_and_goodput_those_with_200():
-    """Two of three good ones, of five rows each, in two seconds."""
+def test_the_rate_counts_all_answers_and_goodput_only_200():
+    """Three answers in two seconds, two of them with 200, of five rows each."""
     numbers = figures(tally_of((200, 1, 0), (200, 1, 0), (503, 1, 0), rows=5), {200, 503})
 
     assert numbers["achieved_rate"] == 1.5
@@ -46,7 +46,7 @@ def test_rates_count_answers_and_goodput_those_with_200():
 
 
 def test_latencies_are_percentiles_in_milliseconds_by_status():
-    """A quick refusal does not make answers look quick."""
+    """Fast rejections do not lower the latency of good answers."""
     slow = [(200, second, 0) for second in range(101)]
     numbers = figures(tally_of((503, 0.001, 0), *slow), {200, 503})
 
@@ -56,27 +56,25 @@ def test_latencies_are_percentiles_in_milliseconds_by_status():
     )
 
 
-def test_batches_are_counted_once_and_not_once_a_request():
-    """One batch of nine and one of one are five rows on average, though nine in ten say nine."""
+def test_batches_are_counted_once_not_once_per_request():
+    """A batch of nine and one of one have five rows on average, though nine requests report 9."""
     numbers = figures(tally_of((200, 1, 1), *[(200, 1, 9)] * 9), {200})
 
     assert numbers["batches"] == {"count": 2, "mean_rows": 5, "by_rows": {"1": 1, "9": 1}}
 
 
-def test_a_request_of_many_rows_is_a_larger_part_of_its_batch():
+def test_a_request_of_many_rows_counts_as_a_larger_part_of_its_batch():
     """Two requests of eight rows fill a batch of sixteen."""
     numbers = figures(tally_of(*[(200, 1, 16)] * 2, rows=8), {200})
 
     assert numbers["batches"] == {"count": 1, "mean_rows": 16, "by_rows": {"16": 1}}
 
 
-def test_a_server_that_tells_no_batches_has_none():
-    """The mean of nothing is nothing."""
+def test_a_server_without_batch_sizes_has_no_mean():
     assert figures(tally_of((200, 1, 0)), {200})["batches"]["mean_rows"] is None
 
 
-def test_all_is_well_when_every_answer_is_an_expected_one():
-    """Nothing else to say."""
+def test_a_load_test_with_only_expected_statuses_succeeds():
     numbers = figures(tally_of((200, 1, 0), (503, 1, 0)), {200, 503})
 
     assert numbers["ok"]
@@ -84,42 +82,37 @@ def test_all_is_well_when_every_answer_is_an_expected_one():
 
 
 def lost(tally):
-    """One request got no answer."""
-    tally.lost["connection ended"] += 1
+    tally.lost["connection closed"] += 1
 
 
 def wrong(tally):
-    """One request got another's answer."""
     tally.wrong(0, b"{}")
 
 
 def unsent(tally):
-    """One request waited in vain for a connection."""
     tally.unsent += 1
 
 
 def gone(tally):
-    """The server went away."""
     tally.gone = True
 
 
 def unexpected(tally):
-    """One request was answered with a surprise."""
     tally.answered(418, 1, b"", b"I am a teapot")
 
 
 @pytest.mark.parametrize(
     "harm, line",
     [
-        (lost, "LOST 1: connection ended"),
-        (wrong, "WRONG 1 answers"),
+        (lost, "LOST 1: connection closed"),
+        (wrong, "WRONG 1: answers that differ from the model's"),
         (unsent, "UNSENT 1: "),
         (gone, "GONE: "),
-        (unexpected, "STATUS 418, 1 times, first: I am a teapot"),
+        (unexpected, "STATUS 418: 1 times, first body: I am a teapot"),
     ],
 )
-def test_whatever_is_not_well_fails_the_run_and_is_named(harm, line):
-    """Below the tables, in a line of its own."""
+def test_every_kind_of_failure_fails_the_load_test_and_is_printed(harm, line):
+    """Each has its own line below the tables."""
     tally = tally_of((200, 1, 3))
     harm(tally)
     numbers = figures(tally, {200})
@@ -130,8 +123,7 @@ def test_whatever_is_not_well_fails_the_run_and_is_named(harm, line):
     assert line in page.getvalue()
 
 
-def test_a_run_without_any_answer_can_be_reported():
-    """There are no percentiles of nothing."""
+def test_a_load_test_without_any_answer_can_be_reported():
     tally = Tally(seconds=1, unsent=3)
     page = StringIO()
     print_report(Console(file=page), figures(tally, {200}), tally)
@@ -140,7 +132,7 @@ def test_a_run_without_any_answer_can_be_reported():
 
 
 def test_the_tables_show_rates_latencies_and_batches():
-    """On 80 columns, with nothing cut off."""
+    """They fit into 80 columns."""
     tally = tally_of(*[(200, 1.2345678, 6)] * 6000)
     page = StringIO()
     print_report(Console(file=page, width=80), figures(tally, {200}), tally)

@@ -1,4 +1,4 @@
-"""Answers against the model's own."""
+"""Comparison of answers with the model's own predictions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCALED = TensorSpec("scaled", (None,), "float32")
 
 
 class FakeModel:
-    """Sums up all inputs of a row, and scales the last."""
+    """Returns the sum of all inputs of a row, and the last input times two."""
 
     def __init__(self, inputs, outputs=(SUM,), factor=1.0):
         self.signature = Signature(inputs, outputs)
@@ -24,7 +24,7 @@ class FakeModel:
         self.calls = []
 
     def predict(self, parts):
-        """Return the outputs that the signature names."""
+        """Return the outputs named in the signature."""
         batch = merge(parts)
         self.calls.append(len(batch))
         *_, last = batch.arrays.values()
@@ -39,8 +39,8 @@ def answer(prediction):
     return orjson.dumps({"prediction": prediction})
 
 
-def test_the_right_answer_to_one_example_is_its_number():
-    """Not a list of one, and not that of another request."""
+def test_the_right_answer_to_one_example_is_a_number():
+    """A list of one number and the answer to another request are wrong."""
     answers = ExpectedAnswers(FakeModel([X]), [[1.5], [20]], rows=1)
 
     assert answers.matches(0, answer(1.5))
@@ -49,8 +49,8 @@ def test_the_right_answer_to_one_example_is_its_number():
     assert not answers.matches(0, answer([1.5]))
 
 
-def test_the_right_answer_to_a_batch_is_its_numbers_in_order():
-    """None missing, none exchanged."""
+def test_the_right_answer_to_a_batch_is_a_list_in_order():
+    """Missing, surplus or exchanged numbers are wrong."""
     answers = ExpectedAnswers(FakeModel([X]), [[[1], [2]]], rows=2)
 
     assert answers.matches(0, answer([1, 2]))
@@ -63,8 +63,8 @@ def test_the_right_answer_to_a_batch_is_its_numbers_in_order():
     "body", [b"", b"no", b"[]", b"{}", answer(None), answer("1"), answer([[1], 2])]
 )
 @pytest.mark.parametrize("rows", [1, 2])
-def test_what_is_no_answer_at_all_is_wrong(body, rows):
-    """It never stops the load test."""
+def test_an_invalid_body_is_a_wrong_answer(body, rows):
+    """It does not stop the load test."""
     data = [1] if rows == 1 else [[1], [2]]
 
     assert not ExpectedAnswers(FakeModel([X]), [data], rows).matches(0, body)
@@ -79,23 +79,23 @@ def test_what_is_no_answer_at_all_is_wrong(body, rows):
         (1e-6, 30e-6 * (1 + 2e-5), False),
     ],
 )
-def test_numbers_may_differ_by_a_hundred_thousandth_of_their_scale(factor, value, right):
-    """Batching changes the last bits of a float, and nothing more, be the outputs ever so small."""
+def test_numbers_may_differ_by_the_tolerance(factor, value, right):
+    """The tolerance is relative to the usual size of the outputs, even if that is tiny."""
     answers = ExpectedAnswers(FakeModel([X], factor=factor), [[30]], rows=1)
 
     assert answers.matches(0, answer(value)) is right
 
 
-def test_a_number_near_zero_may_be_off_by_as_much_as_the_others():
-    """Its own size is no scale for what was subtracted to make it."""
+def test_numbers_near_zero_have_the_same_absolute_tolerance():
+    """Rounding errors of a number near zero are as large as those of the others."""
     answers = ExpectedAnswers(FakeModel([X]), [[1e-9], [2]], rows=1)
 
     assert answers.matches(0, answer(9e-6))
     assert not answers.matches(0, answer(2e-5))
 
 
-def test_several_inputs_and_outputs_go_by_their_names():
-    """An answer is an object then, and every output counts."""
+def test_several_inputs_and_outputs_are_matched_by_name():
+    """The answer is an object, and every output is compared."""
     answers = ExpectedAnswers(
         FakeModel([X, VECTOR], [SUM, SCALED]), [{"v": [2, 3], "x": [1]}], rows=1
     )
@@ -107,7 +107,7 @@ def test_several_inputs_and_outputs_go_by_their_names():
 
 
 def test_rows_of_different_shapes_go_into_different_calls():
-    """And each answer stays with its own request."""
+    """Each answer is still compared with the right request."""
     model = FakeModel([VECTOR])
     answers = ExpectedAnswers(model, [[1, 2], [3], [4, 5], [6]], rows=1)
 
@@ -116,7 +116,7 @@ def test_rows_of_different_shapes_go_into_different_calls():
 
 
 def test_many_requests_are_computed_in_large_batches():
-    """A pool of thousands takes a few calls."""
+    """2,500 requests take three model calls."""
     model = FakeModel([X])
     answers = ExpectedAnswers(model, [[number] for number in range(2500)], rows=1)
 

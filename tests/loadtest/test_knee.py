@@ -1,4 +1,4 @@
-"""Where the knee is found, on servers that are a number."""
+"""The search for the knee, with servers simulated by their capacity."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from server.loadtest.knee import Outcome, Rates, Search
 
 
 class Server:
-    """Holds the objective up to `capacity`; `hiccups` are the attempts, by number, that fail."""
+    """Meets the objective up to `capacity`, except in the attempts numbered in `hiccups`."""
 
     def __init__(self, capacity, hiccups=(), doubtful=True):
         self.capacity = capacity
@@ -32,15 +32,15 @@ def found(server, **rates):
 
 
 @pytest.mark.parametrize("capacity", [1.7, 99, 100, 101, 777, 3_210, 63_000])
-def test_the_knee_lies_between_two_rates_that_are_close(capacity):
+def test_the_knee_is_between_two_close_rates(capacity):
     search = found(Server(capacity))
 
     assert search.good <= capacity < search.bad
     assert search.bad / search.good <= 1.1
 
 
-def test_it_takes_few_steps():
-    """Doubled, then halved: of 10,000 a second, not a thousand steps."""
+def test_the_search_takes_few_steps():
+    """The rate is doubled first, then the interval is bisected."""
     server = Server(10_000)
     found(server)
 
@@ -48,7 +48,7 @@ def test_it_takes_few_steps():
     assert server.tried[:3] == [100, 200, 400]
 
 
-def test_a_server_that_holds_everything_has_no_rate_above_its_knee():
+def test_a_server_that_meets_every_rate_has_no_rate_above_its_knee():
     server = Server(1e9)
     search = found(server, most=1_000)
 
@@ -56,8 +56,8 @@ def test_a_server_that_holds_everything_has_no_rate_above_its_knee():
     assert server.tried == [100, 200, 400, 800, 1_000]
 
 
-def test_a_server_that_holds_nothing_has_no_knee():
-    """And the search ends at the lowest rate."""
+def test_a_server_that_meets_no_rate_has_no_knee():
+    """The search ends at the lowest rate."""
     server = Server(0)
     search = found(server, least=10)
 
@@ -73,8 +73,8 @@ def test_a_doubtful_miss_is_tried_again():
     assert 900 < search.good <= 1_000
 
 
-def test_a_clear_miss_is_not_taken_for_the_knee_where_higher_rates_hold():
-    """A stall of the machine at a low rate says nothing of the server."""
+def test_a_miss_is_not_the_knee_if_higher_rates_meet_the_objective():
+    """A stall of the machine at a low rate does not end the search."""
     server = Server(1_000, hiccups=[1], doubtful=False)
     search = found(server)
 
@@ -82,7 +82,7 @@ def test_a_clear_miss_is_not_taken_for_the_knee_where_higher_rates_hold():
     assert 900 < search.good <= 1_000 < search.bad
 
 
-def test_what_was_found_is_known_when_the_search_is_broken_off():
+def test_an_interrupted_search_keeps_its_results():
     server = Server(1_000)
 
     async def until_400(rate):

@@ -1,4 +1,4 @@
-"""The load test against a server that does as it is told."""
+"""The load test against a scripted server."""
 
 from __future__ import annotations
 
@@ -9,62 +9,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import orjson
 import pytest
 
-from model.signature import Signature, TensorSpec
-from model.tensors import Tensors
-from server.loadtest import load as load_module
 from server.loadtest.client import Target
 from server.loadtest.command import main
-from server.loadtest.load import Load
+from server.loadtest.load_generator import LoadGenerator
 from server.loadtest.schedule import ClosedLoop
 from server.loadtest.tally import Tally
-from tests.loadtest.scripted_server import http, triple
+from tests.loadtest.line_model import fake_model
+from tests.loadtest.scripted_server import triple
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "load_test.py"
 
 
-@pytest.fixture
-def load(server, tmp_path):
-    """Run the load test against the server; return its exit code and its numbers."""
-
-    def run(*flags, load_model=None):
-        file = tmp_path / "numbers.json"
-        code = main(["--url", server.url, "--json", str(file), *flags], load_model)
-        return code, orjson.loads(file.read_bytes())
-
-    return run
-
-
-class FakeModel:
-    """3x + 1, as the server has it."""
-
-    signature = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),))
-
-    def predict(self, parts):
-        """Return 3x + 1 of every row."""
-        return [Tensors({"y": 3 * part.arrays["x"].astype(np.float64) + 1}) for part in parts]
-
-
-def fake_model(path):
-    """Stand in for loading a file."""
-    assert path == Path("a.keras")
-    return FakeModel()
-
-
-def in_place_of_number(wanted, odd):
-    """Return an `answer` that gives `odd` to one request and the right one to the others."""
-
-    async def answer(number, data):
-        return odd if number == wanted else triple(data)
-
-    return answer
-
-
-def test_a_number_of_requests_is_sent_exactly(server, load):
-    """Over as many connections as were asked for, each kept."""
+def test_exactly_the_requested_number_is_sent(server, load):
+    """It opens as many connections as allowed, and keeps them open."""
     code, numbers = load("--requests", "1000", "--connections", "8")
 
     assert code == 0
@@ -75,8 +34,8 @@ def test_a_number_of_requests_is_sent_exactly(server, load):
     assert numbers["batches"]["mean_rows"] == 2
 
 
-def test_rows_make_a_batch_of_each_request(server, load):
-    """The rows that come back count."""
+def test_requests_of_several_rows_are_sent_as_batches(server, load):
+    """The results count rows as well as requests."""
     code, numbers = load(
         "--requests", "10", "--rows", "4", "--model", "a.keras", load_model=fake_model
     )
@@ -86,7 +45,7 @@ def test_rows_make_a_batch_of_each_request(server, load):
 
 
 def test_a_duration_ends_a_closed_loop(server, load):
-    """And what is in flight then is still answered."""
+    """Requests in flight at the end are still answered."""
     code, numbers = load("--duration", "0.3", "--connections", "4")
 
     assert code == 0
@@ -95,7 +54,7 @@ def test_a_duration_ends_a_closed_loop(server, load):
 
 
 def test_an_open_loop_sends_at_its_rate(server, load):
-    """Not as fast as the server can."""
+    """It does not send as fast as the server can answer."""
     code, numbers = load("--rate", "100", "--arrivals", "constant", "--duration", "0.5")
 
     assert code == 0
@@ -104,7 +63,7 @@ def test_an_open_loop_sends_at_its_rate(server, load):
 
 
 def test_an_open_loop_counts_a_stall_from_the_intended_time(server, load):
-    """One connection, one answer that takes half a second: fifty others should have been sent."""
+    """While one answer takes half a second, fifty requests are due and have to wait."""
 
     async def stall_once(number, data):
         await asyncio.sleep(0.5 if number == 20 else 0)
@@ -121,7 +80,7 @@ def test_an_open_loop_counts_a_stall_from_the_intended_time(server, load):
 
 
 def test_a_closed_loop_sends_nothing_during_a_stall(server, load):
-    """Which is why only the one request that stalled shows it."""
+    """So only the request that stalled has a high latency."""
 
     async def stall_once(number, data):
         await asyncio.sleep(0.5 if number == 20 else 0)
@@ -135,202 +94,29 @@ def test_a_closed_loop_sends_nothing_during_a_stall(server, load):
 
 
 def test_an_open_loop_opens_no_more_connections_than_it_needs(server, load):
-    """A quick server is used over a few, again and again."""
+    """With a fast server, it reuses a few connections."""
     code, numbers = load("--rate", "200", "--arrivals", "constant", "--requests", "100")
 
     assert code == 0
     assert numbers["connections_opened"] < 50
 
 
-@pytest.mark.parametrize("odd", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalfCLOSE"])
-def test_a_request_whose_connection_ends_is_lost(server, load, odd, capsys):
-    """With no byte of an answer, or with a part of one; the others go on."""
-    server.answer = in_place_of_number(50, odd)
-    code, numbers = load("--requests", "100", "--connections", "4")
-
-    assert code == 1
-    assert numbers["lost_by_reason"] == {"connection ended": 1}
-    assert numbers["answered"] == 99
-    assert "LOST 1: connection ended" in capsys.readouterr().out
-
-
-def test_what_is_no_http_is_a_lost_answer(server, load):
-    """However it came about."""
-    server.answer = in_place_of_number(5, b"SSH-2.0-OpenSSH\r\n")
-    code, numbers = load("--requests", "10")
-
-    assert code == 1
-    assert numbers["lost_by_reason"] == {"answer is not HTTP": 1}
-
-
-def test_a_request_without_an_answer_in_time_is_lost(server, load):
-    """The load test does not wait for ever."""
-
-    async def never_the_third(number, data):
-        await asyncio.sleep(60 if number == 3 else 0)
-        return triple(data)
-
-    server.answer = never_the_third
-    code, numbers = load("--requests", "10", "--connections", "2", "--timeout", "0.3")
-
-    assert code == 1
-    assert numbers["lost_by_reason"] == {"no answer in time": 1}
-    assert numbers["answered"] == 9
-
-
-def test_requests_that_wait_in_line_too_long_are_given_up(server, load):
-    """They were due, so they count, and the run ends."""
-
-    async def never(number, data):
-        await asyncio.sleep(60)
-
-    server.answer = never
-    flags = ["--rate", "100", "--arrivals", "constant", "--requests", "10"]
-    code, numbers = load(*flags, "--connections", "2", "--timeout", "0.3")
-
-    assert code == 1
-    assert numbers["lost"] + numbers["unsent"] == 10
-    assert numbers["unsent"] > 0
-
-
-def test_an_unexpected_status_fails_the_run(server, load, capsys):
-    """And its first answer is shown."""
-    server.answer = in_place_of_number(5, http(b"too busy", "503 Service Unavailable"))
-    code, numbers = load("--requests", "10")
-
-    assert code == 1
-    assert numbers["unexpected"] == {"503": 1}
-    assert "STATUS 503, 1 times, first: too busy" in capsys.readouterr().out
-
-
-def test_a_status_can_be_expected(server, load):
-    """An overload test is about refusals."""
-    server.answer = in_place_of_number(5, http(b"too busy", "503 Service Unavailable"))
-    code, numbers = load("--requests", "10", "--expect", "200,503")
-
-    assert code == 0
-    assert numbers["statuses"] == {"200": 9, "503": 1}
-
-
-def test_right_answers_pass_the_comparison_with_the_model(server, load):
-    """A thousand rows, each its own."""
-    code, numbers = load("--requests", "1000", "--model", "a.keras", load_model=fake_model)
-
-    assert code == 0
-    assert numbers["wrong"] == 0
-
-
-def test_a_wrong_answer_fails_the_run(server, load, capsys):
-    """And both the expected and the given one are shown."""
-    server.answer = in_place_of_number(500, triple([123]))
-    code, numbers = load("--requests", "1000", "--model", "a.keras", load_model=fake_model)
-
-    assert code == 1
-    assert numbers["wrong"] == 1
-    assert 'got {"prediction":370}' in capsys.readouterr().out
-
-
-def test_an_announced_end_of_a_connection_loses_nothing(server, load):
-    """The next request goes over a new one."""
-
-    async def last_words(number, data):
-        return triple(data).replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + b"CLOSE"
-
-    server.answer = last_words
-    code, numbers = load("--requests", "50", "--connections", "4")
-
-    assert code == 0
-    assert numbers["connections_opened"] == 50
-
-
-def test_an_idle_connection_that_ends_loses_nothing(server, load):
-    """With 125 ms between two requests, the end of the connection is known before the next."""
-
-    async def gone_without_a_word(number, data):
-        return triple(data) + b"CLOSE"
-
-    server.answer = gone_without_a_word
-    code, numbers = load("--rate", "8", "--arrivals", "constant", "--requests", "4")
-
-    assert code == 0
-    assert numbers["answered"] == numbers["connections_opened"] == 4
-
-
-def test_a_server_that_leaves_ends_the_run(server, load, monkeypatch, capsys):
-    """What it answered is reported, and what could not be sent is not called lost."""
-
-    async def leave(number, data):
-        if number < 20:
-            return triple(data)
-        server.stop_listening()
-        return triple(data) + b"CLOSE"
-
-    server.answer = leave
-    monkeypatch.setattr(load_module, "GONE_AFTER", 0.5)
-    # The pace makes sure that the end of the connection is seen before the next request.
-    flags = ["--rate", "50", "--arrivals", "constant", "--duration", "60", "--connections", "1"]
-    code, numbers = load(*flags)
-
-    assert code == 1
-    assert numbers["gone"]
-    assert numbers["answered"] == 21
-    assert numbers["lost"] == 0
-    assert numbers["unsent"] > 0
-    assert "GONE: the server takes no connections any more" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b'7\r\n{"predi\r\n9\r\nction":4}\r\n0\r\n\r\n',
-        b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{"prediction":4}CLOSE',
-    ],
-    ids=["chunks", "till the end of the connection"],
-)
-def test_bodies_of_unknown_length_are_understood(server, load, answer):
-    """As HTTP allows them."""
-
-    async def same(number, data):
-        return answer
-
-    class Constant(FakeModel):
-        def predict(self, parts):
-            return [Tensors({"y": np.full((1, 1), 4.0)}) for _ in parts]
-
-    server.answer = same
-    code, _ = load("--requests", "20", "--model", "a.keras", load_model=lambda path: Constant())
-
-    assert code == 0
-
-
-def test_a_model_that_cannot_judge_ends_the_load_test_with_its_error(server, load):
-    """Numbers of a load test that is broken itself would mean nothing."""
-
-    class Broken(FakeModel):
-        def predict(self, parts):
-            raise RuntimeError("no answers from me")
-
-    with pytest.raises(RuntimeError, match="no answers from me"):
-        load("--requests", "20", "--model", "a.keras", load_model=lambda path: Broken())
-
-
-def test_an_error_of_the_load_test_itself_ends_it(server):
-    """In the middle of the load, too: it is neither hidden nor waited out."""
+def test_an_error_in_a_callback_ends_the_load_test(server):
+    """The error is raised at once."""
 
     def check(index, body):
         raise RuntimeError("no verdict from me")
 
     target = Target.parse(server.url, "/predict")
     messages = [target.message(b'{"data":[1]}')]
-    load = Load(target, messages, ClosedLoop(requests=100), Tally(), check=check)
+    load = LoadGenerator(target, messages, ClosedLoop(requests=100), Tally(), check=check)
 
     with pytest.raises(RuntimeError, match="no verdict from me"):
         asyncio.run(load.run())
 
 
-def test_a_server_that_is_not_there_is_one_clear_line(capsys):
-    """And the code for what could not begin."""
+def test_an_unreachable_server_is_one_clear_line(capsys):
+    """The exit code is that of a test that could not start."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -345,14 +131,14 @@ def test_a_server_that_is_not_there_is_one_clear_line(capsys):
     "flags, line",
     [
         (["--path", "/other"], "POST /other"),
-        (["--url", "https://localhost"], "not an http:// address"),
+        (["--url", "https://localhost"], "not an http:// URL"),
         (["--connections", "0"], "not a whole number above 0"),
         (["--rate", "-1"], "not a number above 0"),
-        (["--expect", "all"], "not a list such as 200,503"),
+        (["--expect", "all"], "not a list of statuses such as 200,503"),
     ],
 )
 def test_a_wrong_option_is_one_clear_line(server, flags, line, capsys):
-    """And the same code."""
+    """The exit code is that of a test that could not start."""
     try:
         code = main(["--url", server.url, *flags])
     except SystemExit as end:
@@ -363,7 +149,7 @@ def test_a_wrong_option_is_one_clear_line(server, flags, line, capsys):
 
 
 def test_the_script_runs_in_any_folder(server, tmp_path):
-    """Its own process, its own imports, its exit code."""
+    """It runs in its own process and finds its imports."""
     flags = ["--url", server.url, "--requests", "20"]
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     run = subprocess.run(

@@ -1,4 +1,4 @@
-"""Requests from the server's schema."""
+"""Requests generated from the server's schema."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ IDS = {"type": "integer", "format": "int32", "minimum": 0, "maximum": 4}
 
 
 def array(items, size=None):
-    """Return the schema of an array of a fixed size, or of any."""
+    """Return the schema of an array of a fixed size, or of any size."""
     sizes = {"minItems": size, "maxItems": size} if size else {"minItems": 1}
     return {"type": "array", "items": items, **sizes}
 
 
 def document(single, batch, **components):
-    """Return an OpenAPI document of one path that takes either form."""
+    """Return an OpenAPI document of one path that takes an example or a batch."""
     body = {
         "type": "object",
         "required": ["data"],
@@ -38,7 +38,7 @@ def document(single, batch, **components):
 
 
 def named(form, **members):
-    """Return the schema of an object of named inputs."""
+    """Return the schema of an object with named inputs."""
     properties = {name: form(schema) for name, schema in members.items()}
     return {"type": "object", "properties": properties, "required": list(members)}
 
@@ -77,8 +77,8 @@ DOCUMENTS = {
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 @pytest.mark.parametrize("rows", [1, 3])
-def test_what_is_drawn_is_valid(name, rows):
-    """The schema that it is made from takes it."""
+def test_generated_requests_are_valid(name, rows):
+    """They match the schema that they are generated from."""
     spec = DOCUMENTS[name]
     body = spec["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
     validator = jsonschema.Draft202012Validator(
@@ -103,12 +103,11 @@ def test_what_is_drawn_is_valid(name, rows):
     ],
 )
 def test_one_row_is_a_single_example_and_more_are_a_batch(name, rows, shape):
-    """The number of dimensions tells the two apart, not the order in which they are given."""
+    """The two are told apart by their number of dimensions, not by their order in the schema."""
     assert np.shape(Payload(DOCUMENTS[name], "/predict").draw(Random(0), rows)) == shape
 
 
-def test_named_inputs_are_batched_alike():
-    """Each has as many rows as the others."""
+def test_all_named_inputs_have_the_same_number_of_rows():
     data = Payload(DOCUMENTS["named"], "/predict").draw(Random(0), rows=3)
 
     assert {name: np.shape(rows) for name, rows in data.items()} == {
@@ -117,8 +116,8 @@ def test_named_inputs_are_batched_alike():
     }
 
 
-def test_variable_sizes_vary_between_requests_and_not_within_one():
-    """All rows of a request are rectangular and of one shape."""
+def test_variable_sizes_vary_between_requests_but_not_within_one():
+    """All rows of a request have the same shape."""
     payload = Payload(DOCUMENTS["variable sizes"], "/predict")
     shapes = {np.shape(payload.draw(Random(seed), rows=3)) for seed in range(100)}
 
@@ -126,45 +125,45 @@ def test_variable_sizes_vary_between_requests_and_not_within_one():
     assert {shape[1] for shape in shapes} == {shape[2] for shape in shapes} == set(range(1, 9))
 
 
-def test_numbers_survive_a_float32():
-    """What the model sees is written as the same few digits."""
+def test_numbers_are_unchanged_as_float32():
+    """A float32 is printed with the same digits as the generated number."""
     pool = draw_pool(Payload(DOCUMENTS["one number"], "/predict"), 1000, 1, seed=0)
 
     assert all(float(f"{np.float32(number):.6g}") == number for (number,) in pool)
 
 
-def test_every_request_of_a_pool_is_its_own():
-    """A mixed-up answer can be told from the right one."""
+def test_all_requests_of_a_pool_are_different():
+    """So an answer to another request is noticed."""
     pool = draw_pool(Payload(DOCUMENTS["one number"], "/predict"), 20_000, 1, seed=0)
 
     assert len({number for (number,) in pool}) == 20_000
 
 
 def test_a_pool_is_the_same_for_the_same_seed():
-    """A run can be repeated."""
+    """A load test can be repeated."""
     payload = Payload(DOCUMENTS["a matrix"], "/predict")
 
     assert draw_pool(payload, 9, 2, seed=3) == draw_pool(payload, 9, 2, seed=3)
     assert draw_pool(payload, 9, 2, seed=3) != draw_pool(payload, 9, 2, seed=4)
 
 
-def test_a_schema_without_room_for_more_repeats_itself():
-    """Five ids are not enough for a thousand requests, and that is no reason to hang."""
+def test_a_schema_with_few_values_repeats_requests():
+    """Five ids are too few for a thousand requests; it must not search forever."""
     spec = document(array(IDS, 1), array(array(IDS, 1)))
 
     assert len(draw_pool(Payload(spec, "/predict"), 1000, 1, seed=0)) == 1000
 
 
-def test_a_pool_of_large_requests_is_cut_short(monkeypatch):
-    """Memory is bounded, whatever the size of a row."""
+def test_the_size_of_a_pool_is_limited(monkeypatch):
+    """This limits the memory, whatever the size of a row."""
     monkeypatch.setattr(payload_module, "POOL_BYTES", 1000)
     pool = draw_pool(Payload(DOCUMENTS["a matrix"], "/predict"), 10_000, 1, seed=0)
 
     assert 5 < len(pool) < 50
 
 
-def test_a_body_holds_the_data():
-    """The form of the native dialect."""
+def test_a_body_has_the_data():
+    """As in the native dialect."""
     assert encode([[1.5], [2]]) == b'{"data":[[1.5],[2]]}'
 
 
@@ -173,12 +172,16 @@ def test_a_body_holds_the_data():
     [
         (DOCUMENTS["one number"], "/other", "no JSON request for POST /other .*: /predict"),
         ({}, "/predict", "paths with POST: none"),
-        (document({"$ref": "#/components/schemas/No"}, {}), "/predict", "nothing at #/components"),
+        (
+            document({"$ref": "#/components/schemas/No"}, {}),
+            "/predict",
+            "unresolved reference #/components",
+        ),
         (document({"type": "null"}, array({"type": "null"})), "/predict", "the type null"),
         (document({}, {}), "/predict", "the type None"),
     ],
 )
-def test_a_document_that_says_too_little_is_refused_with_what_is_missing(spec, path, message):
-    """One line, before any load."""
+def test_an_incomplete_document_is_rejected_with_the_reason(spec, path, message):
+    """Before any request is sent."""
     with pytest.raises(PayloadError, match=message):
         Payload(spec, path)

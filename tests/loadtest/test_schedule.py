@@ -10,8 +10,8 @@ import pytest
 from server.loadtest.schedule import ClosedLoop, OpenLoop, constant_arrivals, poisson_arrivals
 
 
-def test_constant_arrivals_are_exactly_as_far_apart_as_the_rate_says():
-    """The thousandth is where it should be; no error of addition gathers."""
+def test_constant_arrivals_are_exactly_evenly_spaced():
+    """Rounding errors do not add up: the thousandth arrival is exact."""
     arrivals = list(islice(constant_arrivals(10), 1001))
 
     assert arrivals[:3] == [0, 0.1, 0.2]
@@ -19,7 +19,7 @@ def test_constant_arrivals_are_exactly_as_far_apart_as_the_rate_says():
 
 
 def test_poisson_arrivals_have_exponential_gaps():
-    """Mean and deviation of the gaps are both one over the rate."""
+    """Mean and standard deviation of the gaps are 1 / rate."""
     arrivals = list(islice(poisson_arrivals(100, Random(1)), 20_001))
     gaps = [later - sooner for sooner, later in pairwise(arrivals)]
     mean = sum(gaps) / len(gaps)
@@ -30,14 +30,14 @@ def test_poisson_arrivals_have_exponential_gaps():
 
 
 def test_poisson_arrivals_are_the_same_for_the_same_seed():
-    """A run can be repeated."""
+    """A load test can be repeated."""
     first, again = (list(islice(poisson_arrivals(5, Random(7)), 9)) for _ in range(2))
 
     assert first == again
 
 
-def test_a_closed_loop_always_has_something_due_till_its_time_is_over():
-    """The time ends it, however much was taken."""
+def test_a_closed_loop_has_a_request_due_until_its_duration_is_over():
+    """However many requests were taken."""
     schedule = ClosedLoop(duration=2)
 
     assert [schedule.take(now) for now in (0, 0.5, 1.9)] == [0, 0.5, 1.9]
@@ -47,7 +47,7 @@ def test_a_closed_loop_always_has_something_due_till_its_time_is_over():
 
 
 def test_a_closed_loop_ends_after_its_number_of_requests():
-    """The number ends it, however early."""
+    """Before the end of its duration."""
     schedule = ClosedLoop(requests=2)
     schedule.take(0)
     schedule.take(0)
@@ -56,7 +56,7 @@ def test_a_closed_loop_ends_after_its_number_of_requests():
 
 
 def test_an_open_loop_keeps_the_time_at_which_a_request_was_due():
-    """Requests that wait in line lose nothing of their latency."""
+    """The latency includes the time in the queue."""
     schedule = OpenLoop(constant_arrivals(10), duration=1)
 
     assert schedule.waiting(0.35) == 4
@@ -66,15 +66,15 @@ def test_an_open_loop_keeps_the_time_at_which_a_request_was_due():
 
 
 def test_an_open_loop_sends_rate_times_duration_requests():
-    """What is due at the very end of the time belongs to the next second."""
+    """A request that is due exactly at the end is not sent."""
     schedule = OpenLoop(constant_arrivals(10), duration=3)
 
     assert schedule.waiting(99) == 30
     assert schedule.next_arrival(99) is None
 
 
-def test_an_open_loop_is_finished_when_the_line_is_empty_and_the_time_over():
-    """Neither alone is enough."""
+def test_an_open_loop_is_finished_when_its_queue_is_empty_and_its_duration_over():
+    """One of the two is not enough."""
     schedule = OpenLoop(constant_arrivals(1), duration=1)
 
     assert schedule.waiting(0.5)
@@ -84,16 +84,16 @@ def test_an_open_loop_is_finished_when_the_line_is_empty_and_the_time_over():
     assert schedule.finished(2)
 
 
-def test_what_came_between_two_looks_is_found_by_the_second():
-    """A request that nobody has seen in line is still the next to arrive."""
+def test_an_arrival_between_two_checks_is_found_by_the_second():
+    """An arrival that is not yet in the queue is still the next arrival."""
     schedule = OpenLoop(constant_arrivals(10), requests=1)
 
     assert not schedule.finished(0.5)
     assert schedule.next_arrival(0.5) == 0
 
 
-def test_an_open_loop_gives_up_those_that_waited_too_long():
-    """Only they are dropped, and the rest keeps its place."""
+def test_an_open_loop_drops_requests_that_waited_too_long():
+    """Only those are dropped, and the others keep their order."""
     schedule = OpenLoop(constant_arrivals(10), requests=5)
     schedule.waiting(9)
 
@@ -109,8 +109,8 @@ def test_an_open_loop_gives_up_those_that_waited_too_long():
         (OpenLoop(constant_arrivals(10), requests=7), 3),
     ],
 )
-def test_a_closed_schedule_has_nothing_due_and_tells_what_it_leaves(schedule, unsent):
-    """Those without a number, and those not due yet, are nobody's loss."""
+def test_closing_a_schedule_returns_the_unsent_requests(schedule, unsent):
+    """Requests of a closed loop without a number, and arrivals in the future, do not count."""
     schedule.waiting(0.25)
 
     assert schedule.close() == unsent

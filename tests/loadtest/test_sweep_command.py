@@ -1,4 +1,4 @@
-"""`load_test.py --sweep`: what it writes, and its exit codes."""
+"""`load_test.py --sweep`: the files it writes, and its exit codes."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import orjson
 import pytest
 
 from server.loadtest.command import main
-from server.loadtest.runs import write_run
-from tests.loadtest.fakes import run_of
+from server.loadtest.sweep_result import write_result
+from tests.loadtest.fakes import result_of
 from tests.loadtest.html_page import Page
 from tests.loadtest.scripted_server import http
 
-# So much time that a busy machine keeps it, and so few steps.
+# An objective that is met on a busy machine too, and short steps.
 SHORT = ["--sweep", "--p99-ms", "5000", "--step-seconds", "0.3"]
 
 
 @pytest.fixture
 def sweep(server, tmp_path, monkeypatch):
-    """Run a sweep on the server; return its exit code, its numbers and its page."""
+    """Run a sweep on the server; return its exit code, its figures and its report."""
 
     def run(*flags):
         monkeypatch.chdir(tmp_path)
@@ -28,8 +28,8 @@ def sweep(server, tmp_path, monkeypatch):
     return run
 
 
-def test_a_sweep_writes_its_page_and_the_same_numbers(server, sweep, capsys):
-    """With the machine, the settings, and the command that made it."""
+def test_a_sweep_writes_a_report_and_the_same_figures_as_json(server, sweep, capsys):
+    """Both have the machine, the settings and the command."""
     code, numbers, page = sweep("--start-rate", "40", "--max-rate", "80", "--name", "a & b")
     said = capsys.readouterr()
 
@@ -42,13 +42,13 @@ def test_a_sweep_writes_its_page_and_the_same_numbers(server, sweep, capsys):
     assert numbers["steps"][0]["batches"]["mean_rows"] == 2
     assert "--sweep --p99-ms 5000" in numbers["command"]
     assert "Load test of a & b" in page.text
-    assert "Holds 80 requests a second" in page.text
-    assert "Holds 80 requests a second" in said.out
+    assert "Sustains 80 requests per second" in page.text
+    assert "Sustains 80 requests per second" in said.out
     assert said.err.count("/s") >= 4  # a line for each step
 
 
-def test_a_server_that_refuses_has_no_knee(server, sweep):
-    """Which is a failure, and a page all the same."""
+def test_a_server_that_rejects_everything_has_no_knee(server, sweep):
+    """The command fails, but still writes a report."""
 
     async def refuse(number, data):
         return http(b"too busy", "503 Service Unavailable")
@@ -58,10 +58,10 @@ def test_a_server_that_refuses_has_no_knee(server, sweep):
 
     assert code == 1
     assert numbers["knee"]["rate"] is None
-    assert "The objective did not hold, not even at 1/s" in page.text
+    assert "No rate met the objective, not even 1/s" in page.text
 
 
-def test_a_surprise_fails_a_sweep_and_is_named(server, sweep, capsys):
+def test_an_unexpected_status_fails_a_sweep_and_is_printed(server, sweep, capsys):
     async def teapot_now_and_then(number, data):
         if number % 200 == 100:
             return http(b"short and stout", "418 I am a teapot")
@@ -74,8 +74,8 @@ def test_a_surprise_fails_a_sweep_and_is_named(server, sweep, capsys):
     assert "unexpected: 418" in capsys.readouterr().err
 
 
-def test_another_run_is_drawn_on_the_same_page(sweep, tmp_path):
-    write_run(run_of(1_000, "yesterday"), tmp_path / "old.json")
+def test_an_earlier_sweep_is_shown_in_the_same_report(sweep, tmp_path):
+    write_result(result_of(1_000, "yesterday"), tmp_path / "old.json")
 
     flags = ["--compare", "old.json", "--start-rate", "20", "--max-rate", "20", "--name", "today"]
     _, _, page = sweep(*flags)
@@ -83,8 +83,8 @@ def test_another_run_is_drawn_on_the_same_page(sweep, tmp_path):
     assert "Load tests compared: today, yesterday" in page.text
 
 
-def test_a_page_is_drawn_again_without_any_load(server, tmp_path):
-    write_run(run_of(1_000, "yesterday"), tmp_path / "old.json")
+def test_a_report_is_written_again_without_any_load(server, tmp_path):
+    write_result(result_of(1_000, "yesterday"), tmp_path / "old.json")
     page = tmp_path / "again.html"
 
     code = main(["--redraw", str(tmp_path / "old.json"), "--report", str(page)])
@@ -97,8 +97,8 @@ def test_a_page_is_drawn_again_without_any_load(server, tmp_path):
 @pytest.mark.parametrize(
     "flags, line",
     [
-        (["--rate", "5"], "--rate does not go with a sweep"),
-        (["--model", "a.keras"], "--model does not go with a sweep"),
+        (["--rate", "5"], "--rate cannot be combined with a sweep"),
+        (["--model", "a.keras"], "--model cannot be combined with a sweep"),
         (["--start-rate", "9", "--max-rate", "3"], "--start-rate is above --max-rate"),
         (["--compare", "none.json"], "none.json: cannot be read: No such file"),
         (["--report", "none/page.html"], "none/page.html: cannot be written: No such file"),
@@ -106,7 +106,7 @@ def test_a_page_is_drawn_again_without_any_load(server, tmp_path):
     ],
 )
 def test_a_wrong_option_is_one_clear_line(server, tmp_path, monkeypatch, flags, line, capsys):
-    """Before any load is made."""
+    """Before any request is sent."""
     monkeypatch.chdir(tmp_path)
     try:
         code = main(["--sweep", "--url", server.url, *flags])

@@ -1,12 +1,12 @@
-"""Asks a server with Triton's own client; the Python of `.clients` runs it, which has that.
+"""Sends requests with Triton's own client; run it with the Python of `.clients`, which has it.
 
 `ask_with_tritonclient.py KIND tensors ADDRESS MODEL GIVEN ANSWERED` sends the arrays of the file
-    GIVEN (.npz), in JSON and in bytes, and writes to ANSWERED the outputs that came back in JSON
-    and in bytes, named `in bytes, out json/y`. Strings are numpy's bytes in these files.
-`ask_with_tritonclient.py KIND tour ADDRESS KEY` goes through what else the client can do, with a
-    model of the name line, and prints as JSON what it was told.
+    GIVEN (.npz) in JSON and in binary, and writes the outputs, received in JSON and in binary, to
+    the file ANSWERED. Their names are like `in bytes, out json/y`; strings are numpy bytes.
+`ask_with_tritonclient.py KIND tour ADDRESS KEY` makes the other calls of the client, with a model
+    named line, and prints the results as JSON.
 
-KIND is `sync` or `asyncio`, the client that is used.
+KIND is `sync` or `asyncio`: the client to use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FORMS = {"json": False, "bytes": True}
 
 
 class Client:
-    """Both clients alike: what it does is awaited."""
+    """One asynchronous interface to both clients."""
 
     def __init__(self, library: ModuleType, address: str) -> None:
         self.library = library
@@ -40,15 +40,15 @@ class Client:
         return await answer if inspect.isawaitable(answer) else answer
 
     async def refusal(self, name: str, *arguments: Any, **options: Any) -> str:
-        """Return what the client says of a call that is refused."""
+        """Return status and message of a call that the server rejects."""
         try:
             await self.do(name, *arguments, **options)
         except InferenceServerException as error:
             return f"{error.status()}: {error.message()}"
-        return "it was not refused"
+        return "it was not rejected"
 
     def inputs(self, arrays: dict[str, np.ndarray], in_bytes: bool) -> list[Any]:
-        """Return arrays as the client takes them."""
+        """Return arrays as inputs of the client."""
         inputs = []
         for name, array in arrays.items():
             if array.dtype.kind == "S":
@@ -60,12 +60,12 @@ class Client:
 
 
 def as_bytes(cell: str | bytes) -> bytes:
-    """Return a string of an answer, which is text where it came in JSON."""
+    """Return a string of an answer as bytes; in JSON answers it is text."""
     return cell.encode() if isinstance(cell, str) else cell
 
 
 async def tensors(client: Client, model: str, given: str, answered: str) -> None:
-    """Send arrays in all forms."""
+    """Send arrays in all combinations of JSON and binary."""
     with np.load(given) as file:
         arrays = dict(file)
     metadata = await client.do("get_model_metadata", model)
@@ -87,7 +87,7 @@ async def tensors(client: Client, model: str, given: str, answered: str) -> None
 
 
 async def tour(client: Client, key: str) -> dict[str, Any]:
-    """Go through all that is not about many tensors."""
+    """Make all other calls of the client; return the results by name."""
     keys = {"headers": {"X-API-Key": key}}
     one = client.inputs({"x": np.float32([[10]])}, True)
     asked = await client.do("infer", "line", one, request_id="42", timeout=10_000_000, **keys)
@@ -122,7 +122,7 @@ async def tour(client: Client, key: str) -> dict[str, Any]:
 
 
 async def main(kind: str, what: str, address: str, *arguments: str) -> None:
-    """Do what the arguments say."""
+    """Run one of the two commands."""
     client = Client(KINDS[kind], address)
     try:
         if what == "tensors":

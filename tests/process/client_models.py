@@ -1,4 +1,4 @@
-"""Models for the clients of other servers, made on the spot.
+"""Models for the tests of third-party clients.
 
 Keras is imported by the functions only.
 """
@@ -11,7 +11,7 @@ import numpy as np
 
 # Rows for `all_sorts`.
 ROWS = {
-    "tokens": np.int64([[3, 1, 4, 1], [5, 9, 2, 6], [5, 3, 5, 8]]),  # as many as one likes
+    "tokens": np.int64([[3, 1, 4, 1], [5, 9, 2, 6], [5, 3, 5, 8]]),  # of any length
     "flags": np.array([[True, False], [False, False], [True, True]]),
     "image": np.arange(24, dtype=np.uint8).reshape(3, 2, 2, 2),
     "half": np.float16([[0.5, -1], [2, 3.5], [0, 100]]),
@@ -48,7 +48,7 @@ def all_sorts() -> Any:
 
 
 def documented() -> dict[str, Any]:
-    """Return a model for every request that TensorFlow Serving prints, by its name there if any."""
+    """Return a model for every request in TensorFlow Serving's documentation, by name."""
     from keras import Input, Model, layers, ops
 
     def half_plus(number: float) -> Any:

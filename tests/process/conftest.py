@@ -1,4 +1,4 @@
-"""Servers for tests, each in a process of its own that does not outlive its test."""
+"""Fixtures that start servers and load tests as child processes, and kill them after the test."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.process.harness import Load, Server
+from tests.process.harness import LoadTest, Server
 
 
 class Start(Protocol):
-    """Starts a server with these arguments and waits until it is ready, unless told not to."""
+    """Starts a server with these arguments, and waits until it is ready unless `ready` is False."""
 
     def __call__(self, *arguments: str, ready: bool = True, **options: Any) -> Server: ...
 
@@ -22,12 +22,12 @@ class Start(Protocol):
 class StartLoad(Protocol):
     """Starts a load test on a server."""
 
-    def __call__(self, server: Server, *arguments: str) -> Load: ...
+    def __call__(self, server: Server, *arguments: str) -> LoadTest: ...
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Servers with a fake model."""
+    """A function that starts servers with a fake model."""
     numbers = count(1)
     with ExitStack() as stack:
 
@@ -41,13 +41,13 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def start_load(tmp_path: Path) -> Iterator[StartLoad]:
-    """Load tests."""
+    """A function that starts load tests."""
     numbers = count(1)
     with ExitStack() as stack:
 
-        def start_load(server: Server, *arguments: str) -> Load:
+        def start_load(server: Server, *arguments: str) -> LoadTest:
             folder = tmp_path / f"load-{next(numbers)}"
-            return stack.enter_context(Load(server, folder, *arguments))
+            return stack.enter_context(LoadTest(server, folder, *arguments))
 
         yield start_load
 
@@ -60,6 +60,6 @@ def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def server(shared_server: Server) -> Iterator[Server]:
-    """A server with a fake model that the tests of a file share."""
+    """A server with a fake model, shared by the tests of a file."""
     yield shared_server
-    shared_server.let_go()
+    shared_server.release_all()

@@ -1,4 +1,4 @@
-"""Starts the service, and load on it, as processes; asks over real sockets; kills what is left."""
+"""Runs the service and load tests as child processes, with clients over real sockets."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from typing import Any, Self, TextIO
 CHECKOUT = Path(__file__).parents[2]
 REAL = (sys.executable, "-m", "server")
 FAKE = (sys.executable, "-m", "tests.process.serve_fake")
-AS_TEXT = {"SERVER_LOGGING__FORMAT": "text"}  # where nothing else is asked for: tests read it
-AT_MOST_64_ROWS = {"SERVER_BATCHING__MAX_ROWS": "64"}  # and nothing is measured
+AS_TEXT = {"SERVER_LOGGING__FORMAT": "text"}  # the default in tests, which read the log
+AT_MOST_64_ROWS = {"SERVER_BATCHING__MAX_ROWS": "64"}  # so the server need not measure it
 LOAD_TEST = (sys.executable, str(CHECKOUT / "scripts" / "load_test.py"))
 
 READY_WITHIN = 90.0  # seconds; importing TensorFlow on a busy machine takes a while
@@ -41,7 +41,7 @@ def wait_until(condition: Callable[[], object], within: float = WITHIN, what: st
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, and after how many seconds from sending the request."""
+    """An answer, and the seconds since its request was sent."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -59,7 +59,7 @@ class Answer:
 
 
 class Client:
-    """One connection; a request can be sent long before its answer is read."""
+    """One connection; sending a request and reading its answer are separate steps."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=WITHIN)
@@ -72,9 +72,9 @@ class Client:
         *,
         path: str = "/predict",
     ) -> Self:
-        """Send a request, a POST where there is data, in one piece.
+        """Send a request in one piece; it is a POST if there is data.
 
-        A server that refuses may have closed before; what it said is there to read.
+        A server that rejects a connection may have closed it already; its answer can still be read.
         """
         body = b"" if data is None else json.dumps({"data": data}).encode()
         lines = [f"{'POST' if body else 'GET'} {path} HTTP/1.1", "Host: localhost"]
@@ -86,12 +86,12 @@ class Client:
         return self
 
     def send_bytes(self, data: bytes) -> None:
-        """Send a piece of a request."""
+        """Send bytes; ignores that the server may have closed the connection."""
         with contextlib.suppress(ConnectionError):
             self.socket.sendall(data)
 
     def answer(self, *, keep: bool = False) -> Answer:
-        """Read an answer, and end the connection unless it is to be kept."""
+        """Read an answer, and close the connection unless `keep` is True."""
         response = http.client.HTTPResponse(self.socket)
         try:
             response.begin()
@@ -104,7 +104,7 @@ class Client:
                 self.close()
 
     def is_closed(self) -> bool:
-        """Tell whether the server has ended the connection; to be asked between answers."""
+        """Return whether the server has closed the connection; for use between two answers."""
         try:
             return self.socket.recv(1) == b""
         except ConnectionError:
@@ -115,26 +115,26 @@ class Client:
 
 
 class Gate:
-    """A lock that a fake model passes through; see `serve_fake`."""
+    """A lock with which a test blocks the fake model; see `serve_fake`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: TextIO | None = None
 
     def hold(self) -> None:
-        """Let whoever comes wait."""
+        """Block the model at the gate."""
         self._file = self._path.open("a")
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def release(self) -> None:
-        """Let those who wait go on."""
+        """Let the model continue."""
         if self._file:
             self._file.close()
             self._file = None
 
 
 class Child:
-    """A process with its output in files, killed at the end if it is still there."""
+    """A child process with its output in files; it is killed at the end of the block."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Child:
         stdout: int | None = None,
         shell: str = "",
     ) -> None:
-        """Run `command` in a new `folder`; `shell` is what a shell does before it becomes it."""
+        """Run `command` in a new `folder`, after the commands of `shell` in the same process."""
         folder.mkdir(parents=True)
         self.folder = folder
         if shell:
@@ -162,29 +162,29 @@ class Child:
 
     @property
     def stdout(self) -> str:
-        """What it has written so far."""
+        """The standard output so far."""
         return (self.folder / "stdout").read_text()
 
     @property
     def stderr(self) -> str:
-        """What it has written so far."""
+        """The standard error so far."""
         return (self.folder / "stderr").read_text()
 
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 
     def exit_code(self, within: float = WITHIN) -> int:
-        """Wait for its end."""
+        """Wait until the process exits."""
         try:
             return self.process.wait(within)
         except subprocess.TimeoutExpired:
-            raise TimeoutError(f"still there after {within:g} s:\n{self.stderr}") from None
+            raise TimeoutError(f"still running after {within:g} s:\n{self.stderr}") from None
 
     def is_running(self) -> bool:
         return self.process.poll() is None
 
     def cpu_seconds(self) -> float:
-        """The processor time that it has used."""
+        """Return the CPU time used so far."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -197,7 +197,7 @@ class Child:
 
 
 class Server(Child):
-    """The service on a free port, with a fake model unless told otherwise."""
+    """The service on a free port, by default with a fake model."""
 
     def __init__(
         self,
@@ -227,23 +227,23 @@ class Server(Child):
 
     @cached_property
     def port(self) -> int:
-        """Where it listens; waits for that."""
+        """The port that the server listens on; waits until it does."""
         address = r"listening on http://127\.0\.0\.1:(\d+),"
         wait_until(
             lambda: re.search(address, self.stderr) or not self.is_running(),
             what="listening on …",
         )
         found = re.search(address, self.stderr)
-        assert found, f"it ended with {self.exit_code()}:\n{self.stderr}"
+        assert found, f"exited with {self.exit_code()}:\n{self.stderr}"
         return int(found[1])
 
     @property
     def calls(self) -> list[list[float]]:
-        """The rows of every call of the fake model since it was ready."""
+        """The rows of every call of the fake model since the server was ready."""
         return self._all_calls()[self._load_calls :]
 
     def is_listening(self) -> bool:
-        """Tell whether it takes connections."""
+        """Return whether the server accepts connections."""
         try:
             self.connect().close()
         except ConnectionRefusedError:
@@ -251,7 +251,7 @@ class Server(Child):
         return True
 
     def until_ready(self) -> Self:
-        """Wait until it can predict."""
+        """Wait until the server is ready for predictions."""
         wait_until(
             lambda: self.get("/v2/health/ready").status == 200 or not self.is_running(),
             READY_WITHIN,
@@ -266,33 +266,33 @@ class Server(Child):
         return client
 
     def send(self, data: object, headers: Mapping[str, str] | None = None) -> Client:
-        """Ask for a prediction over a new connection, without waiting for the answer."""
+        """Request a prediction over a new connection, without waiting for the answer."""
         return self.connect().send(data, headers)
 
     def post(self, data: object, headers: Mapping[str, str] | None = None) -> Answer:
-        """Ask for a prediction over a connection of its own."""
+        """Request a prediction over a new connection, and return the answer."""
         return self.send(data, headers).answer()
 
     def get(self, path: str) -> Answer:
         return self.connect().send(path=path).answer()
 
     def metric(self, name: str) -> float:
-        """Return a metric that has no labels."""
+        """Return the value of a metric without labels."""
         text = self.get("/metrics").body.decode()
         found = re.search(rf"^{re.escape(name)} (\S+)$", text, re.MULTILINE)
         assert found, name
         return float(found[1])
 
     def occupy(self) -> Client:
-        """Hold the model in a call; the answer comes when the gate is released."""
+        """Block the model in a call; its answer can be read after the gate is released."""
         before = len(self.calls)
         self.gate.hold()
         client = self.send([0])
-        wait_until(lambda: len(self.calls) > before, what="the call that is held")
+        wait_until(lambda: len(self.calls) > before, what="the blocked call")
         return client
 
     def settle(self) -> None:
-        """Return when what was sent before has been read: round trips come after it in line."""
+        """Return when the server has read all earlier requests, by making a few round trips."""
         for _ in range(3):
             self.get("/v2/health/live")
 
@@ -302,8 +302,8 @@ class Server(Child):
             return [json.loads(line) for line in lines[:-1]]
         return []
 
-    def let_go(self) -> None:
-        """End all connections, and hold the model no longer."""
+    def release_all(self) -> None:
+        """Close all connections and release the model."""
         self.gate.release()
         self.load_gate.release()
         while self._clients:
@@ -311,11 +311,11 @@ class Server(Child):
 
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
-        self.let_go()
+        self.release_all()
 
 
-class Load(Child):
-    """A load test on a server, in a process of its own."""
+class LoadTest(Child):
+    """A load test of a server, as a child process."""
 
     def __init__(self, server: Server, folder: Path, *arguments: str) -> None:
         url = f"http://127.0.0.1:{server.port}"
@@ -323,22 +323,22 @@ class Load(Child):
         super().__init__([*LOAD_TEST, "--url", url, "--json", str(self._json), *arguments], folder)
 
     def figures(self, within: float = 60.0) -> dict[str, Any]:
-        """Wait for its end and return its numbers."""
+        """Wait until it exits, and return its results."""
         code = self.exit_code(within)
-        assert self._json.exists(), f"it ended with {code}:\n{self.stderr}"
+        assert self._json.exists(), f"exited with {code}:\n{self.stderr}"
         numbers: dict[str, Any] = json.loads(self._json.read_bytes())
         return numbers
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on, for a server that cannot say where it listens."""
+    """Return an unused port, for a server whose log the test cannot read."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
 def environment() -> dict[str, str]:
-    """Return this process's own without what could set a server, able to import the project."""
+    """Return the current environment without settings of a server, and with the project's path."""
     kept = {
         name: value
         for name, value in os.environ.items()

@@ -1,4 +1,4 @@
-"""One row, asked for in every dialect of a model of the name line: what is sent, how it is read."""
+"""The same request in every dialect, for a model named line: how to send it and read the answer."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ V2 = "/v2/models/line/infer"
 
 
 class Told(NamedTuple):
-    """The number of an answer, and the version that the body says it is of, if it says one."""
+    """The prediction of an answer, and the model version if the body names it."""
 
     value: float
     version: str | None = None
 
 
 class Question(NamedTuple):
-    """A request for the row [1]."""
+    """A request with the row [1], and a function that reads its answer."""
 
     path: str
     headers: Mapping[str, str]

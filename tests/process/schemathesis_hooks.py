@@ -1,4 +1,4 @@
-"""What schemathesis is told besides the published document, each with its reason.
+"""Exceptions from the published document for schemathesis, each with its reason.
 
 `SCHEMATHESIS_HOOKS=tests.process.schemathesis_hooks schemathesis run …` loads it.
 """
@@ -14,14 +14,14 @@ LARGEST = float(np.finfo(np.float32).max)
 IN_BYTES = ("application/octet-stream", "application/x-npy")
 MISSHAPEN = (
     *("The data of x", "The shape of x needs", "The input x has no data"),
-    "The input x has the shape",  # of more rows than 64 bits can count
+    "The input x has the shape",  # more rows than a 64-bit integer can count
 )
 UNKNOWN_HEADER = "x-schemathesis-unknown-property"
 
 
 @schemathesis.hook
 def before_load_schema(context: Any, document: dict[str, Any]) -> None:
-    """Add to the document what it leaves out on purpose."""
+    """Change the parts of the document that schemathesis cannot use as they are."""
     schemas = document["components"]["schemas"]
     for name, schema in schemas.items():
         if name.endswith("Request"):
@@ -35,7 +35,7 @@ def before_load_schema(context: Any, document: dict[str, Any]) -> None:
 
 
 def limit_numbers(schema: Any) -> None:
-    """Say the range of float32: limits in the schema make validating it 200 times slower."""
+    """Add the range of float32; the server omits it, as it makes validation 200 times slower."""
     if isinstance(schema, dict):
         if schema.get("type") == "number":
             schema.update(minimum=-LARGEST, maximum=LARGEST)
@@ -47,7 +47,7 @@ def limit_numbers(schema: Any) -> None:
 
 
 def loosen_tuples(schema: Any) -> None:
-    """Say less of answers: schemathesis 4.32 makes `items` of their `prefixItems`, then objects."""
+    """Remove `prefixItems`: schemathesis 4.32 turns it into `items` and then expects objects."""
     if isinstance(schema, dict):
         if "prefixItems" in schema:
             del schema["prefixItems"]
@@ -59,23 +59,22 @@ def loosen_tuples(schema: Any) -> None:
 
 
 def leave_out_bytes(content: dict[str, Any]) -> None:
-    """Forget bodies in bytes: no schema says what they are; `scripts/fuzz.py` makes them."""
+    """Remove binary bodies: no schema describes them; `scripts/fuzz.py` tests them."""
     for media_type in IN_BYTES:
         content.pop(media_type, None)
 
 
 @schemathesis.hook
 def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool:
-    """Tell whether a failure is one, as almost all are."""
+    """Return whether a failure counts; a few do not."""
     kind = type(failure).__name__
-    # A client that gives a request a millisecond, as schemathesis likes to, can be told 504.
+    # A request with a timeout of a millisecond, which schemathesis sends, may be answered with 504.
     is_late = response.status_code == 504 and is_impatient(case)
-    # An unknown header is nobody's fault: HTTP says to let it be, RFC 9110, section 5.1.
+    # A server must ignore unknown headers: RFC 9110, section 5.1.
     is_curious = kind == "AcceptedNegativeData" and UNKNOWN_HEADER in case.headers
-    # TensorFlow Serving's own way to write what is not finite, which no JSON Schema can say.
+    # TensorFlow Serving writes NaN and Infinity as they are, which no JSON Schema can express.
     is_infinite = kind == "JsonSchemaError" and b"Infinity" in response.content
-    # No JSON Schema can say that a tensor has data, in the JSON or behind it, of the shape that it
-    # claims.
+    # No JSON Schema can require that the data of a tensor, in or after the JSON, match its shape.
     is_misshapen = kind == "RejectedPositiveData" and any(
         words in response.text for words in MISSHAPEN
     )
@@ -83,6 +82,6 @@ def filter_failure(context: Any, failure: Any, case: Any, response: Any) -> bool
 
 
 def is_impatient(case: Any) -> bool:
-    """Tell whether a request says how long it may take."""
+    """Return whether a request has a timeout."""
     body = case.body if isinstance(case.body, dict) else {}
     return "X-Request-Timeout-Ms" in case.headers or "timeout" in body.get("parameters", {})

@@ -1,16 +1,15 @@
-"""The service with y = 3x + 1 in place of a network: no TensorFlow, and up in half a second.
+"""The service with y = 3x + 1 as its model: no TensorFlow, and ready in half a second.
 
-`python -m tests.process.serve_fake` takes what `python -m server` takes, and from the environment:
+`python -m tests.process.serve_fake` takes the arguments of `python -m server`, and these variables:
 
-FAKE_FOLDER: where it meets the test. It waits in there while the test holds the lock (flock) on
-    `load`, when it loads, or on `gate`, in every call of the model; `calls` gets a line for every
-    call when it begins, the list of its rows.
-FAKE_SECONDS: how long every call takes.
-FAKE_LOAD_ERROR: the text of an ImportError that loading ends with.
+FAKE_FOLDER: a folder shared with the test. While the test holds the lock (flock) on the file
+    `load`, loading waits; while it holds `gate`, every call of the model waits. At the start of
+    every call, the list of its rows is appended to the file `calls` as a line.
+FAKE_SECONDS: duration of every call.
+FAKE_ROW_SECONDS: additional duration per row.
+FAKE_LOAD_ERROR: message of an ImportError that loading raises.
 
-FAKE_ROW_SECONDS: and how much longer for every row.
-
-Some rows make it misbehave; see `Row`.
+Some rows make the model misbehave; see `Row`.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ POISON = -13
 
 
 class Row(IntEnum):
-    """What a row does to the call that it is in."""
+    """Special rows, and what they do to the call that they are in."""
 
     RAISES = POISON
-    RAISES_ONCE = -14  # and never again
+    RAISES_ONCE = -14  # only the first time
     NOT_A_NUMBER = -15
-    TOO_FEW = -16  # answers are those of its call
-    GROWS = -17  # by 32 MiB that are never given back
-    NO_MEMORY = -18  # takes more than a process is allowed to
-    KILLS_THREAD = -19  # the next call will find it dead
+    TOO_FEW = -16  # predictions are returned
+    GROWS = -17  # leaks 32 MiB
+    NO_MEMORY = -18  # allocates more than the process may have
+    KILLS_THREAD = -19  # the model's thread
 
 
 GROWTH = 32 * 2**20
@@ -62,26 +61,26 @@ class LineModel:
     row_nbytes = 4
 
     def warm_up(self, max_rows: int) -> None:
-        """Nothing is slow the first time."""
+        """Do nothing: the first call is as fast as the others."""
 
     def trial(self, rows: int) -> Callable[[], object]:
-        """Return a call with zeros."""
+        """Return a function that calls the model with zeros."""
         zeros = Tensors({"x": np.zeros((rows, 1), np.float32)})
         return lambda: self.predict([zeros])
 
     def row_dependence(self) -> float:
-        """Rows are computed each for itself."""
+        """Return 0: rows do not affect each other."""
         return 0.0
 
     def predict(self, parts: Sequence[Tensors]) -> list[Tensors]:
-        """Compute all parts in one go."""
+        """Compute all parts in one call."""
         rows = merge(parts).arrays["x"]
         answer = Tensors({"dense": 3 * rows + np.float32(1)})
         return split(answer, [len(part) for part in parts])
 
 
 class MovedModel(LineModel):
-    """A LineModel whose calls the test sees, holds, slows down and spoils."""
+    """A LineModel whose calls the test can observe, block, slow down and break."""
 
     def __init__(self, folder: Path, seconds: float, row_seconds: float) -> None:
         self._row_seconds = row_seconds
@@ -119,7 +118,7 @@ class MovedModel(LineModel):
 
 
 def kill(thread: threading.Thread) -> None:
-    """Raise in a thread until it ends, wherever it is."""
+    """Raise KeyboardInterrupt in a thread until it ends."""
     while thread.is_alive():
         ident, error = ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt)
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, error)
@@ -127,13 +126,13 @@ def kill(thread: threading.Thread) -> None:
 
 
 def pass_through(gate: Path) -> None:
-    """Wait while somebody holds the lock of a file."""
+    """Wait while another process holds the lock of a file."""
     with gate.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
 def load_fake(_: ModelFile) -> MovedModel:
-    """Load nothing, in the way that the environment says."""
+    """Return a model configured by the environment."""
     folder = Path(os.environ["FAKE_FOLDER"])
     pass_through(folder / "load")
     if error := os.environ.get("FAKE_LOAD_ERROR"):

@@ -1,7 +1,7 @@
-"""Clients of other servers, unchanged, against a real server process.
+"""Third-party clients, unchanged, with a real server process.
 
-Triton's own client is run by the Python of `.clients`. Of TensorFlow Serving these are the requests
-that its documentation prints, api_rest.md and docker.md of 2026, sent as they are printed:
+Triton's own client runs in the Python of `.clients`. For TensorFlow Serving, the requests in its
+documentation (api_rest.md and docker.md of 2026) are sent verbatim:
 https://github.com/tensorflow/serving/tree/master/tensorflow_serving/g3doc
 """
 
@@ -30,7 +30,7 @@ KEY = "a-key-for-tests"
 
 
 class Served(NamedTuple):
-    """A server with real models, and what Keras itself answers to the rows for `all_sorts`."""
+    """A server with real models, and Keras's own predictions for the rows of `all_sorts`."""
 
     server: Server
     expected: dict[str, np.ndarray]
@@ -63,7 +63,7 @@ KINDS = ["sync", "asyncio"]
 
 
 def run(kind: str, what: str, server: Server, *arguments: str | Path) -> str:
-    """Return what the program prints."""
+    """Run a program and return its output."""
     assert PYTHON.exists(), "the clients are missing: run `make clients`"
     command = [PYTHON, PROGRAM, kind, what, f"127.0.0.1:{server.port}", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -72,7 +72,7 @@ def run(kind: str, what: str, server: Server, *arguments: str | Path) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_its_whole_tour_is_answered(start: Start, kind: str) -> None:
+def test_all_calls_of_the_triton_client_work(start: Start, kind: str) -> None:
     server = start("--model.name", "line", "--auth.api_keys", KEY)
     told: dict[str, Any] = json.loads(run(kind, "tour", server, KEY))
 
@@ -105,9 +105,7 @@ def test_its_whole_tour_is_answered(start: Start, kind: str) -> None:
 
 
 @pytest.mark.keras
-def test_tensors_of_all_sorts_go_both_ways_in_json_and_in_bytes(
-    served: Served, tmp_path: Path
-) -> None:
+def test_tensors_of_all_types_work_in_json_and_in_binary(served: Served, tmp_path: Path) -> None:
     server, expected = served
     given = tmp_path / "given.npz"
     np.savez(given, **ROWS)
@@ -130,14 +128,14 @@ def test_tensors_of_all_sorts_go_both_ways_in_json_and_in_bytes(
                 np.testing.assert_array_equal(array, wanted, err_msg=name)
 
 
-# What TensorFlow Serving's documentation prints
+# Requests of TensorFlow Serving's documentation
 
 AS_CURL_DOES = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "*/*"}
 V1 = "/v1/models"
 
 
 def ask(served: Served, path: str, body: str | None = None) -> tuple[int, str]:
-    """Return status and body of the answer to a request, a POST where it has a body."""
+    """Send a request, a POST if it has a body; return status and body of the answer."""
     port = served.server.port
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
         connection.request("POST" if body else "GET", path, body, AS_CURL_DOES)
@@ -147,7 +145,7 @@ def ask(served: Served, path: str, body: str | None = None) -> tuple[int, str]:
 
 
 def compact(text: str) -> str:
-    """Return JSON without white space, and its numbers as they are written: 4.0 is not 4."""
+    """Return JSON without white space; numbers stay as they are written (4.0 is not 4)."""
     return re.sub(r"\s", "", text)
 
 
@@ -190,7 +188,7 @@ PRINTED = [
 
 @pytest.mark.keras
 @pytest.mark.parametrize("model, request_, answer", PRINTED)
-def test_printed_requests_get_the_printed_answers(
+def test_documented_requests_get_the_documented_answers(
     served: Served, model: str, request_: str, answer: str
 ) -> None:
     for path in (f"{V1}/{model}:predict", f"{V1}/{model}/versions/123:predict"):
@@ -225,7 +223,7 @@ PRINTED_COLUMNS = """
  }
 }
 """
-# Requests to which no answer is printed, and what these models answer.
+# Requests that are documented without an answer, and the answers of these models.
 UNANSWERED = [
     ("strings", '{"instances": [ "foo", "bar", "baz" ]}', '{"predictions": [1, 2, 3]}'),
     (
@@ -254,7 +252,7 @@ UNANSWERED = [
 
 @pytest.mark.keras
 @pytest.mark.parametrize("model, request_, answer", UNANSWERED)
-def test_printed_requests_are_understood(
+def test_documented_requests_without_an_answer_work(
     served: Served, model: str, request_: str, answer: str
 ) -> None:
     status, body = ask(served, f"{V1}/{model}:predict", request_)
@@ -264,8 +262,8 @@ def test_printed_requests_are_understood(
 
 
 @pytest.mark.keras
-def test_a_bracket_too_many_is_no_json(served: Served) -> None:
-    """The documentation prints one, which no server can take."""
+def test_a_surplus_bracket_is_invalid_json(served: Served) -> None:
+    """One request in the documentation has one."""
     status, body = ask(served, f"{V1}/three_inputs:predict", PRINTED_ROWS)
 
     assert status == 400
@@ -273,7 +271,7 @@ def test_a_bracket_too_many_is_no_json(served: Served) -> None:
 
 
 @pytest.mark.keras
-def test_an_unknown_model_is_told_by_status_and_error(served: Served) -> None:
+def test_an_unknown_model_has_the_status_and_error_of_tensorflow_serving(served: Served) -> None:
     status, body = ask(served, f"{V1}/half:predict", '{"instances": [1.0,5.0]}')
 
     assert status == 404
@@ -281,8 +279,8 @@ def test_an_unknown_model_is_told_by_status_and_error(served: Served) -> None:
 
 
 @pytest.mark.keras
-def test_regress_is_refused_in_words_that_its_clients_show(served: Served) -> None:
-    """A Keras file has no signature for it."""
+def test_regress_is_rejected_with_a_message(served: Served) -> None:
+    """A Keras file has no signature for regression."""
     asked = '{"signature_name": "tensorflow/serving/regress", "examples": [{"x": 1.0}, {"x": 2.0}]}'
     status, body = ask(served, f"{V1}/saved_model_half_plus_three:regress", asked)
 
@@ -291,7 +289,7 @@ def test_regress_is_refused_in_words_that_its_clients_show(served: Served) -> No
 
 
 @pytest.mark.keras
-def test_the_metadata_tell_names_and_types(served: Served) -> None:
+def test_the_metadata_have_names_and_types(served: Served) -> None:
     status, body = ask(served, f"{V1}/three_inputs/metadata")
 
     assert status == 200

@@ -1,4 +1,4 @@
-"""Clients that are slow, stubborn or many, and what others notice of them."""
+"""Clients that send slowly, do not read, or are too many, and their effect on other clients."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.process.harness import Client, Server, wait_until
 
 pytestmark = pytest.mark.process
 
-SECONDS = 2  # of each time limit
+TIME_LIMIT_S = 2  # of each time limit
 LIMITS = (
-    *("--http.header_timeout_s", str(SECONDS), "--http.body_timeout_s", str(SECONDS)),
-    *("--http.idle_timeout_s", str(SECONDS), "--batching.max_rows", "20000"),
+    *("--http.header_timeout_s", str(TIME_LIMIT_S), "--http.body_timeout_s", str(TIME_LIMIT_S)),
+    *("--http.idle_timeout_s", str(TIME_LIMIT_S), "--batching.max_rows", "20000"),
 )
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 WHOLE = HEAD + b'Content-Length: 13\r\n\r\n{"data":[10]}'
@@ -27,14 +27,14 @@ Attack = Callable[[list[Client], threading.Event], None]
 
 
 def one_byte_chunks(number: int) -> bytes:
-    """Return a sound request whose body comes in so many chunks."""
+    """Return a valid request whose body has `number` chunks of one byte."""
     body = b'{"data":[10]' + b" " * (number - 13) + b"}"
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
     return HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
 
 
 def drip(data: bytes) -> Attack:
-    """Send a byte at a time from all, faster than one a time limit, and never the last one."""
+    """Send a byte from each client every 20 ms, and never the last byte."""
 
     def attack(clients: list[Client], stop: threading.Event) -> None:
         for n in range(len(data) - 1):
@@ -47,7 +47,7 @@ def drip(data: bytes) -> Attack:
 
 
 def never_read(clients: list[Client], stop: threading.Event) -> None:
-    """Ask again and again for what is large, and take nothing of it."""
+    """Send requests with large answers, and read nothing."""
     rows = b'{"data":[%b]}' % b",".join([b"[0.1]"] * 2000)
     prediction = HEAD + b"Content-Length: %d\r\n\r\n" % len(rows) + rows
     page = b"GET /static/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"  # 1.4 MB
@@ -56,11 +56,11 @@ def never_read(clients: list[Client], stop: threading.Event) -> None:
 
 
 def do_nothing(clients: list[Client], stop: threading.Event) -> None:
-    """Only be there."""
+    """Keep idle connections."""
 
 
 def send_whole(data: bytes) -> Attack:
-    """Send what is sound but laborious from all at once; who is too slow at it is cut, too."""
+    """Send a valid but expensive request from each client; the server may close slow ones."""
 
     def attack(clients: list[Client], stop: threading.Event) -> None:
         for client in clients:
@@ -72,7 +72,9 @@ def send_whole(data: bytes) -> Attack:
     return attack
 
 
-ATTACKS: dict[str, tuple[int, int, Attack]] = {  # clients in the short form, in the long one
+ATTACKS: dict[
+    str, tuple[int, int, Attack]
+] = {  # number of clients in the short and in the long test
     "slow headers": (10, 200, drip(b"GET /" + b"a" * 10_000)),
     "slow bodies": (10, 200, drip(HEAD + b"Content-Length: 9999\r\n\r\n" + b" " * 9000)),
     "slow chunks": (
@@ -89,7 +91,7 @@ ATTACKS: dict[str, tuple[int, int, Attack]] = {  # clients in the short form, in
 
 @contextmanager
 def under(attack: Attack, clients: list[Client]) -> Iterator[None]:
-    """Have an attack going on; what fails in it fails the test."""
+    """Run an attack in a thread during the block; its exceptions fail the test."""
     stop, failures = threading.Event(), list[BaseException]()
 
     def run() -> None:
@@ -109,19 +111,21 @@ def under(attack: Attack, clients: list[Client]) -> Iterator[None]:
 
 
 def files(server: Server) -> int:
-    """Return how many files the server has open."""
+    """Return the number of open files of the server."""
     return len([*Path(f"/proc/{server.process.pid}/fd").iterdir()])
 
 
 def memory(server: Server) -> float:
-    """Return the memory that the server takes, in MiB."""
+    """Return the memory of the server in MiB."""
     pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
-def assert_each_is_cut(server: Server, clients: list[Client], before: int) -> None:
-    """The server lets go of all of them, once their time is over, though they stay."""
-    wait_until(lambda: files(server) <= before, within=SECONDS * 5, what="an end of all of them")
+def assert_all_are_closed(server: Server, clients: list[Client], before: int) -> None:
+    """The server closes every connection when its time limit is over, though the clients stay."""
+    wait_until(
+        lambda: files(server) <= before, within=TIME_LIMIT_S * 5, what="all connections closed"
+    )
     for client in clients:
         with suppress(ConnectionError):
             while client.socket.recv(2**20):
@@ -130,7 +134,10 @@ def assert_each_is_cut(server: Server, clients: list[Client], before: int) -> No
 
 
 def waits_beside(server: Server, attacks: list[tuple[int, Attack]], asks: int) -> list[float]:
-    """Return how long one waits, in seconds, beside so many of each attack; these are cut."""
+    """Return the latencies of another client during the attacks, in seconds.
+
+    The connections of the attackers must be closed by the server.
+    """
     before = files(server)
     waits, attackers = [], list[Client]()
     with ExitStack() as stack:
@@ -144,13 +151,13 @@ def waits_beside(server: Server, attacks: list[tuple[int, Attack]], asks: int) -
             assert answer.prediction == 3 * n + 1
             waits.append(answer.seconds)
         other.close()
-    assert_each_is_cut(server, attackers, before)
+    assert_all_are_closed(server, attackers, before)
     assert "Traceback" not in server.stderr
     return waits
 
 
 @pytest.mark.parametrize("transport", ["llhttp", "tornado"])
-def test_all_at_once_are_cut_at_their_time_limits_and_others_answered(
+def test_attacking_clients_are_disconnected_at_time_limits_and_others_answered(
     start: Start, transport: str
 ) -> None:
     server = start(*LIMITS, "--http.transport", transport)
@@ -159,8 +166,8 @@ def test_all_at_once_are_cut_at_their_time_limits_and_others_answered(
 
 LONG = {**ATTACKS, "one-byte chunks": (2, 1, send_whole(one_byte_chunks(1_000_000)))}
 MOVED_BY = 0.1  # seconds
-COMES_BACK = 48  # MiB that may stay, of buffers that an allocator keeps
-TRIES = 3  # others work on this machine, too
+COMES_BACK = 48  # MiB that the allocator may keep
+TRIES = 3  # other processes may disturb the measurement
 
 
 @pytest.mark.timeout(300)
@@ -172,7 +179,7 @@ TRIES = 3  # others work on this machine, too
     ],
 )
 @pytest.mark.parametrize("name", LONG)
-def test_nobody_else_waits_longer_and_memory_comes_back(
+def test_attacks_do_not_delay_others_and_memory_is_released(
     start: Start, transport: str, name: str
 ) -> None:
     server = start(*LIMITS, "--http.transport", transport)

@@ -1,4 +1,4 @@
-"""What runs short: readers of standard output, connections, file descriptors."""
+"""Limited resources: readers of standard output, disk space, connections, file descriptors."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ LARGE = [[n] for n in range(ROWS)]  # its line is about 25 kB, a pipe holds 64 K
 
 
 def ask_often(server: Server, times: int = 100) -> None:
-    """Ask with large payloads over one connection, and look at each answer."""
+    """Send requests with large payloads over one connection, and check each answer."""
     client = server.connect()
     for _ in range(times):
         assert client.send(LARGE).answer(keep=True).prediction[-1] == 3 * (ROWS - 1) + 1
     client.close()
 
 
-def test_a_pipe_that_nobody_reads_stops_nothing(start: Start) -> None:
-    """Neither answers nor the end, which does not wait longer than it flushes."""
+def test_a_full_stdout_pipe_does_not_block_the_server(start: Start) -> None:
+    """It blocks neither answers nor shutdown, which waits for the log only for a limited time."""
     reading, writing = os.pipe()
     with os.fdopen(reading), os.fdopen(writing):
         server = start(ONE_BATCH, "--http.drain_grace_ms", "0", stdout=writing)
@@ -43,7 +43,7 @@ def test_a_pipe_that_nobody_reads_stops_nothing(start: Start) -> None:
     assert "Traceback" not in server.stderr
 
 
-def test_a_pipe_whose_reader_has_gone_stops_nothing(start: Start) -> None:
+def test_a_broken_stdout_pipe_does_not_stop_the_server(start: Start) -> None:
     reading, writing = os.pipe()
     with os.fdopen(writing):
         server = start(ONE_BATCH, "--http.drain_grace_ms", "0", stdout=writing)
@@ -54,8 +54,8 @@ def test_a_pipe_whose_reader_has_gone_stops_nothing(start: Start) -> None:
     assert server.stderr.count("payload lines are lost: Broken pipe") == 1
 
 
-def test_standard_output_closed_from_the_start_stops_nothing(start: Start) -> None:
-    """What is opened first takes its number, and must not get the lines."""
+def test_a_closed_stdout_does_not_stop_the_server(start: Start) -> None:
+    """The next file opened gets its descriptor, and must not receive the lines."""
     server = start(ONE_BATCH, "--http.drain_grace_ms", "0", shell="exec >&-")
     ask_often(server, 50)
     until_dropped(server, 50)
@@ -70,8 +70,8 @@ def test_standard_output_closed_from_the_start_stops_nothing(start: Start) -> No
         pytest.param("mkfifo pipe && exec 2<>pipe", id="a pipe that nobody reads"),
     ],
 )
-def test_standard_error_that_takes_nothing_stops_nothing(start: Start, shell: str) -> None:
-    """The access log of these requests is more than a pipe holds."""
+def test_a_full_stderr_pipe_does_not_block_the_server(start: Start, shell: str) -> None:
+    """The access log of these requests is larger than a pipe."""
     port = free_port()
     arguments = ("--http.drain_grace_ms", "0", "--http.port", str(port))
     server = start(*arguments, ready=False, shell=shell)
@@ -84,7 +84,7 @@ def test_standard_error_that_takes_nothing_stops_nothing(start: Start, shell: st
     assert_ends_promptly(server)
 
 
-def test_a_full_disk_stops_nothing(start: Start) -> None:
+def test_a_full_disk_does_not_stop_the_server(start: Start) -> None:
     server = start(ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "/dev/full")
     ask_often(server, 20)
     until_dropped(server, 20)
@@ -92,7 +92,7 @@ def test_a_full_disk_stops_nothing(start: Start) -> None:
     assert server.stderr.count("payload lines are lost: No space left on device") == 1
 
 
-def test_a_log_file_that_is_removed_is_made_anew(start: Start) -> None:
+def test_a_removed_log_file_is_created_again(start: Start) -> None:
     server = start(ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "payloads.jsonl")
     file = server.folder / "payloads.jsonl"
     ask_often(server, 10)
@@ -105,7 +105,7 @@ def test_a_log_file_that_is_removed_is_made_anew(start: Start) -> None:
     assert_ends_promptly(server)
 
 
-def test_lines_of_a_folder_that_is_gone_are_counted_until_it_is_back(start: Start) -> None:
+def test_log_lines_are_counted_as_dropped_while_the_folder_is_missing(start: Start) -> None:
     server = start(
         ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "logs/payloads.jsonl",
         shell="mkdir logs",
@@ -130,13 +130,13 @@ def lines_in(file: Path) -> int:
 
 
 def until_dropped(server: Server, lines: int) -> None:
-    """Wait until so many lines are counted as lost, and see that no more are."""
+    """Wait until exactly `lines` lines are counted as dropped."""
     wait_until(lambda: dropped(server) >= lines, what=f"{lines} lines dropped")
     assert dropped(server) == lines
 
 
 def dropped(server: Server) -> int:
-    """Return how many payload lines the service says it has not written."""
+    """Return the number of dropped payload lines, from the metrics."""
     return int(server.metric("payload_lines_dropped_total"))
 
 
@@ -157,12 +157,12 @@ def assert_is_refusal(answer: Answer) -> None:
 
 
 def fill(server: Server, connections: int) -> list[Client]:
-    """Keep so many connections, each with one answer behind it."""
+    """Open connections, and make a request on each."""
     return [connect_and_stay(server) for _ in range(connections)]
 
 
 def connect_and_stay(server: Server) -> Client:
-    """Come in as soon as there is room, which earlier clients may still take up."""
+    """Connect as soon as the server has room; connections of earlier clients may still be open."""
     clients: list[Client] = []
 
     def is_in() -> bool:
@@ -173,7 +173,7 @@ def connect_and_stay(server: Server) -> Client:
     return clients[-1]
 
 
-def test_surplus_connections_get_503_and_the_others_go_on(start: Start) -> None:
+def test_connections_above_the_limit_get_503_and_others_are_served(start: Start) -> None:
     server = start("--http.max_connections", "5")
     kept = fill(server, 5)
 
@@ -185,8 +185,8 @@ def test_surplus_connections_get_503_and_the_others_go_on(start: Start) -> None:
     wait_until(lambda: server.post([4]).status == 200, what="recovery")
 
 
-def test_a_surplus_client_that_sends_in_pieces_gets_its_503(start: Start) -> None:
-    """The head, then the body, as most libraries do; the refusal is not reset away."""
+def test_a_connection_above_the_limit_gets_503_also_for_a_body_sent_later(start: Start) -> None:
+    """Most libraries send the head first, then the body; the 503 must not be lost to a reset."""
     server = start("--http.max_connections", "1")
     [kept] = fill(server, 1)
     for _ in range(50):
@@ -203,17 +203,17 @@ FEW_FILES = 320
 
 @pytest.fixture
 def crowded_server(start: Start) -> Server:
-    """A server that can open few files, and so takes few connections."""
+    """A server that can open few files, and so accepts few connections."""
     server = start(shell=f"ulimit -n {FEW_FILES}")
-    pattern = rf"WARNING server: only {FEW_FILES} files can be open: http.max_connections is (\d+)"
+    pattern = rf"WARNING server\S*: only {FEW_FILES} files can be open: .+ is (\d+)"
     lowered = re.search(pattern, server.stderr)
     assert lowered
     assert 1 <= int(lowered[1]) < FEW_FILES / 2
     return server
 
 
-def test_few_files_lower_the_cap_on_connections(crowded_server: Server) -> None:
-    """Those beyond it get their 503, all others go on, and it recovers."""
+def test_a_low_file_limit_lowers_the_connection_limit(crowded_server: Server) -> None:
+    """Connections above the limit get 503, others are served, and the server recovers."""
     clients = [crowded_server.connect() for _ in range(150)]
     answers = [client.send([1]).answer(keep=True) for client in clients]
 
@@ -227,15 +227,15 @@ def test_few_files_lower_the_cap_on_connections(crowded_server: Server) -> None:
     wait_until(lambda: outcome(crowded_server.send([4])) == 200, what="recovery")
 
 
-def test_more_clients_than_files_make_nothing_spin(crowded_server: Server) -> None:
-    """Far more, at once: some may be closed without a word, the file descriptors never run out."""
+def test_more_clients_than_file_descriptors_use_no_cpu_when_idle(crowded_server: Server) -> None:
+    """Some connections may be closed without an answer; file descriptors never run out."""
     clients = [crowded_server.connect() for _ in range(2 * FEW_FILES)]
     outcomes = Counter(outcome(client.send([1])) for client in clients)
     assert outcomes.keys() <= {200, 503, "closed"}, outcomes
     assert outcomes[200]
     assert outcomes[503]
     before = crowded_server.cpu_seconds()
-    time.sleep(0.5)  # the time in which it should do nothing
+    time.sleep(0.5)  # the server should be idle during this time
 
     assert crowded_server.cpu_seconds() - before < 0.2
     for client in clients:

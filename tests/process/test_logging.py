@@ -1,4 +1,4 @@
-"""What a process writes about itself and its requests, to a pipe and to a terminal."""
+"""The logs of a process, written to a pipe and to a terminal."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_each_line_is_json_and_names_its_request(start: Start) -> None:
 
 @pytest.fixture
 def terminal() -> Iterator[tuple[str, Callable[[], str]]]:
-    """A pseudo terminal: its path, and what has been written to it so far."""
+    """A pseudo terminal: its path, and a function that returns its output so far."""
     ours, theirs = os.openpty()
     os.set_blocking(ours, False)
     text = b""
@@ -68,13 +68,13 @@ def terminal() -> Iterator[tuple[str, Callable[[], str]]]:
     os.close(theirs)
 
 
-def test_people_at_a_terminal_read_coloured_lines(
+def test_log_lines_on_a_terminal_are_coloured(
     start: Start, terminal: tuple[str, Callable[[], str]]
 ) -> None:
     path, read = terminal
     environ = {"TERM": "xterm", "NO_COLOR": ""}
     server = start(*AS_IT_COMES, ready=False, shell=f"exec 2>{path}", environ=environ)
-    wait_until(lambda: "ready: " in read(), what="a word about it at the terminal")
+    wait_until(lambda: "ready: " in read(), what="the log line on the terminal")
     found = re.search(r"listening on http://127\.0\.0\.1:(\d+),", read())
     assert found
     Client(int(found[1])).send([10], {"X-Request-ID": "seen"}).answer()
@@ -90,7 +90,7 @@ def test_people_at_a_terminal_read_coloured_lines(
 
 
 def refusals() -> Iterator[tuple[str, bytes]]:
-    """Return requests that are refused, each with all that a client can make long."""
+    """Yield requests that are rejected; in each, one part is as long as possible."""
     id_ = "i" * 128
     fields = f"Host: localhost\r\nX-Request-ID: {id_}\r\nContent-Type: application/json\r\n"
 
@@ -137,7 +137,7 @@ def refusals() -> Iterator[tuple[str, bytes]]:
 
 
 def beginning(client: Client) -> bytes:
-    """Return how an answer begins; nothing of it where the connection is reset."""
+    """Return the first bytes of an answer, or nothing if the connection is reset."""
     try:
         return client.socket.recv(12)
     except ConnectionError:
@@ -145,9 +145,10 @@ def beginning(client: Client) -> bytes:
 
 
 def until_mark(server: Server, mark: str, start: int) -> str:
-    """Let the model fail, of which both logs tell; return what was written since `start`.
+    """Make the model fail, wait for its log lines, and return the log since `start`.
 
-    Both are written in order, so what came before is there: two lines of one and one of the other.
+    Lines are written in order, so all earlier lines are there, too. A failure writes two lines to
+    the application log and one to the access log.
     """
     server.post([POISON], {"X-Request-ID": mark})
     wait_until(lambda: len(re.findall(f"{mark}.*\n", server.stderr[start:])) == 3, what=mark)
@@ -155,9 +156,7 @@ def until_mark(server: Server, mark: str, start: int) -> str:
 
 
 @pytest.mark.parametrize("transport, form", [("llhttp", "text"), ("tornado", "json")])
-def test_a_refused_request_leaves_400_bytes_at_most(
-    start: Start, transport: str, form: str
-) -> None:
+def test_a_rejected_request_logs_at_most_400_bytes(start: Start, transport: str, form: str) -> None:
     server = start("--http.transport", transport, "--logging.format", form)
     read = len(until_mark(server, "from-here", 0))
     for number, (what, request) in enumerate(refusals()):
@@ -199,7 +198,7 @@ def test_payload_lines_are_sampled_redacted_and_rotated(start: Start) -> None:
 
 
 @pytest.mark.parametrize("stderr, expected", [(subprocess.STDOUT, "True"), (None, "False")])
-def test_two_outputs_into_one_pipe_are_known(stderr: int | None, expected: str) -> None:
+def test_stdout_and_stderr_on_one_pipe_are_detected(stderr: int | None, expected: str) -> None:
     program = "from server.logs.sinks import outputs_are_one; print(outputs_are_one())"
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -1,4 +1,4 @@
-"""More requests than the model can answer: those that are accepted are answered in time."""
+"""Overload: more requests than the model can answer. Accepted requests are answered in time."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 import pytest
 
 from tests.process.conftest import Start, StartLoad
-from tests.process.harness import REAL, Load, Server
+from tests.process.harness import REAL, LoadTest, Server
 
 pytestmark = pytest.mark.process
 
 DEADLINE_S = 10.0
 LIMITS = ("--batching.deadline_ms", f"{DEADLINE_S * 1000:g}", "--logging.payloads", "false")
-# A call of 16 rows takes 85 ms: 188 rows a second, and the processor has nothing to do meanwhile.
+# A call of 16 rows takes 85 ms, or 188 rows per second, and uses no CPU.
 SLOW = {"FAKE_SECONDS": "0.005", "FAKE_ROW_SECONDS": "0.005", "SERVER_BATCHING__MAX_ROWS": "16"}
 SLOW_CAPACITY = 16 / 0.085
 OPEN = ("--connections", "1000", "--expect", "200,503", "--timeout", "30")
 
 
 def overload(server: Server, start_load: StartLoad, rate: float, seconds: float) -> dict[str, Any]:
-    """Send so many requests a second, whatever comes back; return the numbers."""
+    """Send `rate` requests per second in an open loop; return the figures."""
     before = counted(server)
     load = start_load(server, *OPEN, "--rate", f"{rate:g}", "--duration", f"{seconds:g}")
     on_the_last_core(load)
@@ -35,17 +35,17 @@ def overload(server: Server, start_load: StartLoad, rate: float, seconds: float)
     return figures
 
 
-def figures_of(load: Load, server: Server, seconds: float) -> dict[str, Any]:
-    """Return what a load saw; `model_cpu` and `loop_cpu` are what two threads took of a core."""
+def figures_of(load: LoadTest, server: Server, seconds: float) -> dict[str, Any]:
+    """Return the results of a load test, and the CPU shares of the model's thread and the loop."""
     before = thread_seconds(server)
     figures = load.figures(within=seconds + 60)
     took = {thread: s - before.get(thread, 0.0) for thread, s in thread_seconds(server).items()}
-    loop = took.pop(server.process.pid)  # a process's first thread has its number
+    loop = took.pop(server.process.pid)  # the main thread has the id of the process
     return {**figures, "loop_cpu": loop / seconds, "model_cpu": max(took.values()) / seconds}
 
 
 def tell(figures: dict[str, Any]) -> None:
-    """Print what was seen, for the table in docs/reliability.md."""
+    """Print the figures for docs/reliability.md."""
     good, refused = (figures["latency_ms"][status] for status in ("200", "503"))
     print(
         f"goodput {figures['goodput']:.0f}/s, of a core the event loop {figures['loop_cpu']:.3f} "
@@ -56,19 +56,19 @@ def tell(figures: dict[str, Any]) -> None:
 
 
 def thread_seconds(server: Server) -> dict[int, float]:
-    """Return the CPU time of each of the service's threads."""
+    """Return the CPU time of each thread of the server."""
     tasks = Path(f"/proc/{server.process.pid}/task")
     return {int(task.name): cpu_seconds(task / "stat") for task in tasks.iterdir()}
 
 
 def cpu_seconds(stat: Path) -> float:
-    """Return the CPU time that proc(5) gives in ticks: fields 14 and 15, user and system."""
+    """Return the CPU time from a stat file of proc(5): fields 14 and 15, in ticks."""
     fields = stat.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def counted(server: Server) -> Counter[str]:
-    """Return what the service counts: answers by status, and refusals."""
+    """Return the server's own counts: answers by status, and rejections."""
     text = server.get("/metrics").body.decode()
     answers = re.findall(r'^predict_requests_total{.*status="(\d+)"} (\S+)$', text, re.MULTILINE)
     refusals = re.findall(r"^predict_refused_total{.*} (\S+)$", text, re.MULTILINE)
@@ -79,7 +79,7 @@ def counted(server: Server) -> Counter[str]:
 
 
 def assert_sums_match(figures: dict[str, Any]) -> None:
-    """Every request has one answer, and the service has counted the same ones."""
+    """Check that every request has one answer, and that the server counted the same."""
     statuses = figures["statuses"]
     assert figures["lost"] == figures["unsent"] == 0, figures
     assert statuses.keys() == {"200", "503"}
@@ -94,13 +94,13 @@ def assert_deadlines_are_kept(figures: dict[str, Any]) -> None:
     assert figures["latency_ms"]["200"]["max"] < DEADLINE_S * 1000
 
 
-def assert_refusals_tell_the_truth(server: Server, start_load: StartLoad, rate: float) -> None:
-    """Whoever was refused when the overload ended, and waits as told, is accepted."""
+def assert_retry_after_is_right(server: Server, start_load: StartLoad, rate: float) -> None:
+    """Check that the last rejected client is accepted after waiting for Retry-After."""
     load = start_load(server, *OPEN, "--rate", f"{rate:g}", "--duration", "3")
     on_the_last_core(load)
     row = [1] * inputs(server)
     asked = []
-    while load.is_running():  # without waiting for the answers: they come when there is room again
+    while load.is_running():  # without waiting for answers: they arrive after the overload
         asked.append((time.monotonic(), server.send(row)))
         time.sleep(0.05)
     answers = [(when, client.answer()) for when, client in asked]
@@ -108,34 +108,34 @@ def assert_refusals_tell_the_truth(server: Server, start_load: StartLoad, rate: 
     assert refusals, Counter(answer.status for _, answer in answers)
     when, last = refusals[-1]
     wait = int(last.headers["Retry-After"])
-    assert 1 <= wait <= 10  # a machine that has become slower may make it more than 2
+    assert 1 <= wait <= 10  # it may be more than 2 if the machine became slower
     time.sleep(max(0.0, when + wait - time.monotonic()))
     assert server.post(row).status == 200
 
 
 def assert_latency_is_back(server: Server) -> None:
-    """A second after the end nothing waits, and nobody has to wait."""
+    """Check that the queueing time is short one second after the overload."""
     time.sleep(1)
     waits = []
     for _ in range(5):
         answer = server.post([1] * inputs(server))
         assert answer.status == 200
         waits.append(float(re.findall(r"queue;dur=([\d.]+)", answer.headers["Server-Timing"])[0]))
-    assert min(waits) < 20, waits  # ms; one batch more would be as long
+    assert min(waits) < 20, waits  # ms; a batch takes longer
 
 
 def inputs(server: Server) -> int:
-    """Return how many numbers a row has."""
+    """Return the number of values in a row."""
     shape = server.get("/v2/models/served").json["inputs"][0]["shape"]
     return int(shape[-1])
 
 
-def on_the_last_core(load: Load) -> None:
-    """Let the clients disturb a real model, which has the other ones, as little as can be."""
+def on_the_last_core(load: LoadTest) -> None:
+    """Run the load test on the last core, so that it disturbs the model as little as possible."""
     os.sched_setaffinity(load.process.pid, {max(os.sched_getaffinity(0))})
 
 
-def test_an_overload_of_five_times_is_refused_and_the_rest_answered(
+def test_at_five_times_the_capacity_requests_are_rejected_or_answered_in_time(
     start: Start, start_load: StartLoad
 ) -> None:
     server = start(*LIMITS, "--model.name", "served", environ=SLOW)
@@ -143,19 +143,19 @@ def test_an_overload_of_five_times_is_refused_and_the_rest_answered(
 
     assert_sums_match(figures)
     assert_deadlines_are_kept(figures)
-    assert_refusals_tell_the_truth(server, start_load, 5 * SLOW_CAPACITY)
+    assert_retry_after_is_right(server, start_load, 5 * SLOW_CAPACITY)
     assert_latency_is_back(server)
 
 
 @pytest.mark.torture
 @pytest.mark.keras
 @pytest.mark.timeout(900)
-def test_overloads_of_two_five_and_ten_times_leave_the_goodput(
+def test_goodput_stays_at_two_five_and_ten_times_the_capacity(
     start: Start, start_load: StartLoad, tmp_path: Path
 ) -> None:
-    """A real network that is heavy to compute, 60 s each."""
+    """With a real, expensive network, for 60 s each."""
     heavy_network(tmp_path / "heavy.keras")
-    # A core for the service and the network, one for the clients: they are not what is tested.
+    # One core for the server with its model, and one for the clients.
     server = start(
         str(tmp_path / "heavy.keras"), *LIMITS, "--model.name", "served", command=REAL,
         environ={"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"},
@@ -170,23 +170,23 @@ def test_overloads_of_two_five_and_ten_times_leave_the_goodput(
 
         assert_sums_match(figures)
         assert_deadlines_are_kept(figures)
-        assert_refusals_tell_the_truth(server, start_load, times * rates[0])
+        assert_retry_after_is_right(server, start_load, times * rates[0])
         assert_latency_is_back(server)
-        # The machine's speed may change by a third within these minutes, and goodput with it. What
-        # does not: the time that the model has is what it has to compute answers.
+        # The speed of the machine, and so goodput, may change by a third within these minutes. The
+        # CPU share of the model's thread must not.
         assert figures["model_cpu"] >= 0.9 * min(before["model_cpu"], after["model_cpu"])
         assert figures["goodput"] >= 0.6 * min(rates)
 
 
 def capacity(server: Server, start_load: StartLoad) -> dict[str, Any]:
-    """Ask with clients that wait for each answer, so few that none is refused."""
+    """Return the goodput of a closed loop with so few clients that none is rejected."""
     load = start_load(server, "--connections", "16", "--duration", "10", "--expect", "200,503")
     on_the_last_core(load)
     return figures_of(load, server, 10)
 
 
 def heavy_network(path: Path) -> None:
-    """Write a network of which a core computes about fifty rows a second."""
+    """Save a network that computes about fifty rows per second on one core."""
     import keras
     from keras import layers
 

@@ -1,6 +1,6 @@
-"""Schemathesis asks what the published document promises, and looks whether the answers keep it.
+"""Schemathesis generates requests from the published document, and checks the answers against it.
 
-`schemathesis_hooks.py` has what it is told besides, each with its reason.
+`schemathesis_hooks.py` has the exceptions, each with its reason.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.process
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 KEY = "opens-everything"
 CLOSED = f"sha256:{hashlib.sha256(KEY.encode()).hexdigest()}"
-NULLS = ("--predict.non_finite", "as_null")  # 3x + 1 leaves float32: that is no failure
-# What changes the repository would take the model away from all others; it has a run of its own.
+NULLS = ("--predict.non_finite", "as_null")  # 3x + 1 may exceed float32
+# Requests that change the repository have their own test: they would unload the others' model.
 CHANGES = "^/v2/repository/models/"
 
 
 def cases_of(server: Server, *options: str) -> int:
-    """Ask until all is asked; return the number of requests, or fail with what was found."""
+    """Run schemathesis; return the number of requests, or fail with its findings."""
     asked = subprocess.run(
         [
             *(SCHEMATHESIS, "--no-color", "run", f"http://127.0.0.1:{server.port}/openapi.json"),
@@ -51,7 +51,7 @@ def cases_of(server: Server, *options: str) -> int:
     return int(counted[1])
 
 
-def test_the_document_holds_for_cases_at_its_edges(start: Start) -> None:
+def test_answers_match_the_document_at_its_limits(start: Start) -> None:
     phases = ("--phases", "examples,coverage")
     assert cases_of(start(*NULLS), *phases, "--exclude-path-regex", CHANGES) > 500
 
@@ -64,14 +64,14 @@ def test_the_document_holds_for_cases_at_its_edges(start: Start) -> None:
         pytest.param("tornado", marks=pytest.mark.torture_full),
     ],
 )
-def test_the_document_holds_for_thousands_of_cases(start: Start, transport: str) -> None:
+def test_answers_match_the_document_in_thousands_of_cases(start: Start, transport: str) -> None:
     server = start(*NULLS, "--http.transport", transport)
     assert cases_of(server, "--max-examples", "100", "--exclude-path-regex", CHANGES) > 2500
 
 
 @pytest.mark.torture
 @pytest.mark.timeout(300)
-def test_the_document_holds_for_those_who_change_the_repository(start: Start) -> None:
+def test_answers_match_the_document_for_repository_changes(start: Start) -> None:
     server = start("--auth.api_keys", CLOSED)
     key = ("--header", f"Authorization: Bearer {KEY}")
     assert cases_of(server, *key, "--include-path-regex", "^/v2/(repository|models)") > 500

@@ -1,4 +1,4 @@
-"""The real service puts one real model in the place of another, and its memory stays flat."""
+"""Reloading real models in a real server, under load, without a memory leak."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MIB = 2**20
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Models that multiply by 10 and by 20, with two million weights that are multiplied by 0."""
+    """Models that multiply by 10 and by 20; two million more weights have no effect."""
     import keras
 
     def save(factor: float, path: Path) -> Path:
@@ -48,19 +48,19 @@ def lines(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def put(source: Path, target: Path) -> None:
-    """Overwrite a file in one step, as those who replace a model should."""
+    """Replace a file atomically."""
     new = target.with_suffix(".new")
     shutil.copyfile(source, new)
     new.replace(target)
 
 
 class Clients:
-    """Ask for 1 at a steady rate in all dialects, and note what every answer says.
+    """Send the row [1] at a constant rate in all dialects, and record every answer.
 
     Attributes:
-        seen: the answers by version and prediction.
-        asked: the answers by dialect.
-        broken: what was no such answer.
+        seen: number of answers by version and prediction.
+        asked: number of answers by dialect.
+        broken: errors, and answers with other statuses.
     """
 
     def __init__(self, port: int, rate: float) -> None:
@@ -122,7 +122,7 @@ def asking(server: Server, rate: float) -> Iterator[Clients]:
 
 
 def load(server: Server, *, rollback: bool = False, status: int = 200) -> None:
-    """Ask the repository to load the model again."""
+    """Reload the model by the repository API."""
     body = json.dumps({"parameters": {"rollback": rollback}})
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
         connection.request("POST", "/v2/repository/models/line/load", body, {"X-API-Key": KEY})
@@ -130,7 +130,7 @@ def load(server: Server, *, rollback: bool = False, status: int = 200) -> None:
         assert response.status == status, response.read()
 
 
-def test_a_file_that_is_not_the_pinned_one_takes_no_place(
+def test_a_file_with_another_hash_than_pinned_is_not_loaded_on_reload(
     start: Start, lines: list[Path], tmp_path: Path
 ) -> None:
     file = tmp_path / "line.keras"
@@ -142,7 +142,9 @@ def test_a_file_that_is_not_the_pinned_one_takes_no_place(
         put(lines[1], file)
         load(server, status=400)
         server.signal(signal.SIGHUP)
-        wait_until(lambda: server.stderr.count("version 1 stays") == 2, what="two refusals")
+        wait_until(
+            lambda: server.stderr.count("version 1 stays") == 2, what="two rejected versions"
+        )
         before = clients.seen["1", 10.0]
         wait_until(lambda: clients.seen["1", 10.0] > before + 5, what="answers of version 1")
     server.signal()
@@ -154,7 +156,7 @@ def test_a_file_that_is_not_the_pinned_one_takes_no_place(
 
 
 def memory_of(server: Server) -> float:
-    """Return the MiB that the process has in memory."""
+    """Return the resident memory of the process in MiB."""
     pages = int(Path(f"/proc/{server.process.pid}/statm").read_text().split()[1])
     return pages * 4096 / MIB
 
@@ -172,7 +174,7 @@ def served(start: Start, lines: list[Path], tmp_path: Path) -> tuple[Server, Pat
     return start(str(file), *flags, command=REAL), file
 
 
-def test_sighup_replaces_the_model_while_clients_ask(
+def test_sighup_replaces_the_model_under_load(
     served: tuple[Server, Path], lines: list[Path]
 ) -> None:
     server, file = served
@@ -183,7 +185,9 @@ def test_sighup_replaces_the_model_while_clients_ask(
         wait_until(lambda: clients.seen["2", 20.0] > 20, what="answers of version 2")
         file.write_bytes(b"broken")
         server.signal(signal.SIGHUP)
-        wait_until(lambda: "version 2 stays" in server.stderr, what="a word about the broken file")
+        wait_until(
+            lambda: "version 2 stays" in server.stderr, what="the log line about the broken file"
+        )
         load(server, rollback=True)
         before = clients.seen["1", 10.0]
         wait_until(lambda: clients.seen["1", 10.0] > before + 20, what="version 1 again")
@@ -206,7 +210,7 @@ def test_sighup_replaces_the_model_while_clients_ask(
 def test_memory_stays_flat_over_fifty_reloads(
     served: tuple[Server, Path], lines: list[Path]
 ) -> None:
-    """8 MiB of weights each: what is not freed would show as 400 MiB."""
+    """Each model has 8 MiB of weights; if they were not freed, 400 MiB would be missing."""
     server, file = served
     memory = []
     with asking(server, rate=200) as clients:
@@ -221,8 +225,8 @@ def test_memory_stays_flat_over_fifty_reloads(
     assert set(clients.asked) == set(QUESTIONS)
     assert {value for _, value in clients.seen} == {10.0, 20.0}
     assert all(value == (20.0 if int(v) % 2 == 0 else 10.0) for v, value in clients.seen)
-    # In between, two or three models are there at once; what ten reloads do not give back is lost.
-    assert min(memory[-10:]) - min(memory[10:20]) < 48  # forty models would be 320
+    # Two or three models are in memory at times, so compare the minima of ten reloads each.
+    assert min(memory[-10:]) - min(memory[10:20]) < 48  # forty leaked models would be 320
 
 
 @pytest.mark.torture

@@ -1,4 +1,4 @@
-"""How it ends: nothing is lost, nothing hangs."""
+"""Shutdown: no request is lost, and the process does not hang."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ pytestmark = pytest.mark.process
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 TRANSPORTS = ["llhttp", "tornado"]
-AT_ONCE = 1.0  # seconds, on a machine that has other things to do
+AT_ONCE = 1.0  # seconds; other processes may slow the machine down
 
 
 def end_under_load(
     server: Server, start_load: StartLoad, number: int = signal.SIGTERM
 ) -> dict[str, Any]:
-    """Signal in the middle of a load of 64 connections that goes on longer than the service."""
+    """Signal the server during a load test with 64 connections; return the test's figures."""
     load = start_load(server, "--connections", "64", "--duration", "60", "--expect", "200,503")
     wait_until(lambda: server.stdout.count("\n") > 300, what="answers")
     server.signal(number)
     assert server.exit_code() == 0
-    assert load.is_running(), "the load ended first, so it shows nothing"
+    assert load.is_running(), "the load test ended before the server"
     load.signal(signal.SIGINT)  # send nothing more
     figures = load.figures()
     shown = ("answered", "statuses", "lost_by_reason", "connections_opened", "connections_refused")
@@ -50,7 +50,7 @@ def assert_nothing_is_lost(figures: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.torture)]
 )
-def test_a_signal_under_load_loses_nothing(
+def test_a_signal_under_load_loses_no_request(
     start: Start, start_load: StartLoad, number: signal.Signals, transport: str
 ) -> None:
     server = start("--http.transport", transport)
@@ -65,7 +65,7 @@ def test_a_signal_under_load_loses_nothing(
         pytest.param(50, marks=[pytest.mark.torture_full, pytest.mark.timeout(1500)]),
     ],
 )
-def test_sigterms_in_a_row_lose_nothing(
+def test_repeated_shutdowns_under_load_lose_no_request(
     start: Start, start_load: StartLoad, times: int, transport: str
 ) -> None:
     answered = 0
@@ -80,7 +80,7 @@ def test_sigterms_in_a_row_lose_nothing(
 @pytest.mark.torture_full
 @pytest.mark.keras
 @pytest.mark.timeout(900)
-def test_ten_sigterms_in_a_row_lose_nothing_of_the_real_model(
+def test_ten_shutdowns_with_a_real_model_lose_no_request(
     start: Start, start_load: StartLoad, example_model: Path
 ) -> None:
     runs = [end_under_load(start(str(example_model), command=REAL), start_load) for _ in range(10)]
@@ -88,11 +88,11 @@ def test_ten_sigterms_in_a_row_lose_nothing_of_the_real_model(
         assert_nothing_is_lost(figures)
 
 
-def test_requests_that_arrive_with_the_end_of_the_grace_are_not_cut_off(start: Start) -> None:
-    """The operating system has taken their connections; a 503 would do, a reset is a loss.
+def test_requests_that_arrive_at_the_end_of_the_grace_period_are_answered(start: Start) -> None:
+    """The operating system has accepted their connections; a 503 is fine, a reset is not.
 
-    The process is stopped while many deadlines and the grace pass, so that the event loop has all
-    of it to do in one go, and connections come in during that.
+    The process is stopped (SIGSTOP) while many deadlines and the grace period pass. When it
+    continues, the event loop has to handle them all at once, while connections arrive.
     """
     server = start("--http.drain_grace_ms", "800")
     server.gate.hold()
@@ -114,7 +114,7 @@ def test_requests_that_arrive_with_the_end_of_the_grace_are_not_cut_off(start: S
 
 
 def send_until_refused(server: Server, at_most: int) -> list[Client]:
-    """Return clients that were let in and have sent a request."""
+    """Open connections with a request each until the server refuses one; return the clients."""
     clients: list[Client] = []
     with contextlib.suppress(ConnectionError):
         while len(clients) < at_most:
@@ -123,15 +123,15 @@ def send_until_refused(server: Server, at_most: int) -> list[Client]:
 
 
 def outcome(client: Client) -> int | str:
-    """Return the status of an answer, or what came in its place."""
+    """Return the status of an answer, or the name of the error."""
     try:
         return client.answer().status
     except (ConnectionError, http.client.HTTPException) as error:
         return type(error).__name__
 
 
-def test_everything_accepted_is_answered_after_the_grace(start: Start) -> None:
-    """The model is held till the service has stopped listening; nobody is cut off."""
+def test_accepted_requests_are_answered_after_the_grace_period(start: Start) -> None:
+    """Even if the model is blocked until the server has stopped listening."""
     server = start("--http.drain_grace_ms", "50")
     first = server.occupy()
     waiting = [server.send([n]) for n in range(1, 100)]
@@ -146,7 +146,9 @@ def test_everything_accepted_is_answered_after_the_grace(start: Start) -> None:
     assert len(server.stdout.splitlines()) == 100, "what was answered is on record"
 
 
-def test_during_the_grace_predictions_are_answered_and_connections_end(start: Start) -> None:
+def test_during_the_grace_period_predictions_are_answered_and_connections_close(
+    start: Start,
+) -> None:
     server = start("--http.drain_grace_ms", "2000")
     kept = server.connect()
     before = kept.send([1]).answer(keep=True)
@@ -165,7 +167,7 @@ def test_during_the_grace_predictions_are_answered_and_connections_end(start: St
     assert server.exit_code() == 0
 
 
-def test_idle_connections_do_not_hold_up_the_end(start: Start) -> None:
+def test_idle_connections_do_not_delay_shutdown(start: Start) -> None:
     server = start("--http.drain_grace_ms", "50")
     silent, kept = server.connect(), server.connect()
     kept.send([1]).answer(keep=True)
@@ -177,7 +179,7 @@ def test_idle_connections_do_not_hold_up_the_end(start: Start) -> None:
         client.close()
 
 
-def test_a_request_without_its_body_does_not_hold_up_the_end_for_ever(start: Start) -> None:
+def test_an_incomplete_request_delays_shutdown_only_until_its_timeout(start: Start) -> None:
     server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "1")
     slow = server.connect()
     slow.socket.sendall(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
@@ -188,7 +190,7 @@ def test_a_request_without_its_body_does_not_hold_up_the_end_for_ever(start: Sta
     slow.close()
 
 
-def test_a_stuck_model_ends_with_3_after_the_drain_timeout(start: Start) -> None:
+def test_a_hung_model_call_exits_with_3_after_the_drain_timeout(start: Start) -> None:
     server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "0.5")
     stuck = server.occupy()
     began = time.monotonic()
@@ -201,7 +203,7 @@ def test_a_stuck_model_ends_with_3_after_the_drain_timeout(start: Start) -> None
     stuck.close()
 
 
-def test_a_model_that_comes_free_in_time_ends_with_0(start: Start) -> None:
+def test_a_model_call_that_returns_in_time_exits_with_0(start: Start) -> None:
     server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "20")
     stuck = server.occupy()
     server.signal()
@@ -212,10 +214,10 @@ def test_a_model_that_comes_free_in_time_ends_with_0(start: Start) -> None:
     assert server.exit_code() == 0
 
 
-def test_a_call_whose_requests_have_expired_does_not_hold_up_the_end_for_ever(
+def test_a_hung_call_of_expired_requests_delays_shutdown_only_until_the_drain_timeout(
     start: Start,
 ) -> None:
-    """The model is stuck in a call for which nobody waits any more."""
+    """The model hangs in a call whose requests have all expired."""
     server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "0.5")
     server.gate.hold()
     assert server.post([1], {"X-Request-Timeout-Ms": "100"}).status == 504
@@ -225,7 +227,7 @@ def test_a_call_whose_requests_have_expired_does_not_hold_up_the_end_for_ever(
 
 
 @pytest.mark.parametrize("first, second", [SIGNALS, SIGNALS[::-1]])
-def test_a_second_signal_ends_it_at_once(
+def test_a_second_signal_exits_at_once(
     start: Start, first: signal.Signals, second: signal.Signals
 ) -> None:
     server = start()
@@ -240,8 +242,8 @@ def test_a_second_signal_ends_it_at_once(
     stuck.close()
 
 
-def test_what_was_answered_is_on_record_at_the_end(start: Start) -> None:
-    """The payload log is written out before the process ends, a file as well."""
+def test_all_payload_lines_are_written_before_exit(start: Start) -> None:
+    """To standard output and to a file."""
     server = start("--http.drain_grace_ms", "0", "--logging.file", "payloads.jsonl")
     answers = [server.post([n]) for n in range(20)]
     server.signal()

@@ -1,4 +1,4 @@
-"""Half of what it can do, for long: memory, descriptors and tasks do not grow."""
+"""A long load test at half of the capacity: memory, file descriptors and tasks do not grow."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import NamedTuple
 import pytest
 
 from tests.process.conftest import Start, StartLoad
-from tests.process.harness import REAL, Load, Server, wait_until
+from tests.process.harness import REAL, LoadTest, Server, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.keras]
 
 MIB = 2**20
-SLOPE = 1 * MIB / 100_000  # bytes a request, at most
-NOISE = 3 * MIB  # that the allocator takes or gives at times, and 20 s cannot tell from a slope
+SLOPE = 1 * MIB / 100_000  # at most, in bytes per request
+NOISE = 3 * MIB  # variation of the allocator, which in 20 s looks like growth
 CONNECTIONS = 64
 
 
 class Sample(NamedTuple):
-    """What a server takes after so many requests."""
+    """Resources of a server after a number of requests."""
 
     requests: int
     rss: int
@@ -31,7 +31,7 @@ class Sample(NamedTuple):
 
 
 def sample(server: Server) -> Sample:
-    """Look at a server."""
+    """Return the current resources of a server."""
     return Sample(
         int(server.metric("predict_request_duration_seconds_count")),
         int(server.metric("process_resident_memory_bytes")),
@@ -41,13 +41,13 @@ def sample(server: Server) -> Sample:
 
 
 def warm(server: Server, start_load: StartLoad) -> float:
-    """Ask as often as is answered until all that is made once is made; return how often that is."""
+    """Run a closed loop, so that caches and pools are filled; return its goodput."""
     load = start_load(server, "--connections", str(CONNECTIONS), "--duration", "10")
     return float(load.figures()["goodput"])
 
 
-def watch(server: Server, load: Load, every: float) -> list[Sample]:
-    """Look again and again until the load ends."""
+def watch(server: Server, load: LoadTest, every: float) -> list[Sample]:
+    """Return samples, taken until the load test ends."""
     samples = [sample(server)]
     while load.is_running():
         time.sleep(every)
@@ -63,7 +63,7 @@ def watch(server: Server, load: Load, every: float) -> list[Sample]:
         pytest.param(600, "llhttp", marks=[pytest.mark.torture_full, pytest.mark.timeout(900)]),
     ],
 )
-def test_nothing_grows_at_half_capacity(
+def test_memory_files_and_tasks_stay_constant_at_half_capacity(
     start: Start, start_load: StartLoad, example_model: Path, seconds: int, transport: str
 ) -> None:
     server = start(
@@ -81,18 +81,18 @@ def test_nothing_grows_at_half_capacity(
     tell(rate, idle, samples, end)
 
     assert figures["lost"] == 0
-    assert figures["statuses"].keys() <= {"200", "503"}  # others may need the machine, too
+    assert figures["statuses"].keys() <= {"200", "503"}  # other processes may slow the machine down
     assert growth(samples) <= SLOPE * requests(samples) + (NOISE if seconds < 60 else 0)
     assert max(each.files for each in samples) <= idle.files + CONNECTIONS + 2
     assert (
         max(each.tasks for each in samples) <= idle.tasks + 3 * CONNECTIONS + 2
     )  # Tornado has three
-    assert end.files <= idle.files + 2  # our own last connections may not be closed yet
+    assert end.files <= idle.files + 2  # the test's own last connections may not be closed yet
     assert end.tasks <= idle.tasks
 
 
 def until_quiet(server: Server) -> Sample:
-    """Wait until no client but us is connected; return what that takes."""
+    """Wait until files and tasks are constant; return the last sample."""
     samples = [sample(server)]
 
     def is_steady() -> bool:
@@ -109,13 +109,13 @@ def requests(samples: list[Sample]) -> int:
 
 
 def growth(samples: list[Sample]) -> float:
-    """Return by how many bytes memory has grown, on the line that fits best."""
+    """Return the growth of memory in bytes, by linear regression."""
     slope, _ = linear_regression([s.requests for s in samples], [s.rss for s in samples])
     return slope * requests(samples)
 
 
 def tell(rate: float, idle: Sample, samples: list[Sample], end: Sample) -> None:
-    """Print what was seen, for the table in docs/reliability.md."""
+    """Print the figures for docs/reliability.md."""
     count = requests(samples)
     per = growth(samples) / MIB * 100_000 / count
     rss = [each.rss / MIB for each in samples]

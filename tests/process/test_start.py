@@ -1,4 +1,4 @@
-"""How it starts, or says in one line why it does not."""
+"""Start of the server; if it fails, one line says why."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.process.harness import REAL, Server, wait_until
 
 pytestmark = pytest.mark.process
 
-AT_ONCE = 1.0  # seconds, on a machine that has other things to do
+AT_ONCE = 1.0  # seconds; other processes may slow the machine down
 INFO = re.compile(r"\S+Z INFO ")
 
 
 def complaint(server: Server, within: float = 20.0) -> str:
-    """Wait for its end with code 2, and return the one line that says why.
+    """Wait until the server exits with 2, and return the one line that says why.
 
-    That it listens, which it does before it loads, is news and no complaint.
+    The line "listening on …" does not count: the server listens before it loads.
     """
     assert server.exit_code(within) == 2, server.stderr
     assert server.stdout == ""
@@ -43,7 +43,7 @@ def complaint(server: Server, within: float = 20.0) -> str:
         (["--http.tls_cert", "no"], {}, "http.tls_cert: 'no' cannot be read: No such file"),
     ],
 )
-def test_a_wrong_setting_is_named(
+def test_an_invalid_setting_is_reported(
     start: Start, arguments: list[str], environ: dict[str, str], words: str
 ) -> None:
     server = start(*arguments, command=REAL, environ=environ, ready=False)
@@ -58,7 +58,7 @@ def test_a_wrong_setting_is_named(
         ("batching: [", "line 1"),
     ],
 )
-def test_a_wrong_file_of_settings_is_named(
+def test_an_invalid_settings_file_is_reported(
     start: Start, tmp_path: Path, text: str, words: str
 ) -> None:
     config = tmp_path / "mine.yaml"
@@ -70,7 +70,7 @@ def test_a_wrong_file_of_settings_is_named(
 
 
 def damaged(path: Path) -> Path:
-    """Make an archive in which one byte was changed."""
+    """Write a copy of an archive with one byte changed."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}" * 50)
         archive.writestr("model.weights.h5", "weights" * 50)
@@ -107,7 +107,7 @@ def folder(path: Path) -> Path:
         (lambda _: "https://example.com/model.keras", "is an address; download the file"),
     ],
 )
-def test_a_model_that_cannot_be_served_is_told(
+def test_an_unusable_model_file_is_reported(
     start: Start, tmp_path: Path, make: Callable[[Path], Path | str], words: str
 ) -> None:
     model = str(make(tmp_path / "model.keras"))
@@ -116,17 +116,19 @@ def test_a_model_that_cannot_be_served_is_told(
     assert line.startswith(model[:6])
 
 
-def test_a_file_that_is_not_the_pinned_one_is_not_served(start: Start, example_model: Path) -> None:
+def test_a_file_with_another_hash_than_pinned_is_not_served(
+    start: Start, example_model: Path
+) -> None:
     flags = ("--model.sha256", "0" * 64)
     line = complaint(start(str(example_model), *flags, command=REAL, ready=False))
     assert line.startswith(f"{example_model}: its SHA-256 is ")
     assert f"but {'0' * 64} is expected" in line
 
 
-@pytest.mark.torture  # TensorFlow takes its time to start, and the model's own tests have the cases
+@pytest.mark.torture  # TensorFlow starts slowly, and the tests of the model cover the cases
 @pytest.mark.keras
-def test_a_model_that_keras_cannot_load_is_told(start: Start, tmp_path: Path) -> None:
-    """The file is sound; what Keras and TensorFlow write on their own is not counted."""
+def test_a_model_that_keras_cannot_load_is_reported(start: Start, tmp_path: Path) -> None:
+    """The archive is intact. Messages of Keras and TensorFlow themselves do not count."""
     path = tmp_path / "model.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("metadata.json", "{}")
@@ -140,7 +142,7 @@ def test_a_model_that_keras_cannot_load_is_told(start: Start, tmp_path: Path) ->
     assert "Traceback" not in server.stderr
 
 
-def test_a_port_in_use_is_told(start: Start) -> None:
+def test_a_port_in_use_is_reported(start: Start) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         server = start("--http.port", str(port), command=REAL, ready=False)
@@ -148,27 +150,27 @@ def test_a_port_in_use_is_told(start: Start) -> None:
     assert line == f"cannot listen on 127.0.0.1, port {port}: Address already in use"
 
 
-def test_an_address_that_is_not_ours_is_told(start: Start) -> None:
+def test_an_address_of_another_machine_is_reported(start: Start) -> None:
     server = start("--http.host", "no.such.host.invalid", command=REAL, ready=False)
     assert complaint(server).startswith("cannot listen on no.such.host.invalid, port 0: ")
 
 
-def test_a_payload_file_that_cannot_be_opened_is_told(start: Start) -> None:
+def test_an_unwritable_payload_file_is_reported(start: Start) -> None:
     server = start("--logging.file", "no/such/folder/lines.jsonl", command=REAL, ready=False)
     line = complaint(server)
     assert line.startswith("logging.file: 'no/such/folder/lines.jsonl' cannot be opened: ")
 
 
-def test_an_import_that_fails_while_loading_is_told(start: Start) -> None:
-    """Such as a TensorFlow that does not fit this machine."""
+def test_a_failed_import_while_loading_is_reported(start: Start) -> None:
+    """For example, TensorFlow may not support this machine."""
     error = "libtensorflow_cc.so.2: cannot open shared object file"
     server = start(environ={"FAKE_LOAD_ERROR": error}, ready=False)
     assert error in complaint(server)
     assert "Traceback" not in server.stderr
 
 
-def test_a_keras_that_cannot_be_imported_is_told(start: Start, tmp_path: Path) -> None:
-    """The real one, with a broken Keras in front of its own."""
+def test_a_failed_import_of_keras_is_reported(start: Start, tmp_path: Path) -> None:
+    """The real server, with a broken Keras first on its path."""
     (tmp_path / "keras.py").write_text('raise ImportError("no TensorFlow on this machine")')
     model = tmp_path / "model.keras"
     with zipfile.ZipFile(model, "w") as archive:
@@ -179,9 +181,9 @@ def test_a_keras_that_cannot_be_imported_is_told(start: Start, tmp_path: Path) -
     assert "no TensorFlow on this machine" in complaint(server)
 
 
-def test_while_it_loads_it_is_alive_and_not_ready(start: Start) -> None:
+def test_while_loading_the_server_is_alive_and_not_ready(start: Start) -> None:
     server = start(ready=False)
-    server.load_gate.hold()  # before it gets there: it has to import first
+    server.load_gate.hold()  # in time, because the server imports first
     assert server.get("/v2/health/live").status == 200
     for answer in (server.get("/v2/health/ready"), server.post([10])):
         assert answer.status == 503
@@ -194,7 +196,7 @@ def test_while_it_loads_it_is_alive_and_not_ready(start: Start) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_while_it_loads_ends_it_at_once(start: Start, number: signal.Signals) -> None:
+def test_a_signal_while_loading_exits_at_once(start: Start, number: signal.Signals) -> None:
     server = start(ready=False)
     server.load_gate.hold()
     assert server.get("/v2/health/ready").status == 503
@@ -207,12 +209,12 @@ def test_a_signal_while_it_loads_ends_it_at_once(start: Start, number: signal.Si
 
 
 @pytest.mark.keras
-def test_a_signal_in_the_middle_of_importing_tensorflow_ends_it_at_once(
+def test_a_signal_while_importing_tensorflow_exits_at_once(
     start: Start, example_model: Path
 ) -> None:
     server = start(str(example_model), command=REAL, ready=False)
     assert server.get("/v2/health/ready").status == 503
-    wait_until(lambda: server.cpu_seconds() > 1.5, what="the import of TensorFlow is under way")
+    wait_until(lambda: server.cpu_seconds() > 1.5, what="the import of TensorFlow")
     began = time.monotonic()
     server.signal()
 
@@ -221,7 +223,7 @@ def test_a_signal_in_the_middle_of_importing_tensorflow_ends_it_at_once(
     assert "Traceback" not in server.stderr
 
 
-def test_help_is_no_failure(start: Start) -> None:
+def test_help_exits_with_0(start: Start) -> None:
     server = start("--help", command=REAL, ready=False)
     assert server.exit_code() == 0
     assert "--http.port" in server.stdout

@@ -1,4 +1,4 @@
-"""`python -m server tune`: real servers, real load, in processes of their own."""
+"""`python -m server tune` with real servers and real load, in child processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "model" / "my_best_model.keras"
 FAKE_TUNE = (sys.executable, "-m", "tests.process.tune_fake")
-# So much time that a busy machine keeps it, and less than the bound on the queue has by default.
+# An objective that is met on a busy machine too, and is below the default of max_queue_ms.
 SHORT = ("--p99-ms", "900", "--step-seconds", "0.2", "--rounds", "1")
 
 
@@ -28,7 +28,7 @@ def tune(folder: Path, *arguments: str, command: tuple[str, ...] = FAKE_TUNE) ->
 
 
 def servers_of(child: Child) -> list[int]:
-    """Return the process ids of the servers that it has started and that are still there."""
+    """Return the process ids of the running servers that it started."""
     return list(_children(child.process.pid))
 
 
@@ -36,7 +36,7 @@ def _children(pid: int) -> Iterator[int]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:  # it has just ended
+        except OSError:  # it has just exited
             continue
         if parent == pid:
             yield int(folder.name)
@@ -59,9 +59,9 @@ def check_what_was_written(child: Child, model: str) -> None:
     assert "round 1 of 1: the defaults" in child.stderr
     assert f"Settings for {Path(model).name}" in page.text
     for words in (
-        "A bound on the queue, at the knee",
-        "Milliseconds a call",
-        "What was tried",
+        "A limit on the queueing time, at the knee",
+        "Milliseconds per call",
+        "Settings tested",
         "Recommended",
         "Latency",
     ):
@@ -69,7 +69,7 @@ def check_what_was_written(child: Child, model: str) -> None:
     assert page.loads == []
 
 
-def test_it_measures_tries_and_writes(tmp_path: Path) -> None:
+def test_tune_writes_settings_and_a_report(tmp_path: Path) -> None:
     with tune(tmp_path / "t", "any.keras", *SHORT, "--max-rate", "100") as child:
         code = child.exit_code(90)
 
@@ -79,20 +79,23 @@ def test_it_measures_tries_and_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.torture
-def test_where_nothing_holds_it_recommends_nothing(tmp_path: Path) -> None:
-    """A call takes 50 ms, and an answer should take one; the page shows why."""
+def test_tune_recommends_nothing_if_no_settings_meet_the_objective(tmp_path: Path) -> None:
+    """A call takes 50 ms, and the objective is 1 ms; a report is written all the same."""
     environ = {"FAKE_FOLDER": str(tmp_path / "t"), "FAKE_SECONDS": "0.05"}
     flags = ("--p99-ms", "1", "--step-seconds", "0.3", "--rounds", "1", "--max-rate", "4")
     with Child([*FAKE_TUNE, "any.keras", *flags], tmp_path / "t", environ=environ) as child:
         assert child.exit_code(90) == 1
-        assert "1 ms are not enough at any rate, whatever the settings." in child.stdout
+        assert "No settings met the objective of 1 ms at any rate." in child.stdout
         assert not (child.folder / "tuned.yaml").exists()
-        assert "1 ms are not enough" in Page((child.folder / "tuned.html").read_text()).text
+        assert (
+            "No settings met the objective of 1 ms"
+            in Page((child.folder / "tuned.html").read_text()).text
+        )
 
 
 @pytest.mark.parametrize("moment", ["round 1", "offered"], ids=["starting", "under load"])
-def test_its_server_ends_with_it(tmp_path: Path, moment: str) -> None:
-    """In whichever moment it is told to end."""
+def test_the_server_of_tune_is_stopped_with_it(tmp_path: Path, moment: str) -> None:
+    """Whenever SIGTERM arrives."""
     with tune(tmp_path / "t", "any.keras", "--step-seconds", "60", "--rounds", "1") as child:
         wait_until(lambda: moment in child.stderr and servers_of(child), what="a server")
         servers = servers_of(child)
@@ -112,7 +115,7 @@ def test_its_server_ends_with_it(tmp_path: Path, moment: str) -> None:
         (["m.keras", "--out", "none/t.yaml"], "none/t.yaml: cannot be written: No such file"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
+def test_a_usage_error_is_one_line(tmp_path: Path, arguments: list[str], words: str) -> None:
     with tune(tmp_path / "t", *arguments) as child:
         assert child.exit_code() == 2
         assert child.stderr.startswith(f"tune: {words}")
@@ -121,8 +124,8 @@ def test_a_mistake_is_one_line(tmp_path: Path, arguments: list[str], words: str)
 
 
 @pytest.mark.parametrize("name", ["none.keras", "README.md"])
-def test_a_model_that_cannot_be_loaded_is_one_line(tmp_path: Path, name: str) -> None:
-    """As it is for the server."""
+def test_an_unusable_model_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
+    """Like with the server itself."""
     with tune(tmp_path / "t", name, command=(*REAL, "tune")) as child:
         assert child.exit_code() == 2
         assert child.stderr.startswith(f"tune: {name}")

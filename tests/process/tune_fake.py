@@ -1,4 +1,4 @@
-"""`python -m server tune` with y = 3x + 1 in place of a network, in it and in its servers."""
+"""`python -m server tune` with y = 3x + 1 as the model, in its own process and in its servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the measurements make of their numbers."""
+"""The figures and the command line of the measurements."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def test_a_percentile_is_one_of_the_values():
     assert percentile([7.0], 0.99) == 7
 
 
-def test_metrics_are_found_by_their_whole_names():
+def test_metrics_are_found_by_their_full_names():
     assert value_of("predict_batch_rows_sum", METRICS) == 130
     assert value_of("predict_model_info", METRICS) == 1
     with pytest.raises(LookupError):
         value_of("predict_batch_rows", METRICS)
 
 
-def test_the_memory_of_a_process_is_told_in_bytes():
+def test_the_memory_of_a_process_is_in_bytes():
     assert 2**20 < resident(os.getpid()) < 2**36
 
 
-def test_tensors_in_bytes_and_in_json_are_the_same_request():
+def test_binary_and_json_requests_have_the_same_tensors():
     y = TensorSpec("y", (1,), "float32")
     dialect = V2Dialect("m", "1", Signature((TensorSpec("x", (64,), "float32"),), (y,)))
     array = np.random.default_rng(0).standard_normal((256, 64)).astype(np.float32)
@@ -57,14 +57,14 @@ def test_tensors_in_bytes_and_in_json_are_the_same_request():
         assert [wanted.is_binary for wanted in call.form.outputs] == [in_bytes]
 
 
-def test_a_table_says_what_is_reached():
+def test_the_table_shows_which_targets_are_met():
     figures = [Figure("speed", "3", "2", True), Figure("memory", "9", "8", False)]
     lines = markdown(figures).splitlines()
     assert lines[2:] == ["| speed | 3 | 2 | yes |", "| memory | 9 | 8 | no |"]
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_the_command_runs_what_is_asked_for_and_tells_when_an_aim_is_missed(
+def test_the_command_runs_the_named_measurements_and_fails_on_a_missed_target(
     monkeypatch, tmp_path, capsys
 ):
     calls = []
@@ -76,7 +76,7 @@ def test_the_command_runs_what_is_asked_for_and_tells_when_an_aim_is_missed(
 
     monkeypatch.setattr(command, "MEASUREMENTS", {"good": fake(True), "bad": fake(False)})
     monkeypatch.setattr(command, "is_installed", lambda: True)
-    monkeypatch.setattr(command, "describe_machine", dict)  # else it starts wrk
+    monkeypatch.setattr(command, "versions", dict)  # it would start wrk
     monkeypatch.setattr(command, "MODEL", tmp_path)
     out = tmp_path / "out.md"
 
@@ -87,11 +87,11 @@ def test_the_command_runs_what_is_asked_for_and_tells_when_an_aim_is_missed(
     assert len(calls) == 3
     with pytest.raises(SystemExit):
         command.main(["other"])
-    assert "there is no other; choose of good, bad" in capsys.readouterr().err
+    assert "unknown measurement: other; known: good, bad" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name, main", [("measure", command.main), ("compare", comparison.main)])
-def test_a_command_says_in_one_line_that_wrk_is_not_installed(monkeypatch, capsys, name, main):
+def test_a_missing_wrk_is_reported_in_one_line(monkeypatch, capsys, name, main):
     monkeypatch.setenv("PATH", "")
     assert main([]) == 2
     assert capsys.readouterr() == ("", f"{name}: wrk is not installed: apt-get install wrk\n")

@@ -1,4 +1,4 @@
-"""Which settings are tried, and which are recommended, on made-up curves and runs."""
+"""Which settings are tested, and which are recommended, with made-up measurements."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from server.tune.candidates import Candidate, candidates, queue_bound
 from server.tune.choice import Overload, Trial, bound_is_better, choose_trial
 from server.tune.settings import settings_yaml
 
-FLAT = BatchSize(1024, tuple(Point(2**n, 0.0003) for n in range(11)))  # calls cost the same
+FLAT = BatchSize(
+    1024, tuple(Point(2**n, 0.0003) for n in range(11))
+)  # all calls take the same time
 STEADY = BatchSize(64, tuple(Point(2**n, 0.002 + 0.0005 * 2**n) for n in range(8)))  # 2.5 … 66 ms
 
 
 def trial(name, *knees, limit="server", settings=None):
-    runs = [{"knee": {"rate": rate, "above": 2 * (rate or 1), "limit": limit}} for rate in knees]
-    return Trial(Candidate(name, 64, settings or {}), runs)
+    results = [{"knee": {"rate": rate, "above": 2 * (rate or 1), "limit": limit}} for rate in knees]
+    return Trial(Candidate(name, 64, settings or {}), results)
 
 
 def overload(name, at_knee, *beyond):
-    """Shares in time at 100/s, and answers in time a second at 200/s."""
+    """`at_knee`: the share in time; `beyond`: answers in time per second, of 200/s."""
     steps = [{"rate": 200, "in_time": rate / 200, "due": 400, "seconds": 2.0} for rate in beyond]
     return Overload(Candidate(name, 64), [{"in_time": at_knee}], steps)
 
 
-def test_the_defaults_come_first_as_they_are():
+def test_the_defaults_come_first_unchanged():
     first = candidates(STEADY, 0.02)[0]
 
     assert (first.name, dict(first.settings)) == ("the defaults", {})
     assert first.rows == 64  # the fewest with 95 % of the best speed in calls of up to 50 ms
 
 
-def test_fewer_rows_are_tried_where_calls_take_much_of_the_objective():
-    """8 ms of 20 for a call are 8 rows, 4 ms are 4."""
+def test_fewer_rows_are_tried_if_calls_take_much_of_the_objective():
+    """Calls may take 40 % or 20 % of 20 ms: 8 ms are 8 rows, 4 ms are 4 rows."""
     tried = candidates(STEADY, 0.02)
 
     assert [each.rows for each in tried if "max_rows" in each.settings] == [8, 4]
 
 
 def test_no_size_is_tried_twice():
-    """Where all calls take the same, nothing but the wait is left to try."""
+    """If all calls take the same time, only the wait is left to test."""
     tried = candidates(FLAT, 0.02)
 
     assert [dict(each.settings) for each in tried] == [{}, {"max_wait_ms": 2}]
@@ -52,32 +54,32 @@ def test_the_wait_that_is_tried_is_a_small_part_of_the_objective(objective, wait
     assert candidates(FLAT, objective)[-1].settings == {"max_wait_ms": wait}
 
 
-def test_a_bound_on_the_queue_leaves_time_for_two_calls():
-    """Of 20 ms, two calls of 6 leave 8; where nothing is left, it is one call."""
+def test_the_limit_on_the_queueing_time_leaves_time_for_two_calls():
+    """Of 20 ms, two calls of 6 ms leave 8 ms; if nothing is left, it is one call."""
     assert queue_bound(STEADY, 8, 0.02) == 8
     assert queue_bound(STEADY, 64, 0.02) == 34
     assert queue_bound(FLAT, 1024, 0.001) == 1
 
 
-def test_what_is_clearly_better_is_recommended():
+def test_clearly_better_settings_are_recommended():
     choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", 150, 160)])
 
     assert choice.trial.candidate.name == "max_rows 8"
-    assert "With max_rows 8 the server held 1.48 times the rate of the defaults" in choice.why
+    assert "With max_rows 8 the server sustained 1.48 times the rate of the defaults" in choice.why
 
 
 @pytest.mark.parametrize("knees", [(100, 200), (114, 115), (105, 108)])
-def test_what_is_within_the_noise_is_not(knees):
-    """One round was better, or all were, by less than anybody would notice."""
+def test_settings_within_the_noise_are_not_recommended(knees):
+    """Only one round was better, or all were by 5 % or less."""
     choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", *knees)])
 
     assert choice.trial.candidate.name == "the defaults"
 
 
-def test_noise_is_said_to_be_noise():
+def test_the_reason_says_that_a_gain_is_noise():
     choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", 90, 200)])
 
-    assert "The defaults are as good as the rest" in choice.why
+    assert "the gain from max_rows 8 is within the differences between rounds" in choice.why
     assert "max_rows 8: 90/s, 200/s; the defaults: 100/s, 110/s" in choice.why
 
 
@@ -85,48 +87,48 @@ def test_defaults_that_are_the_best_are_recommended():
     choice = choose_trial([trial("the defaults", 100, 110), trial("max_rows 8", 50, 60)])
 
     assert choice.trial.candidate.name == "the defaults"
-    assert "Nothing that was tried held a higher rate" in choice.why
+    assert "No other settings sustained a higher rate" in choice.why
 
 
-def test_where_the_load_was_the_limit_nothing_is_told_of_the_server():
+def test_the_defaults_are_recommended_if_the_client_was_the_limit():
     defaults = trial("the defaults", 100, 110)
-    defaults.runs[1]["knee"]["limit"] = "client"  # one round is enough
+    defaults.results[1]["knee"]["limit"] = "client"  # one round is enough
     choice = choose_trial([defaults, trial("max_rows 8", 150, 160)])
 
     assert choice.trial is defaults
-    assert "for want of evidence" in choice.why
+    assert "for lack of evidence" in choice.why
 
 
-def test_settings_that_hold_something_beat_defaults_that_hold_nothing():
+def test_settings_with_a_knee_beat_defaults_without_one():
     choice = choose_trial([trial("the defaults", None, None), trial("max_rows 8", 50, 60)])
 
     assert choice.trial.candidate.name == "max_rows 8"
-    assert "held a rate, and none with the defaults" in choice.why
+    assert "sustained 55/s, and no rate with the defaults" in choice.why
 
 
-def test_a_bound_that_keeps_answers_in_time_under_overload_is_recommended():
+def test_a_queueing_limit_that_helps_during_overload_is_recommended():
     better, why = bound_is_better(overload("a", 0.99, 2, 3), overload("b", 0.99, 80, 90))
 
     assert better
-    assert "pays at 200/s, twice the knee: 80 to 90/s in time with it, 2 to 3/s without" in why
+    assert "helps at 200/s, twice the knee: 80 to 90/s answered in time with it, 2 to" in why
 
 
 @pytest.mark.parametrize(
     "plain, bounded, words",
     [
         ((0.99, 50, 60), (0.99, 61, 90), "no clear difference"),
-        ((0.99, 2, 3), (0.9, 80, 90), "refused requests at the knee"),
+        ((0.99, 2, 3), (0.9, 80, 90), "at the knee it rejected requests"),
     ],
 )
-def test_a_bound_that_costs_or_gains_nothing_is_not(plain, bounded, words):
+def test_a_queueing_limit_without_a_gain_is_not_recommended(plain, bounded, words):
     better, why = bound_is_better(overload("a", *plain), overload("b", *bounded))
 
     assert not better
     assert words in why
 
 
-def test_the_file_is_one_that_the_server_takes(tmp_path):
-    """With the reasons as comments, whatever lines they have."""
+def test_the_server_accepts_the_settings_file(tmp_path):
+    """Its reasons are comments, also those of several lines."""
     text = settings_yaml({"max_rows": 8, "max_queue_ms": 12.5}, ["one\ntwo: three"])
     (tmp_path / "tuned.yaml").write_text(text)
     settings = load(["--config", "tuned.yaml"], {}, tmp_path).batching
@@ -136,7 +138,7 @@ def test_the_file_is_one_that_the_server_takes(tmp_path):
     assert "max_wait_ms: 0  # the default" in text
 
 
-def test_the_defaults_are_written_as_such():
+def test_defaults_are_marked_as_defaults():
     text = settings_yaml({}, [])
 
     assert yaml.safe_load(text) == {

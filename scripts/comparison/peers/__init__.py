@@ -1,4 +1,4 @@
-"""The servers that this one is compared with, each as small as its own documentation has it.
+"""The servers that this one is compared with, each as minimal as in its own documentation.
 
-They run in venvs of their own, where they find this package by `PYTHONPATH`.
+They run in their own venvs and find this package by `PYTHONPATH`.
 """

@@ -1,6 +1,6 @@
-"""BentoML: its adaptive batching, in one worker for each core.
+"""BentoML: adaptive batching, one worker per core.
 
-A coroutine was faster than a function, which it would call in a thread.
+A coroutine was faster than a plain function, which BentoML calls in a thread.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The call of the model that every peer makes but the seed's design: this server's, by hand."""
+"""The compiled model call that every peer but the first design makes, the same as this server's."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 
 def compiled_call() -> Callable[[np.ndarray], np.ndarray]:
-    """Load the model that the variable MODEL names; rows of float32 in, rows out.
+    """Load the model file named by the variable MODEL; return a function from rows to rows.
 
-    A function traced once, with any number of rows, and called as it is: several times faster
-    than calling the model, and hundreds of times faster than `model.predict`.
+    It is traced once for any number of rows: several times faster than calling the model, and
+    hundreds of times faster than `model.predict`. Rows are float32.
     """
     import keras
     import tensorflow as tf
@@ -26,6 +26,6 @@ def compiled_call() -> Callable[[np.ndarray], np.ndarray]:
         answer: np.ndarray = concrete(tf.constant(rows)).numpy()
         return answer
 
-    for power in range(9):  # first calls at a new size are slow
+    for power in range(9):  # the first call with a new size is slow
         call(np.zeros((2**power, *model.input_shape[1:]), np.float32))
     return call

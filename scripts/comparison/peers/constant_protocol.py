@@ -1,4 +1,4 @@
-"""The ceiling of one Python process: HTTP is parsed, nothing is read from it, one answer for all.
+"""The ceiling of one Python process: parses HTTP and always sends the same answer.
 
 Run as `python -m scripts.comparison.peers.constant_protocol PORT`.
 """
@@ -22,21 +22,19 @@ class Constant(asyncio.Protocol):
     """One connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Have a parser for each connection."""
         self._transport: asyncio.Transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of it
         self._parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; anything that is no HTTP ends the connection with a traceback."""
+        """Parse; invalid HTTP closes the connection with a traceback."""
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        """Answer; called by the parser."""
+        """Send the answer; called by the parser."""
         self._transport.write(ANSWER)
 
 
 async def serve(port: int) -> None:
-    """Answer until the process is ended."""
     server = await asyncio.get_running_loop().create_server(
         Constant, "127.0.0.1", port, backlog=1024
     )

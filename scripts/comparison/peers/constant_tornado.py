@@ -1,4 +1,4 @@
-"""Bare Tornado: its own handler, one answer for all, without access log and without ETag.
+"""Bare Tornado: one handler that always sends the same answer, no access log, no ETag.
 
 Run as `python -m scripts.comparison.peers.constant_tornado PORT`.
 """
@@ -16,15 +16,14 @@ class Constant(RequestHandler):
     """POST /predict."""
 
     def post(self) -> None:
-        """Answer without a look at the request."""
+        """Answer without reading the request."""
         self.finish({"prediction": 31.0})
 
     def compute_etag(self) -> None:
-        """Spare the hash of the answer."""
+        """Skip the hash of the answer."""
 
 
 async def serve(port: int) -> None:
-    """Answer until the process is ended."""
     routes = [("/predict", Constant)]
     application = Application(routes, log_function=lambda _: None)
     application.listen(port, "127.0.0.1", backlog=1024)

@@ -1,4 +1,4 @@
-"""The seed's own design: FastAPI, and `model.predict` for every request."""
+"""The first design of this project: FastAPI, and `model.predict` for every request."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ class Request(BaseModel):
 
 @app.post("/predict")
 def answer(request: Request) -> dict[str, float]:
-    """Run in one of the framework's threads."""
+    """Runs in a thread of the framework."""
     prediction = model.predict(np.array(request.data), verbose=0)
     return {"prediction": float(prediction[0, 0])}

@@ -1,4 +1,4 @@
-"""FastAPI by hand: the compiled call, one request each, in a thread beside the event loop."""
+"""FastAPI without batching: the compiled call for each request, in a thread."""
 
 from __future__ import annotations
 
@@ -24,12 +24,10 @@ class Request(BaseModel):
 
 
 def predict(data: list[float]) -> float:
-    """Compute the one row of a request."""
     return float(call(np.array([data], np.float32))[0, 0])
 
 
 @app.post("/predict")
 async def answer(request: Request) -> Response:
-    """Wait for the thread."""
     prediction = await asyncio.get_running_loop().run_in_executor(threads, predict, request.data)
     return Response(orjson.dumps({"prediction": prediction}), media_type="application/json")

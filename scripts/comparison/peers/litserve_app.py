@@ -1,8 +1,8 @@
-"""LitServe: two workers, each of which batches what has gathered within five milliseconds.
+"""LitServe: two workers, each with batches of the requests of five milliseconds.
 
-Run as `python -m scripts.comparison.peers.litserve_app PORT`. A `batch_timeout` of 1 ms serves a
-lone client better, and many worse; one of 0 makes a worker spin while there is nothing to do.
-Two workers and the fast queue were faster than one and the usual queue.
+Run as `python -m scripts.comparison.peers.litserve_app PORT`. A `batch_timeout` of 1 ms is better
+for one client and worse for many; 0 makes an idle worker use a whole core. Two workers and the fast
+queue were faster than one worker and the default queue.
 """
 
 import sys
@@ -14,7 +14,7 @@ from scripts.comparison.peers.compiled_call import compiled_call
 
 
 class Example(litserve.LitAPI):
-    """The steps of a request, in its order."""
+    """The steps of a request, in order."""
 
     def setup(self, _: str) -> None:
         """Load the model in the worker."""
@@ -36,8 +36,8 @@ class Example(litserve.LitAPI):
         """Turn a batch into rows."""
         return list(output)
 
-    # Types here and above would have FastAPI check the bodies once more.
-    def encode_response(self, output: np.ndarray):  # type: ignore[no-untyped-def]  # LitServe's own has no types
+    # With types here and above, FastAPI would validate the bodies again.
+    def encode_response(self, output: np.ndarray):  # type: ignore[no-untyped-def]  # untyped in LitServe, too
         """Turn a row into a body."""
         return {"prediction": float(output[0])}
 

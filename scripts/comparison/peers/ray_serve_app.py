@@ -1,9 +1,9 @@
-"""Ray Serve: one replica, which takes HTTP itself and batches within two milliseconds.
+"""Ray Serve: one replica, which serves HTTP itself and waits up to two milliseconds for a batch.
 
 Run as `python -m scripts.comparison.peers.ray_serve_app FOLDER`, with these variables set:
-RAY_SERVE_THROUGHPUT_OPTIMIZED spares, among others, the proxy between HTTP and replica, and made it
-many times faster; RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT is the port; and without
-RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 it listens for other machines on a dozen ports.
+RAY_SERVE_THROUGHPUT_OPTIMIZED=1 removes, among other things, the proxy between HTTP and replica,
+and makes it many times faster. RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT is the port. Without
+RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 it listens on a dozen ports of all interfaces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scripts.comparison.peers.compiled_call import compiled_call
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=1024)
 class Example:
-    """What answers; it is copied into another process."""
+    """The deployment; Ray copies it into the process of the replica."""
 
     def __init__(self) -> None:
         """Load the model in the replica."""
@@ -40,7 +40,7 @@ class Example:
 
 
 def _listen_on_loopback() -> None:
-    """Keep the replica's port for other replicas to this machine; there is no option for that."""
+    """Bind the port for other replicas to the loopback address; Ray has no option for that."""
     from ray.serve._private import replica
 
     bind = replica.add_port_to_grpc_server
@@ -48,13 +48,12 @@ def _listen_on_loopback() -> None:
 
 
 def main(folder: str) -> None:
-    """Serve until the process is ended."""
     ray.init(include_dashboard=False, log_to_driver=False, _temp_dir=folder)
     serve.start(
-        http_options={"host": "127.0.0.1", "port": 0},  # of the proxy, which nobody asks
+        http_options={"host": "127.0.0.1", "port": 0},  # of the proxy, which is not used
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
-    application = Example.bind()  # type: ignore[attr-defined]  # the decorator makes more of it
+    application = Example.bind()  # type: ignore[attr-defined]  # the decorator adds bind
     serve.run(application, route_prefix="/predict", blocking=True)
 
 

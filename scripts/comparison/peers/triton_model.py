@@ -1,4 +1,4 @@
-"""The model of Triton's Python backend: the compiled call for all requests of a batch at once."""
+"""The model of Triton's Python backend: one compiled call for all requests of a batch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import triton_python_backend_utils as triton
 
-sys.path.insert(0, os.environ["PYTHONPATH"])  # the program that runs this does not read it
+sys.path.insert(0, os.environ["PYTHONPATH"])  # Triton's Python ignores PYTHONPATH
 
 
 class TritonPythonModel:
-    """What the backend looks for under this name."""
+    """The class that the backend looks up by this name."""
 
     def initialize(self, _: dict[str, str]) -> None:
-        """Load and trace the model."""
+        """Load the model."""
         from scripts.comparison.peers.compiled_call import compiled_call
 
         self._call = compiled_call()

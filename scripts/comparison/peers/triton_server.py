@@ -1,7 +1,7 @@
-"""NVIDIA Triton Inference Server, as the package of PyTriton brings it, with its Python backend.
+"""NVIDIA Triton Inference Server from the PyTriton package, with its Python backend.
 
-Run as `python -m scripts.comparison.peers.triton_server PORT FOLDER`: writes a repository with one
-model into the folder, and becomes `tritonserver`.
+Run as `python -m scripts.comparison.peers.triton_server PORT FOLDER`. It writes a model repository
+with one model into the folder, and then executes `tritonserver`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ output [{ name: "y", data_type: TYPE_FP32, dims: [1] }]
 instance_group [{ count: 1, kind: KIND_CPU }]
 dynamic_batching { max_queue_delay_microseconds: 0 }
 """
-# One thread for HTTP and 64 rows a batch: on two cores each was faster, round by round, than two
-# threads and 256 rows.
+# On two cores, one HTTP thread was faster than two, and batches of 64 rows faster than of 256.
 FLAGS = (
     *("--http-address=127.0.0.1", "--http-thread-count=1", "--allow-grpc=false"),
     *("--allow-metrics=false", "--log-info=false", "--disable-auto-complete-config"),
@@ -30,22 +29,24 @@ FLAGS = (
 
 
 def main(port: str, folder: Path) -> None:
-    """Write the repository, and become the server."""
+    """Write the model repository, and execute the server."""
     packages = Path(sysconfig.get_path("purelib"))
     triton = packages / "pytriton" / "tritonserver"
     model = folder / "repository" / "example"
     (model / "1").mkdir(parents=True)
     (model / "config.pbtxt").write_text(CONFIG)
     shutil.copy(Path(__file__).with_name("triton_model.py"), model / "1" / "model.py")
-    # The backend wants the program that runs model.py beside itself; there is one for each Python.
+    # The backend expects its stub, which runs model.py, in its own folder; each Python has its own.
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     backend = shutil.copytree(triton / "backends" / "python", folder / "backends" / "python")
     shutil.copy(triton / "python_backend_stubs" / version / "triton_python_backend_stub", backend)
     libraries = [sysconfig.get_config_var("LIBDIR"), str(packages / "nvidia_pytriton.libs")]
     program = str(triton / "bin" / "tritonserver")
     os.environ["LD_LIBRARY_PATH"] = ":".join(libraries)
-    os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # finds this venv
-    os.execv(  # noqa: S606  # no shell is wanted
+    os.environ["PATH"] = (
+        f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # so that it finds this venv
+    )
+    os.execv(  # noqa: S606  # no shell needed
         program,
         [
             *(program, f"--model-repository={model.parent}", f"--http-port={port}", *FLAGS),

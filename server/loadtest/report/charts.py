@@ -1,4 +1,4 @@
-"""Charts as SVG in a figure: they load nothing, scale, print, and follow the page's colours."""
+"""Charts as inline SVG: no external resources, and the colours of the page."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import NamedTuple
 
 WIDTH, HEIGHT = 400, 240  # pixels
 LEFT, RIGHT, TOP, BOTTOM = 48, 14, 16, 38
-COLOURS = 6  # of the page's style
+COLOURS = 6  # classes c0 to c5 in report.css
 MOST_TICKS = 6
-MOST_LABELS = 8  # below bars
-ROOM = 0.06  # of an axis, beyond the largest value
+MOST_LABELS = 8  # below the bars
+ROOM = 0.06  # free share of an axis beyond the largest value
 
 Point = tuple[float, float | None]
 
 
 class Line(NamedTuple):
-    """A line through points in the order of their x; a None, or what the axis lacks, is a gap."""
+    """A line through points, sorted by x; a y of None, or off a logarithmic axis, leaves a gap."""
 
     name: str
     points: Sequence[Point]
@@ -30,7 +30,7 @@ class Line(NamedTuple):
 
 
 class Level(NamedTuple):
-    """A value of y, or of x, that is marked across the chart."""
+    """A value of y or x, drawn as a line across the chart."""
 
     value: float
     name: str
@@ -39,10 +39,12 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class LineChart:
-    """Lines over x, with what they mean; logarithmic axes start where the values do, others at 0.
+    """Lines with a legend; logarithmic axes start at the smallest value, linear ones at 0.
 
     Attributes:
-        spans: stretches of x with a word for each, shaded in turn.
+        levels: values of y to mark.
+        marks: values of x to mark.
+        spans: ranges of x with a label each, shaded alternately.
     """
 
     title: str
@@ -56,7 +58,7 @@ class LineChart:
     spans: Sequence[tuple[float, float, str]] = ()
 
     def figure(self) -> str:
-        """Return it as HTML."""
+        """Return the chart as HTML."""
         xs = [x for line in self.lines for x, y in line.points if y is not None]
         ys = [y for line in self.lines for _, y in line.points if y is not None]
         across = Axis([*xs, *(mark.value for mark in self.marks)], LEFT, WIDTH - RIGHT, self.log_x)
@@ -75,7 +77,7 @@ class LineChart:
 
 @dataclass(frozen=True)
 class BarChart:
-    """Bars over words, which may have two lines: those of one on top of each other, or in a row."""
+    """Bars over words (of one or two lines); several series are stacked or side by side."""
 
     title: str
     x: str
@@ -85,7 +87,7 @@ class BarChart:
     stacked: bool = False
 
     def figure(self) -> str:
-        """Return it as HTML."""
+        """Return the chart as HTML."""
         columns = list(zip(*(values for _, _, values in self.series), strict=True))
         tops = [sum(each) if self.stacked else max(each, default=0) for each in columns]
         up = Axis(tops, HEIGHT - BOTTOM, TOP, False)
@@ -123,7 +125,7 @@ class BarChart:
 
 
 class Axis:
-    """From values to pixels, between `begin` and `end`."""
+    """Maps values to pixels between `begin` and `end`."""
 
     def __init__(self, values: Iterable[float], begin: float, end: float, log: bool) -> None:
         known = [value for value in values if not log or value > 0]
@@ -137,18 +139,18 @@ class Axis:
             self.high *= 1 + ROOM
 
     def holds(self, value: float) -> bool:
-        """Tell whether a value has a place on it."""
+        """Return whether a value can be drawn: a logarithmic axis has no 0."""
         return value > 0 or not self._log
 
     def at(self, value: float) -> float:
-        """Return the pixel of a value that it holds."""
+        """Return the pixel of a value."""
         low, high = self.low, self.high
         if self._log:
             low, high, value = math.log10(low), math.log10(high), math.log10(value)
         return self._begin + (self._end - self._begin) * (value - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """Return the round values on it, a handful."""
+        """Return a few round values for the labels of the axis."""
         return self._powers() if self._log else self._steps()
 
     def _powers(self) -> list[float]:
@@ -187,11 +189,11 @@ def compact(value: float) -> str:
 
 
 def three_digits(value: float) -> float:
-    """Round to three digits, whatever the size."""
+    """Round to three significant digits."""
     return float(f"{value:.3g}")
 
 
-# The parts.
+# The parts of a chart.
 
 
 def _figure(title: str, keys: Iterable[tuple[str, int, bool]], body: Iterable[str]) -> str:
@@ -254,7 +256,7 @@ def _mark(mark: Level, across: Axis) -> Iterator[str]:
         f'<line class="mark{shade}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}">'
         f"<title>{escape(mark.name)}</title></line>"
     )
-    if mark.colour is None:  # of several, the colours tell
+    if mark.colour is None:  # several marks are told apart by their colours
         yield _text(x - 4, TOP + 9, "knee", "end", ' class="level"')
 
 
@@ -273,7 +275,7 @@ def _line(line: Line, across: Axis, up: Axis) -> Iterator[str]:
 
 
 def _pieces(points: Sequence[Point], across: Axis, up: Axis) -> Iterator[list[tuple[float, float]]]:
-    """Cut a line where there is nothing to draw."""
+    """Split a line at its gaps."""
     piece: list[tuple[float, float]] = []
     for x, y in points:
         if y is not None and across.holds(x) and up.holds(y):

@@ -1,4 +1,4 @@
-"""The frame of a report: one HTML file that loads nothing from anywhere."""
+"""The frame and the parts of a report: one HTML file without external resources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
-STYLES = (  # a report looks like one of the service's own pages
+STYLES = (  # a report looks like the pages of the service
     Path(__file__).parents[2] / "static" / "pages.css",
     Path(__file__).with_name("report.css"),
 )
@@ -15,7 +15,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def document(title: str, body: Iterable[str]) -> str:
-    """Return the whole file."""
+    """Return the HTML file."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -31,17 +31,17 @@ def _style() -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """Return a heading with what follows it."""
+    """Return a heading and the parts below it."""
     return f"<section>\n<h2>{escape(title)}</h2>\n{chr(10).join(parts)}\n</section>"
 
 
 def charts(figures: Iterable[str]) -> str:
-    """Return charts in as many columns as there is room for."""
+    """Return charts in as many columns as the window has room for."""
     return f'<div class="charts">\n{chr(10).join(figures)}\n</div>'
 
 
 def tiles(values: Iterable[tuple[str, str]]) -> str:
-    """Return a few numbers that are to be seen first, each with its words."""
+    """Return the most important numbers, large, each with its label."""
     each = (
         f"<div><b>{escape(value)}</b><span>{escape(words)}</span></div>" for value, words in values
     )
@@ -49,7 +49,7 @@ def tiles(values: Iterable[tuple[str, str]]) -> str:
 
 
 def facts(title: str, pairs: Mapping[str, str]) -> str:
-    """Return names with their values, or nothing where there are none."""
+    """Return a table of names and values, or nothing without pairs."""
     if not pairs:
         return ""
     rows = "".join(
@@ -62,11 +62,11 @@ def facts(title: str, pairs: Mapping[str, str]) -> str:
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], row_classes: Sequence[str] = ()
 ) -> str:
-    """Return a table whose first column names its rows and whose last one holds words."""
+    """Return a table: numbers, with row headers in the first column and text in the last."""
     first = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
     lines = [
         f'<tr class="{kind}"><th scope="row">{escape(row[0])}</th>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
+        + "".join(f"<td>{escape(text)}</td>" for text in row[1:])
         + "</tr>"
         for row, kind in zip(rows, row_classes, strict=True)
     ]
@@ -74,3 +74,10 @@ def table(
         f'<div class="scroll" tabindex="0"><table class="numbers"><tr>{first}</tr>'
         f"{''.join(lines)}</table></div>"
     )
+
+
+def cell(value: float | None) -> str:
+    """Format a number for a cell of a table; None is a dash."""
+    if value is None:
+        return "–"
+    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"

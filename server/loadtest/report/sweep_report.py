@@ -2,347 +2,114 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
-from server.loadtest.report.charts import BarChart, Level, Line, LineChart, compact
-from server.loadtest.report.page import charts, document, facts, section, table, tiles
-from server.loadtest.runs import Run
+from server.loadtest.report.charts_over_rate import over_rate
+from server.loadtest.report.charts_over_time import over_time
+from server.loadtest.report.page import cell, charts, document, facts, section, table, tiles
 from server.loadtest.step import Step
+from server.loadtest.sweep_result import SweepResult, knee_step, steps_by_rate
 
 LIMITS = {
     "server": "the server was the limit",
-    "client": "this client was the limit, as it was too busy to send and to listen in time: "
-    "the server may hold more",
-    "connections": "all connections of this client were in use, so it could not send in time: "
-    "more of them may show more",
+    "client": "the client was the limit, because it was too busy to send and receive in time; the "
+    "server may sustain more",
+    "connections": "all connections of the client were in use, so it sent requests too late; try "
+    "more --connections",
 }
 NOTE = (
-    '<p class="faint">A request that was refused, lost or failed was not answered in time. Latency '
-    "counts from the moment at which a request was due, whether it could be sent then or not. A "
-    "step that missed the objective narrowly, or while this client stalled, was made twice, and "
-    "the second one counts. The first tenth of a step, in which connections are opened, is not "
-    "looked at.</p>"
+    '<p class="faint">A request that was rejected, lost or failed counts as not answered in time. '
+    "Latency is measured from the time at which a request was due, even if it was sent later. A "
+    "step that missed the objective narrowly, or during which the client stalled, was repeated, "
+    "and only the repetition counts. The first tenth of a step, in which connections are opened, "
+    "is not counted.</p>"
 )
-OUTCOMES = ("answered in time", "answered too late", "refused (503)", "other status", "lost")
-OUTCOME_COLOURS = (2, 3, 1, 4, 5)
-
-Pick = Callable[[Step], float | None]
 
 
-def report(runs: Sequence[Run]) -> str:
-    """Return the page that shows them; all have the colour of their place."""
-    title = f"Load test of {runs[0]['name']}"
-    if len(runs) > 1:
-        title = f"Load tests compared: {', '.join(run['name'] for run in runs)}"
+def report(results: Sequence[SweepResult]) -> str:
+    """Return the HTML page of one sweep, or of several that are compared."""
+    title = f"Load test of {results[0]['name']}"
+    if len(results) > 1:
+        title = f"Load tests compared: {', '.join(result['name'] for result in results)}"
     return document(
         title,
         [
             f"<h1>{escape(title)}</h1>",
-            *(_summary(number, run, len(runs) > 1) for number, run in enumerate(runs)),
-            *_ratios(runs),
-            section("Over the rate of requests", charts(over_rate(runs))),
-            *(_over_time(run, len(runs) > 1) for run in runs),
-            *(_numbers(run, len(runs) > 1) for run in runs),
-            *(_about(run, len(runs) > 1) for run in runs),
+            *(_summary(number, result, len(results) > 1) for number, result in enumerate(results)),
+            *_ratios(results),
+            section("By request rate", charts(over_rate(results))),
+            *(over_time(result, len(results) > 1) for result in results),
+            *(_numbers(result, len(results) > 1) for result in results),
+            *(_about(result, len(results) > 1) for result in results),
             NOTE,
         ],
     )
 
 
-def sentence(run: Run) -> str:
-    """Say in a sentence where the knee is and what it was limited by."""
-    knee, objective = run["knee"], run["objective"]["sentence"]
-    ended = f" It ended early: {run['ended_by']}." if run["ended_by"] else ""
+def sentence(result: SweepResult) -> str:
+    """Return a sentence with the knee and what limited it."""
+    knee, objective = result["knee"], result["objective"]["sentence"]
+    ended = f" It ended early: {result['ended_by']}." if result["ended_by"] else ""
     if knee["rate"] is None:
-        lowest = min((step["rate"] for step in run["steps"]), default=None)
-        tried = "no step came to its end" if lowest is None else f"not even at {lowest:,g}/s"
-        return f"The objective did not hold, {tried}: {objective}.{ended}"
-    held = f"Holds {knee['rate']:,g} requests a second with {objective}"
+        lowest = min((step["rate"] for step in result["steps"]), default=None)
+        tried = "no step was completed" if lowest is None else f"not even {lowest:,g}/s"
+        return f"No rate met the objective, {tried}: {objective}.{ended}"
+    met = f"Sustains {knee['rate']:,g} requests per second: {objective}"
     if knee["above"] is None:
-        return f"{held}; that was the highest rate that was tried.{ended}"
-    return f"{held}; at {knee['above']:,g} it did not: {LIMITS[knee['limit']]}.{ended}"
+        return f"{met}. This was the highest rate tried.{ended}"
+    limit = LIMITS[knee["limit"]]
+    return f"{met}. It missed this objective at {knee['above']:,g} per second: {limit}.{ended}"
 
 
-def counted(run: Run) -> list[Step]:
-    """Return the steps by rate; of a rate that was tried twice, the second counts."""
-    by_rate = {step["rate"]: step for step in run["steps"]}
-    return [by_rate[rate] for rate in sorted(by_rate)]
+def _summary(place: int, result: SweepResult, named: bool) -> str:
+    name = f'<i class="key c{place}"></i><b>{escape(result["name"])}</b>: ' if named else ""
+    return f'<p class="verdict">{name}{escape(sentence(result))}</p>\n{tiles(_tiles(result))}'
 
 
-def at_knee(run: Run) -> Step | None:
-    """Return the step at the knee, if the objective held at all."""
-    number = run["knee"]["step"]
-    return None if number is None else run["steps"][number]
-
-
-# The charts over the rate.
-
-
-def side_by_side(runs: Sequence[Run]) -> list[str]:
-    """Return those charts that show best how settings differ."""
-    return [
-        _rates(runs).figure(),
-        _chart(
-            runs, "Latency", "ms", {"p99": _percentiles("latency_ms")["p99"]}, _objectives(runs)
-        ).figure(),
-        _chart(runs, "Rows a batch, on average", "rows", {"mean": _mean_rows}).figure(),
-    ]
-
-
-def over_rate(runs: Sequence[Run]) -> list[str]:
-    """Return the charts that have the rate on their x axis."""
-    return [
-        _rates(runs).figure(),
-        _chart(runs, "Latency", "ms", _percentiles("latency_ms"), _objectives(runs)).figure(),
-        _chart(runs, "Waiting in the queue", "ms", _percentiles("queue_ms")).figure(),
-        _chart(runs, "Time in the model", "ms", _percentiles("model_ms")).figure(),
-        _chart(runs, "Rows a batch", "rows", {"mean": _mean_rows, "largest": _most_rows}).figure(),
-        _batch_sizes(runs).figure(),
-        *(_outcomes(run, len(runs) > 1).figure() for run in runs),
-        _chart(
-            runs,
-            "How late this client was itself",
-            "ms",
-            {"listening, p99": _lag, "sending, p99": _delay},
-        ).figure(),
-    ]
-
-
-def _objectives(runs: Sequence[Run]) -> list[Level]:
-    return [
-        Level(p99, f"objective: p99 {p99:g} ms")
-        for p99 in sorted({run["objective"]["p99_ms"] for run in runs})
-    ]
-
-
-def _rates(runs: Sequence[Run]) -> LineChart:
-    rates = [step["rate"] for run in runs for step in run["steps"]]
-    as_offered = [(rate, rate) for rate in (min(rates, default=1), max(rates, default=1))]
-    chart = _chart(runs, "Offered and achieved", "200s a second", {"achieved": _goodput})
-    offered = Line("as offered", as_offered, 3 if len(runs) == 1 else len(runs), dashed=True)
-    return LineChart(
-        title=chart.title,
-        x=chart.x,
-        y=chart.y,
-        lines=[*chart.lines, offered],
-        log_x=True,
-        log_y=True,
-        marks=chart.marks,
-    )
-
-
-def _chart(
-    runs: Sequence[Run],
-    title: str,
-    unit: str,
-    picks: dict[str, Pick],
-    levels: Sequence[Level] = (),
-) -> LineChart:
-    """Draw a line for each run and measure: the colour tells which, or else the run, of several."""
-    lines = []
-    for place, run in enumerate(runs):
-        for number, (name, pick) in enumerate(picks.items()):
-            points = [(step["rate"], pick(step)) for step in counted(run)]
-            if len(runs) == 1:
-                lines.append(Line(name, points, number))
-            else:
-                words = f"{run['name']}, {name}" if len(picks) > 1 else run["name"]
-                lines.append(Line(words, points, place, dashed=number < len(picks) - 1))
-    marks = [
-        Level(run["knee"]["rate"], f"the knee of {run['name']}", None if len(runs) == 1 else place)
-        for place, run in enumerate(runs)
-        if run["knee"]["rate"] is not None
-    ]
-    return LineChart(title, "offered requests a second", unit, lines, True, True, levels, marks)
-
-
-def _percentiles(key: str) -> dict[str, Pick]:
-    return {"p50": lambda step: step[key].get("p50"), "p99": lambda step: step[key].get("p99")}
-
-
-def _goodput(step: Step) -> float | None:
-    return float(step["goodput"])
-
-
-def _mean_rows(step: Step) -> float | None:
-    rows: float | None = step["batches"]["mean_rows"]
-    return rows
-
-
-def _most_rows(step: Step) -> float | None:
-    return max(map(float, step["batches"]["by_rows"]), default=None)
-
-
-def _lag(step: Step) -> float | None:
-    lag: float | None = step["client"]["lag_p99_ms"]
-    return lag
-
-
-def _delay(step: Step) -> float | None:
-    delay: float | None = step["client"]["delay_p99_ms"]
-    return delay
-
-
-def _batch_sizes(runs: Sequence[Run]) -> BarChart:
-    """Share the rows out over batches of 1, 2-3, 4-7, … rows, at the knee."""
-    shares = [_row_shares(at_knee(run)) for run in runs]
-    highest = max((max(share, default=0) for share in shares), default=0)
-    words = [_span(power) for power in range(1, highest + 1)]
-    series = [
-        (
-            run["name"] if len(runs) > 1 else "at the knee",
-            place,
-            [100 * share.get(power, 0.0) for power in range(1, highest + 1)],
-        )
-        for place, (run, share) in enumerate(zip(runs, shares, strict=True))
-    ]
-    title = "Rows by the size of their batch, at the knee"
-    return BarChart(title, "rows in the batch", "% of the rows", words, series)
-
-
-def _row_shares(step: Step | None) -> dict[int, float]:
-    shares: dict[int, float] = {}
-    for size, number in (step["batches"]["by_rows"] if step else {}).items():
-        power = int(size).bit_length()
-        shares[power] = shares.get(power, 0.0) + int(size) * number
-    total = sum(shares.values())
-    return {power: rows / total for power, rows in shares.items()} if total else {}
-
-
-def _span(power: int) -> str:
-    low, high = 2 ** (power - 1), 2**power - 1
-    return f"{low}" if low == high else f"{low}–{high}"
-
-
-def _outcomes(run: Run, named: bool) -> BarChart:
-    steps = counted(run)
-    shares = [outcome_shares(step) for step in steps]
-    series = [
-        (name, OUTCOME_COLOURS[number], [100 * share[number] for share in shares])
-        for number, name in enumerate(OUTCOMES)
-        if any(share[number] for share in shares)
-    ]
-    title = "What became of the requests" + (f": {run['name']}" if named else "")
-    words = [compact(step["rate"]) for step in steps]
-    return BarChart(title, "offered requests a second", "%", words, series, stacked=True)
-
-
-def outcome_shares(step: Step) -> list[float]:
-    """Return the share of the requests that had each of the OUTCOMES."""
-    due = max(1, step["due"])
-    good = step["statuses"].get("200", 0)
-    refused = step["statuses"].get("503", 0)
-    other = sum(step["statuses"].values()) - good - refused
-    in_time = step["in_time"]
-    lost = step["lost"] + step["unsent"]
-    return [in_time, max(0.0, good / due - in_time), refused / due, other / due, lost / due]
-
-
-# Over time.
-
-
-def _over_time(run: Run, named: bool) -> str:
-    title = "Over time" + (f": {run['name']}" if named else "")
-    spans = [
-        (step["began"], step["began"] + step["over_time"]["at"][-1], f"{step['rate']:,g}/s offered")
-        for step in run["steps"]
-    ]
-    level = Level(run["objective"]["p99_ms"], f"objective: p99 {run['objective']['p99_ms']:g} ms")
-    seconds = "seconds since the sweep began"
-    latency = [
-        Line(name, _in_time(run, name), place, dots=False)
-        for place, name in enumerate(("p50", "p99"))
-    ]
-    rates = [
-        Line("answered with 200", _in_time(run, "good"), 2, dots=False),
-        Line("others", _in_time(run, "bad"), 1, dots=False),
-        Line("offered", _offered(run), 3, dashed=True, dots=False),
-    ]
-    return section(
-        title,
-        charts(
-            [
-                LineChart(
-                    "Latency", seconds, "ms", latency, log_y=True, levels=[level], spans=spans
-                ).figure(),
-                LineChart("Requests a second", seconds, "a second", rates, spans=spans).figure(),
-            ]
-        ),
-    )
-
-
-def _in_time(run: Run, name: str) -> list[tuple[float, float | None]]:
-    """Return the slices of all steps, with a gap between two steps."""
-    points: list[tuple[float, float | None]] = []
-    for step in run["steps"]:
-        slices = step["over_time"]
-        points += [
-            (step["began"] + at, y) for at, y in zip(slices["at"], slices[name], strict=True)
-        ]
-        points.append((points[-1][0], None))
-    return points
-
-
-def _offered(run: Run) -> list[tuple[float, float | None]]:
-    points: list[tuple[float, float | None]] = []
-    for step in run["steps"]:
-        begin, end = (step["began"] + step["over_time"]["at"][place] for place in (0, -1))
-        points += [(begin, step["rate"]), (end, step["rate"]), (end, None)]
-    return points
-
-
-# Numbers and words.
-
-
-def _summary(place: int, run: Run, named: bool) -> str:
-    name = f'<i class="key c{place}"></i><b>{escape(run["name"])}</b>: ' if named else ""
-    return f'<p class="verdict">{name}{escape(sentence(run))}</p>\n{tiles(_tiles(run))}'
-
-
-def _ratios(runs: Sequence[Run]) -> Iterator[str]:
-    """Say how much more the first holds than each of the others."""
-    first = runs[0]
-    for other in runs[1:]:
+def _ratios(results: Sequence[SweepResult]) -> Iterator[str]:
+    """Yield a sentence for each other sweep: how its knee compares with the first one's."""
+    first = results[0]
+    for other in results[1:]:
         one, two = first["knee"]["rate"], other["knee"]["rate"]
         if one and two:
-            words = f"{first['name']} holds {one / two:.2f} times the rate of {other['name']}"
+            words = f"{first['name']} sustains {one / two:.2f} times the rate of {other['name']}"
             yield f'<p class="verdict">{escape(words)}.</p>'
 
 
-def _tiles(run: Run) -> list[tuple[str, str]]:
-    step = at_knee(run)
+def _tiles(result: SweepResult) -> list[tuple[str, str]]:
+    step = knee_step(result)
     if step is None:
         return []
     latency, rows = step["latency_ms"], step["batches"]["mean_rows"]
-    most = counted(run)[-1]
+    most = steps_by_rate(result)[-1]
     found = [
-        (f"{run['knee']['rate']:,g}/s", "at the knee"),
-        (f"{latency['p50']:.3g} ms", "p50 there"),
-        (f"{latency['p99']:.3g} ms", "p99 there"),
+        (f"{result['knee']['rate']:,g}/s", "at the knee"),
+        (f"{latency['p50']:.3g} ms", "p50 at the knee"),
+        (f"{latency['p99']:.3g} ms", "p99 at the knee"),
     ]
     if rows:
-        found.append((f"{rows:,.3g}", "rows a batch there"))
+        found.append((f"{rows:,.3g}", "rows per batch at the knee"))
     if most["rate"] > step["rate"]:
-        found.append((f"{most['goodput']:,.0f}/s", f"achieved of {most['rate']:,g}/s offered"))
-        found.append((f"{most['in_time']:.0%}", f"in time at {most['rate']:,g}/s"))
+        found.append((f"{most['goodput']:,.0f}/s", f"achieved at {most['rate']:,g}/s offered"))
+        found.append((f"{most['in_time']:.0%}", f"in time at {most['rate']:,g}/s offered"))
     return found
 
 
 HEAD = (
     *("offered /s", "achieved /s", "in time", "200", "503", "other", "lost"),
-    *("p50 ms", "p90 ms", "p99 ms", "max ms", "queue p99", "model p50", "rows a batch", ""),
+    *("p50 ms", "p90 ms", "p99 ms", "max ms", "queue p99", "model p50", "rows per batch", ""),
 )
 
 
-def _numbers(run: Run, named: bool) -> str:
-    steps = run["steps"]
-    rows = [_row(step, step is at_knee(run)) for step in steps]
+def _numbers(result: SweepResult, named: bool) -> str:
+    steps = result["steps"]
+    rows = [_row(step, step is knee_step(result)) for step in steps]
     kinds = [
-        "chosen" if step is at_knee(run) else "" if step["met"] else "missed" for step in steps
+        "chosen" if step is knee_step(result) else "" if step["met"] else "missed" for step in steps
     ]
-    title = "Step by step" + (f": {run['name']}" if named else "")
+    title = "Step by step" + (f": {result['name']}" if named else "")
     return section(title, table(HEAD, rows, kinds))
 
 
@@ -357,30 +124,24 @@ def _row(step: Step, is_knee: bool) -> list[str]:
         f"{refused:,}",
         f"{sum(statuses.values()) - good - refused:,}",
         f"{step['lost'] + step['unsent']:,}",
-        *(number_of(step["latency_ms"].get(name)) for name in ("p50", "p90", "p99", "max")),
-        number_of(step["queue_ms"].get("p99")),
-        number_of(step["model_ms"].get("p50")),
-        number_of(step["batches"]["mean_rows"]),
-        "the knee" if is_knee else "" if step["met"] else f"missed: {step['limit']}",
+        *(cell(step["latency_ms"].get(name)) for name in ("p50", "p90", "p99", "max")),
+        cell(step["queue_ms"].get("p99")),
+        cell(step["model_ms"].get("p50")),
+        cell(step["batches"]["mean_rows"]),
+        "knee" if is_knee else "" if step["met"] else f"missed, limit: {step['limit']}",
     ]
 
 
-def number_of(value: float | None) -> str:
-    """Return a number as a cell of a table has it."""
-    if value is None:
-        return "–"
-    return f"{value:,.2f}" if abs(value) < 100 else f"{value:,.0f}"
-
-
-def _about(run: Run, named: bool) -> str:
-    title = "How it was measured" + (f": {run['name']}" if named else "")
+def _about(result: SweepResult, named: bool) -> str:
+    title = "How it was measured" + (f": {result['name']}" if named else "")
     parts: list[tuple[str, dict[str, Any]]] = [
-        ("Settings", run["settings"]),
-        ("Server", {"address": run["url"], **run["server"]}),
-        ("Machine of the client", run["machine"]),
+        ("Settings", result["settings"]),
+        ("Server", {"address": result["url"], **result["server"]}),
+        ("Machine of the client", result["machine"]),
     ]
     return section(
         title,
-        f"<p>At <time>{escape(run['made'])}</time>, by</p><pre>{escape(run['command'])}</pre>",
+        f"<p>Measured at <time>{escape(result['made'])}</time> with</p>",
+        f"<pre>{escape(result['command'])}</pre>",
         f'<div class="columns">{"".join(facts(name, pairs) for name, pairs in parts)}</div>',
     )

@@ -1,29 +1,21 @@
-"""What the figures were measured on."""
+"""The versions that a comparison or a measurement ran with."""
 
 from __future__ import annotations
 
-import os
-import platform
 import subprocess
 from importlib.metadata import version
 
 from scripts.comparison import wrk
 from scripts.comparison.venvs import ROOT
-from server.loadtest.machine import cores, memory, processor
 
 
-def describe_machine() -> dict[str, str]:
-    """Return what tells this machine and this moment from others, by name."""
+def versions() -> dict[str, str]:
+    """Return the versions of TensorFlow, Tornado, wrk and this server, by name."""
     return {
-        "processor": f"{processor()}, {cores()} cores, shared by both sides",
-        "memory": memory(),
-        "system": f"{platform.system()} {platform.release()}",
-        "Python": platform.python_version(),
         "TensorFlow": f"{version('tensorflow')}, Keras {version('keras')}",
         "Tornado": version("tornado"),
         "wrk": wrk.version(),
         "this server": f"commit {_commit()}",
-        "load before": f"{os.getloadavg()[0]:.2f}",
     }
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a server before load is put on it."""
+"""What the load test asks a server before it starts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ METRICS = b'predict_model_info{model="iris",version="3",max_rows="64"} 1.0\n'
 
 @contextmanager
 def answering(status: int, body: bytes) -> Iterator[str]:
-    """Serve the same answer to every GET; yields the address."""
+    """Serve the same answer to every GET; yields the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -27,7 +27,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Do not log requests to stderr."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
@@ -43,12 +43,12 @@ def answering(status: int, body: bytes) -> Iterator[str]:
     "status, body, reason",
     [(200, b"<html>", "/openapi.json is not JSON"), (404, b"{}", "answered 404 Not Found")],
 )
-def test_a_server_without_a_document_is_named_with_the_reason(status, body, reason):
+def test_an_unusable_document_is_reported_with_the_reason(status, body, reason):
     with answering(status, body) as url, pytest.raises(UnusableServer, match=reason):
         fetch_document(target_of(url, "/openapi.json"))
 
 
-def test_a_server_that_is_not_there_is_named():
+def test_an_unreachable_server_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -61,11 +61,11 @@ def test_a_server_is_described_by_its_document_and_metrics():
     with answering(200, METRICS) as url:
         assert describe_server(url, document) == {
             "API": "Iris 3",
-            "model iris": "version 3, up to 64 rows a call",
+            "model iris": "version 3, up to 64 rows per call",
         }
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"info": {"title": ""}}])
-def test_a_server_of_another_make_is_described_by_what_there_is(document):
+def test_a_server_that_publishes_nothing_has_no_description(document):
     with answering(404, b"") as url:
         assert describe_server(url, document) == {}

@@ -1,4 +1,4 @@
-"""Keeps connections busy with the requests that a schedule says are due."""
+"""Sends the requests that a schedule makes due, over a limited number of connections."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from server.loadtest.client import Connection, Target
 from server.loadtest.schedule import Schedule
 from server.loadtest.tally import Tally
 
-TICK = 0.1  # seconds between two looks at timeouts
-RETRY_AFTER = 0.1  # seconds till a refused connection is tried again
-GONE_AFTER = 5.0  # seconds of refused connections and no answer, after which the server is gone
-TIMER = 0.001  # an event loop's timers tick in milliseconds
+TICK = 0.1  # seconds between two checks of timeouts
+RETRY_AFTER = 0.1  # seconds until a refused connection is tried again
+GONE_AFTER = 5.0  # seconds without a connection or an answer, after which the server is gone
+TIMER = 0.001  # resolution of an event loop's timers, in seconds
 
 Check = Callable[[int, bytes], bool]  # number of the message, body of its answer
 
 
-class Load:
-    """Sends `messages` in turn, over and over, and tells a tally what became of each."""
+class LoadGenerator:
+    """Sends `messages` one after another, over and over, and records each outcome in a tally."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Load:
         timeout: float = 60.0,
         check: Check | None = None,
     ) -> None:
-        """Use at most so many connections; `check` judges every answer with the status 200."""
+        """Use at most `connections` at a time; `check` verifies every answer with status 200."""
         self._target = target
         self._messages = messages
         self._schedule = schedule
@@ -56,11 +56,11 @@ class Load:
 
     @property
     def in_flight(self) -> int:
-        """How many requests are sent and neither answered nor lost."""
+        """The number of requests sent and neither answered nor lost."""
         return self._tally.sent - self._tally.settled
 
     async def run(self) -> None:
-        """Return when every request that was due is settled, or the server is gone."""
+        """Return when every request that was due is answered or lost, or the server is gone."""
         asyncio.get_running_loop().set_exception_handler(self._failed)
         self._began = perf_counter()
         cpu_began = process_time()
@@ -84,19 +84,19 @@ class Load:
             connection.abort()
 
     def _failed(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """End with the error of a callback: numbers of a broken load test mean nothing."""
+        """Stop the load test and raise the error of a callback: its results would be useless."""
         self._error = context.get("exception") or RuntimeError(context["message"])
         self._done.set()
 
     def stop(self) -> None:
-        """Send nothing more; `run` returns when what is in flight is settled."""
+        """Send no more requests; `run` returns when those in flight are answered or lost."""
         self._schedule.close()
         self._end_if_finished()
 
-    # What connections tell.
+    # Callbacks of the connections.
 
     def answered(self, connection: Connection) -> None:
-        """Count and check an answer, and use its connection for the next request."""
+        """Count and check an answer, and reuse its connection for the next request."""
         now = self.elapsed
         self._alive_at = now
         self._tally.answered(
@@ -115,12 +115,12 @@ class Load:
             self._drop(connection)
 
     def lost(self, connection: Connection, reason: str) -> None:
-        """Count a loss, and replace the connection where more is due."""
+        """Count a lost request, and open a new connection if more requests are due."""
         self._tally.lost[reason] += 1
         self._drop(connection)
 
     def closed(self, connection: Connection) -> None:
-        """Replace an idle connection where more is due."""
+        """Remove an idle connection, and open a new one if more requests are due."""
         if connection in self._open:
             self._drop(connection)
 
@@ -128,10 +128,10 @@ class Load:
         if not check(connection.index, connection.body):
             self._tally.wrong(connection.index, connection.body)
 
-    # What is due, and over which connection.
+    # Sending what is due.
 
     def _look(self, planned: float) -> None:
-        """Send what is due now, and come back for what is due next; `planned` is now or before."""
+        """Send what is due now, and schedule the next call; it was `planned` for this time."""
         self._tally.looked(planned, self.elapsed)
         self._send_waiting()
         self._end_if_finished()
@@ -143,7 +143,7 @@ class Load:
         ahead = arrival - now
         if ahead > 2 * TIMER:
             loop.call_later(ahead - TIMER, self._look, arrival - TIMER)
-        else:  # turning the loop meets the time to some microseconds, for a busy processor core
+        else:  # spinning meets the time within microseconds, at the price of a busy core
             loop.call_soon(self._look, now)
 
     def _send_waiting(self) -> None:
@@ -168,7 +168,7 @@ class Load:
                 _, connection = await loop.create_connection(
                     lambda: Connection(self), self._target.host, self._target.port
                 )
-        except OSError:  # a timeout, too
+        except OSError:  # includes TimeoutError
             self._tally.refused_connections += 1
             await asyncio.sleep(RETRY_AFTER)
             self._opened()
@@ -206,7 +206,7 @@ class Load:
         self._send_waiting()
         self._end_if_finished()
 
-    # When it ends.
+    # The end.
 
     def _end_if_finished(self) -> None:
         if not self.in_flight and self._schedule.finished(self.elapsed):
