@@ -64,14 +64,20 @@ def resident(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def serving(model: Path, *flags: str) -> Iterator[Server]:
-    """Serve a model with the payload log written to a file, and `flags`, during the block."""
-    with tempfile.TemporaryDirectory(prefix="measure-") as folder:
+def serving(
+    model: Path, *flags: str, folder: Path = ROOT, core: str | None = None
+) -> Iterator[Server]:
+    """Serve a model with the payload log written to a file, and `flags`, during the block.
+
+    `folder` has the code; `core` is the only one that the service may use.
+    """
+    with tempfile.TemporaryDirectory(prefix="measure-") as logs:
         port = _free_port()
-        command = [sys.executable, "-m", "server", str(model), "--http.port", str(port)]
-        command += ["--logging.file", f"{folder}/payloads.jsonl", *flags]
+        command = [] if core is None else ["taskset", "-c", core]
+        command += [sys.executable, "-m", "server", str(model.resolve()), "--http.port", str(port)]
+        command += ["--logging.file", f"{logs}/payloads.jsonl", *flags]
         process = subprocess.Popen(  # noqa: S603  # this project's own server
-            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             _wait_until_ready(process, port)
