@@ -47,7 +47,13 @@ def main() -> int:
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit with 1 if out of date"
     )
-    parser.add_argument("--model", type=Path, default=MODEL, help="model file (default: example)")
+    parser.add_argument(
+        "--model",
+        metavar="FILE",
+        type=Path,
+        default=MODEL,
+        help="model file (default: the example model)",
+    )
     arguments = parser.parse_args()
     made = asyncio.run(document(arguments.model))
     if not arguments.check:

@@ -49,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
     """Run the command and return its exit code, or 2 if the command is not in the list."""
     parser = argparse.ArgumentParser(
         prog="short_path.py",
-        description="Run a command with only those programs on the PATH that CONTRIBUTING.md "
-        "lists under 'What a fresh machine has'. Example: short_path.py make setup check test",
+        description="Run a command with a PATH that has only the programs of a fresh machine. They "
+        "are listed in CONTRIBUTING.md. Example: short_path.py make setup check test",
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="the command and its arguments")
     command = parser.parse_args(argv).command

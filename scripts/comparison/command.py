@@ -65,13 +65,18 @@ def _parser(contestants: Sequence[Contestant]) -> argparse.ArgumentParser:
         epilog="Other servers are installed under .peers/ on first use (gigabytes). Exit code 1: "
         "this server failed. 2: wrk is not installed.",
     )
+    _add_options(parser, names)
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
     add = parser.add_argument
     add(
         "--rounds",
         metavar="N",
         type=_count,
         default=5,
-        help="how often each server is measured (default: %(default)s)",
+        help="number of rounds; each measures every server once (default: %(default)s)",
     )
     add(
         "--seconds",
@@ -101,7 +106,6 @@ def _parser(contestants: Sequence[Contestant]) -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="folder to write to (default: docs)",
     )
-    return parser
 
 
 def _run(chosen: Sequence[Contestant], setup: Setup, results: Results) -> None:

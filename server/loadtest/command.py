@@ -79,14 +79,14 @@ def main(argv: Sequence[str], load_model: LoadModel | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="load_test.py",
-        description="Load-test a running server. The requests are made from the schema that the "
-        "server publishes at /openapi.json.",
+        description="Load-test a running server. The requests are generated from the schema that "
+        "the server publishes at /openapi.json.",
         epilog="Exit code 1: an answer is lost or wrong, or has an unexpected status. "
         "2: the test could not start.",
     )
     add = parser.add_argument
     add("--url", default="http://127.0.0.1:8888", help="URL of the server (default: %(default)s)")
-    add("--path", default="/predict", help="path to POST to (default: %(default)s)")
+    add("--path", default="/predict", help="path of the requests (default: %(default)s)")
     add(
         "--connections",
         metavar="N",
@@ -102,6 +102,31 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_size(parser)
     add("--seed", type=int, default=0, help="seed of rows and arrival times (default: %(default)s)")
+    _add_checks(parser)
+    _add_sweep(parser)
+    return parser
+
+
+def _add_size(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--duration",
+        metavar="S",
+        type=positive,
+        help=f"seconds to send requests (default: {DEFAULT_DURATION:g}, no limit with --requests)",
+    )
+    add("--requests", metavar="N", type=count, help="stop after N requests")
+    add(
+        "--rows",
+        metavar="N",
+        type=count,
+        default=1,
+        help="rows per request; two or more are sent as a batch (default: %(default)s)",
+    )
+
+
+def _add_checks(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
     add("--model", type=Path, metavar="FILE", help="compare every answer with this model's output")
     add(
         "--timeout",
@@ -122,26 +147,6 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="write the results as JSON (default: not written, sweep: next to the report)",
-    )
-    _add_sweep(parser)
-    return parser
-
-
-def _add_size(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--duration",
-        metavar="S",
-        type=positive,
-        help=f"seconds to send requests (default: {DEFAULT_DURATION:g}, no limit with --requests)",
-    )
-    add("--requests", metavar="N", type=count, help="stop after N requests")
-    add(
-        "--rows",
-        metavar="N",
-        type=count,
-        default=1,
-        help="rows per request; more than 1 are sent as a batch (default: %(default)s)",
     )
 
 

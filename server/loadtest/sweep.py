@@ -118,7 +118,7 @@ class Sweep:
             gc.unfreeze()
 
     def stop(self) -> None:
-        """Send nothing more; `run` returns when what is in flight is settled."""
+        """Send no more requests; `run` returns when those in flight are answered or lost."""
         self.ended_by = "it was stopped"
         if self._load:
             self._load.stop()

@@ -44,7 +44,7 @@ def candidates(measured: BatchSize, objective_seconds: float) -> list[Candidate]
     return [*found, Candidate(f"max_wait_ms {wait}", rows, {"max_wait_ms": wait})]
 
 
-def queue_bound(measured: BatchSize, rows: int, objective_seconds: float) -> float:
+def queue_limit_ms(measured: BatchSize, rows: int, objective_seconds: float) -> float:
     """Return the limit on the queueing time, in milliseconds, with which answers are in time.
 
     It is the objective minus two calls: the one that is running when a request arrives, and its

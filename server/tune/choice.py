@@ -10,8 +10,8 @@ from server.loadtest.step import Step
 from server.loadtest.sweep_result import SweepResult
 from server.tune.candidates import Candidate
 
-BETTER = 1.05  # times the best round of the defaults
-TIMELY = 1.1  # times the answers in time during overload
+BETTER = 1.05  # other settings must have more than this many times the rate of the defaults
+TIMELY = 1.1  # a limit must give at least this many times the answers in time during overload
 WORSE = 0.01  # share of the requests at the knee that a limit on the queueing time may cost
 
 
@@ -95,19 +95,19 @@ class Overload:
         return [step["in_time"] * step["due"] / step["seconds"] for step in self.beyond]
 
 
-def bound_is_better(plain: Overload, bounded: Overload) -> tuple[bool, str]:
+def queue_limit_helps(plain: Overload, limited: Overload) -> tuple[bool, str]:
     """Return whether to recommend a limit on the queueing time, and the reason."""
     where = f"at {plain.beyond[0]['rate']:,g}/s, twice the knee"
     figures = (
-        f"{_range(bounded.timely_rates)}/s answered in time with it, "
+        f"{_range(limited.timely_rates)}/s answered in time with it, "
         f"{_range(plain.timely_rates)}/s without"
     )
-    if min(bounded.timely_rates) < max(plain.timely_rates) * TIMELY:
+    if min(limited.timely_rates) < max(plain.timely_rates) * TIMELY:
         return False, f"A limit on the queueing time made no clear difference {where}: {figures}"
-    if bounded.share_at_knee < plain.share_at_knee - WORSE:
+    if limited.share_at_knee < plain.share_at_knee - WORSE:
         return False, (
-            "No limit on the queueing time: at the knee it rejected requests that were answered "
-            "in time without it"
+            "A limit on the queueing time is not recommended: at the knee it rejected requests "
+            "that were answered in time without it"
         )
     return True, f"The limit on the queueing time helps {where}: {figures}"
 

@@ -32,7 +32,7 @@ from server.tune.trials import Trials, UnderLoad
 P99_HELP = "objective: 99 %% of the requests answered within N milliseconds (default: %(default)g)"
 OUT_HELP = "settings file to write, for --config (default: %(default)s)"
 REPORT_HELP = "HTML report to write (default: next to the settings file, as .html)"
-ROUNDS_HELP = "how often each of the settings is tested (default: %(default)s)"
+ROUNDS_HELP = "number of rounds; each tests all settings once (default: %(default)s)"
 RATE_HELP = "highest rate, in requests per second (default: %(default)g)"
 
 
@@ -138,7 +138,7 @@ def _decide(
     knees = [knee for knee in choice.trial.knees if knee]
     if not knees:
         return None, [f"No settings met the objective of {p99_ms:g} ms at any rate"]
-    chosen, why = tried.bound(measured, choice.trial.candidate, significant(min(knees)))
+    chosen, why = tried.try_queue_limit(measured, choice.trial.candidate, significant(min(knees)))
     return chosen, [choice.why, why]
 
 

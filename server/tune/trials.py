@@ -17,9 +17,9 @@ from server.loadtest.step import Objective, Step
 from server.loadtest.sweep import Plan, Sweep
 from server.loadtest.sweep_result import SweepResult, make_result
 from server.loadtest.target_server import describe_server, fetch_document, target_of
-from server.tune.candidates import Candidate, queue_bound
+from server.tune.candidates import Candidate, queue_limit_ms
 from server.tune.child import CannotServe, serving
-from server.tune.choice import Overload, Trial, bound_is_better
+from server.tune.choice import Overload, Trial, queue_limit_helps
 
 PATH = "/predict"
 POOL_REQUESTS = 5_000
@@ -31,7 +31,7 @@ OVERLOAD = 2.0  # times the knee
 
 @dataclass(frozen=True)
 class UnderLoad:
-    """How each server is started and load-tested."""
+    """Starts servers with given settings, and load-tests them."""
 
     model: str
     objective_seconds: float
@@ -131,23 +131,28 @@ class Trials:
     def _plan(self, knee: float) -> Plan:
         return self._load.near(knee) if knee else self._load.plan
 
-    def bound(self, measured: BatchSize, chosen: Candidate, knee: float) -> tuple[Candidate, str]:
-        """Test a limit on the queueing time for the chosen settings; return the better, and why."""
-        milliseconds = queue_bound(measured, chosen.rows, self._load.objective_seconds)
+    def try_queue_limit(
+        self, measured: BatchSize, chosen: Candidate, knee: float
+    ) -> tuple[Candidate, str]:
+        """Test the chosen settings with a limit on the queueing time.
+
+        Return the better of both, and the reason.
+        """
+        milliseconds = queue_limit_ms(measured, chosen.rows, self._load.objective_seconds)
         default = BatchingSettings().max_queue_ms
         if milliseconds >= default:
             return chosen, (
                 f"The default limit on the queueing time, {default:g} ms, is short enough"
             )
-        bounded = chosen.with_queue(milliseconds)
+        limited = chosen.with_queue(milliseconds)
         steps: list[list[Step]] = [[], []]
         for _ in range(self._rounds):
-            for candidate, its_steps in zip((chosen, bounded), steps, strict=True):
+            for candidate, its_steps in zip((chosen, limited), steps, strict=True):
                 self._say(f"at the knee and at twice that rate: {candidate.name}")
                 its_steps += self._load.steps(candidate, [knee, knee * OVERLOAD])
         self.overloads = [
             Overload(candidate, its_steps[::2], its_steps[1::2])
-            for candidate, its_steps in zip((chosen, bounded), steps, strict=True)
+            for candidate, its_steps in zip((chosen, limited), steps, strict=True)
         ]
-        is_better, why = bound_is_better(*self.overloads)
-        return (bounded if is_better else chosen), why
+        is_better, why = queue_limit_helps(*self.overloads)
+        return (limited if is_better else chosen), why

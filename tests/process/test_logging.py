@@ -89,7 +89,7 @@ def test_log_lines_on_a_terminal_are_coloured(
     assert server.stderr == ""
 
 
-def refusals() -> Iterator[tuple[str, bytes]]:
+def rejected_requests() -> Iterator[tuple[str, bytes]]:
     """Yield requests that are rejected; in each, one part is as long as possible."""
     id_ = "i" * 128
     fields = f"Host: localhost\r\nX-Request-ID: {id_}\r\nContent-Type: application/json\r\n"
@@ -98,6 +98,25 @@ def refusals() -> Iterator[tuple[str, bytes]]:
         head = f"POST {path} HTTP/1.1\r\n{fields}{more}Content-Length: {len(body)}\r\n\r\n"
         return head.encode() + body
 
+    yield from _long_bodies(post)
+    yield "a long path", post(b"{}", "/" + "p" * (LONG - 300))
+    yield "a long path with escapes", post(b"{}", "/" + "%0a" * 5000)
+    yield "a long model's name", post(b"{}", f"/v1/models/{'m' * 15_000}:predict")
+    yield "a long query", post(b"{}", "/nothing?" + "q=1&" * 3800)
+    yield "a long timeout", post(b'{"data":[1]}', more=f"X-Request-Timeout-Ms: {'9' * 15_000}\r\n")
+    yield "a long media type", post(b"{}", more=f"Content-Encoding: {'c' * 15_000}\r\n")
+    yield "a change without a key", post(b"{}", f"/v2/repository/models/{'r' * 15_000}/load")
+    yield "no method", f"{'M' * 10_000} /predict HTTP/1.1\r\n{fields}\r\n".encode()
+    yield "no HTTP", b"\x16\x03\x01" + b"h" * 15_000 + b"\r\n\r\n"
+    yield "a bad header", f"GET / HTTP/1.1\r\n{fields}{'b' * 15_000}\r\n\r\n".encode()
+    yield (
+        "two lengths",
+        f"POST / HTTP/1.1\r\n{fields}Content-Length: {'1,' * 7000}\r\n\r\n".encode(),
+    )
+    yield "headers that are too long", f"GET / HTTP/1.1\r\nX: {'l' * 70_000}\r\n\r\n".encode()
+
+
+def _long_bodies(post: Callable[..., bytes]) -> Iterator[tuple[str, bytes]]:
     cells = b",".join([b'"\\n%d"' % n for n in range(2048)])
     yield "no JSON", post(b"\n{INFO" * 1000)
     yield "2,048 bad cells", post(b'{"data":[%b]}' % cells)
@@ -119,21 +138,6 @@ def refusals() -> Iterator[tuple[str, bytes]]:
         ),
     )
     yield "too large a body", post(b"x" * 200_001 * 45)
-    yield "a long path", post(b"{}", "/" + "p" * (LONG - 300))
-    yield "a long path with escapes", post(b"{}", "/" + "%0a" * 5000)
-    yield "a long model's name", post(b"{}", f"/v1/models/{'m' * 15_000}:predict")
-    yield "a long query", post(b"{}", "/nothing?" + "q=1&" * 3800)
-    yield "a long timeout", post(b'{"data":[1]}', more=f"X-Request-Timeout-Ms: {'9' * 15_000}\r\n")
-    yield "a long media type", post(b"{}", more=f"Content-Encoding: {'c' * 15_000}\r\n")
-    yield "a change without a key", post(b"{}", f"/v2/repository/models/{'r' * 15_000}/load")
-    yield "no method", f"{'M' * 10_000} /predict HTTP/1.1\r\n{fields}\r\n".encode()
-    yield "no HTTP", b"\x16\x03\x01" + b"h" * 15_000 + b"\r\n\r\n"
-    yield "a bad header", f"GET / HTTP/1.1\r\n{fields}{'b' * 15_000}\r\n\r\n".encode()
-    yield (
-        "two lengths",
-        f"POST / HTTP/1.1\r\n{fields}Content-Length: {'1,' * 7000}\r\n\r\n".encode(),
-    )
-    yield "headers that are too long", f"GET / HTTP/1.1\r\nX: {'l' * 70_000}\r\n\r\n".encode()
 
 
 def beginning(client: Client) -> bytes:
@@ -159,7 +163,7 @@ def until_mark(server: Server, mark: str, start: int) -> str:
 def test_a_rejected_request_logs_at_most_400_bytes(start: Start, transport: str, form: str) -> None:
     server = start("--http.transport", transport, "--logging.format", form)
     read = len(until_mark(server, "from-here", 0))
-    for number, (what, request) in enumerate(refusals()):
+    for number, (what, request) in enumerate(rejected_requests()):
         client = server.connect()
         client.send_bytes(request)
         assert not beginning(client).startswith(b"HTTP/1.1 2"), what

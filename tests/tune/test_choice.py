@@ -7,8 +7,8 @@ import yaml
 
 from server.batching.batch_size import BatchSize, Point
 from server.config import load
-from server.tune.candidates import Candidate, candidates, queue_bound
-from server.tune.choice import Overload, Trial, bound_is_better, choose_trial
+from server.tune.candidates import Candidate, candidates, queue_limit_ms
+from server.tune.choice import Overload, Trial, choose_trial, queue_limit_helps
 from server.tune.settings import settings_yaml
 
 FLAT = BatchSize(
@@ -56,9 +56,9 @@ def test_the_wait_that_is_tried_is_a_small_part_of_the_objective(objective, wait
 
 def test_the_limit_on_the_queueing_time_leaves_time_for_two_calls():
     """Of 20 ms, two calls of 6 ms leave 8 ms; if nothing is left, it is one call."""
-    assert queue_bound(STEADY, 8, 0.02) == 8
-    assert queue_bound(STEADY, 64, 0.02) == 34
-    assert queue_bound(FLAT, 1024, 0.001) == 1
+    assert queue_limit_ms(STEADY, 8, 0.02) == 8
+    assert queue_limit_ms(STEADY, 64, 0.02) == 34
+    assert queue_limit_ms(FLAT, 1024, 0.001) == 1
 
 
 def test_clearly_better_settings_are_recommended():
@@ -107,21 +107,21 @@ def test_settings_with_a_knee_beat_defaults_without_one():
 
 
 def test_a_queueing_limit_that_helps_during_overload_is_recommended():
-    better, why = bound_is_better(overload("a", 0.99, 2, 3), overload("b", 0.99, 80, 90))
+    better, why = queue_limit_helps(overload("a", 0.99, 2, 3), overload("b", 0.99, 80, 90))
 
     assert better
     assert "helps at 200/s, twice the knee: 80 to 90/s answered in time with it, 2 to" in why
 
 
 @pytest.mark.parametrize(
-    "plain, bounded, words",
+    "plain, limited, words",
     [
         ((0.99, 50, 60), (0.99, 61, 90), "no clear difference"),
         ((0.99, 2, 3), (0.9, 80, 90), "at the knee it rejected requests"),
     ],
 )
-def test_a_queueing_limit_without_a_gain_is_not_recommended(plain, bounded, words):
-    better, why = bound_is_better(overload("a", *plain), overload("b", *bounded))
+def test_a_queueing_limit_without_a_gain_is_not_recommended(plain, limited, words):
+    better, why = queue_limit_helps(overload("a", *plain), overload("b", *limited))
 
     assert not better
     assert words in why

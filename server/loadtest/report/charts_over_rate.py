@@ -83,7 +83,7 @@ def _chart(
 ) -> LineChart:
     """Return a chart with a line for each result and each of `picks`.
 
-    Colours tell apart the picks of one result, or several results.
+    With one result, each pick has its own colour; with several, each result has its own.
     """
     lines = []
     for place, result in enumerate(results):
@@ -181,8 +181,8 @@ def outcome_shares(step: Step) -> list[float]:
     """Return the share of the requests with each of the OUTCOMES."""
     due = max(1, step["due"])
     good = step["statuses"].get("200", 0)
-    refused = step["statuses"].get("503", 0)
-    other = sum(step["statuses"].values()) - good - refused
+    rejected = step["statuses"].get("503", 0)
+    other = sum(step["statuses"].values()) - good - rejected
     in_time = step["in_time"]
     lost = step["lost"] + step["unsent"]
-    return [in_time, max(0.0, good / due - in_time), refused / due, other / due, lost / due]
+    return [in_time, max(0.0, good / due - in_time), rejected / due, other / due, lost / due]

@@ -115,14 +115,14 @@ def _numbers(result: SweepResult, named: bool) -> str:
 
 def _row(step: Step, is_knee: bool) -> list[str]:
     statuses = step["statuses"]
-    good, refused = statuses.get("200", 0), statuses.get("503", 0)
+    good, rejected = statuses.get("200", 0), statuses.get("503", 0)
     return [
         f"{step['rate']:,g}",
         f"{step['goodput']:,.0f}",
         f"{step['in_time']:.2%}",
         f"{good:,}",
-        f"{refused:,}",
-        f"{sum(statuses.values()) - good - refused:,}",
+        f"{rejected:,}",
+        f"{sum(statuses.values()) - good - rejected:,}",
         f"{step['lost'] + step['unsent']:,}",
         *(cell(step["latency_ms"].get(name)) for name in ("p50", "p90", "p99", "max")),
         cell(step["queue_ms"].get("p99")),
