@@ -1,4 +1,4 @@
-"""Bodies in chunks, decoded: whatever the pieces that they arrive in."""
+"""Chunked bodies are decoded whatever pieces they arrive in."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ NEXT = b"POST /predict HTTP/1.1\r\n\r\n"
 
 
 def decoded(data: bytes, cuts: list[int]) -> tuple[bytes, bytes] | None:
-    """Return the content and what is behind it, None when it is refused or has no end."""
+    """Return the content and the bytes after it; None when rejected or incomplete."""
     body, content = ChunkedBody(), b""
     edges = [0, *sorted(cuts), len(data)]
     for start, stop in pairwise(edges):
@@ -83,21 +83,21 @@ def decoded(data: bytes, cuts: list[int]) -> tuple[bytes, bytes] | None:
 
 
 @pytest.mark.parametrize("data, content", SOUND.values(), ids=SOUND.keys())
-def test_the_content_is_found_wherever_the_body_is_cut(data: bytes, content: bytes):
+def test_the_content_is_found_wherever_the_body_is_split(data: bytes, content: bytes):
     for cut in range(len(data) + 1):
         assert decoded(data + NEXT, [cut]) == (content, NEXT)
     assert decoded(data + NEXT, [*range(len(data))]) == (content, NEXT)
 
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN.keys())
-def test_a_doubtful_body_is_refused_wherever_it_is_cut(data: bytes):
+def test_an_ambiguous_body_is_rejected_wherever_it_is_split(data: bytes):
     for cut in range(min(len(data), 100) + 1):
         assert decoded(data + NEXT, [cut]) is None
     assert decoded(data + NEXT, [*range(len(data))]) is None
 
 
 @given(chunks=st.lists(st.binary(min_size=1, max_size=40), max_size=20), data=st.data())
-def test_any_content_in_any_chunks_and_any_pieces_is_found(
+def test_any_content_is_found_in_any_chunks_and_any_pieces(
     chunks: list[bytes], data: st.DataObject
 ):
     wire = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
@@ -111,8 +111,8 @@ def test_any_content_in_any_chunks_and_any_pieces_is_found(
     [b"1\r\na\r\n" * 2**15, b"4\r\n\r\n\r\n\r\n" * 2**14, b"40000\r\n" + b"\r\n" * 2**17],
     ids=["chunks of one byte", "chunks of line ends", "one chunk"],
 )
-def test_no_more_than_its_share_is_decoded_at_a_time(data: bytes):
-    """The event loop has other connections, and a small chunk takes as long as a large one."""
+def test_no_more_than_bytes_per_turn_are_decoded_at_a_time(data: bytes):
+    """Many small chunks would block the event loop."""
     body, position = ChunkedBody(), 0
     while position < len(data):
         used = body.feed(data, position) - position

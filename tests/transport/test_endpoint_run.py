@@ -1,4 +1,4 @@
-"""An endpoint's coroutine without a task: the same outcome as with one, and sooner."""
+"""EndpointRun runs a coroutine as a task would, and starts it at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_need_not_wait_is_answered_at_once():
+async def test_an_endpoint_that_awaits_nothing_answers_at_once():
     answers: list[Response] = []
 
     async def endpoint() -> Response:
@@ -30,7 +30,7 @@ async def test_what_need_not_wait_is_answered_at_once():
     assert answers == [ANSWER]
 
 
-async def test_what_waits_goes_on_when_that_is_done():
+async def test_an_endpoint_goes_on_when_its_future_is_done():
     answers: list[Response] = []
     futures = [asyncio.get_running_loop().create_future() for _ in range(2)]
 
@@ -46,7 +46,7 @@ async def test_what_waits_goes_on_when_that_is_done():
     assert answers == [Response(200, {}, b"one, two")]
 
 
-async def test_the_exception_of_what_it_waits_for_is_raised_in_it():
+async def test_the_exception_of_a_future_is_raised_in_the_endpoint():
     answers: list[Response] = []
     future = asyncio.get_running_loop().create_future()
 
@@ -63,17 +63,17 @@ async def test_the_exception_of_what_it_waits_for_is_raised_in_it():
 
 
 @pytest.mark.parametrize("is_done", [False, True])
-async def test_a_cancelled_one_hears_of_it_and_answers_nothing(is_done: bool):
-    """Also when what it waits for is done already, and it has not been told yet."""
+async def test_a_cancelled_endpoint_gets_cancelled_error_and_answers_nothing(is_done: bool):
+    """Also when its future is done already, and the endpoint has not resumed yet."""
     answers: list[Response] = []
-    heard: list[str] = []
+    caught: list[str] = []
     future = asyncio.get_running_loop().create_future()
 
     async def endpoint() -> Response:
         try:
             await future
         except asyncio.CancelledError:
-            heard.append("cancelled")
+            caught.append("cancelled")
             raise
         return ANSWER
 
@@ -83,6 +83,6 @@ async def test_a_cancelled_one_hears_of_it_and_answers_nothing(is_done: bool):
         future.set_result(None)
     run.cancel()
     await settle()
-    assert heard == ["cancelled"]
+    assert caught == ["cancelled"]
     assert answers == []
     assert future.cancelled() is not is_done

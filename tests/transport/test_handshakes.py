@@ -1,4 +1,4 @@
-"""Those who were let in are served, and nobody is let in who would not be."""
+"""Connections that are established are served, and no new ones while the server stops."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def is_connected(client: socket.socket, seconds: float) -> bool:
 
 
 @LINUX
-def test_who_waits_to_be_accepted_is_served(listener: socket.socket) -> None:
+def test_a_connection_that_waits_to_be_accepted_is_served(listener: socket.socket) -> None:
     with connecting_to(listener) as client:
         assert is_connected(client, 5)
         block_new_handshakes(listener)
@@ -55,7 +55,7 @@ def test_who_waits_to_be_accepted_is_served(listener: socket.socket) -> None:
 
 
 @LINUX
-def test_who_comes_later_is_not_let_in(listener: socket.socket) -> None:
+def test_a_later_connection_is_blocked(listener: socket.socket) -> None:
     block_new_handshakes(listener)
     with connecting_to(listener) as client:
         assert not is_connected(client, 0.2)
@@ -65,7 +65,7 @@ def test_who_comes_later_is_not_let_in(listener: socket.socket) -> None:
 
 
 @pytest.mark.logs_warnings
-def test_a_system_that_cannot_is_told_of(
+def test_a_warning_is_logged_when_handshakes_cannot_be_blocked(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
@@ -75,7 +75,7 @@ def test_a_system_that_cannot_is_told_of(
     assert "may be reset" in caplog.text
 
 
-def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_done_on_other_systems_than_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with socket.socket() as closed:
         closed.close()

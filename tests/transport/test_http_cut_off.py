@@ -1,4 +1,4 @@
-"""Requests that end where they should not, and what stands before and behind others."""
+"""Incomplete and ambiguous requests, and the requests before and after them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WHOLE = {
 
 
 async def end_of(server: Server, data: bytes) -> bytes:
-    """Send bytes, end the sending side, and return what the server says before it ends its own."""
+    """Send bytes, half-close, and return what the server sends until it closes."""
     client = await server.connect()
     await client.send(data)
     client.half_close()
@@ -45,8 +45,8 @@ async def end_of(server: Server, data: bytes) -> bytes:
 
 @pytest.mark.parametrize("what", WHOLE)
 @over_http
-async def test_a_request_that_is_cut_anywhere_is_let_go_at_once(what: str) -> None:
-    """Without an answer, for nobody knows what it would have been, and without a call."""
+async def test_a_request_cut_off_at_any_byte_is_dropped_at_once(what: str) -> None:
+    """There is no answer, and no model call."""
     model = FakeModel()
     async with serving(model) as server:
         for length in range(len(WHOLE[what])):
@@ -57,8 +57,8 @@ async def test_a_request_that_is_cut_anywhere_is_let_go_at_once(what: str) -> No
 
 
 @over_http
-async def test_a_doubtful_request_with_nothing_behind_it_ends_at_once() -> None:
-    """What follows never comes, and is not waited for."""
+async def test_an_ambiguous_request_closes_the_connection_at_once() -> None:
+    """The server does not wait for more bytes."""
     async with serving() as server:
         for case in (*LENGTHS, *CODINGS, *CHUNKINGS, *FIELDS):
             answer = await end_of(server, case.data)
@@ -67,8 +67,8 @@ async def test_a_doubtful_request_with_nothing_behind_it_ends_at_once() -> None:
 
 @pytest.mark.parametrize("how", ["close", "half_close", "abort"])
 @over_http
-async def test_who_leaves_right_behind_a_request_leaves_nothing_behind(how: str) -> None:
-    """Wherever its answer has got to by then, it does not count as one in progress for ever."""
+async def test_a_disconnect_right_after_a_request_leaves_nothing_active(how: str) -> None:
+    """The request does not stay active, however far its answer has come."""
     async with serving() as server:
         for turns in range(8):
             for data in WHOLE.values():
@@ -82,8 +82,8 @@ async def test_who_leaves_right_behind_a_request_leaves_nothing_behind(how: str)
 
 
 @over_http
-async def test_a_doubtful_request_among_sound_ones_is_the_last_to_be_answered() -> None:
-    """Those before it have their answers, in order; those behind it are never begun."""
+async def test_an_ambiguous_request_among_valid_ones_is_answered_last() -> None:
+    """Earlier requests are answered in order; later ones are never started."""
     model = FakeModel()
     before = [predict_bytes([n], {"X-Request-ID": str(n)}) for n in range(50)]
     doubtful = post(b"Content-Length: 13\r\nTransfer-Encoding: chunked\r\n", BODY)
@@ -100,8 +100,8 @@ async def test_a_doubtful_request_among_sound_ones_is_the_last_to_be_answered() 
 
 
 @over_http
-async def test_two_clients_that_mix_their_pieces_get_each_their_own() -> None:
-    """Byte by byte, in turn; one of them is refused in the end."""
+async def test_two_clients_sending_byte_by_byte_each_get_their_own_answers() -> None:
+    """They send in turn; one of them is rejected at the end."""
     async with serving() as server:
         one, other = await server.connect(), await server.connect()
         first, second = predict_bytes([1]), predict_bytes([2])[:-1] + b"?"

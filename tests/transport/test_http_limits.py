@@ -1,4 +1,4 @@
-"""What the server does to what is too large, too slow, too much, or no HTTP."""
+"""Limits: bodies too large, clients too slow, connections too many, bytes that are not HTTP."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PATHS = ["/predict", "/nothing", "/", "/v2/health/live"]
 
 
 def headers_of(length: int | None, **more: str) -> dict[str, str]:
-    """Return the headers of a JSON body, in chunks when its length is not told."""
+    """Return the headers of a JSON body; chunked when no length is given."""
     told = {"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}
     return {"Content-Type": JSON, **told, **more}
 
@@ -47,7 +47,7 @@ def body_of(length: int) -> bytes:
 
 
 async def assert_still_good(client: Client) -> None:
-    """The connection can still be used, or it has been ended; nothing in between."""
+    """Assert that the connection either works or is closed."""
     try:
         response = await client.predict([10], {"X-Request-ID": "next"})
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -105,7 +105,7 @@ async def test_chunks_that_are_too_large_are_413_on_any_path(subtests: pytest.Su
                 more = headers_of(None, **{"X-Request-ID": "mine"})
                 await client.send(request_bytes("POST", path, more))
                 await client.send(chunk(body_of(600)) + chunk(b" " * 401))
-                response = await client.receive(path=path)  # before its end
+                response = await client.receive(path=path)  # before the body ends
                 assert_problem(response, 413, "body-too-large")
                 assert response["X-Request-ID"] == "mine"
                 await client.send(b"0\r\n\r\n")
@@ -123,7 +123,7 @@ async def test_a_client_that_sends_30_mib_can_read_its_413(in_chunks: bool) -> N
             piece = b" " * MIB
             await client.send(chunk(piece) if in_chunks else piece)
         await client.send(b"0\r\n\r\n" if in_chunks else b"")
-        response = await client.receive()  # only now does it look
+        response = await client.receive()  # the client reads only now
         await assert_still_good(client)
 
     assert_problem(response, 413, "body-too-large")
@@ -155,9 +155,7 @@ async def test_a_client_that_expects_100_continue_gets_413_at_once() -> None:
 
 
 @over_http
-async def test_a_413_leaves_a_connection_that_does_not_take_a_request_for_the_rest_of_a_body() -> (
-    None
-):
+async def test_after_a_413_the_next_request_is_not_read_as_the_rest_of_the_body() -> None:
     """A client that expected 100-continue may go on with its next request instead of the body."""
     settings = with_settings(http={"max_body_bytes": 1000, "body_timeout_s": 0.5})
     async with serving(settings=settings) as server:
@@ -198,8 +196,8 @@ async def test_a_413_has_one_line_in_the_access_log() -> None:
 
 
 @over_http
-async def test_a_body_that_never_ends_is_cut() -> None:
-    """Somebody who goes on and on after the 413 does not keep the server busy for ever."""
+async def test_the_connection_of_an_endless_body_is_closed() -> None:
+    """A client that goes on sending after the 413 does not occupy the server for ever."""
     async with serving() as server:
         client = await server.connect()
         await client.send(request_bytes("POST", "/predict", headers_of(None)))
@@ -211,7 +209,7 @@ async def test_a_body_that_never_ends_is_cut() -> None:
 
 
 @over_http
-async def test_a_body_that_nobody_asked_for_is_read_and_forgotten() -> None:
+async def test_a_body_of_a_get_is_read_and_discarded() -> None:
     async with serving() as server:
         client = await server.connect()
         response = await client.ask("GET", "/v2/health/live", {}, b"x" * 1000)
@@ -220,7 +218,7 @@ async def test_a_body_that_nobody_asked_for_is_read_and_forgotten() -> None:
 
 
 @over_http
-async def test_more_rows_than_the_queue_can_ever_hold_are_refused_for_good() -> None:
+async def test_more_rows_than_the_queue_holds_are_rejected_for_good() -> None:
     async with serving(settings=with_settings(batching={"queue_rows": 4})) as server:
         response = await server.predict([[1]] * 5)
 
@@ -258,16 +256,16 @@ def with_headers(where: str, size: int) -> bytes:
     return request_bytes("GET", "/v2/health/live", {"Connection": "close", **headers})
 
 
-# Too slow: timeouts are short here, so that tests are, and tests allow for a slow machine
+# Too slow: short timeouts keep these tests short; LATE allows for a slow machine
 
 HEADERS_IN_TIME = with_settings(http={"header_timeout_s": 0.2})
 BODY_IN_TIME = with_settings(http={"body_timeout_s": 0.3})
-LATE = 5.0  # seconds; when a connection must have been cut at the latest
+LATE = 5.0  # seconds after which a connection must be closed at the latest
 
 
 @contextlib.asynccontextmanager
 async def cut_within(client: Client, at_least: float) -> AsyncIterator[None]:
-    """See that the server ends the connection without an answer, and not before its time."""
+    """Assert that the server closes the connection without an answer, and not too early."""
     started = time.monotonic()
     yield
     assert await client.rest() == b""
@@ -275,7 +273,7 @@ async def cut_within(client: Client, at_least: float) -> AsyncIterator[None]:
 
 
 async def drip(client: Client, data: bytes, seconds: float) -> None:
-    """Send a byte at a time, as long as it is possible."""
+    """Send a byte at a time until the connection is closed."""
     with contextlib.suppress(ConnectionError):
         for n in range(len(data)):
             await client.send(data[n : n + 1])
@@ -287,7 +285,7 @@ async def drip(client: Client, data: bytes, seconds: float) -> None:
 
 @pytest.mark.parametrize("start", [b"P", b"POST /predict HTTP/1.1\r\nHost: localhost\r\n", b"\r\n"])
 @over_http
-async def test_headers_that_do_not_end_are_cut(start: bytes) -> None:
+async def test_incomplete_headers_close_the_connection(start: bytes) -> None:
     async with serving(settings=HEADERS_IN_TIME) as server:
         client = await server.connect()
         async with cut_within(client, 0.2):
@@ -295,7 +293,7 @@ async def test_headers_that_do_not_end_are_cut(start: bytes) -> None:
 
 
 @over_http
-async def test_headers_that_drip_are_cut() -> None:
+async def test_headers_that_arrive_byte_by_byte_close_the_connection() -> None:
     async with serving(settings=HEADERS_IN_TIME) as server:
         client = await server.connect()
         async with cut_within(client, 0.2):
@@ -303,7 +301,7 @@ async def test_headers_that_drip_are_cut() -> None:
 
 
 @over_http
-async def test_slow_headers_are_cut_on_a_kept_connection_too() -> None:
+async def test_slow_headers_close_a_kept_connection_too() -> None:
     async with serving(settings=HEADERS_IN_TIME) as server:
         client = await server.connect()
         assert (await client.predict([10])).status == 200
@@ -312,7 +310,7 @@ async def test_slow_headers_are_cut_on_a_kept_connection_too() -> None:
 
 
 @over_http
-async def test_slow_headers_after_a_pipelined_request_are_cut_too() -> None:
+async def test_slow_headers_after_a_pipelined_request_close_the_connection_too() -> None:
     async with serving(settings=HEADERS_IN_TIME) as server:
         client = await server.connect()
         await client.send(predict_bytes([10]) + b"POST /predict HTTP/1.1\r\n")
@@ -322,7 +320,7 @@ async def test_slow_headers_after_a_pipelined_request_are_cut_too() -> None:
 
 
 @over_http
-async def test_waiting_between_requests_is_not_slowness() -> None:
+async def test_a_pause_between_requests_does_not_count_as_slow_headers() -> None:
     async with serving(settings=HEADERS_IN_TIME) as server:
         client, silent = await server.connect(), await server.connect()
         for _ in range(2):
@@ -333,13 +331,15 @@ async def test_waiting_between_requests_is_not_slowness() -> None:
 
 
 @over_http
-async def test_waiting_for_the_answer_is_not_slowness() -> None:
+async def test_waiting_for_an_answer_does_not_count_as_slow_headers() -> None:
     model = FakeModel()
     settings = with_settings(http={"header_timeout_s": 0.2, "body_timeout_s": 0.2})
     async with serving(model, settings) as server:
         client = await server.connect()
         model.hold()
-        await client.send(predict_bytes([10]) + predict_bytes([20]))  # one waits behind the other
+        await client.send(
+            predict_bytes([10]) + predict_bytes([20])
+        )  # the second waits for the first
         await asyncio.sleep(1.5)
         model.release()
         assert (await client.receive()).json == {"prediction": 31.0}
@@ -358,7 +358,7 @@ async def test_an_idle_connection_is_closed() -> None:
 
 @pytest.mark.parametrize("length", [100, None])
 @over_http
-async def test_a_body_that_does_not_end_is_cut(length: int | None) -> None:
+async def test_an_incomplete_body_closes_the_connection(length: int | None) -> None:
     async with serving(settings=BODY_IN_TIME) as server:
         client = await server.connect()
         async with cut_within(client, 0.3):
@@ -367,7 +367,7 @@ async def test_a_body_that_does_not_end_is_cut(length: int | None) -> None:
 
 
 @over_http
-async def test_a_body_that_drips_is_cut() -> None:
+async def test_a_body_that_arrives_byte_by_byte_closes_the_connection() -> None:
     async with serving(settings=BODY_IN_TIME) as server:
         client = await server.connect()
         async with cut_within(client, 0.3):
@@ -376,7 +376,7 @@ async def test_a_body_that_drips_is_cut() -> None:
 
 
 @over_http
-async def test_a_refused_body_that_drips_is_cut() -> None:
+async def test_a_rejected_body_that_arrives_byte_by_byte_closes_the_connection() -> None:
     settings = with_settings(http={"body_timeout_s": 0.3, "max_body_bytes": 10})
     async with serving(settings=settings) as server:
         client = await server.connect()
@@ -387,7 +387,7 @@ async def test_a_refused_body_that_drips_is_cut() -> None:
 
 
 @over_http
-async def test_a_client_that_does_not_read_its_answer_is_cut() -> None:
+async def test_a_client_that_does_not_read_its_answer_is_disconnected() -> None:
     wide = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (500,), "float32"),))
     settings = with_settings(http={"body_timeout_s": 0.3}, batching={"max_rows": 5000})
     async with serving(FakeModel(wide), settings) as server:
@@ -402,7 +402,7 @@ async def test_a_client_that_does_not_read_its_answer_is_cut() -> None:
 
 @pytest.mark.parametrize("how", ["close", "half_close", "abort"])
 @over_http
-async def test_a_client_that_leaves_in_the_middle_of_its_request_disturbs_nobody(how: str) -> None:
+async def test_a_disconnect_within_a_request_does_not_affect_others(how: str) -> None:
     async with serving(settings=SMALL) as server:
         for start in (b"POST /pre", request_bytes("POST", "/predict", headers_of(100)) + b"{"):
             client = await server.connect()
@@ -423,7 +423,7 @@ CAPPED = with_settings(http={"max_connections": 2})
 
 
 @over_http
-async def test_one_connection_too_many_gets_503_and_the_others_stay() -> None:
+async def test_a_connection_over_the_limit_gets_503_and_the_others_stay() -> None:
     async with serving(settings=CAPPED) as server:
         first, second = await server.connect(), await server.connect()
         assert (await first.predict([10])).status == 200
@@ -439,7 +439,7 @@ async def test_one_connection_too_many_gets_503_and_the_others_stay() -> None:
 
 
 @over_http
-async def test_a_refused_connection_that_has_sent_its_request_can_read_its_503() -> None:
+async def test_a_rejected_connection_that_has_sent_its_request_can_read_its_503() -> None:
     async with serving(settings=CAPPED) as server:
         kept = [await server.connect() for _ in range(2)]
         for client in kept:
@@ -451,7 +451,7 @@ async def test_a_refused_connection_that_has_sent_its_request_can_read_its_503()
 
 
 @over_http
-async def test_room_for_a_connection_comes_back_when_one_ends() -> None:
+async def test_a_closed_connection_makes_room_for_another() -> None:
     async with serving(settings=CAPPED) as server:
         first, second = await server.connect(), await server.connect()
         assert (await first.predict([10])).status == 200
@@ -464,14 +464,14 @@ async def test_room_for_a_connection_comes_back_when_one_ends() -> None:
 
 
 async def until_accepted(server: Server) -> Response:
-    """Ask until the server has noticed that a connection has ended."""
+    """Ask until the server has noticed that a connection was closed."""
     async with asyncio.timeout(SOON):
         while (response := await server.predict([10])).status == 503:
             await asyncio.sleep(0.01)
     return response
 
 
-# No HTTP
+# Not HTTP
 
 NO_HTTP = {
     "words": b"hello\r\n\r\n",
@@ -517,7 +517,7 @@ NO_HTTP = {
 
 
 @over_http
-async def test_bytes_that_are_no_http_get_a_bare_400_and_the_connection_ends(
+async def test_bytes_that_are_not_http_get_a_bare_400_and_the_connection_closes(
     subtests: pytest.Subtests,
 ) -> None:
     async with serving() as server:
@@ -534,7 +534,7 @@ async def test_bytes_that_are_no_http_get_a_bare_400_and_the_connection_ends(
 
 
 @over_http
-async def test_bytes_of_tls_do_not_keep_a_connection() -> None:
+async def test_a_tls_handshake_on_an_http_port_closes_the_connection() -> None:
     async with serving(settings=HEADERS_IN_TIME) as server:
         client = await server.connect()
         await client.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500))
@@ -547,7 +547,7 @@ async def test_bytes_of_tls_do_not_keep_a_connection() -> None:
 
 
 @over_http
-async def test_a_connection_is_kept_whatever_was_answered() -> None:
+async def test_a_connection_is_kept_after_any_status() -> None:
     async with serving() as server:
         client = await server.connect()
         for _ in range(3):
@@ -562,7 +562,7 @@ async def test_a_connection_is_kept_whatever_was_answered() -> None:
 
 
 @over_http
-async def test_a_connection_ends_when_the_client_says_so() -> None:
+async def test_a_connection_closes_when_the_client_asks_for_it() -> None:
     async with serving() as server:
         client = await server.connect()
         response = await client.predict([10], {"Connection": "close"})
@@ -573,7 +573,7 @@ async def test_a_connection_ends_when_the_client_says_so() -> None:
 
 
 @over_http
-async def test_http_1_0_is_answered_and_the_connection_ends() -> None:
+async def test_http_1_0_is_answered_and_the_connection_closes() -> None:
     async with serving() as server:
         client = await server.connect()
         response = await client.ask(
@@ -633,7 +633,7 @@ async def test_a_request_that_arrives_byte_by_byte_is_answered() -> None:
 
 @over_http
 async def test_a_body_in_chunks_of_a_byte_is_read_and_others_are_answered_meanwhile() -> None:
-    """Decoding so many takes a while, in which others have their turn."""
+    """Decoding so many chunks takes long; other requests run in between."""
     body = body_of(20_000)
     chunks = b"".join(chunk(body[n : n + 1]) for n in range(len(body)))
     async with serving() as server:

@@ -1,4 +1,4 @@
-"""Requests that two servers in a row might read differently, and how each transport answers.
+"""Requests that two servers in a row might parse differently, and how each transport answers.
 
 Behind each of them follows a sound request in the same write. After a doubtful one it must not be
 executed: it may be the body of the first to somebody else, or another client's.
@@ -38,7 +38,7 @@ BOTH = "200, then 200"
 
 
 class Case(NamedTuple):
-    """What is sent, and what each transport answers; the tables in the docs show it."""
+    """A request, and the answers of each transport; docs/http.md has the tables."""
 
     what: str
     data: bytes
@@ -47,12 +47,12 @@ class Case(NamedTuple):
 
 
 def post(fields: bytes, body: bytes = b"", line: bytes = b"POST /predict HTTP/1.1") -> bytes:
-    """Return a request with these fields, besides those that every request has."""
+    """Return a request with these fields in addition to those of every request."""
     return line + b"\r\n" + HOST + TYPE + fields + b"\r\n" + body
 
 
 def chunked(body: bytes) -> bytes:
-    """Return a request with these bytes for chunks."""
+    """Return a chunked request with these bytes as its body."""
     return post(CHUNKED, body)
 
 
@@ -62,12 +62,12 @@ def get(line: bytes, fields: bytes = HOST) -> bytes:
 
 
 def length(value: bytes, body: bytes = BODY) -> bytes:
-    """Return a request whose field Content-Length has this value, with all that is around it."""
+    """Return a request whose Content-Length line has these bytes after the colon."""
     return post(b"Content-Length:" + value + b"\r\n", body)
 
 
 def coding(value: bytes, body: bytes = CHUNKS) -> bytes:
-    """Return a request whose field Transfer-Encoding has this value, with all around it."""
+    """Return a request whose Transfer-Encoding line has these bytes after the colon."""
     return post(b"Transfer-Encoding:" + value + b"\r\n", body)
 
 
@@ -666,7 +666,7 @@ LATE = dict.fromkeys(SOON, 10.0)
 
 
 async def outcome(server: Server, data: bytes) -> tuple[str, list[bytes]]:
-    """Send bytes and a sound request behind them; return the statuses, and the whole answers."""
+    """Send bytes and a valid request after them; return the statuses and the answers."""
     client = await server.connect()
     with contextlib.suppress(ConnectionError):
         await client.send(data + NEXT)
@@ -676,7 +676,7 @@ async def outcome(server: Server, data: bytes) -> tuple[str, list[bytes]]:
 
 
 def answers_in(data: bytes, *, is_head: bool) -> Iterator[bytes]:
-    """Cut what a connection brought into answers; the first may be to HEAD."""
+    """Split received bytes into answers; the first may be to HEAD."""
     while data:
         end = data.index(b"\r\n\r\n") + 4
         length = re.search(rb"Content-Length: (\d+)", data[:end])
@@ -686,7 +686,7 @@ def answers_in(data: bytes, *, is_head: bool) -> Iterator[bytes]:
 
 
 @over_http
-async def test_what_is_behind_a_doubtful_request_is_not_executed(
+async def test_what_follows_an_ambiguous_request_is_not_executed(
     transport: str, subtests: pytest.Subtests
 ) -> None:
     model = FakeModel()
@@ -707,7 +707,7 @@ async def test_what_is_behind_a_doubtful_request_is_not_executed(
                     assert_bare(answers[0])
 
 
-# What an answer may say in its head; a field that a request has smuggled into it is not among them.
+# The fields that a response may have; a field injected by a request is not among them.
 NAMES = {
     *("Content-Type", "Content-Length", "Connection", "Server", "Date", "Allow", "Accept-Post"),
     *("X-Request-Id", "X-Model-Version", "Server-Timing", "Cache-Control", "Retry-After"),
@@ -718,7 +718,7 @@ NAMES = {
 
 
 def assert_each_is_its_own(answers: list[bytes], *, next_is_last: bool) -> None:
-    """Nobody is answered for somebody else, no answer is a failure, none has foreign fields."""
+    """Assert that answers belong to their requests, are not 500, and have no injected fields."""
     heads = [answer.partition(b"\r\n\r\n")[0].decode("latin-1") for answer in answers]
     is_next = ["x-request-id: next" in head.lower() for head in heads]
     assert not any(is_next[:-1])
@@ -731,13 +731,13 @@ def assert_each_is_its_own(answers: list[bytes], *, next_is_last: bool) -> None:
 
 
 def assert_bare(answer: bytes) -> None:
-    """A refusal of what is no HTTP, which may be read by somebody who knows none."""
+    """Assert that an answer has no body and closes the connection."""
     assert answer.endswith(b"\r\n\r\n"), answer
     assert b"\r\nConnection: close\r\n" in answer
     assert b"\r\nContent-Length: 0\r\n" in answer
 
 
-# What the documentation says
+# The documentation
 
 PAGE = Path(__file__).parents[2] / "docs" / "http.md"
 
@@ -750,5 +750,5 @@ def test_the_documentation_shows_where_the_transports_differ() -> None:
     assert "\n".join(lines) in PAGE.read_text(), "docs/http.md should have:\n" + "\n".join(lines)
 
 
-def test_every_case_has_a_name_of_its_own() -> None:
+def test_every_case_has_a_unique_name() -> None:
     assert len({case.what for case in CASES}) == len(CASES)

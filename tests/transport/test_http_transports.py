@@ -1,4 +1,4 @@
-"""What both transports do with sound requests: the same, whatever pieces they arrive in."""
+"""Both transports answer valid requests alike, whatever pieces they arrive in."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROWS = b'{"data": [[10], [20]]}'
 
 
 def chunked(body: bytes, sizes: Iterable[int]) -> bytes:
-    """Return a body in chunks of these sizes, the last one of what is left."""
+    """Return a body in chunks of these sizes; the last chunk has the rest."""
     chunks = []
     for size in sizes:
         piece, body = body[:size], body[size:]
@@ -54,12 +54,12 @@ class Asked:
 
     @property
     def is_1_0(self) -> bool:
-        """Whether it is of the version before the present one."""
+        """Whether it is an HTTP/1.0 request."""
         return b" HTTP/1.0\r\n" in self.data
 
     @property
     def is_last(self) -> bool:
-        """Whether the connection ends behind it, so that nothing more may be sent."""
+        """Whether the connection closes after it."""
         head = self.data.lower().partition(b"\r\n\r\n")[0]
         options = b"".join(re.findall(rb"\nconnection:([^\r]*)", head))
         has_end = self.method in ("GET", "HEAD") or b"\ncontent-length:" in head
@@ -180,7 +180,7 @@ async def on_both() -> AsyncIterator[dict[str, Server]]:
 async def answers_of(
     server: Server, requests: Sequence[Asked], pieces: Iterable[bytes] | None = None
 ) -> list[str]:
-    """Send requests at once, or in pieces; return what came back until the connection ended."""
+    """Send requests in one piece or several; return all that is received until the end."""
     client = await server.connect()
     for piece in pieces or [b"".join(request.data for request in requests)]:
         await client.send(piece)
@@ -191,7 +191,7 @@ async def answers_of(
 
 
 def to_its_end(requests: Iterable[Asked]) -> list[Asked]:
-    """Return requests up to the one behind which the connection ends; there is one."""
+    """Return the requests up to the first after which the connection closes."""
     sent = []
     for request in [*requests, predict(Connection="close")]:
         sent.append(request)
@@ -201,7 +201,7 @@ def to_its_end(requests: Iterable[Asked]) -> list[Asked]:
 
 
 def answers_in(data: bytes, requests: Iterator[Asked]) -> Iterator[str]:
-    """Cut what a connection brought into answers; leave to go on is none."""
+    """Split received bytes into answers, without 100 Continue."""
     while data:
         end = data.index(b"\r\n\r\n") + 4
         if not data.startswith(b"HTTP/1.1 100 "):
@@ -210,7 +210,7 @@ def answers_in(data: bytes, requests: Iterator[Asked]) -> Iterator[str]:
             if request.method != "HEAD" and length:
                 end += int(length[1])
             answer = comparable(data[:end])
-            # Tornado ends a connection of HTTP/1.0 without saying so
+            # Tornado closes HTTP/1.0 connections without `Connection: close`
             yield answer.replace("connection: close\n", "") if request.is_1_0 else answer
         data = data[end:]
 
@@ -220,12 +220,12 @@ def comparable(answer: bytes) -> str:
     head, _, body = answer.decode("latin-1").partition("\r\n\r\n")
     start, *fields = head.split("\r\n")
     fields = [re.sub(r"dur=[\d.]+", "dur=", field.lower()) for field in fields]
-    body = re.sub(r"<time .*?</time>", "<time>", body)  # each server began in a second of its own
+    body = re.sub(r"<time .*?</time>", "<time>", body)  # the servers' start times differ
     return "\n".join([start, *sorted(f for f in fields if not f.startswith("date: ")), "", body])
 
 
 @pytest.mark.gen_test(timeout=TEST_SECONDS)
-async def test_sound_requests_get_the_same_answers_on_both_transports(
+async def test_valid_requests_get_the_same_answers_on_both_transports(
     subtests: pytest.Subtests,
 ) -> None:
     async with on_both() as servers:
@@ -263,7 +263,7 @@ FIELDS = [
 
 
 def any_request(dice: random.Random, number: int) -> Asked:
-    """Return a sound request, most of them for predictions."""
+    """Return a valid request, mostly for predictions."""
     fields = {"Host": "localhost", "X-Request-ID": f"r{number}"}
     method, target, body = "POST", "/predict", None
     if dice.random() < 0.6:
@@ -276,14 +276,14 @@ def any_request(dice: random.Random, number: int) -> Asked:
     target += dice.choice(["", "", "", "?", "?a=b&c=%20"])
     version = "HTTP/1.1" if dice.random() < 0.9 else "HTTP/1.0"
     if method not in ("GET", "HEAD") and body is None:
-        version = "HTTP/1.1"  # Tornado says `keep-alive` to others without a length, and ends them
+        version = "HTTP/1.1"  # Tornado answers others without a length `keep-alive`, and closes
     if version == "HTTP/1.0":
         fields["Connection"] = "keep-alive"
     if dice.random() < 0.03:
         fields["Connection"] = "close"
     if body is not None and dice.random() < 0.05:
         body += b" " * 20_000
-        fields.pop("Expect", None)  # whoever awaits leave is refused it, and the connection ends
+        fields.pop("Expect", None)  # 413 comes before 100 Continue, and the connection closes
     if body is not None and version == "HTTP/1.1" and dice.random() < 0.4:
         fields["Transfer-Encoding"] = "chunked"
         body = chunked(body, [dice.randrange(1, 30) for _ in range(dice.randrange(6))])
@@ -299,18 +299,18 @@ def any_request(dice: random.Random, number: int) -> Asked:
 
 CASES: list[Callable[[str], str]] = [str, str.lower, str.upper, str.title]
 SPACES = [" ", "", "\t", "  "]
-BEHIND = defaultdict(lambda: SPACES, chunked=[" ", ""])  # llhttp refuses a tab behind this
+BEHIND = defaultdict(lambda: SPACES, chunked=[" ", ""])  # llhttp rejects a tab after this
 
 
 def any_pieces(dice: random.Random, data: bytes) -> list[bytes]:
-    """Cut bytes at random places."""
+    """Split bytes at random positions."""
     cuts = sorted(dice.randrange(len(data)) for _ in range(dice.choice([0, 1, 3, 10])))
     return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True) if a < b]
 
 
 async def compare(servers: dict[str, Server], seed: int) -> int:
-    """Hold some requests of a connection against each other; return how many were answered."""
-    dice = random.Random(seed)  # to be the same next time
+    """Compare both transports on one connection; return how many requests were answered."""
+    dice = random.Random(seed)  # reproducible
     requests = to_its_end(any_request(dice, number) for number in range(dice.randrange(1, 6)))
     data = b"".join(request.data for request in requests)
     llhttp, tornado = [
@@ -326,7 +326,7 @@ async def compare(servers: dict[str, Server], seed: int) -> int:
     [100, pytest.param(2000, marks=[pytest.mark.torture, pytest.mark.timeout(900)])],
 )
 @pytest.mark.gen_test(timeout=900)
-async def test_any_sound_requests_in_any_pieces_get_the_same_answers(connections: int) -> None:
+async def test_any_valid_requests_in_any_pieces_get_the_same_answers(connections: int) -> None:
     async with on_both() as servers:
         answered = sum([await compare(servers, seed) for seed in range(connections)])
         for server in servers.values():
@@ -347,7 +347,7 @@ async def test_2600_requests_in_one_write_are_answered_one_after_the_other() -> 
         await client.send(b"".join(predict_bytes([n]) for n in range(2600)))
         await model.called()
         other = await server.predict([1], {"X-Request-Timeout-Ms": "200"})
-        assert server.service.model.batcher.queue.rows == 0  # one in progress, none behind it
+        assert server.service.model.batcher.queue.rows == 0  # one in progress, none queued
         model.release()
         answers = [(await client.receive()).json["prediction"] for _ in range(2600)]
 
@@ -368,7 +368,7 @@ async def until_still(look: Callable[[], int]) -> int:
 
 @over_http
 async def test_a_client_is_not_read_while_its_request_is_in_progress() -> None:
-    """What it sends stays with it, and so needs no memory here."""
+    """What it sends stays in its own buffers, and takes no memory of the server."""
     model = FakeModel()
     requests = [predict_bytes([n], {"X-Long": "a" * 12_000}) for n in range(1200)]
     async with serving(model) as server:
@@ -380,13 +380,13 @@ async def test_a_client_is_not_read_while_its_request_is_in_progress() -> None:
         model.release()
         answers = [(await client.receive()).json["prediction"] for _ in range(1200)]
 
-    assert unsent > 3 * MIB  # the sockets keep some
+    assert unsent > 3 * MIB  # the socket buffers hold some
     assert answers == [3.0 * n + 1.0 for n in range(1200)]
 
 
 @over_http
 async def test_a_client_that_does_not_read_its_answers_gets_no_more_of_them() -> None:
-    """And when it reads again, it gets those."""
+    """It gets the rest when it reads again."""
     rows = 1000  # an answer to so many has about 2 MB
     requests = [predict_bytes([[n + 0.1]] * rows) for n in range(15)]
     async with serving(FakeModel(WIDE), with_settings(batching={"max_rows": rows})) as server:
@@ -400,16 +400,16 @@ async def test_a_client_that_does_not_read_its_answers_gets_no_more_of_them() ->
 
     assert first.json["prediction"][0][0] == pytest.approx(1.3)
     assert answered >= 1
-    assert answered * len(first.body) < 16 * MIB  # most of it in the sockets
+    assert answered * len(first.body) < 16 * MIB  # mostly in the socket buffers
 
 
-# Ends
+# Disconnects
 
 
 @pytest.mark.parametrize("path", ["/predict", "/v2/health/live"])
 @over_http
-async def test_of_pipelined_requests_one_is_answered_at_the_end(path: str) -> None:
-    """The others were never begun, and a client may send those again."""
+async def test_during_shutdown_one_of_several_pipelined_requests_is_answered(path: str) -> None:
+    """The others are never started, so the client may send them again."""
     model = FakeModel()
     first = predict_bytes([1]) if path == "/predict" else request_bytes("GET", path)
     async with serving(model) as server:
@@ -425,7 +425,7 @@ async def test_of_pipelined_requests_one_is_answered_at_the_end(path: str) -> No
 
 
 @over_http
-async def test_a_client_that_ends_its_side_after_its_answers_is_let_go() -> None:
+async def test_a_client_that_half_closes_after_its_answers_is_disconnected() -> None:
     async with serving() as server:
         for requests in (b"", predict_bytes([1]), predict_bytes([1]) * 3):
             client = await server.connect()
@@ -437,7 +437,7 @@ async def test_a_client_that_ends_its_side_after_its_answers_is_let_go() -> None
 
 
 @over_http
-async def test_a_client_that_ends_its_side_behind_many_requests_disturbs_nobody() -> None:
+async def test_a_client_that_half_closes_after_many_requests_does_not_affect_others() -> None:
     model = FakeModel()
     async with serving(model) as server:
         client = await server.connect()

@@ -1,4 +1,4 @@
-"""HTTPS: what a certificate makes of each transport, and what is said of a wrong one."""
+"""HTTPS on both transports, and the errors for wrong certificates."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def tls_settings(**more: object):
 
 @contextmanager
 def socket_to(server: Server) -> Iterator[socket.socket]:
-    """Open a connection on which nobody speaks TLS of their own accord."""
+    """Open a plain connection, without a TLS handshake."""
     with closing(socket.create_connection(("127.0.0.1", server.port))) as client:
         client.setblocking(False)
         yield client
 
 
 async def end_of(client: socket.socket) -> bytes:
-    """Read until the server ends a connection."""
+    """Read until the server closes a connection."""
     data = b""
     async with asyncio.timeout(SOON):
         try:
@@ -73,7 +73,7 @@ async def test_a_connection_answers_predictions_and_pages() -> None:
 
 
 @over_http
-async def test_tls_1_2_and_1_3_are_spoken_and_no_other_protocol_than_http_1_1() -> None:
+async def test_tls_1_2_and_1_3_are_supported_and_http_1_1_is_the_only_protocol() -> None:
     async with serving(settings=tls_settings()) as server:
         assert server.tls
         server.tls.set_alpn_protocols(["h2", "http/1.1"])
@@ -86,14 +86,16 @@ async def test_tls_1_2_and_1_3_are_spoken_and_no_other_protocol_than_http_1_1() 
 
 
 @pytest.mark.logs_warnings
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")  # they are old, indeed
+@pytest.mark.filterwarnings(
+    "ignore:ssl.TLSVersion:DeprecationWarning"
+)  # they are deprecated, which is the point
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 @over_http
-async def test_older_versions_are_not_spoken(version: ssl.TLSVersion, transport: str) -> None:
+async def test_older_versions_are_rejected(version: ssl.TLSVersion, transport: str) -> None:
     said = ["SSL Error"] if transport == "tornado" else []
     async with serving(settings=tls_settings(), expected_logs=said) as server:
         assert server.tls
-        server.tls.set_ciphers("DEFAULT:@SECLEVEL=0")  # a client that would take anything
+        server.tls.set_ciphers("DEFAULT:@SECLEVEL=0")  # a client that accepts any version
         server.tls.minimum_version = server.tls.maximum_version = version
         with pytest.raises((ssl.SSLError, ConnectionError)):
             await server.connect()
@@ -101,8 +103,8 @@ async def test_older_versions_are_not_spoken(version: ssl.TLSVersion, transport:
         assert (await server.predict([10])).status == 200
 
 
-def test_the_oldest_version_is_ours_to_say() -> None:
-    """A system's configuration of OpenSSL may allow older ones."""
+def test_the_oldest_version_does_not_depend_on_the_system() -> None:
+    """The system's OpenSSL configuration may allow older ones."""
     context = context_of(tls_settings().http)
 
     assert context is not None
@@ -120,7 +122,7 @@ async def test_large_bodies_and_answers_come_through() -> None:
 
 @over_http
 async def test_a_client_that_reads_slowly_gets_all_of_its_last_answer() -> None:
-    """Saying farewell in TLS has a time limit, which must not cut the answer before it."""
+    """The time limit of close_notify must not cut off the answer before it."""
     data = [[n] for n in range(50_000)]
     async with serving(settings=tls_settings()) as server:
         client = await server.connect()
@@ -136,8 +138,8 @@ async def test_a_client_that_reads_slowly_gets_all_of_its_last_answer() -> None:
 
 
 @over_http
-async def test_a_client_that_does_not_read_its_answer_is_cut() -> None:
-    """What is encrypted already counts as unsent, too."""
+async def test_a_client_that_does_not_read_its_answer_is_disconnected() -> None:
+    """Bytes that are encrypted already count as unsent, too."""
     wide = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (500,), "float32"),))
     limits = replace(tls_settings(body_timeout_s=0.3), batching=BatchingSettings(max_rows=5000))
     async with serving(FakeModel(wide), limits) as server:
@@ -164,7 +166,7 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 @over_http
-async def test_rows_of_a_client_that_leaves_are_not_computed(how: str) -> None:
+async def test_rows_of_a_client_that_disconnects_are_not_computed(how: str) -> None:
     model = FakeModel()
     async with serving(model, tls_settings()) as server:
         first, second = await server.connect(), await server.connect()
@@ -183,20 +185,20 @@ async def test_rows_of_a_client_that_leaves_are_not_computed(how: str) -> None:
 
 @pytest.mark.logs_warnings
 @over_http
-async def test_a_client_that_does_not_speak_tls_disturbs_nobody(transport: str) -> None:
-    said = ["SSL Error"] if transport == "tornado" else []  # Tornado warns of each
+async def test_a_client_without_tls_does_not_affect_others(transport: str) -> None:
+    said = ["SSL Error"] if transport == "tornado" else []  # Tornado logs a warning for each
     async with serving(settings=tls_settings(), expected_logs=said) as server:
         for data in (predict_bytes([1]), bytes(100), b"\x16\x03\x01\x00\x05hello" + bytes(100)):
             with socket_to(server) as client:
                 client.sendall(data)
                 assert b"HTTP" not in await end_of(client)
         with socket_to(server) as client:
-            client.sendall(predict_bytes([1]))  # and leaves
+            client.sendall(predict_bytes([1]))  # and disconnects
         assert (await server.predict([10])).status == 200
 
 
 @over_http
-async def test_a_client_that_never_says_what_tls_needs_is_cut() -> None:
+async def test_an_incomplete_handshake_is_closed() -> None:
     async with serving(settings=tls_settings(header_timeout_s=0.3)) as server:
         for start in (b"", b"\x16\x03\x01\x02\x00\x01"):
             with socket_to(server) as client:
@@ -208,8 +210,8 @@ async def test_a_client_that_never_says_what_tls_needs_is_cut() -> None:
 
 
 @over_http
-async def test_connections_count_before_they_are_encrypted() -> None:
-    """Else nothing would bound those that never will be."""
+async def test_connections_count_during_their_handshake() -> None:
+    """Otherwise unfinished handshakes would have no limit."""
     bound = 2 + MAX_REJECTED
     settings = tls_settings(max_connections=2, header_timeout_s=30)
     async with serving(settings=settings) as server:
@@ -228,13 +230,13 @@ async def test_connections_count_before_they_are_encrypted() -> None:
 
 
 async def until_closed(reader: asyncio.StreamReader) -> None:
-    """Wait for the end of a connection."""
+    """Wait until a connection is closed."""
     with suppress(ConnectionError):
         await reader.read()
 
 
 @over_http
-async def test_one_connection_too_many_gets_503() -> None:
+async def test_a_connection_over_the_limit_gets_503() -> None:
     async with serving(settings=tls_settings(max_connections=2)) as server:
         kept = [await server.connect() for _ in range(2)]
         for client in kept:
@@ -246,8 +248,8 @@ async def test_one_connection_too_many_gets_503() -> None:
 
 
 @over_http
-async def test_clients_that_never_say_farewell_do_not_hold_up_the_end() -> None:
-    """An idle client in a pool does not look at its connection, nor does one in mid-handshake."""
+async def test_clients_that_never_send_close_notify_do_not_delay_shutdown() -> None:
+    """Clients that do not read: idle ones in a pool, and ones within their handshake."""
     async with serving(settings=tls_settings()) as server:
         assert server.tls
         with socket_to(server) as silent, socket_to(server) as idle:
@@ -264,7 +266,7 @@ async def test_clients_that_never_say_farewell_do_not_hold_up_the_end() -> None:
 async def _shake_hands(
     tls: ssl.SSLObject, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, to: socket.socket
 ) -> None:
-    """Agree on TLS, and do nothing further."""
+    """Do the TLS handshake, and nothing more."""
     loop = asyncio.get_running_loop()
     while True:
         try:
@@ -277,7 +279,7 @@ async def _shake_hands(
 
 
 @over_http
-async def test_predictions_are_answered_during_the_grace_and_connections_end() -> None:
+async def test_predictions_are_answered_during_the_grace_period_and_connections_close() -> None:
     async with serving(settings=tls_settings()) as server:
         client = await server.connect()
         assert (await client.predict([10])).status == 200
@@ -303,8 +305,8 @@ async def test_the_limits_are_the_same() -> None:
 # Settings
 
 
-def refusal(cert: object, key: object) -> str:
-    """Return what is said of a certificate and a key, a single line."""
+def error_for(cert: object, key: object) -> str:
+    """Return the error for a certificate and a key, a single line."""
     with pytest.raises(ConfigError) as caught:
         context_of(with_settings(http={"tls_cert": str(cert), "tls_key": str(key)}).http)
     text = str(caught.value)
@@ -314,7 +316,7 @@ def refusal(cert: object, key: object) -> str:
 
 @pytest.fixture
 def other_key(tmp_path: Path) -> Path:
-    """A sound key that belongs to another certificate."""
+    """A valid key of another certificate."""
     path = tmp_path / "other.key"
     path.write_text(OTHER_KEY)
     return path
@@ -343,18 +345,18 @@ def test_without_a_certificate_there_is_no_tls() -> None:
 
 
 def test_a_certificate_needs_a_key_and_a_key_a_certificate() -> None:
-    assert refusal(CERT, "") == "http.tls_key: HTTPS needs both a certificate and a key"
-    assert refusal("", KEY) == "http.tls_cert: HTTPS needs both a certificate and a key"
+    assert error_for(CERT, "") == "http.tls_key: HTTPS needs both a certificate and a key"
+    assert error_for("", KEY) == "http.tls_cert: HTTPS needs both a certificate and a key"
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "missing.pem"
 
     for cert, key, setting in ((missing, KEY, "tls_cert"), (CERT, missing, "tls_key")):
-        text = refusal(cert, key)
+        text = error_for(cert, key)
         assert text.startswith(f"http.{setting}: '{missing}' cannot be read: No such file")
-    assert "Is a directory" in refusal(tmp_path, KEY)
-    assert "null byte" in refusal("a\0b", KEY)
+    assert "Is a directory" in error_for(tmp_path, KEY)
+    assert "null byte" in error_for("a\0b", KEY)
 
 
 def test_files_that_do_not_belong_together_are_named(tmp_path: Path, other_key: Path) -> None:
@@ -364,8 +366,8 @@ def test_files_that_do_not_belong_together_are_named(tmp_path: Path, other_key: 
     locked.write_text(LOCKED_KEY)
 
     for cert, key in ((CERT, other_key), (empty, KEY), (CERT, words), (KEY, CERT), (CERT, CERT)):
-        text = refusal(cert, key)
+        text = error_for(cert, key)
         assert text.startswith(
             f"http.tls_cert: {cert} and {key} are not a certificate and its key: "
         )
-    assert refusal(CERT, locked).endswith("the key is encrypted")
+    assert error_for(CERT, locked).endswith("the key is encrypted")
