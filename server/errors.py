@@ -45,7 +45,7 @@ class UnknownModel(ServiceError):
 
 
 class LoadFailed(ServiceError):
-    """A new version could not be loaded, or was rejected. The version before it stays."""
+    """The new version could not be loaded, or was rejected; the old one, if any, stays."""
 
 
 class Unauthorized(ServiceError):

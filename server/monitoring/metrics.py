@@ -96,7 +96,9 @@ def of_batches(counts: Counts) -> Iterator[Metric]:
         counts.queue_waits,
     )
     yield histogram(
-        "predict_model_duration_seconds", "Seconds of each model call.", counts.model_durations
+        "predict_model_duration_seconds",
+        "Duration of each model call, in seconds.",
+        counts.model_durations,
     )
     yield histogram("predict_batch_rows", "Rows in each model call.", counts.batch_rows)
     yield CounterMetricFamily("predict_rows", "Rows of answered requests.", counts.rows)
