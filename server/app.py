@@ -32,7 +32,7 @@ def openapi_document(model: ServedModel, *others: ServedModel) -> bytes:
 
 
 class LastDocument:
-    """Makes the OpenAPI document, and caches that of the last models by weak references."""
+    """Makes the OpenAPI document and caches it; weak references let old models be freed."""
 
     def __init__(self) -> None:
         self._of: list[weakref.ref[ServedModel]] = []

@@ -17,7 +17,7 @@ class InvalidRequest(ServiceError):
 
 
 class InvalidJSON(ServiceError):
-    """The body is not a valid JSON document."""
+    """The body is not JSON (RFC 8259), for example because of a trailing comma."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class UnknownModel(ServiceError):
 
 
 class LoadFailed(ServiceError):
-    """The model could not be loaded, or could not replace the version that is served."""
+    """The new version could not be loaded, or was rejected; the old one, if any, stays."""
 
 
 class Unauthorized(ServiceError):
@@ -64,7 +64,7 @@ class MethodNotAllowed(ServiceError):
     """The path does not support the method of the request."""
 
     def __init__(self, method: str, allowed: list[str]) -> None:
-        super().__init__(f"{method} is not allowed here; use {', '.join(allowed)}")
+        super().__init__(f"{method} is not allowed here; use {', '.join(allowed)}.")
         self.allowed = allowed
 
 
@@ -77,7 +77,7 @@ class UnsupportedMediaType(ServiceError):
 
 
 class Loading(ServiceError):
-    """The model is still being loaded."""
+    """The model is not loaded and warmed up yet."""
 
 
 class ModelFails(ServiceError):
@@ -85,7 +85,7 @@ class ModelFails(ServiceError):
 
 
 class TooManyConnections(ServiceError):
-    """The service has as many open connections as it allows."""
+    """The number of open connections has reached its limit."""
 
 
 class NonFiniteOutput(ServiceError):

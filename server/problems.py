@@ -124,7 +124,7 @@ PROBLEMS: dict[type[Exception], Problem] = {
         HTTPStatus.GATEWAY_TIMEOUT,
         "deadline-exceeded",
         "Deadline exceeded",
-        "The deadline of the request passed before the prediction was computed.",
+        "The deadline passed before the prediction was computed.",
     ),
 }
 

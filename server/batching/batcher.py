@@ -330,12 +330,12 @@ class Batcher:
             self._refuse("draining", Draining())
         if size > self._queue_rows or nbytes > self._queue_bytes:
             limits = f"{self._queue_rows} rows or {self._queue_bytes} bytes"
-            self._refuse("too_large", TooManyRows(f"More than can ever wait at once: {limits}."))
+            self._refuse("too_large", TooManyRows(f"The queue cannot hold more than {limits}."))
         if queue.rows + size > self._queue_rows or queue.nbytes + nbytes > self._queue_bytes:
-            self._turn_away("queue_full", "the queue is full")
+            self._turn_away("queue_full", "The queue is full.")
         batches, rows = queue.ahead(shape)
         if batches and self._speed.predict(batches, rows) > self._max_queue:
-            self._turn_away("queue_wait", "the wait is too long")
+            self._turn_away("queue_wait", "The wait in the queue would be too long.")
 
     def _turn_away(self, reason: str, why: str) -> None:
         self.is_crowded = True

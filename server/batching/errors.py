@@ -26,7 +26,7 @@ class Draining(BatchingError):
 
 
 class DeadlineExceeded(BatchingError):
-    """The deadline of the request passed before the prediction was computed."""
+    """The deadline of the request passed while it was in the queue or in a batch."""
 
 
 class ModelFailed(BatchingError):

@@ -85,15 +85,12 @@ class BaseHandler(RequestHandler):
         self.set_status(HTTPStatus.NO_CONTENT)
 
     def allowed(self) -> list[str]:
-        """Return the allowed methods."""
         return [*self.METHODS, "OPTIONS"]
 
     def add_cors_headers(self) -> None:
-        """Add the CORS headers of the response."""
         self._headers.update(self.parts.cors.headers(self.request.headers))
 
     def respond(self, response: Response) -> None:
-        """Send a response."""
         self.set_status(response.status)
         self.clear_header("Content-Type")
         for name, value in response.headers.items():

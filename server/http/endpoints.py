@@ -48,10 +48,10 @@ class Endpoints:
         """Return the endpoint for a method and path, or None."""
         return self._known.get(route) or (self._resolve(route[1]) if route[0] == "POST" else None)
 
-    def refuse(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:
+    def reject(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:
         """Return the error response to a request that the transport rejects."""
         if endpoint := self.get(route):
-            return endpoint.refuse(error, headers)
+            return endpoint.reject(error, headers)
         return with_cors(
             problem(error, request_id(headers), kind_of(route[1])), self._cors, headers
         )

@@ -88,7 +88,7 @@ class PredictEndpoint:
             self._requests.ended(status, time.perf_counter() - started)
         return with_cors(response, self._cors, request.headers) if self._has_cors else response
 
-    def refuse(self, error: Exception, headers: Headers) -> Response:
+    def reject(self, error: Exception, headers: Headers) -> Response:
         """Return and count the error response to a request that the transport rejects."""
         response = problem(error, request_id(headers), self._kind)
         self._requests.ended(response.status, 0.0)

@@ -1,1 +1,1 @@
-"""Who looks at the counts: Prometheus and the live page."""
+"""Metrics for Prometheus, and the events behind the live page."""

@@ -1,4 +1,4 @@
-"""One message to many listeners, none of whom can hold up the others."""
+"""Sends each message to many listeners; a slow one does not delay the others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from server.errors import TooManyConnections
 
 
 class Broadcast:
-    """Hands each message to everybody who listens.
+    """Sends each message to every listener.
 
     Args:
-        most: how many may listen at a time.
-        behind: how many messages may wait for a listener before it is dropped.
+        most: the most listeners at a time.
+        behind: the most messages that wait for a listener; it is disconnected before another.
     """
 
     def __init__(self, most: int = 100, behind: int = 10) -> None:
@@ -25,11 +25,11 @@ class Broadcast:
         self._ended = False
 
     def __len__(self) -> int:
-        """Return how many listen."""
+        """Return the number of listeners."""
         return len(self._queues)
 
     async def follow(self, first: bytes, write: Callable[[bytes], Awaitable[object]]) -> None:
-        """Write `first` and then each message; it is cancelled at the end, or when too far behind.
+        """Write `first`, then each message, until cancelled: by `end`, or because it is too slow.
 
         Raises TooManyConnections, Draining, or what `write` raises.
         """
@@ -48,7 +48,7 @@ class Broadcast:
             del self._queues[task]
 
     def send(self, message: bytes) -> None:
-        """Hand a message over; never waits."""
+        """Queue a message for every listener; never waits."""
         for task, queue in self._queues.items():
             if queue.full():
                 task.cancel()
@@ -56,7 +56,7 @@ class Broadcast:
                 queue.put_nowait(message)
 
     def end(self) -> None:
-        """Send everybody home, and let nobody in."""
+        """Disconnect all listeners and reject new ones."""
         self._ended = True
         for task in self._queues:
             task.cancel()

@@ -1,6 +1,6 @@
-"""How the service fares, second by second: one snapshot for everybody who watches.
+"""The events behind the live page: one snapshot per second, sent to every listener.
 
-It reads counts that are kept anyway; a request costs nothing more for being watched.
+It reads counters that exist anyway, so a request costs no more while somebody watches.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ KEPT_SECONDS: Final = 300
 
 
 class Reading(NamedTuple):
-    """What the counts and gauges say at a moment; counts are since the start."""
+    """The counters, since the start, and the gauges at one moment."""
 
     state: str
     model: str
     version: str
     answered: int
-    others: int  # requests that got anything but a prediction
-    durations: Sequence[int]  # by the buckets of DURATION_BUCKETS
+    others: int  # requests that got no prediction
+    durations: Sequence[int]  # a counter for each of DURATION_BUCKETS
     calls: int
     call_rows: float
     refusals: dict[str, int]
@@ -37,7 +37,7 @@ class Reading(NamedTuple):
 
 
 def read(service: Service) -> Reading:
-    """Return what a service's counts say now."""
+    """Read the counters and gauges of a service."""
     counts = service.counts
     statuses = [item for account in counts.requests.values() for item in account.by_status.items()]
     model = service.default.current
@@ -57,7 +57,7 @@ def read(service: Service) -> Reading:
 
 
 class LivePage:
-    """Takes a snapshot once a second, keeps five minutes of them, sends each to who listens."""
+    """Makes a snapshot per second, keeps those of five minutes, sends each to all listeners."""
 
     def __init__(self, read: Callable[[], Reading], broadcast: Broadcast | None = None) -> None:
         self._read = read
@@ -68,18 +68,18 @@ class LivePage:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin; call it on the event loop."""
+        """Start the timer; call it on the event loop."""
         loop = asyncio.get_running_loop()
         self._timer = loop.call_at(loop.time() + 1, self._tick)
 
     def end(self) -> None:
-        """Take no more, and end all streams."""
+        """Stop the timer, and end all streams of events."""
         if self._timer:
             self._timer.cancel()
         self.broadcast.end()
 
     async def follow(self, write: Callable[[bytes], Awaitable[object]]) -> None:
-        """Write the last five minutes, and then each second's snapshot, as server-sent events."""
+        """Write the last five minutes, then each new snapshot, as server-sent events."""
         history = "retry: 1000\n" + event("history", f"[{','.join(self._history)}]")
         await self.broadcast.follow(history.encode(), write)
 
@@ -98,7 +98,7 @@ def event(name: str, data: str) -> str:
 
 
 def snapshot(before: Reading, after: Reading, seconds: float) -> dict[str, Any]:
-    """Return what happened between two readings: rates a second, times in milliseconds."""
+    """Return what happened between two readings: rates per second, times in milliseconds."""
     durations = [b - a for a, b in zip(before.durations, after.durations, strict=True)]
     calls = after.calls - before.calls
     refusals = {
@@ -122,9 +122,9 @@ def snapshot(before: Reading, after: Reading, seconds: float) -> dict[str, Any]:
 
 
 def quantile(counts: Sequence[int], share: float) -> float | None:
-    """Estimate a quantile of durations in seconds, linearly within its bucket; None of none.
+    """Estimate a quantile of durations, in seconds, linearly within its bucket.
 
-    What is above the last bound counts as the last bound.
+    Values above the last bound count as that bound. None if there are no values.
     """
     wanted = share * sum(counts)
     if not wanted:
@@ -137,5 +137,5 @@ def quantile(counts: Sequence[int], share: float) -> float | None:
 
 
 def milliseconds(seconds: float | None) -> float | None:
-    """Return seconds as milliseconds, to the microsecond."""
+    """Convert seconds to milliseconds, rounded to microseconds."""
     return None if seconds is None else round(seconds * 1000, 3)

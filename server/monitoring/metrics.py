@@ -1,4 +1,4 @@
-"""The counts as Prometheus and OpenMetrics write them: the only home of prometheus_client."""
+"""The counters in the formats of Prometheus and OpenMetrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from server.serving.service import Service
 
 
 class Metrics:
-    """What `GET /metrics` shows: of the service, and of its process."""
+    """The metrics of the service and of its process, for `GET /metrics`."""
 
     def __init__(self, service: Service, payload_log: PayloadLog | None) -> None:
         self._registry = CollectorRegistry()
@@ -34,16 +34,16 @@ class Metrics:
             collector(registry=self._registry)
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """Return the metrics and their media type, in the format that an Accept header asks for.
+        """Return the metrics and their media type.
 
-        It is Prometheus' text format, or OpenMetrics for those who name it.
+        The format is OpenMetrics if the Accept header names it, else Prometheus' text format.
         """
         encode, media_type = choose_encoder(accept)
         return encode(self._registry), media_type
 
 
 class ServiceCollector(Collector):
-    """Reads the counts of a service when somebody asks, and writes nothing back."""
+    """Reads the counters of a service for each request to `/metrics`."""
 
     def __init__(self, service: Service, payload_log: PayloadLog | None) -> None:
         self._service = service
@@ -54,27 +54,27 @@ class ServiceCollector(Collector):
         counts = self._service.counts
         yield from self._of_requests(counts)
         yield from of_batches(counts)
-        yield from of_mishaps(counts)
+        yield from of_failures(counts)
         yield from of_reloads(counts)
         yield from of_models(self._service.repository)
         yield GaugeMetricFamily(
             "event_loop_lag_seconds",
-            "The longest of the last 15 seconds' delays of a timer of the event loop.",
+            "The longest delay of an event-loop timer in the last 15 seconds.",
             self._service.loop_lag.longest,
         )
         yield GaugeMetricFamily(
-            "event_loop_tasks", "The tasks of the event loop that have not ended.", len(all_tasks())
+            "event_loop_tasks", "Asyncio tasks that have not ended.", len(all_tasks())
         )
         yield CounterMetricFamily(
             "payload_lines_dropped",
-            "Lines of the payload log that were not written.",
+            "Lines of the payload log that could not be written.",
             self._payload_log.dropped if self._payload_log else 0,
         )
 
     def _of_requests(self, counts: Counts) -> Iterator[Metric]:
         requests = CounterMetricFamily(
             "predict_requests",
-            "Requests for predictions, by the status of their answer; 499: the client left before.",
+            "Prediction requests by HTTP status; 499: the client disconnected before the response.",
             labels=["model", "dialect", "status"],
         )
         for (name, dialect), account in counts.requests.items():
@@ -83,29 +83,31 @@ class ServiceCollector(Collector):
         yield requests
         yield histogram(
             "predict_request_duration_seconds",
-            "From a request's body to its answer, whatever its status.",
+            "Seconds from the complete request to its response, for every status.",
             counts.durations,
         )
 
 
 def of_batches(counts: Counts) -> Iterator[Metric]:
-    """Yield how rows wait, and are computed."""
+    """Yield the metrics of queue and batches."""
     yield histogram(
         "predict_queue_wait_seconds",
-        "From the queue to the first batch, of requests that were answered.",
+        "Seconds in the queue until the first batch, for answered requests.",
         counts.queue_waits,
     )
     yield histogram(
-        "predict_model_duration_seconds", "Each call of the model.", counts.model_durations
+        "predict_model_duration_seconds",
+        "Duration of each model call, in seconds.",
+        counts.model_durations,
     )
-    yield histogram("predict_batch_rows", "Rows in each call of the model.", counts.batch_rows)
-    yield CounterMetricFamily("predict_rows", "Rows of requests that were answered.", counts.rows)
+    yield histogram("predict_batch_rows", "Rows in each model call.", counts.batch_rows)
+    yield CounterMetricFamily("predict_rows", "Rows of answered requests.", counts.rows)
 
 
-def of_mishaps(counts: Counts) -> Iterator[Metric]:
-    """Yield why requests got no prediction."""
+def of_failures(counts: Counts) -> Iterator[Metric]:
+    """Yield the metrics of requests that got no prediction."""
     refused = CounterMetricFamily(
-        "predict_refused", "Requests that were not let into the queue.", labels=["reason"]
+        "predict_refused", "Requests rejected before the queue.", labels=["reason"]
     )
     for reason, times in counts.refusals.items():
         refused.add_metric([reason], times)
@@ -117,21 +119,21 @@ def of_mishaps(counts: Counts) -> Iterator[Metric]:
     )
     yield CounterMetricFamily(
         "predict_cancelled",
-        "Requests whose client left while they were in the queue or in a batch.",
+        "Requests whose client disconnected while they were in the queue or in a batch.",
         counts.cancellations,
     )
     yield CounterMetricFamily(
         "predict_isolated_failures",
-        "Requests on which the model failed while it answered others of their batch.",
+        "Requests that the model failed on while it answered others of the same batch.",
         counts.isolated_failures,
     )
 
 
 def of_reloads(counts: Counts) -> Iterator[Metric]:
-    """Yield how often a model took the place of another."""
+    """Yield the metrics of reloads."""
     reloads = CounterMetricFamily(
         "predict_reloads",
-        "Attempts to let another version of a model answer, after the start.",
+        "Attempts to replace a served model.",
         labels=["outcome"],
     )
     for outcome, times in counts.reloads.items():
@@ -140,23 +142,25 @@ def of_reloads(counts: Counts) -> Iterator[Metric]:
 
 
 def of_models(repository: Repository) -> Iterator[Metric]:
-    """Yield what is served and what waits for it now."""
+    """Yield the served models, and the gauges of queues and model calls."""
     models = repository.models()
     queues = [model.batcher.queue for model in models]
     yield GaugeMetricFamily(
-        "predict_queue_rows", "Rows that wait now.", sum(queue.rows for queue in queues)
+        "predict_queue_rows", "Rows in the queue now.", sum(queue.rows for queue in queues)
     )
     yield GaugeMetricFamily(
         "predict_queue_bytes",
-        "Bytes of bodies and of input that wait now.",
+        "Bytes of bodies and input tensors in the queue now.",
         sum(queue.nbytes for queue in queues),
     )
     yield GaugeMetricFamily(
         "predict_model_busy_seconds",
-        "How long a call of a model has been going on: the longest one that has not ended.",
+        "How long the current model call has been running; with several, the longest.",
         repository.busy_seconds(),
     )
-    info = InfoMetricFamily("predict_model", "What is served.", labels=["model", "version"])
+    info = InfoMetricFamily(
+        "predict_model", "Versions that are served.", labels=["model", "version"]
+    )
     for model in models:
         labels = [model.name, model.version]
         info.add_metric(labels, {"max_rows": str(model.batch_size.rows)})
@@ -165,7 +169,7 @@ def of_models(repository: Repository) -> Iterator[Metric]:
 
 
 def histogram(name: str, sentence: str, counted: Histogram) -> Metric:
-    """Return a histogram as Prometheus has it: each bucket includes those below it."""
+    """Return a histogram in Prometheus' form: each bucket includes the ones below it."""
     bounds = [*map(floatToGoString, counted.bounds), "+Inf"]
     buckets = list(zip(bounds, accumulate(counted.counts), strict=True))
     return HistogramMetricFamily(name, sentence, buckets=buckets, sum_value=counted.sum)

@@ -31,7 +31,7 @@ class EndpointLookup(Protocol):
     def get(self, route: tuple[str, str], /) -> Endpoint | None:
         """Return the endpoint, or None if a Tornado handler answers these requests."""
 
-    def refuse(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:
+    def reject(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:
         """Return the error response of a request that the transport rejects itself."""
 
 

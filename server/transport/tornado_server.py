@@ -235,7 +235,7 @@ class BoundedBody(HTTPMessageDelegate):
         self._is_rejected = True
         method, path = self._start_line.method, self._start_line.path.partition("?")[0]
         error = BodyTooLarge(f"The body is larger than {self._max_bytes} bytes.")
-        response = self._server.endpoints.refuse((method, path), error, self._headers)
+        response = self._server.endpoints.reject((method, path), error, self._headers)
         headers = HTTPHeaders({**COMMON_HEADERS, **response.headers})
         headers["Content-Length"] = str(len(response.body))
         if expects_continue(self._headers):

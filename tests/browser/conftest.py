@@ -1,4 +1,4 @@
-"""The servers of the process tests, for a browser to look at."""
+"""The servers of the process tests, for the browser tests."""
 
 from tests.process.conftest import server, shared_server
 

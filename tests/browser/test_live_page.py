@@ -38,7 +38,7 @@ def browser() -> Iterator[Any]:
 
 
 class Tab:
-    """A tab that shows the live page, and what its console said."""
+    """A tab with the live page, and the messages of its console."""
 
     def __init__(self, browser: Any, port: int, width: int = 1280, theme: str = "light") -> None:
         viewport = {"width": width, "height": 900}
@@ -96,7 +96,7 @@ def test_the_form_predicts_31_for_10(browser: Any, example_model: Path, tmp_path
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("width", WIDTHS)
-def test_it_loads_and_complains_of_nothing(
+def test_the_page_loads_without_errors_in_the_console(
     browser: Any, server: Server, width: int, theme: str
 ) -> None:
     tab = tab_on(browser, server, width=width, theme=theme)
@@ -128,7 +128,7 @@ def test_the_charts_move_under_load(browser: Any, server: Server) -> None:
     assert tab.pixels()[:3] != still[:3]
 
 
-def test_an_answer_that_is_a_refusal_is_explained(browser: Any, server: Server) -> None:
+def test_the_page_shows_why_a_request_was_rejected(browser: Any, server: Server) -> None:
     tab = tab_on(browser, server)
     tab.page.fill("textarea", '["x"]')
     tab.page.click("button")
@@ -136,7 +136,7 @@ def test_an_answer_that_is_a_refusal_is_explained(browser: Any, server: Server) 
     assert re.search("/data/0", tab.page.inner_text("#prediction"))
 
 
-def test_it_says_when_the_server_goes_away_and_comes_back_by_itself(
+def test_the_page_shows_that_the_server_is_gone_and_reconnects(
     browser: Any, tmp_path: Path
 ) -> None:
     port = free_port()

@@ -16,7 +16,7 @@ __all__ = ["browser", "pytestmark"]
 
 
 def two_runs() -> str:
-    """With words that are as long as they may become."""
+    """With texts of the greatest length."""
     new, old = run_of(1_000, "new"), run_of(700, "old", refuses=True)
     new["server"] = {"model a_long_name_of_a_model": "version 1, up to 1024 rows a call"}
     new["url"] = f"http://a-long-name-of-a-machine.example:18433/{'a' * 80}/predict"

@@ -1,4 +1,4 @@
-"""Several models behind one address: their paths, their versions, their keys, their repository."""
+"""Several models on one server: paths, versions, keys, repository."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WITH_KEY = {"Authorization": "Bearer secret"}
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A model's file."""
+    """The file of a model."""
     path = tmp_path / "line.keras"
     path.write_text("10")
     return path
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 async def predict(
     server: Server, path: str, headers: Mapping[str, str] | None = None
 ) -> tuple[int, Any]:
-    """Ask for a prediction of 1; return its version and value, or the status and the problem."""
+    """Predict for 1; return version and value, or the status and the problem."""
     given = {"Content-Type": JSON} | dict(headers or {})
     response = await server.ask("POST", path, given, b'{"data":[1]}')
     if response.status == 200:
@@ -53,7 +53,7 @@ async def call(
     document: Any = None,
     headers: Mapping[str, str] | None = WITH_KEY,
 ) -> Response:
-    """Call the repository."""
+    """Send a request to the repository."""
     body = b"" if document is None else json.dumps(document).encode()
     return await server.ask("POST", f"/v2/repository/{path}", headers, body)
 
@@ -82,7 +82,7 @@ async def test_a_name_can_be_anything(name: str, file: Path) -> None:
 
 
 @over_http
-async def test_what_there_is_not_is_named(file: Path) -> None:
+async def test_an_unknown_model_or_version_is_named_in_the_error(file: Path) -> None:
     async with serving_files(file) as (server, _):
         for path, words in {
             "/models/nobody/predict": "There is no model nobody.",
@@ -100,7 +100,7 @@ async def test_what_there_is_not_is_named(file: Path) -> None:
 
 
 @over_http
-async def test_other_methods_and_large_bodies_are_refused_there_too(file: Path) -> None:
+async def test_model_paths_reject_other_methods_and_large_bodies(file: Path) -> None:
     settings = with_settings(http={"max_body_bytes": 100})
     async with serving_files(file, settings=settings) as (server, _):
         for path in ("/models/line/predict", "/models/line/versions/1/predict"):
@@ -149,7 +149,7 @@ async def test_metrics_name_every_version(file: Path, folder: Path) -> None:
 
 
 @over_http
-async def test_v2_tells_of_every_model_and_version(file: Path, folder: Path) -> None:
+async def test_v2_describes_every_model_and_version(file: Path, folder: Path) -> None:
     async with serving_files(file, folder) as (server, _):
         about = (await server.ask("GET", "/v2")).json
         model = (await server.ask("GET", "/v2/models/more%20lines")).json
@@ -171,7 +171,7 @@ async def test_v2_tells_of_every_model_and_version(file: Path, folder: Path) -> 
 
 @pytest.mark.logs_warnings
 @over_http
-async def test_v2_statistics_count_what_a_version_did(file: Path, folder: Path) -> None:
+async def test_v2_statistics_count_the_requests_of_a_version(file: Path, folder: Path) -> None:
     async with serving_files(folder, file, logs=["the model failed"]) as (server, files):
         await predict(server, "/predict")
         for body in (b'{"data":[[1],[2],[3]]}', b'{"data":[[4],[5],[6]]}'):
@@ -205,7 +205,7 @@ async def test_v2_statistics_count_what_a_version_did(file: Path, folder: Path) 
 
 
 @over_http
-async def test_where_there_are_keys_predictions_need_one(file: Path) -> None:
+async def test_with_keys_predictions_require_one(file: Path) -> None:
     async with serving_files(file, settings=KEYS) as (server, _):
         assert await predict(server, "/predict", WITH_KEY) == ("1", 10)
         assert await predict(server, "/predict", {"X-API-Key": "secret"}) == ("1", 10)
@@ -243,7 +243,7 @@ async def test_a_wrong_key_changes_nothing(file: Path) -> None:
 
 
 @over_http
-async def test_the_index_has_a_line_for_every_version(file: Path, folder: Path) -> None:
+async def test_the_index_has_an_entry_for_every_version(file: Path, folder: Path) -> None:
     async with serving_files(file, folder, settings=KEYS) as (server, _):
         await call(server, "models/line/unload")
         index = (await call(server, "index")).json
@@ -260,7 +260,7 @@ async def test_the_index_has_a_line_for_every_version(file: Path, folder: Path) 
 
 
 @over_http
-async def test_the_highest_version_is_told_first_whenever_it_was_loaded(folder: Path) -> None:
+async def test_the_highest_version_comes_first_in_any_order_of_loading(folder: Path) -> None:
     async with serving_files(folder, settings=KEYS) as (server, _):
         (folder / "10.keras").write_text("1000")
         await call(server, "models/more%20lines/load")
@@ -273,8 +273,8 @@ async def test_the_highest_version_is_told_first_whenever_it_was_loaded(folder: 
 
 
 @over_http
-async def test_an_unloaded_model_has_ended_well_for_tensorflow_serving(file: Path) -> None:
-    """Only what could not be loaded has an error."""
+async def test_tensorflow_serving_status_of_an_unloaded_model_has_no_error(file: Path) -> None:
+    """Only a model that could not be loaded has an error."""
     async with serving_files(file, settings=KEYS) as (server, _):
         told = []
         for text, path in (("10", "unload"), ("broken", "load")):
@@ -310,7 +310,7 @@ async def test_a_model_is_loaded_rolled_back_and_unloaded(file: Path) -> None:
 
 @pytest.mark.logs_warnings
 @over_http
-async def test_a_load_that_fails_says_why(file: Path) -> None:
+async def test_a_failed_load_reports_the_reason(file: Path) -> None:
     logs = ["version 1 stays"]
     async with serving_files(file, settings=KEYS, logs=logs) as (server, _):
         unknown = await call(server, "models/nobody/load")
@@ -326,7 +326,7 @@ async def test_a_load_that_fails_says_why(file: Path) -> None:
 
 
 @over_http
-async def test_a_call_that_makes_no_sense_changes_nothing(file: Path) -> None:
+async def test_an_invalid_repository_request_changes_nothing(file: Path) -> None:
     async with serving_files(file, settings=KEYS) as (server, _):
         for document in (
             [],

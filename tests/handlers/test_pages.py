@@ -33,12 +33,12 @@ SEVERAL = Signature(
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page.
+    """A page as a browser parses it.
 
     Attributes:
-        text: all that a person can read.
-        blocks: the preformatted texts, which the page shows to be copied.
-        addresses: what the page loads or links to, with the tag and the attribute.
+        text: the visible text.
+        blocks: the preformatted texts, made to be copied.
+        addresses: what the page loads or links to: tag, attribute, address.
         elements: every tag with its attributes.
         scripts: the texts of scripts within the page.
     """
@@ -128,7 +128,7 @@ async def test_the_start_page_shows_what_was_measured_and_chosen() -> None:
 
 
 @over_http
-async def test_the_start_page_shows_no_curve_where_the_rows_were_given() -> None:
+async def test_the_start_page_shows_no_curve_if_max_rows_is_configured() -> None:
     async with serving(settings=with_settings(batching={"max_rows": 17})) as server:
         page = await page_at(server, "/")
 
@@ -138,7 +138,9 @@ async def test_the_start_page_shows_no_curve_where_the_rows_were_given() -> None
 
 @pytest.mark.parametrize("signature", [None, SEVERAL], ids=["a number", "several"])
 @over_http
-async def test_the_curl_of_the_start_page_is_answered_as_shown(signature: Signature | None) -> None:
+async def test_the_curl_commands_return_what_the_start_page_shows(
+    signature: Signature | None,
+) -> None:
     model = FakeModel(signature) if signature else FakeModel()
     async with serving(model) as server:
         examples = curls_of(await page_at(server, "/"))
@@ -154,7 +156,7 @@ async def test_the_curl_of_the_start_page_is_answered_as_shown(signature: Signat
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed: apt-get install curl")
 @pytest.mark.parametrize("name", ["x", "it's", '"quoted"', "$HOME", "a\\b", "`id`", "größe"])
 @over_http
-async def test_the_curl_of_the_start_page_works_in_a_shell_whatever_the_inputs_are_called(
+async def test_the_curl_commands_work_in_a_shell_with_any_input_name(
     name: str,
 ) -> None:
     inputs = (TensorSpec(name, (1,), "float32"), TensorSpec("b", (1,), "float32"))
@@ -169,7 +171,7 @@ async def test_the_curl_of_the_start_page_works_in_a_shell_whatever_the_inputs_a
 
 
 def curls_of(page: Page) -> list[tuple[str, str]]:
-    """Return the commands that a page shows, each with the answer shown below it."""
+    """Return the curl commands of a page, each with the response shown below it."""
     places = [n for n, block in enumerate(page.blocks) if block.startswith("curl ")]
     return [(page.blocks[n], page.blocks[n + 1]) for n in places]
 
@@ -192,7 +194,7 @@ def parse_curl(command: str) -> tuple[str, dict[str, str], str]:
 
 
 @over_http
-async def test_the_links_of_every_page_lead_somewhere() -> None:
+async def test_every_link_on_every_page_works() -> None:
     paths = ["/", "/docs", *(f"/problems/{problem.slug}" for problem in PROBLEMS.values())]
     async with serving() as server:
         links = {
@@ -232,8 +234,7 @@ async def test_the_start_page_says_when_the_model_is_loading() -> None:
 
 
 @over_http
-async def test_the_host_that_a_browser_names_is_text() -> None:
-    """Whatever a Host header holds, it is text on the page, and not markup."""
+async def test_a_host_header_with_markup_is_escaped() -> None:
     async with serving() as server:
         for host in ('a"><script>alert(1)</script>', "a'b", "<b>", "a&b"):
             client = await server.connect()
@@ -248,7 +249,7 @@ async def test_the_host_that_a_browser_names_is_text() -> None:
 
 
 @over_http
-async def test_the_docs_load_only_our_own_files() -> None:
+async def test_the_docs_load_only_files_of_the_service() -> None:
     async with serving() as server:
         response = await server.ask("GET", "/docs")
         page = Page(response)
@@ -271,7 +272,7 @@ async def test_the_docs_load_only_our_own_files() -> None:
 
 
 @over_http
-async def test_the_docs_show_our_document_and_ask_no_validator_elsewhere() -> None:
+async def test_the_docs_show_openapi_json_and_use_no_external_validator() -> None:
     async with serving() as server:
         page = await page_at(server, "/docs")
         scripts = [a for tag, _, a in page.addresses if tag == "script" and "swagger" not in a]
@@ -285,7 +286,7 @@ async def test_the_docs_show_our_document_and_ask_no_validator_elsewhere() -> No
 
 
 @over_http
-async def test_pages_may_load_and_run_only_what_is_ours() -> None:
+async def test_the_policy_of_pages_allows_only_files_of_the_service() -> None:
     async with serving() as server:
         for path in ("/", "/docs", "/problems/loading"):
             response = await server.ask("GET", path)
@@ -302,8 +303,8 @@ async def test_pages_may_load_and_run_only_what_is_ours() -> None:
 
 
 @over_http
-async def test_what_the_docs_try_out_is_allowed_and_answered() -> None:
-    """The document's server is this one, and what it shows is sent with the type that is read."""
+async def test_try_it_out_in_the_docs_works() -> None:
+    """The document names this server, and its examples are sent as a supported media type."""
     async with serving() as server:
         document = (await server.ask("GET", "/openapi.json")).json
         [base] = [entry["url"] for entry in document["servers"]]
@@ -347,14 +348,14 @@ async def test_the_type_of_a_problem_leads_to_its_page() -> None:
 
 
 @over_http
-async def test_a_problem_that_there_is_not_is_404() -> None:
+async def test_an_unknown_problem_type_is_404() -> None:
     async with serving() as server:
         response = await server.ask("GET", "/problems/nothing")
 
     assert (response.status, response.json["type"]) == (404, "/problems/not-found")
 
 
-def test_every_problem_has_a_slug_and_words_of_its_own() -> None:
+def test_every_problem_has_a_unique_slug_a_title_and_a_meaning() -> None:
     slugs = [problem.slug for problem in PROBLEMS.values()]
     assert len(set(slugs)) == len(slugs)
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", slug) for slug in slugs)

@@ -1,4 +1,4 @@
-"""Who may ask for what, and who may change what is served."""
+"""API keys: who can predict, read metrics and change models."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.support.harness import JSON, listening, over_http, serving, with_sett
 
 
 def key(name: str, *allow: str) -> ApiKey:
-    """Return an entry whose key is its name."""
+    """Return an entry whose key equals its name."""
     return ApiKey(name, hashlib.sha256(name.encode()).hexdigest(), allow)
 
 
 ONE, TWO = ApiKey.of("one"), ApiKey.of("sha256:" + hashlib.sha256(b"two").hexdigest())
 
 
-def test_without_keys_everybody_may_ask_and_nobody_change() -> None:
+def test_without_keys_everybody_can_predict_and_nobody_can_change_models() -> None:
     keys = ApiKeys([])
 
     for group in GROUPS:
@@ -45,7 +45,7 @@ def test_without_keys_everybody_may_ask_and_nobody_change() -> None:
         {"authorization": "Bearer two", "x-api-key": "wrong"},
     ],
 )
-def test_a_key_opens_what_it_is_for(headers: dict[str, str]) -> None:
+def test_a_key_is_valid_for_its_groups(headers: dict[str, str]) -> None:
     keys = ApiKeys([ONE, TWO])
 
     keys.check(headers, PREDICT)
@@ -68,7 +68,7 @@ def test_a_key_opens_what_it_is_for(headers: dict[str, str]) -> None:
         {"x-api-key": "\udcff"},
     ],
 )
-def test_anything_else_is_refused(headers: dict[str, str]) -> None:
+def test_any_other_key_is_rejected(headers: dict[str, str]) -> None:
     keys = ApiKeys([ONE, TWO])
 
     with pytest.raises(Unauthorized):
@@ -77,7 +77,7 @@ def test_anything_else_is_refused(headers: dict[str, str]) -> None:
         keys.check_change(headers)
 
 
-def test_the_hash_of_nothing_opens_nothing() -> None:
+def test_an_empty_key_is_never_valid() -> None:
     keys = ApiKeys([ApiKey.of("sha256:" + hashlib.sha256(b"").hexdigest())])
 
     for headers in ({}, {"x-api-key": ""}, {"authorization": "Bearer "}):
@@ -85,7 +85,7 @@ def test_the_hash_of_nothing_opens_nothing() -> None:
             keys.check(headers, PREDICT)
 
 
-def test_a_key_opens_no_other_group_than_its_own() -> None:
+def test_a_key_is_valid_for_no_other_group() -> None:
     keys = ApiKeys([key("app", PREDICT), key("ci", REPOSITORY), key("prometheus", METRICS)])
     owners = {PREDICT: "app", REPOSITORY: "ci", METRICS: "prometheus"}
 
@@ -100,7 +100,7 @@ def test_a_key_opens_no_other_group_than_its_own() -> None:
         keys.check_change({"x-api-key": "app"})
 
 
-def test_a_key_that_is_there_twice_opens_what_either_says() -> None:
+def test_a_key_listed_twice_has_the_groups_of_both_entries() -> None:
     keys = ApiKeys([key("app", PREDICT), key("app", METRICS)])
 
     for group in (PREDICT, METRICS):
@@ -116,17 +116,17 @@ def test_a_key_that_is_there_twice_opens_what_either_says() -> None:
         ([ONE, key("prometheus", METRICS)], set(GROUPS)),
     ],
 )
-def test_any_key_closes_predictions_and_the_repository(
+def test_any_key_protects_predictions_and_the_repository(
     given: list[ApiKey], closed: set[str]
 ) -> None:
-    """The counts are closed only by a key that names them."""
+    """Metrics require a key only if some key has the group."""
     keys = ApiKeys(given)
 
     assert {group for group in GROUPS if keys.requires_key(group)} == closed
 
 
 def test_every_digest_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How long a check takes tells nothing of which key it was, nor of how much of it was right."""
+    """The time of a check reveals neither which key matched nor how much of it."""
     compared = []
 
     def compare_digest(a: bytes, b: bytes) -> bool:
@@ -183,7 +183,7 @@ OPEN = [
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A model's file."""
+    """The file of a model."""
     path = tmp_path / "line.keras"
     path.write_text("10")
     return path
@@ -191,7 +191,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("method, path, document, secret, members", ROUTES)
 @over_http
-async def test_each_closed_route_takes_its_own_key_and_no_other(
+async def test_each_protected_route_accepts_only_keys_of_its_group(
     method: str, path: str, document: object, secret: str, members: set[str], file: Path
 ) -> None:
     body = None if document is None else json.dumps(document).encode()
@@ -213,7 +213,7 @@ async def test_each_closed_route_takes_its_own_key_and_no_other(
 
 
 @over_http
-async def test_all_else_is_open(file: Path) -> None:
+async def test_all_other_routes_need_no_key(file: Path) -> None:
     async with serving_files(file, settings=CLOSED) as (server, _):
         for path in OPEN:
             assert (await server.ask("GET", path)).status == 200, path
@@ -227,7 +227,7 @@ async def test_all_else_is_open(file: Path) -> None:
 
 
 @over_http
-async def test_no_request_without_a_key_is_computed_or_recorded(tmp_path: Path) -> None:
+async def test_no_request_without_a_key_is_computed_or_logged_as_payload(tmp_path: Path) -> None:
     payloads = PayloadLog(str(tmp_path / "payloads"), max_bytes=1000)
     async with serving(settings=CLOSED, payload_log=payloads) as server:
         assert (await server.predict([1])).status == 401
@@ -245,7 +245,7 @@ async def test_no_request_without_a_key_is_computed_or_recorded(tmp_path: Path) 
 async def test_no_key_is_ever_logged(
     file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither right ones nor wrong ones, whatever becomes of their requests."""
+    """Neither valid nor invalid ones, for any response."""
     caplog.set_level(logging.DEBUG)
     secrets = [APP, CI, PROMETHEUS, "a-key-that-is-wrong"]
     async with serving_files(file, settings=CLOSED) as (server, _):
@@ -263,14 +263,14 @@ async def test_no_key_is_ever_logged(
 
 
 @over_http
-async def test_a_browser_may_ask_what_is_possible_without_a_key(file: Path) -> None:
+async def test_options_needs_no_key(file: Path) -> None:
     async with serving_files(file, settings=CLOSED) as (server, _):
         for path in ("/predict", "/metrics", "/v2/repository/index"):
             assert (await server.ask("OPTIONS", path)).status == 204
 
 
 @over_http
-async def test_the_start_page_asks_for_a_key_and_does_not_watch_what_is_closed(file: Path) -> None:
+async def test_the_start_page_asks_for_a_key_and_hides_charts_that_require_one(file: Path) -> None:
     async with serving_files(file, settings=CLOSED) as (server, _):
         closed = (await server.ask("GET", "/")).body.decode()
     async with serving_files(file) as (server, _):

@@ -1,4 +1,4 @@
-"""Pages of other origins: off by default, and then those that are named alone."""
+"""CORS: off by default, and limited to the configured origins."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FOREIGN = [
 
 
 def allowed(response: Response) -> Mapping[str, str]:
-    """Return what an answer says of other origins."""
+    """Return the CORS headers of a response."""
     named = {name.lower(): value for name, value in response.headers}
     return {name: value for name, value in named.items() if name.startswith("access-control-")}
 
 
 @over_http
-async def test_without_a_list_nothing_is_said() -> None:
+async def test_without_configured_origins_there_are_no_cors_headers() -> None:
     async with serving() as server:
         for method, path in (("POST", "/predict"), ("GET", "/"), ("GET", "/v2/health/live")):
             response = await server.ask(
@@ -47,7 +47,7 @@ async def test_without_a_list_nothing_is_said() -> None:
 
 @pytest.mark.parametrize("origin", LISTED["cors_origins"])
 @over_http
-async def test_a_page_that_is_listed_may_ask_and_read(origin: str) -> None:
+async def test_an_allowed_origin_can_send_requests_and_read_responses(origin: str) -> None:
     async with serving(settings=with_settings(http=LISTED)) as server:
         preflight = await server.ask("OPTIONS", "/predict", {"Origin": origin, **PREFLIGHT})
         answer = await server.predict([1], {"Origin": origin})
@@ -69,7 +69,7 @@ async def test_a_page_that_is_listed_may_ask_and_read(origin: str) -> None:
 
 @pytest.mark.parametrize("origin", FOREIGN)
 @over_http
-async def test_no_other_page_is_told_that_it_may(origin: str) -> None:
+async def test_other_origins_get_no_cors_headers(origin: str) -> None:
     async with serving(settings=with_settings(http=LISTED)) as server:
         for method, more in (("OPTIONS", PREFLIGHT), ("GET", {}), ("HEAD", {})):
             response = await server.ask(method, "/metrics", {"Origin": origin, **more})
@@ -81,7 +81,7 @@ async def test_no_other_page_is_told_that_it_may(origin: str) -> None:
 
 
 @over_http
-async def test_two_origins_at_once_are_none() -> None:
+async def test_two_origins_in_one_header_are_not_allowed() -> None:
     async with serving(settings=with_settings(http=LISTED)) as server:
         client = await server.connect()
         twice = f"GET / HTTP/1.1\r\nHost: x\r\nOrigin: {OURS}\r\nOrigin: {OTHER}\r\n\r\n"
@@ -90,8 +90,8 @@ async def test_two_origins_at_once_are_none() -> None:
 
 
 @over_http
-async def test_errors_can_be_read_as_well() -> None:
-    """Else a page learns nothing of what it has done wrong, nor when to try again."""
+async def test_errors_have_cors_headers_too() -> None:
+    """Else a page cannot read what was wrong, nor when to try again."""
     limits = LISTED | {"max_body_bytes": 1000}
     keys = {"api_keys": (key("app", PREDICT),)}
     async with serving(settings=with_settings(http=limits, auth=keys)) as server:
@@ -126,7 +126,7 @@ async def test_a_preflight_needs_no_key_and_a_request_does() -> None:
 
 
 @over_http
-async def test_what_varies_by_two_headers_says_both() -> None:
+async def test_vary_lists_both_headers() -> None:
     async with serving(settings=with_settings(http=LISTED)) as server:
         metrics = await server.ask("GET", "/metrics", {"Origin": OURS})
 
@@ -134,7 +134,7 @@ async def test_what_varies_by_two_headers_says_both() -> None:
 
 
 @over_http
-async def test_events_can_be_followed() -> None:
+async def test_an_allowed_origin_can_read_events() -> None:
     async with serving(settings=with_settings(http=LISTED)) as server:
         client = await server.connect()
         events = await client.ask("GET", "/events", {"Origin": OURS})
@@ -142,7 +142,7 @@ async def test_events_can_be_followed() -> None:
         client.close()
 
 
-def test_a_preflight_is_for_those_who_ask_and_are_listed() -> None:
+def test_only_preflights_of_allowed_origins_get_cors_headers() -> None:
     cors = Cors([OURS])
 
     assert cors.preflight({"origin": OURS}, ["POST"]) == {}
@@ -158,7 +158,7 @@ def test_a_preflight_is_for_those_who_ask_and_are_listed() -> None:
         *("https://shop.example:0", "https://shop.example\n", "https://größe.example"),
     ],
 )
-def test_what_no_browser_would_send_is_refused_in_the_settings(origin: str, tmp_path) -> None:
+def test_origins_that_no_browser_sends_are_rejected_in_the_settings(origin: str, tmp_path) -> None:
     (tmp_path / "config.yaml").write_text(json.dumps({"http": {"cors_origins": [OURS, origin]}}))
 
     with pytest.raises(ConfigError, match=r"http.cors_origins\[1\]: .* is not a list of origins"):
@@ -169,7 +169,7 @@ def test_what_no_browser_would_send_is_refused_in_the_settings(origin: str, tmp_
     "origin",
     ["https://shop.example", "http://localhost:3000", "http://[::1]:8080", "https://x:80"],
 )
-def test_what_browsers_send_is_taken(origin: str, tmp_path) -> None:
+def test_origins_that_browsers_send_are_accepted(origin: str, tmp_path) -> None:
     settings = load(["--http.cors_origins", f"{origin},{OURS}"], {}, tmp_path)
 
     assert settings.http.cors_origins == (origin, OURS)

@@ -1,4 +1,4 @@
-"""What HTTP clients get, row by row of the table of situations: status, headers, body."""
+"""Status, headers and body of every kind of response."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OUR_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 def assert_common_headers(response: Response) -> None:
-    """Every answer carries these, each once."""
+    """Assert that a response has the common headers, each once."""
     assert OUR_ID.fullmatch(response["X-Request-ID"])
     assert response["Cache-Control"] == "no-store"
     assert response["X-Content-Type-Options"] == "nosniff"
@@ -45,7 +45,7 @@ def assert_common_headers(response: Response) -> None:
 
 
 def assert_problem(response: Response, status: int, slug: str, *extensions: str) -> Any:
-    """The answer is a problem document for this request; return it."""
+    """Assert that a response is a problem document for its request; return it."""
     assert (response.status, response["Content-Type"]) == (status, PROBLEM_JSON), response
     assert_common_headers(response)
     document = response.json
@@ -60,7 +60,7 @@ def assert_problem(response: Response, status: int, slug: str, *extensions: str)
 
 
 def assert_retry_after(response: Response) -> None:
-    """It says in whole seconds when to try again."""
+    """Assert that a response has Retry-After in whole seconds."""
     assert re.fullmatch(r"[1-9]\d*", response["Retry-After"])
 
 
@@ -87,7 +87,7 @@ async def test_a_batch_gets_a_list_in_the_same_order() -> None:
 
 
 @over_http
-async def test_server_timing_tells_where_the_time_went_and_how_large_the_batch_was() -> None:
+async def test_server_timing_has_the_times_and_the_rows_of_the_batch() -> None:
     async with serving() as server:
         response = await server.predict([[10], [20], [30]])
 
@@ -117,7 +117,7 @@ async def test_the_model_version_is_the_configured_one() -> None:
 
 
 @over_http
-async def test_a_sound_request_id_is_taken_over(subtests: pytest.Subtests) -> None:
+async def test_a_valid_request_id_is_kept(subtests: pytest.Subtests) -> None:
     async with serving() as server:
         for id_ in ("a", "7", "A.b_c-D9", "x" * 128):
             answered = await server.predict([10], {"X-Request-ID": id_})
@@ -129,7 +129,7 @@ async def test_a_sound_request_id_is_taken_over(subtests: pytest.Subtests) -> No
 
 
 @over_http
-async def test_another_request_id_is_replaced(subtests: pytest.Subtests) -> None:
+async def test_an_invalid_request_id_is_replaced(subtests: pytest.Subtests) -> None:
     async with serving() as server:
         for id_ in ("", "x" * 129, "a b", "a/b", "é", 'a"b', "a,b", "<b>"):
             answered = await server.predict([10], {"X-Request-ID": id_})
@@ -142,7 +142,7 @@ async def test_another_request_id_is_replaced(subtests: pytest.Subtests) -> None
 
 
 @over_http
-async def test_parameters_of_the_media_type_and_its_case_do_not_matter() -> None:
+async def test_parameters_and_case_of_the_media_type_are_ignored() -> None:
     async with serving() as server:
         for media_type in (f"{JSON}; charset=utf-8", "Application/JSON", f"{JSON};charset=UTF-8"):
             response = await server.post(b'{"data":[10]}', {"Content-Type": media_type})
@@ -150,7 +150,7 @@ async def test_parameters_of_the_media_type_and_its_case_do_not_matter() -> None
 
 
 @over_http
-async def test_a_body_in_chunks_is_read() -> None:
+async def test_a_chunked_body_is_accepted() -> None:
     async with serving() as server:
         client = await server.connect()
         await client.send(
@@ -178,7 +178,7 @@ async def test_a_client_that_expects_100_continue_gets_it() -> None:
 
 
 @over_http
-async def test_a_query_does_not_matter() -> None:
+async def test_a_query_is_ignored() -> None:
     async with serving() as server:
         response = await server.ask(
             "POST", "/predict?a=1&b=%ff", {"Content-Type": JSON}, b'{"data":[10]}'
@@ -220,7 +220,7 @@ NOT_JSON = {
 
 
 @over_http
-async def test_a_body_that_is_no_json_is_400(subtests: pytest.Subtests) -> None:
+async def test_a_body_that_is_not_json_is_400(subtests: pytest.Subtests) -> None:
     async with serving() as server:
         for what, body in NOT_JSON.items():
             with subtests.test(what):
@@ -253,7 +253,9 @@ BREAKS_THE_SCHEMA = {
 
 
 @over_http
-async def test_json_that_breaks_the_schema_is_422_and_says_where(subtests: pytest.Subtests) -> None:
+async def test_json_that_violates_the_schema_is_422_with_pointers(
+    subtests: pytest.Subtests,
+) -> None:
     async with serving() as server:
         for what, (body, pointer) in BREAKS_THE_SCHEMA.items():
             with subtests.test(what):
@@ -276,7 +278,7 @@ async def test_a_number_out_of_the_range_of_the_input_is_422(subtests: pytest.Su
 
 
 @over_http
-async def test_a_number_that_no_float_can_hold_is_refused() -> None:
+async def test_a_number_that_no_float_can_hold_is_rejected() -> None:
     async with serving() as server:
         response = await server.post(b'{"data": [1e400]}')
 
@@ -285,7 +287,7 @@ async def test_a_number_that_no_float_can_hold_is_refused() -> None:
 
 
 @over_http
-async def test_a_refusal_tells_eight_places_at_most_in_160_characters_each() -> None:
+async def test_an_error_lists_at_most_eight_violations_of_160_characters() -> None:
     bodies = [
         json.dumps({"data": [[text]] * 300}).encode()
         for text in ("a", "b" * 1000, "é" * 500)  # small and large bodies
@@ -302,7 +304,7 @@ async def test_a_refusal_tells_eight_places_at_most_in_160_characters_each() -> 
 
 
 @over_http
-async def test_deep_json_that_can_be_read_is_422() -> None:
+async def test_deeply_nested_json_is_422() -> None:
     async with serving() as server:
         for depth in (3, 100, 500):
             response = await server.post(b'{"data": ' + b"[" * depth + b"]" * depth + b"}")
@@ -366,7 +368,7 @@ METHODS = [*USUAL, *UNUSUAL]
 
 
 @over_http
-async def test_an_unknown_path_is_404_whatever_the_method(subtests: pytest.Subtests) -> None:
+async def test_an_unknown_path_is_404_for_any_method(subtests: pytest.Subtests) -> None:
     async with serving() as server:
         for path, method in product(NOWHERE, USUAL):
             with subtests.test(path=path, method=method):
@@ -374,7 +376,7 @@ async def test_an_unknown_path_is_404_whatever_the_method(subtests: pytest.Subte
 
 
 @over_http
-async def test_an_unknown_path_is_404_also_to_methods_that_nobody_knows() -> None:
+async def test_an_unknown_path_is_404_for_unknown_methods() -> None:
     async with serving() as server:
         for method in UNUSUAL:
             assert_problem(await server.ask(method, "/nothing"), 404, "not-found")
@@ -390,7 +392,7 @@ async def test_head_of_an_unknown_path_is_404_without_a_body() -> None:
 
 
 @over_http
-async def test_another_method_on_predict_is_405_and_says_which_are_possible(
+async def test_another_method_on_predict_is_405_with_the_allowed_ones(
     subtests: pytest.Subtests,
 ) -> None:
     async with serving() as server:
@@ -402,7 +404,7 @@ async def test_another_method_on_predict_is_405_and_says_which_are_possible(
 
 
 @over_http
-async def test_another_method_elsewhere_is_405_and_says_which_are_possible(
+async def test_another_method_elsewhere_is_405_with_the_allowed_ones(
     subtests: pytest.Subtests,
 ) -> None:
     async with serving() as server:
@@ -423,7 +425,7 @@ async def test_head_on_predict_is_405_without_a_body() -> None:
 
 
 @over_http
-async def test_options_is_204_and_says_what_is_possible(subtests: pytest.Subtests) -> None:
+async def test_options_is_204_with_the_allowed_methods(subtests: pytest.Subtests) -> None:
     async with serving() as server:
         for path in ("/predict", *PAGES):
             client = await server.connect()
@@ -438,7 +440,7 @@ async def test_options_is_204_and_says_what_is_possible(subtests: pytest.Subtest
 
 
 @over_http
-async def test_head_answers_as_get_without_the_body(subtests: pytest.Subtests) -> None:
+async def test_head_is_get_without_the_body(subtests: pytest.Subtests) -> None:
     async with serving() as server:
         for path in PAGES:
             client = await server.connect()
@@ -451,7 +453,7 @@ async def test_head_answers_as_get_without_the_body(subtests: pytest.Subtests) -
 
 
 def lasting(response: Response) -> list[tuple[str, str]]:
-    """Return the headers that do not differ from request to request."""
+    """Return the headers without those that differ between requests."""
     return [(n, v) for n, v in response.headers if n.lower() not in ("date", "x-request-id")]
 
 
@@ -502,14 +504,14 @@ async def test_a_weird_path_is_never_a_500(subtests: pytest.Subtests) -> None:
 
 
 @over_http
-async def test_a_path_that_is_no_utf8_is_400() -> None:
+async def test_a_path_that_is_not_utf8_is_400() -> None:
     async with serving() as server:
         for path in ("/problems/%ff", "/static/%ff"):
             assert_problem(await server.ask("GET", path), 400, "invalid-request")
 
 
 @over_http
-async def test_nothing_outside_the_pages_own_files_is_sent() -> None:
+async def test_only_files_of_the_pages_are_sent() -> None:
     async with serving() as server:
         for name in ("..%2fapp.py", "..%2f..%2fconfig.yaml", "%2fetc%2fpasswd", ".", ".."):
             response = await server.ask("GET", f"/static/{name}")
@@ -520,7 +522,7 @@ async def test_nothing_outside_the_pages_own_files_is_sent() -> None:
 
 
 @over_http
-async def test_while_the_model_loads_only_predictions_have_to_wait() -> None:
+async def test_while_the_model_loads_only_routes_that_need_it_are_503() -> None:
     hold, model = threading.Event(), FakeModel()
 
     def load(_: object) -> FakeModel:
@@ -548,7 +550,7 @@ async def test_while_the_model_loads_only_predictions_have_to_wait() -> None:
 
 
 @over_http
-async def test_health_tells_json() -> None:
+async def test_health_is_json() -> None:
     async with serving() as server:
         live = await server.ask("GET", "/v2/health/live")
         ready = await server.ask("GET", "/v2/health/ready")
@@ -559,7 +561,7 @@ async def test_health_tells_json() -> None:
 
 
 @over_http
-async def test_predictions_are_answered_during_the_grace_and_connections_end() -> None:
+async def test_during_the_grace_predictions_are_answered_and_connections_closed() -> None:
     async with serving() as server:
         client = await server.connect()
         assert "Connection" not in await client.predict([10])
@@ -578,7 +580,7 @@ async def test_predictions_are_answered_during_the_grace_and_connections_end() -
 
 
 @over_http
-async def test_after_the_grace_predictions_are_refused_and_those_accepted_are_answered() -> None:
+async def test_after_the_grace_new_predictions_are_rejected_and_accepted_ones_answered() -> None:
     model = FakeModel()
     async with serving(model) as server:
         early, late = await server.connect(), await server.connect()
@@ -633,7 +635,7 @@ async def test_the_access_log_can_be_off() -> None:
 
 @pytest.mark.logs_warnings
 @over_http
-async def test_input_and_prediction_of_answered_requests_are_recorded(tmp_path: Path) -> None:
+async def test_input_and_prediction_of_answered_requests_are_logged(tmp_path: Path) -> None:
     file = tmp_path / "payloads.jsonl"
     log = PayloadLog(str(file))
     model = FakeModel()

@@ -1,4 +1,4 @@
-"""Batching as clients see it: shared batches, full queues, deadlines, leaving, failures."""
+"""Batching over HTTP: shared batches, full queues, deadlines, disconnects, failures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LATENESS = 0.25  # seconds; 50 ms are promised, but tests share their machine
 async def busy(
     model: FakeModel, settings: Settings | None = None, *expected_logs: str
 ) -> AsyncIterator[Server]:
-    """Serve a model that has just taken a batch and does not come back until it is released."""
+    """Serve a model whose call has begun and does not return until it is released."""
     async with serving(model, settings, expected_logs=expected_logs) as server:
         model.hold()
         first = asyncio.ensure_future(server.predict([BUSY]))
@@ -46,14 +46,14 @@ async def busy(
 
 
 def batch_rows(response: Response) -> int:
-    """Return the size of the batch that an answer comes from."""
+    """Return the number of rows in the batch of a response."""
     match = re.search(r'batch;desc="(\d+) rows"', response["Server-Timing"])
     assert match
     return int(match[1])
 
 
 async def ask_all(server: Server, rows: list[float]) -> list[asyncio.Task[Response]]:
-    """Send a request for every row, in this order, each over its own connection."""
+    """Send a request for every row, in order, each over its own connection."""
     answers = []
     waiting = server.service.model.batcher.queue.rows
     for row in rows:
@@ -80,7 +80,7 @@ async def test_requests_of_different_clients_share_a_batch() -> None:
 
 
 @over_http
-async def test_a_lone_request_does_not_wait_for_others() -> None:
+async def test_a_single_request_does_not_wait_for_others() -> None:
     async with serving() as server:
         client = await server.connect()
         for _ in range(5):
@@ -92,7 +92,7 @@ async def test_a_lone_request_does_not_wait_for_others() -> None:
 
 
 @over_http
-async def test_a_request_that_is_cut_into_batches_is_answered_in_order() -> None:
+async def test_a_request_that_is_split_into_batches_is_answered_in_order() -> None:
     model = FakeModel()
     async with serving(model, with_settings(batching={"max_rows": 4})) as server:
         response = await server.predict([[n] for n in range(11)])
@@ -143,7 +143,7 @@ async def test_a_full_queue_is_503_at_once_with_retry_after() -> None:
 
 
 @over_http
-async def test_in_a_crowd_no_body_is_read_to_be_refused() -> None:
+async def test_during_an_overload_bodies_are_not_decoded_to_be_rejected() -> None:
     model = FakeModel()
     async with busy(model, with_settings(batching={"queue_rows": 1})) as server:
         [waiting] = await ask_all(server, [1])
@@ -180,14 +180,14 @@ async def test_a_queue_with_too_many_bytes_is_503() -> None:
 
 
 async def settled_or_waiting(server: Server, answer: asyncio.Task[Response], rows: int) -> None:
-    """Wait until a request is answered, or so many rows are in the queue."""
+    """Wait until a request is answered, or `rows` rows are in the queue."""
     in_queue = asyncio.ensure_future(server.waiting(rows))
     await asyncio.wait({in_queue, answer}, return_when=asyncio.FIRST_COMPLETED)
     in_queue.cancel()
 
 
 @over_http
-async def test_too_long_a_wait_ahead_is_503_but_the_next_batch_can_always_be_filled() -> None:
+async def test_too_long_a_wait_is_503_but_the_next_batch_can_always_be_filled() -> None:
     model = FakeModel()
     model.seconds = 0.05
     settings = with_settings(batching={"max_queue_ms": 10, "max_rows": 1})
@@ -210,13 +210,13 @@ async def test_too_long_a_wait_ahead_is_503_but_the_next_batch_can_always_be_fil
 
 
 async def timed(answer: Awaitable[Response]) -> tuple[Response, float]:
-    """Return an answer and how many seconds it took."""
+    """Return a response and how many seconds it took."""
     started = time.monotonic()
     return await answer, time.monotonic() - started
 
 
 @over_http
-async def test_the_deadline_is_kept_while_the_model_is_stuck() -> None:
+async def test_the_deadline_is_kept_while_a_model_call_hangs() -> None:
     model = FakeModel()
     async with serving(model, with_settings(batching={"deadline_ms": 400})) as server:
         model.hold()
@@ -248,7 +248,7 @@ async def test_a_client_can_ask_for_an_earlier_deadline() -> None:
 
 @pytest.mark.parametrize("asked", ["60000", "999999999", "9999999999", "9" * 30])
 @over_http
-async def test_a_later_deadline_is_not_to_be_had(asked: str) -> None:
+async def test_a_client_cannot_ask_for_a_later_deadline(asked: str) -> None:
     model = FakeModel()
     async with serving(model, with_settings(batching={"deadline_ms": 400})) as server:
         model.hold()
@@ -293,7 +293,7 @@ async def test_an_invalid_timeout_is_400(subtests: pytest.Subtests) -> None:
 
 
 async def leave(client: Client, how: str) -> None:
-    """Leave, then read what is sent all the same."""
+    """Disconnect, then read what the server still sends."""
     getattr(client, how)()
     if how == "half_close":
         assert await client.rest() == b""
@@ -301,7 +301,7 @@ async def leave(client: Client, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["close", "abort", "half_close"])
 @over_http
-async def test_rows_of_a_client_that_leaves_are_not_computed(how: str) -> None:
+async def test_rows_of_a_client_that_disconnects_are_not_computed(how: str) -> None:
     model = FakeModel()
     async with busy(model) as server:
         [stays] = await ask_all(server, [1])
@@ -322,7 +322,7 @@ async def test_rows_of_a_client_that_leaves_are_not_computed(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["close", "abort", "half_close"])
 @over_http
-async def test_a_client_that_leaves_while_the_model_has_its_rows_disturbs_nobody(how: str) -> None:
+async def test_a_client_that_disconnects_during_its_batch_disturbs_nobody(how: str) -> None:
     model = FakeModel()
     async with busy(model) as server:
         leaver = await server.connect()
@@ -341,7 +341,7 @@ async def test_a_client_that_leaves_while_the_model_has_its_rows_disturbs_nobody
 
 @pytest.mark.parametrize("more", [b"\r\n", predict_bytes([2])], ids=["line end", "request"])
 @over_http
-async def test_a_client_that_leaves_is_noticed_also_when_it_has_sent_more(more: bytes) -> None:
+async def test_a_disconnect_is_noticed_even_if_the_client_has_sent_more(more: bytes) -> None:
     model = FakeModel()
     async with busy(model) as server:
         leaver = await server.connect()
@@ -357,7 +357,7 @@ async def test_a_client_that_leaves_is_noticed_also_when_it_has_sent_more(more: 
 
 
 @over_http
-async def test_a_client_that_leaves_without_reading_a_large_answer_disturbs_nobody() -> None:
+async def test_a_client_that_disconnects_before_reading_a_large_response_disturbs_nobody() -> None:
     async with serving() as server:
         client = await server.connect()
         body = b'{"data":[' + b",".join([b"[1.25]"] * 60_000) + b"]}"
@@ -369,8 +369,8 @@ async def test_a_client_that_leaves_without_reading_a_large_answer_disturbs_nobo
 
 @pytest.mark.parametrize("is_large", [True, False])
 @over_http
-async def test_a_large_body_is_refused_before_it_is_read(is_large: bool) -> None:
-    """To read it costs ten times as much as to refuse it, and an overload has time for neither."""
+async def test_a_large_body_is_rejected_before_it_is_read(is_large: bool) -> None:
+    """Reading it costs ten times as much as rejecting it."""
     model = FakeModel()
     async with busy(model, with_settings(batching={"max_rows": 64, "queue_rows": 2})) as server:
         waiting = await ask_all(server, [1, 2])
@@ -413,7 +413,7 @@ async def test_one_bad_request_among_63_good_ones_fails_alone() -> None:
 async def send_released(
     server: Server, model: FakeModel, rows: list[float]
 ) -> list[asyncio.Task[Response]]:
-    """Let requests gather behind a busy model, then let it go on."""
+    """Queue requests while the model is busy, then release it."""
     answers = await ask_all(server, rows)
     model.release()
     return answers
@@ -421,8 +421,8 @@ async def send_released(
 
 @pytest.mark.logs_warnings
 @over_http
-async def test_the_log_has_the_reason_of_a_failure_under_the_request_s_id() -> None:
-    """So the answer says, and it is all that a client can tell us."""
+async def test_the_log_has_the_reason_of_a_failure_with_the_request_id() -> None:
+    """The response refers to the log, and the request id is all that a client can report."""
     model = FakeModel()
     model.poison = {13.0}
     async with serving(model, expected_logs=["cannot stand [13.0]"]) as server:
@@ -466,7 +466,7 @@ async def test_a_wrong_number_of_rows_fails_the_whole_batch(spoil: Spoil) -> Non
 
 
 def nan_for(*rows: float) -> Spoil:
-    """Answer NaN where a row is one of these."""
+    """Return NaN for these rows."""
     return lambda y: np.where(np.isin((y - 1) / 3, rows), np.nan, y)
 
 

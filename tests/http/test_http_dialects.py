@@ -1,4 +1,4 @@
-"""The dialects over HTTP: their paths, their headers, their errors, on both transports."""
+"""The dialects over HTTP on both transports: paths, headers, errors."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _request(path: str, body: bytes, media_type: str) -> bytes:
 
 
 @over_http
-async def test_tensors_in_bytes_go_both_ways() -> None:
+async def test_binary_tensors_in_requests_and_responses() -> None:
     tensor = {"name": "x", "datatype": "FP32", "shape": [2, 1]}
     document = {
         "inputs": [{**tensor, "parameters": {"binary_data_size": 8}}],
@@ -92,7 +92,7 @@ async def test_tensors_in_bytes_go_both_ways() -> None:
 
 
 @over_http
-async def test_an_array_in_an_array_out() -> None:
+async def test_npy_arrays_in_requests_and_responses() -> None:
     file = io.BytesIO()
     np.save(file, np.float32([[1], [2]]))
     headers = {"Content-Type": "application/x-npy"}
@@ -125,7 +125,7 @@ async def test_an_array_in_an_array_out() -> None:
         ("GET", "/v2/models/half/stats", None, 404),
     ],
 )
-async def test_errors_are_told_as_these_protocols_have_them(
+async def test_errors_have_the_format_of_their_protocol(
     method: str, path: str, body: bytes | None, status: int
 ) -> None:
     async with serving(settings=LINE) as server:
@@ -144,7 +144,7 @@ async def _get(server: Server, path: str) -> Any:
 
 
 @over_http
-async def test_a_model_is_told_of_in_the_words_of_tensorflow_serving() -> None:
+async def test_status_and_metadata_have_the_format_of_tensorflow_serving() -> None:
     async with serving(settings=LINE) as server:
         status, of_version, metadata = [
             await _get(server, V1 + ending) for ending in ("", "/versions/1", "/metadata")

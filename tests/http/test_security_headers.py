@@ -1,4 +1,4 @@
-"""What every answer says to browsers, on every route of both transports."""
+"""Security headers of every response, on every route of both transports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def policies_of(response: Response) -> set[str]:
 
 
 def assert_safe(response: Response, is_page: bool = False) -> None:
-    """The answer is not interpreted, embedded, framed, kept or followed; each header is one."""
+    """Assert that a response has each security header exactly once."""
     assert response["X-Content-Type-Options"] == "nosniff"
     assert response["Referrer-Policy"] == "no-referrer"
     assert response["Cross-Origin-Resource-Policy"] == "same-origin"
@@ -39,7 +39,7 @@ def assert_safe(response: Response, is_page: bool = False) -> None:
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
 @over_http
-async def test_every_route_whatever_the_method(route) -> None:
+async def test_every_route_sends_security_headers_for_every_method(route) -> None:
     path = route.path.format_map(VALUES)
     is_page = issubclass(route.handler, PageHandler)
     async with serving() as server:
@@ -52,7 +52,7 @@ async def test_every_route_whatever_the_method(route) -> None:
 
 @pytest.mark.parametrize("route", ["/", "/docs", "/problems/overloaded"])
 @over_http
-async def test_a_page_loads_and_sends_nothing_elsewhere(route: str) -> None:
+async def test_pages_load_and_send_nothing_to_other_hosts(route: str) -> None:
     async with serving() as server:
         policies = policies_of(await server.ask("GET", route))
 
@@ -64,7 +64,7 @@ async def test_a_page_loads_and_sends_nothing_elsewhere(route: str) -> None:
 
 
 @over_http
-async def test_what_is_refused_early() -> None:
+async def test_requests_that_the_transport_rejects_have_security_headers() -> None:
     limits = {"max_body_bytes": 100, "max_connections": 2}
     async with serving(settings=with_settings(http=limits)) as server:
         client = await server.connect()
@@ -85,7 +85,7 @@ async def test_what_is_refused_early() -> None:
 
 
 @over_http
-async def test_refusals_say_the_same() -> None:
+async def test_errors_have_security_headers() -> None:
     async with serving() as server:
         for target, headers, status in (
             ("/nowhere", {}, 404),
@@ -101,7 +101,7 @@ async def test_refusals_say_the_same() -> None:
 
 
 @over_http
-async def test_what_is_no_http_gets_an_answer_that_has_nothing_to_protect() -> None:
+async def test_invalid_http_gets_400_without_a_body() -> None:
     async with serving() as server:
         client = await server.connect()
         await client.send(request_bytes("GET", "/", version="HTTP/9.9"))

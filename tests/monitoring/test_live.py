@@ -1,4 +1,4 @@
-"""The stream of events behind the live page, and the numbers in it."""
+"""The events behind the live page, and the numbers in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.harness import SOON, Client, FakeModel, Server, over_http, re
 
 
 async def listen(server: Server) -> Client:
-    """Ask for the events, and read the head of the answer."""
+    """Request the events, and read the headers of the response."""
     client = await server.connect()
     await client.send(request_bytes("GET", "/events"))
     head = await client.reader.readuntil(b"\r\n\r\n")
@@ -39,7 +39,7 @@ async def events(client: Client, times: int) -> list[tuple[str, Any]]:
 
 
 def reading(**changes: Any) -> Reading:
-    """Return a reading in which nothing has happened, but for the changes."""
+    """Return a reading of zeros, with some fields replaced."""
     nothing = Reading(
         "ready", "m", "1", 0, 0, [0] * (len(DURATION_BUCKETS) + 1), 0, 0.0, {}, 0, 0.0
     )
@@ -49,7 +49,7 @@ def reading(**changes: Any) -> Reading:
 # The numbers
 
 
-def test_a_snapshot_tells_what_happened_in_its_time() -> None:
+def test_a_snapshot_has_the_rates_of_its_second() -> None:
     durations = Histogram(DURATION_BUCKETS)
     for seconds in [0.004] * 99 + [0.7]:
         durations.add(seconds)
@@ -83,7 +83,7 @@ def test_a_quantile_above_the_last_bound_is_the_last_bound() -> None:
 
 
 @over_http
-async def test_a_listener_gets_what_was_and_then_every_second() -> None:
+async def test_a_listener_gets_the_history_then_an_event_per_second() -> None:
     async with serving(FakeModel()) as server:
         first = await listen(server)
         [(name, before)] = await events(first, 1)
@@ -130,7 +130,7 @@ async def test_head_of_the_events_ends_at_once() -> None:
 
 
 @over_http
-async def test_a_listener_that_leaves_is_forgotten() -> None:
+async def test_a_listener_that_disconnects_is_removed() -> None:
     async with serving(FakeModel()) as server:
         client = await listen(server)
         await events(client, 1)
@@ -144,7 +144,7 @@ async def test_a_listener_that_leaves_is_forgotten() -> None:
 
 
 @pytest.mark.gen_test
-async def test_a_listener_that_does_not_read_is_dropped_and_disturbs_nobody() -> None:
+async def test_a_listener_that_does_not_read_is_disconnected_and_delays_nobody() -> None:
     broadcast = Broadcast(behind=3)
     heard: list[bytes] = []
     stuck = asyncio.Event()
@@ -170,7 +170,7 @@ async def test_a_listener_that_does_not_read_is_dropped_and_disturbs_nobody() ->
 
 
 @pytest.mark.gen_test
-async def test_there_are_only_so_many_listeners_and_none_after_the_end() -> None:
+async def test_listeners_are_limited_in_number_and_rejected_after_the_end() -> None:
     broadcast = Broadcast(most=1)
 
     async def hear(_: bytes) -> None:

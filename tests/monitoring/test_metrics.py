@@ -1,4 +1,4 @@
-"""`GET /metrics`, over a real socket: every count is exact."""
+"""`GET /metrics`, over a real socket: every counter is exact."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 class Scrape:
-    """What a scraper reads."""
+    """The metrics as a scraper reads them."""
 
     def __init__(self, response: Response) -> None:
         assert response.status == 200
@@ -106,7 +106,7 @@ async def test_every_metric_has_its_name_from_the_start():
 @pytest.mark.logs_warnings
 @over_http
 async def test_a_burst_is_counted_exactly():
-    """With an overload, a failing row, an expired request, a client that leaves, and nonsense."""
+    """With an overload, a failing row, a missed deadline, a disconnect and an invalid body."""
     model = FakeModel()
     settings = with_settings(batching={"queue_rows": 4}, http={"max_body_bytes": 1000})
     async with serving(model, settings, expected_logs=["the model failed"]) as server:
@@ -176,7 +176,7 @@ async def test_a_burst_is_counted_exactly():
 
 @over_http
 async def test_many_requests_at_once_are_all_counted():
-    """Under a hundred connections, each of which sends ten."""
+    """A hundred connections send ten requests each."""
 
     async def talk(server: Server) -> None:
         client = await server.connect()
@@ -192,8 +192,8 @@ async def test_many_requests_at_once_are_all_counted():
 
 
 @over_http
-async def test_a_client_that_sends_and_leaves_at_once_is_counted():
-    """Even one that goes before anything has been done for it."""
+async def test_a_client_that_sends_and_disconnects_at_once_is_counted():
+    """Even before the server has done anything for it."""
     async with serving() as server:
         for _ in range(50):
             client = await server.connect()
@@ -210,7 +210,7 @@ async def test_a_client_that_sends_and_leaves_at_once_is_counted():
 
 
 @over_http
-async def test_openmetrics_is_there_for_those_who_ask():
+async def test_openmetrics_is_sent_if_the_accept_header_names_it():
     async with serving() as server:
         await server.predict([10])
         plain = await server.ask("GET", "/metrics")
@@ -227,7 +227,7 @@ async def test_openmetrics_is_there_for_those_who_ask():
 
 
 @over_http
-async def test_buckets_are_cumulative_and_end_with_all():
+async def test_buckets_are_cumulative_and_end_with_inf():
     async with serving() as server:
         for rows in (1, 2, 3, 4, 64):
             await server.predict([[0]] * rows)
@@ -249,7 +249,7 @@ async def test_buckets_are_cumulative_and_end_with_all():
 
 
 @over_http
-async def test_it_answers_while_the_model_loads():
+async def test_metrics_are_available_while_the_model_loads():
     async with listening() as server:
         await server.predict([10])
         scraped = await scrape(server)
@@ -260,7 +260,7 @@ async def test_it_answers_while_the_model_loads():
 
 
 @over_http
-async def test_it_says_what_is_served():
+async def test_metrics_list_the_served_versions():
     settings = with_settings(model={"name": 'say "x"', "version": "7"}, batching={"max_rows": 17})
     async with serving(settings=settings) as server:
         await server.predict([10])

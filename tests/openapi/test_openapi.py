@@ -1,4 +1,4 @@
-"""The OpenAPI document: current, complete, valid, and true."""
+"""The OpenAPI document is current, complete, valid and correct."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_the_validator_objects_to_a_wrong_document() -> None:
 
 
 @over_http
-async def test_references_lead_somewhere_and_no_operation_shares_its_id() -> None:
+async def test_references_resolve_and_operation_ids_are_unique() -> None:
     async with serving() as server:
         document = await document_of(server)
 
@@ -199,7 +199,7 @@ async def test_the_schema_of_a_request_is_the_one_that_validates(kind: str) -> N
 
 
 def request_examples(document: Any) -> list[tuple[Any, Any]]:
-    """Return the examples of `/predict`: a request, and the answer that is shown."""
+    """Return the examples of `/predict`: requests and their documented responses."""
     operation = document["paths"]["/predict"]["post"]
     requests = operation["requestBody"]["content"][JSON]["examples"]
     answers = operation["responses"]["200"]["content"][JSON]["examples"]
@@ -248,7 +248,7 @@ def media_types(node: Any) -> list[Any]:
 
 @over_http
 async def test_every_problem_of_a_prediction_is_documented() -> None:
-    """The situations of the table that `POST /predict` can be in, with what they carry."""
+    """Every problem that `POST /predict` can return is documented with its headers."""
     async with serving() as server:
         operation = (await document_of(server))["paths"]["/predict"]["post"]
 
@@ -290,7 +290,7 @@ async def test_the_headers_of_a_request_are_documented() -> None:
 
 
 @over_http
-async def test_no_address_but_our_own_is_in_the_document() -> None:
+async def test_the_document_has_no_address_of_another_host() -> None:
     async with serving() as server:
         document = await document_of(server)
 
@@ -322,7 +322,7 @@ async def test_two_servers_in_one_process_have_each_their_own_document() -> None
 
 
 @over_http
-async def test_an_answer_that_is_not_documented_is_noticed() -> None:
+async def test_the_harness_notices_an_undocumented_response() -> None:
     async with serving() as server:
         document = await document_of(server)
         good = await server.predict([10])

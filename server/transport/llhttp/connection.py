@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
         self._state = DISCARDING_BODY
         limit = self._host.limits.max_body_bytes
         error = BodyTooLarge(f"The body is larger than {limit} bytes.")
-        rejection = self._host.endpoints.refuse(head.route, error, head.fields)
+        rejection = self._host.endpoints.reject(head.route, error, head.fields)
         self._id = rejection.headers["X-Request-ID"]
         comes_later = head.expects_continue and not head.chunked  # and will not be sent now
         self._is_last = comes_later
