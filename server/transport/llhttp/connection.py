@@ -287,11 +287,10 @@ class Connection(asyncio.Protocol):
     def _reject_body(self, head: Head) -> None:
         """Answer 413, then discard the body: a client reads only after it has sent everything."""
         self._state = DISCARDING_BODY
-        limit = self._host.limits.max_body_bytes
-        error = BodyTooLarge(f"The body is larger than {limit} bytes.")
+        error = BodyTooLarge(f"The body is larger than {self._host.limits.max_body_bytes} bytes.")
         rejection = self._host.endpoints.reject(head.route, error, head.fields)
         self._id = rejection.headers["X-Request-ID"]
-        comes_later = head.expects_continue and not head.chunked  # and will not be sent now
+        comes_later = head.expects_continue and not head.chunked  # and now it never does
         self._is_last = comes_later
         self._send(head, rejection)
         if comes_later:
@@ -316,8 +315,8 @@ class Connection(asyncio.Protocol):
             self._exchange.start()
             return
         self._id = request_id(head.fields)
-        coroutine = endpoint(Request(self._id, head.fields, body))
-        self._exchange = EndpointRun(coroutine, self._answer)
+        request = Request(self._id, head.fields, body)
+        self._exchange = EndpointRun(endpoint(request), self._answer)
         self._exchange.start()
 
     def _answer(self, response: Response) -> None:
