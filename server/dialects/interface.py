@@ -17,7 +17,7 @@ class Headers(Protocol):
         """Return the value of the header with this name, in lower case, or `default`."""
 
 
-class Call(NamedTuple):
+class DecodedRequest(NamedTuple):
     """What a request said.
 
     Attributes:
@@ -49,10 +49,10 @@ class Dialect(Protocol):
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType for a body that is not read."""
 
-    def decode(self, body: bytes, headers: Headers) -> Call:
+    def decode(self, body: bytes, headers: Headers) -> DecodedRequest:
         """Read a request; raises InvalidJSON and InvalidData."""
 
-    def encode(self, answer: Tensors, call: Call, headers: Headers) -> Encoded:
+    def encode(self, answer: Tensors, request: DecodedRequest, headers: Headers) -> Encoded:
         """Write the answer to a request; raises NonFiniteOutput where it cannot be said."""
 
     def excerpt(self, body: bytes, answer: bytes, headers: Headers) -> tuple[bytes, bytes]:

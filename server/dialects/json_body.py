@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from server.dialects.interface import Call, Headers, Refusal
+from server.dialects.interface import DecodedRequest, Headers, Refusal
 from server.errors import InvalidData, InvalidJSON, UnsupportedMediaType
 from server.problems import detail_of, headers_of, problem_of
 
@@ -40,7 +40,9 @@ def is_large(body: bytes) -> bool:
     return len(body) > LARGE_BODY and gc.isenabled()
 
 
-def read_large(decode: Callable[[bytes, Headers], Call], body: bytes, headers: Headers) -> Call:
+def read_large(
+    decode: Callable[[bytes, Headers], DecodedRequest], body: bytes, headers: Headers
+) -> DecodedRequest:
     """Decode a body with many lists; a refusal lets them go at once."""
     with collecting_nothing():
         try:

@@ -10,7 +10,7 @@ from typing import Final
 
 from model.tensors import Tensors
 from server.batching import BatchingError, Job, ModelFailed
-from server.dialects.interface import Call, Dialect, Headers
+from server.dialects.interface import DecodedRequest, Dialect, Headers
 from server.dialects.table import NATIVE, Kind
 from server.errors import (
     InternalError,
@@ -36,7 +36,7 @@ _NOT_GIVEN: Final = "\r\n"  # no header has this value
 
 
 # What was submitted for a request; a plain tuple is the fastest to make.
-Submitted = tuple[ServedModel, Dialect, Call, Job]
+Submitted = tuple[ServedModel, Dialect, DecodedRequest, Job]
 
 
 class PredictEndpoint:
@@ -119,22 +119,22 @@ class PredictEndpoint:
         is_fixed = model.signature.is_fixed
         if is_fixed and (batcher.is_crowded or len(request.body) > EXPENSIVE_BYTES):
             batcher.check_room(len(request.body))
-        call = dialect.decode(request.body, request.headers)
-        if call.timeout_ms is not None:
-            longest = min(longest, call.timeout_ms / 1000)
-        rows = call.tensors
+        decoded = dialect.decode(request.body, request.headers)
+        if decoded.timeout_ms is not None:
+            longest = min(longest, decoded.timeout_ms / 1000)
+        rows = decoded.tensors
         nbytes = rows.nbytes + len(request.body)
         shape = () if is_fixed else rows.row_shape
         job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
         job.name = request.id
-        return model, dialect, call, job
+        return model, dialect, decoded, job
 
     def _respond(
         self, request: Request, submitted: Submitted, answer: Tensors, started: float
     ) -> Response:
         """Encode the prediction, and write its line in the payload log."""
-        model, dialect, call, job = submitted
-        body, content_type, extra = dialect.encode(answer, call, request.headers)
+        model, dialect, decoded, job = submitted
+        body, content_type, extra = dialect.encode(answer, decoded, request.headers)
         total_ms = f"{(time.perf_counter() - started) * 1000:.3f}"
         if self._payload_log is not None and self._payload_log.takes_next():
             self._record(self._payload_log, request, model, dialect, body, total_ms)

@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from server.dialects.interface import Call
+from server.dialects.interface import DecodedRequest
 from server.dialects.native.dialect import LARGE_BODY, NativeDialect
 from server.errors import InvalidData, InvalidJSON, NonFiniteOutput
 
@@ -45,7 +45,7 @@ def answering(*outputs: TensorSpec, as_null: bool = False) -> NativeDialect:
     return NativeDialect(Signature((x(1),), outputs), non_finite_as_null=as_null)
 
 
-def decode(dialect: NativeDialect, data: Any) -> Call:
+def decode(dialect: NativeDialect, data: Any) -> DecodedRequest:
     """Read a request with this data."""
     return dialect.decode(json.dumps({"data": data}).encode())
 
@@ -758,7 +758,7 @@ def bodies(draw: st.DrawFn, inputs: tuple[TensorSpec, ...]) -> bytes:
     return json.dumps(document).encode()
 
 
-def verdict(dialect: NativeDialect, body: bytes) -> Call | InvalidData:
+def verdict(dialect: NativeDialect, body: bytes) -> DecodedRequest | InvalidData:
     """Return what a dialect makes of a body."""
     try:
         return dialect.decode(body)
@@ -776,8 +776,8 @@ def agree(name: str, body: bytes) -> None:
     valid = REFERENCES[name].is_valid(document) and fits(document["data"], inputs)
     small, large = (verdict(DIALECTS[name], text) for text in (body, body + LARGE))
     for request in (small, large):
-        assert isinstance(request, Call) is valid, body
-        if isinstance(request, Call):
+        assert isinstance(request, DecodedRequest) is valid, body
+        if isinstance(request, DecodedRequest):
             agree_on_values(inputs, document, request)
     if isinstance(small, InvalidData) and isinstance(large, InvalidData):
         assert 1 <= len(small.violations) <= 8
@@ -786,7 +786,7 @@ def agree(name: str, body: bytes) -> None:
             assert {v.pointer for v in large.violations} <= {v.pointer for v in small.violations}
 
 
-def agree_on_values(inputs: tuple[TensorSpec, ...], document: Any, request: Call) -> None:
+def agree_on_values(inputs: tuple[TensorSpec, ...], document: Any, request: DecodedRequest) -> None:
     """See that a request has the numbers of its document, and no others."""
     data = document["data"] if len(inputs) > 1 else {inputs[0].name: document["data"]}
     for spec in inputs:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Row, Tensors, merge, split
-from server.dialects.interface import Call
+from server.dialects.interface import DecodedRequest
 from server.dialects.native.dialect import NativeDialect
 from server.errors import InvalidData, NonFiniteOutput
 
@@ -36,7 +36,7 @@ def dialect_of(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = Y) -> Nati
     return NativeDialect(Signature(inputs, outputs))
 
 
-def decoded(dialect: NativeDialect, data: Any) -> Call | None:
+def decoded(dialect: NativeDialect, data: Any) -> DecodedRequest | None:
     """Read a request; None where it is refused."""
     try:
         return dialect.decode(json.dumps({"data": data}).encode())
@@ -44,7 +44,7 @@ def decoded(dialect: NativeDialect, data: Any) -> Call | None:
         return None
 
 
-def assert_same(one: Call, batch: Call) -> None:
+def assert_same(one: DecodedRequest, batch: DecodedRequest) -> None:
     alone, together = merge([one.tensors]), batch.tensors
     assert alone.arrays.keys() == together.arrays.keys()
     for name, array in together.arrays.items():

@@ -17,7 +17,7 @@ import orjson
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects.cells import numbers, strings
-from server.dialects.interface import Call, Encoded, Headers, Refusal, Side
+from server.dialects.interface import DecodedRequest, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import (
     LARGE_BODY,
     check_coding,
@@ -61,7 +61,7 @@ def refusal(error: Exception, id_: str) -> Refusal:
 
 
 class NativeDialect:
-    """Decodes and encodes for one signature; the form of a call is whether it is one example.
+    """Decodes and encodes for one signature; the form of a request is whether it is one example.
 
     Attributes:
         schema: the JSON Schema of a request, the very document that validates.
@@ -99,7 +99,7 @@ class NativeDialect:
             _check_media_type(given)
         check_coding(headers)
 
-    def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> Call:
+    def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:
         """Read a request.
 
         Raises:
@@ -115,21 +115,28 @@ class NativeDialect:
         if self._single_validator.accepts(document):  # and so not the other, which is deeper
             row = self._rows.read(document["data"])
             if row is not None:
-                return Call(row, True)
+                return DecodedRequest(row, True)
             single = True
         elif self._batch_validator.accepts(document):
             single = False
         else:
             raise self._refusal(document, len(body))
-        return Call(self._tensors(document["data"], single, len(body) > LARGE_BODY), single)
+        return DecodedRequest(
+            self._tensors(document["data"], single, len(body) > LARGE_BODY), single
+        )
 
-    def encode(self, answer: Tensors, call: Call, headers: Headers = NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
-        """Answer a call in the form that it came in; see `write`."""
-        if isinstance(call.form, npy.Form):
+    def encode(
+        self,
+        answer: Tensors,
+        request: DecodedRequest,
+        headers: Headers = NO_HEADERS,  # noqa: ARG002  # Dialect's
+    ) -> Encoded:
+        """Answer a request in the form that it came in; see `write`."""
+        if isinstance(request.form, npy.RequestForm):
             [array] = answer.arrays.values()
-            body = npy.dumps(array[0] if call.form.single else array)
+            body = npy.dumps(array[0] if request.form.single else array)
             return Encoded(body, npy.MEDIA_TYPE, NO_HEADERS)
-        return Encoded(self.write(answer, call.form), MEDIA_TYPE, NO_HEADERS)
+        return Encoded(self.write(answer, request.form), MEDIA_TYPE, NO_HEADERS)
 
     def write(self, answer: Tensors, single: bool) -> bytes:
         """Write an answer; raises NonFiniteOutput for NaN and infinity, unless set otherwise."""
@@ -175,7 +182,7 @@ class NativeDialect:
             data[spec.name] = array.tolist()[0] if rows is None else array.tolist()
         return orjson.dumps({"data": data if len(data) > 1 else next(iter(data.values()))})
 
-    def _decode_npy(self, body: bytes) -> Call:
+    def _decode_npy(self, body: bytes) -> DecodedRequest:
         """Read an array; raises InvalidRequest and InvalidData."""
         if not npy.can_say(self._signature):
             raise InvalidRequest(
@@ -184,7 +191,7 @@ class NativeDialect:
             )
         [spec] = self._signature.inputs
         array, single = npy.loads(body, spec)
-        return Call(Tensors({spec.name: array}), npy.Form(single))
+        return DecodedRequest(Tensors({spec.name: array}), npy.RequestForm(single))
 
     def _is_single(self, data: Any) -> bool:
         """Tell one example from a batch by the depth of the first input that is there."""

@@ -19,7 +19,7 @@ JSON: Final = "application/json"
 MAX_HEADER: Final = 1024
 
 
-class Form(NamedTuple):
+class RequestForm(NamedTuple):
     """How an array was asked with: as one example, or as a batch."""
 
     single: bool

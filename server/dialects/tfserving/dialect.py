@@ -17,7 +17,7 @@ from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
-from server.dialects.interface import Call, Encoded, Headers, Refusal, Side
+from server.dialects.interface import DecodedRequest, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import (
     check_coding,
     format_of,
@@ -55,7 +55,7 @@ _B64: Final[Schema] = {
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
-class Form(NamedTuple):
+class RequestForm(NamedTuple):
     """One of the forms that a request can have.
 
     Attributes:
@@ -75,7 +75,7 @@ class Form(NamedTuple):
 
 
 class TFServingDialect:
-    """Decodes and encodes for one signature; the form of a call is the `Form` of its body.
+    """Decodes and encodes for one signature; a request has one of several `RequestForm`s.
 
     Attributes:
         schema: the JSON Schema of a request; each form that it allows has a validator of its own.
@@ -97,7 +97,7 @@ class TFServingDialect:
         """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
         check_coding(headers)
 
-    def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> Call:
+    def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> DecodedRequest:
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
         if is_large(body):
             return read_large(self.decode, body, headers)
@@ -106,17 +106,22 @@ class TFServingDialect:
         _check_signature_name(document.get("signature_name", ""))
         if not validator.accepts(document):
             raise InvalidData(self._expected(form), validator.explain(document, len(body)))
-        return Call(self._tensors(form, document[form.key], body), form)
+        return DecodedRequest(self._tensors(form, document[form.key], body), form)
 
-    def encode(self, answer: Tensors, call: Call, headers: Headers = _NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
+    def encode(
+        self,
+        answer: Tensors,
+        request: DecodedRequest,
+        headers: Headers = _NO_HEADERS,  # noqa: ARG002  # Dialect's
+    ) -> Encoded:
         """Write an answer; non-finite numbers are `NaN` and `Infinity`, as TF Serving has them."""
         columns = [(spec, answer.arrays[spec.name]) for spec in self._outputs]
-        if call.form.is_row and len(columns) > 1:
+        if request.form.is_row and len(columns) > 1:
             rows = zip(*(_row_texts(spec, array) for spec, array in columns), strict=True)
             text = b"[%b]" % b",".join([self._object % row for row in rows])
         else:
             text = self._object % tuple(_text(spec, array) for spec, array in columns)
-        body = (b'{"predictions":%b}' if call.form.is_row else b'{"outputs":%b}') % text
+        body = (b'{"predictions":%b}' if request.form.is_row else b'{"outputs":%b}') % text
         return Encoded(body, MEDIA_TYPE, _NO_HEADERS)
 
     def excerpt(
@@ -154,7 +159,7 @@ class TFServingDialect:
         names, values = columns.keys(), zip(*columns.values(), strict=True)
         return orjson.dumps({"instances": [dict(zip(names, v, strict=True)) for v in values]})
 
-    def _form_of(self, document: Any) -> tuple[Form, Validator]:
+    def _form_of(self, document: Any) -> tuple[RequestForm, Validator]:
         """Tell the form by what is there; raises InvalidRequest where it is none or two."""
         if not isinstance(document, dict):
             raise InvalidRequest("The JSON value is not an object.")
@@ -169,13 +174,13 @@ class TFServingDialect:
         is_named = isinstance(value, dict) and not _is_b64(value)
         return self._forms.get((keys[0], is_named)) or self._forms[keys[0], True]
 
-    def _expected(self, form: Form) -> str:
+    def _expected(self, form: RequestForm) -> str:
         inputs = ", ".join(map(str, self._inputs))
         rows = "a list of rows" if form.is_row else "columns with the rows as their first axis"
         named = ", as objects by the names of the inputs" if form.is_named else ""
         return f"Expected {rows} in '{form.key}'{named} ({inputs})"
 
-    def _tensors(self, form: Form, value: Any, body: bytes) -> Tensors:
+    def _tensors(self, form: RequestForm, value: Any, body: bytes) -> Tensors:
         arrays = {}
         for spec in self._inputs:
             column, path = _column_of(form, spec.name, value)
@@ -202,20 +207,20 @@ def _check_signature_name(given: Any) -> None:
         raise InvalidRequest(f'Serving signature name: "{given:.80}" not found in signature def')
 
 
-def _forms(inputs: tuple[TensorSpec, ...]) -> list[Form]:
+def _forms(inputs: tuple[TensorSpec, ...]) -> list[RequestForm]:
     """Return the forms that a request can have; plain values only where there is one input."""
     rows = {spec.name: _array_schema(spec, batch=False) for spec in inputs}
     columns = {spec.name: _array_schema(spec, batch=True) for spec in inputs}
     row = {**_named(rows), "additionalProperties": False}
     forms = [
-        Form("instances", True, _request("instances", _list_of(row))),
-        Form("inputs", True, _request("inputs", _named(columns))),
+        RequestForm("instances", True, _request("instances", _list_of(row))),
+        RequestForm("inputs", True, _request("inputs", _named(columns))),
     ]
     if len(inputs) == 1:
         [column] = columns.values()
         forms += [
-            Form("instances", False, _request("instances", column)),
-            Form("inputs", False, _request("inputs", column)),
+            RequestForm("instances", False, _request("instances", column)),
+            RequestForm("inputs", False, _request("inputs", column)),
         ]
     return forms
 
@@ -268,7 +273,7 @@ def _is_b64(value: dict[str, Any]) -> bool:
     return len(value) == 1 and isinstance(value.get("b64"), str)
 
 
-def _column_of(form: Form, name: str, value: Any) -> tuple[Any, tuple[str, ...]]:
+def _column_of(form: RequestForm, name: str, value: Any) -> tuple[Any, tuple[str, ...]]:
     """Return the rows of an input, and where they stand in the request."""
     if not form.is_named:
         return value, (form.key,)

@@ -19,7 +19,7 @@ from model.signature import Signature, TensorSpec
 from model.tensors import Tensors, WrongRowCount
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
-from server.dialects.interface import Call, Encoded, Headers, Refusal, Side
+from server.dialects.interface import DecodedRequest, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import check_coding, is_large, parse, plain_refusal, read_large
 from server.dialects.redaction import HIDDEN, redact
 from server.dialects.v2 import binary as v2_binary
@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
     is_binary: bool
 
 
-class Form(NamedTuple):
+class RequestForm(NamedTuple):
     """What of a request its answer needs."""
 
     id: str | None
@@ -78,7 +78,7 @@ class _Given(NamedTuple):
 class _Asked(NamedTuple):
     """What the JSON of a request says; its data is not looked at yet."""
 
-    form: Form
+    form: RequestForm
     timeout_ms: int | None
     inputs: tuple[_Given, ...]
 
@@ -110,7 +110,7 @@ class V2Dialect:
         """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
         check_coding(headers)
 
-    def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> Call:
+    def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> DecodedRequest:
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
         length = v2_binary.json_length(body, headers)
         if length < len(body) and length <= _LONGEST_REMEMBERED:
@@ -127,14 +127,19 @@ class V2Dialect:
         except WrongRowCount:
             message = "All inputs must have the same first dimension, that of the rows"
             raise InvalidData(message, []) from None
-        return Call(tensors, asked.form, asked.timeout_ms)
+        return DecodedRequest(tensors, asked.form, asked.timeout_ms)
 
-    def encode(self, answer: Tensors, call: Call, headers: Headers = _NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
+    def encode(
+        self,
+        answer: Tensors,
+        request: DecodedRequest,
+        headers: Headers = _NO_HEADERS,  # noqa: ARG002  # Dialect's
+    ) -> Encoded:
         """Write an answer; non-finite numbers are `NaN` and `Infinity` in JSON, as Triton has them.
 
         Where the settings say so they are null.
         """
-        form: Form = call.form
+        form: RequestForm = request.form
         described: list[dict[str, Any]] = []
         tails: list[bytes] = []
         for spec, is_binary in form.outputs:
@@ -197,7 +202,7 @@ class V2Dialect:
             raise InvalidData(message, self._envelope.explain(document, len(text)))
         parameters = document.get("parameters", {})
         _check_supported(parameters)
-        form = Form(document.get("id"), self._wanted(document, parameters))
+        form = RequestForm(document.get("id"), self._wanted(document, parameters))
         return _Asked(form, _timeout_ms(parameters), self._given(document["inputs"]))
 
     def _given(self, tensors: Sequence[dict[str, Any]]) -> tuple[_Given, ...]:
