@@ -16,7 +16,7 @@ from server.dialects.v2 import dialect as v2
 from server.dialects.v2.dialect import V2Dialect
 
 
-class Kind(NamedTuple):
+class DialectEntry(NamedTuple):
     """A dialect, whatever the model.
 
     Attributes:
@@ -43,28 +43,28 @@ def _v2(name: str, version: str, signature: Signature, settings: PredictSettings
     return V2Dialect(name, version, signature, non_finite_as_null=as_null)
 
 
-NATIVE: Final = Kind(
+NATIVE: Final = DialectEntry(
     native.NAME,
     _native,
     native.refusal,
     ("/",),
     ("/predict", "/models/{name}/predict", "/models/{name}/versions/{version}/predict"),
 )
-TFSERVING: Final = Kind(
+TFSERVING: Final = DialectEntry(
     tfserving.NAME,
     lambda _, __, signature, ___: TFServingDialect(signature),
     tfserving.refusal,
     ("/v1",),
     ("/v1/models/{name}:predict", "/v1/models/{name}/versions/{version}:predict"),
 )
-V2: Final = Kind(
+V2: Final = DialectEntry(
     v2.NAME,
     _v2,
     v2.refusal,
     ("/v2/models", "/v2/repository"),
     ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"),
 )
-KINDS: Final = (NATIVE, TFSERVING, V2)
+DIALECTS: Final = (NATIVE, TFSERVING, V2)
 
 
 class Dialects:
@@ -80,12 +80,13 @@ class Dialects:
     ) -> None:
         self.native = _native(name, version, signature, settings)
         self.by_name: Mapping[str, Dialect] = {
-            kind.name: kind.make(name, version, signature, settings) for kind in KINDS
+            entry.name: entry.make(name, version, signature, settings) for entry in DIALECTS
         } | {NATIVE.name: self.native}
 
 
-def kind_of(path: str) -> Kind:
+def dialect_of(path: str) -> DialectEntry:
     """Return the dialect in which errors at a path are told."""
     return next(
-        (kind for kind in KINDS if kind is not NATIVE and path.startswith(kind.roots)), NATIVE
+        (entry for entry in DIALECTS if entry is not NATIVE and path.startswith(entry.roots)),
+        NATIVE,
     )

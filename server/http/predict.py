@@ -11,7 +11,7 @@ from typing import Final
 from model.tensors import Tensors
 from server.batching import BatchingError, Job, ModelFailed
 from server.dialects.interface import DecodedRequest, Dialect, Headers
-from server.dialects.table import NATIVE, Kind
+from server.dialects.table import NATIVE, DialectEntry
 from server.errors import (
     InternalError,
     InvalidRequest,
@@ -52,7 +52,7 @@ class PredictEndpoint:
         payload_log: PayloadLog | None,
         keys: ApiKeys,
         cors: Cors,
-        kind: Kind = NATIVE,
+        entry: DialectEntry = NATIVE,
         name: str | None = None,
         version: str | None = None,
     ) -> None:
@@ -62,14 +62,14 @@ class PredictEndpoint:
         self._name = name or ""
         self._slot = slot
         self._version = version
-        self._kind = kind
-        self._dialect = kind.name
+        self._entry = entry
+        self._dialect = entry.name
         self._payload_log = payload_log
         self._keys = keys
         self._cors = cors
         self._has_cors = cors.is_on
         self._requires_key = keys.requires_key(PREDICT)
-        self._requests = service.counts.requests_in(slot.name if slot else "", kind.name)
+        self._requests = service.counts.requests_in(slot.name if slot else "", entry.name)
         self._longest_ms = service.settings.batching.deadline_ms
 
     async def __call__(self, request: Request) -> Response:
@@ -90,7 +90,7 @@ class PredictEndpoint:
 
     def refuse(self, error: Exception, headers: Headers) -> Response:
         """Return and count the error response to a request that the transport rejects."""
-        response = problem(error, request_id(headers), self._kind)
+        response = problem(error, request_id(headers), self._entry)
         self._requests.ended(response.status, 0.0)
         return with_cors(response, self._cors, headers)
 
@@ -101,7 +101,7 @@ class PredictEndpoint:
         elif not isinstance(error, ServiceError | BatchingError):
             log.error("internal error", exc_info=error, extra=of_request(id_))
             error = InternalError()
-        return problem(error, id_, self._kind)
+        return problem(error, id_, self._entry)
 
     def _submit(self, request: Request) -> Submitted:
         """Check a request, decode it and put its rows into the queue."""
