@@ -109,7 +109,7 @@ class KerasModel:
         """Answer `parts`, all of one `row_shape`, by ONE call of the model.
 
         Arrays have the names, shapes and dtypes of the signature, and so have the answers.
-        Raises WrongRowCount when the model does not answer one row for each.
+        Raises RowCountMismatch when the model does not answer one row for each.
         """
         batch = merge(parts)
         outputs = self._call([batch.arrays[name] for name in self._names])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 
-class WrongRowCount(ValueError):
+class RowCountMismatch(ValueError):
     """Arrays that should share their first axis do not, so no row can be given to its owner."""
 
 
@@ -23,15 +23,15 @@ class Tensors:
     __slots__ = ("arrays", "memo", "rows")
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take `arrays` over without copying; raises WrongRowCount when their first axes differ."""
+        """Keep `arrays` without copying; raises RowCountMismatch when their lengths differ."""
         rows = -1
         for array in arrays.values():
             if rows not in (-1, len(array)):
                 lengths = sorted({len(array) for array in arrays.values()})
-                raise WrongRowCount(f"arrays of {lengths} rows where all should have the same")
+                raise RowCountMismatch(f"arrays of {lengths} rows where all should have the same")
             rows = len(array)
         if rows < 0:
-            raise WrongRowCount("no arrays, so no rows")
+            raise RowCountMismatch("no arrays, so no rows")
         self.arrays = arrays
         self.rows = rows
         self.memo: dict[Hashable, Any] = {}
@@ -146,10 +146,10 @@ def _arrays_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:
 def split(tensors: Tensors, lengths: Sequence[int]) -> list[Tensors]:
     """Undo `merge`: views of `lengths[0]`, `lengths[1]`, … rows.
 
-    Raises WrongRowCount when the lengths do not add up to the rows there are.
+    Raises RowCountMismatch when the lengths do not add up to the rows there are.
     """
     if sum(lengths) != len(tensors):
-        raise WrongRowCount(f"{len(tensors)} rows came out where {sum(lengths)} went in")
+        raise RowCountMismatch(f"{len(tensors)} rows came out where {sum(lengths)} went in")
     stops = accumulate(lengths, initial=0)
     return [View(tensors, start, stop) for start, stop in pairwise(stops)]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from model.signature import Signature
-from model.tensors import WrongRowCount, merge
+from model.tensors import RowCountMismatch, merge
 from server.batching import Batcher, Job, ModelStuck, Observer, Observers
 from server.batching.batch_size import BatchSize
 from server.config import BatchingSettings, Settings
@@ -170,7 +170,7 @@ def _batcher(
     return Batcher(
         lambda parts: thread.serve(predict, parts),
         join=merge,
-        whole_batch_errors=(WrongRowCount,),
+        whole_batch_errors=(RowCountMismatch,),
         max_rows=loaded.batch_size.rows,
         max_wait=settings.max_wait_ms / 1000,
         max_queue=settings.max_queue_ms / 1000,

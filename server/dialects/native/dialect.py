@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from model.signature import Signature, TensorSpec
-from model.tensors import Tensors, WrongRowCount
+from model.tensors import RowCountMismatch, Tensors
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import DecodedRequest, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import (
@@ -218,7 +218,7 @@ class NativeDialect:
             arrays[spec.name] = array[np.newaxis] if single else array
         try:
             return Tensors(arrays)
-        except WrongRowCount:
+        except RowCountMismatch:
             message = "All inputs must have the same number of examples"
             raise InvalidData(message, [violation(["data"], message)]) from None
 

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from model.signature import Signature, TensorSpec
-from model.tensors import Tensors, WrongRowCount
+from model.tensors import RowCountMismatch, Tensors
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import DecodedRequest, Encoded, Headers, Refusal, Side
@@ -192,7 +192,7 @@ class TFServingDialect:
                 raise
         try:
             return Tensors(arrays)
-        except WrongRowCount:
+        except RowCountMismatch:
             raise InvalidData("All inputs must have the same number of rows", []) from None
 
 

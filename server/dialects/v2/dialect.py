@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 
 from model.signature import Signature, TensorSpec
-from model.tensors import Tensors, WrongRowCount
+from model.tensors import RowCountMismatch, Tensors
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import DecodedRequest, Encoded, Headers, Refusal, Side
@@ -124,7 +124,7 @@ class V2Dialect:
         tails.check_end()
         try:
             tensors = Tensors({name: arrays[name] for name in self._inputs})
-        except WrongRowCount:
+        except RowCountMismatch:
             message = "All inputs must have the same first dimension, that of the rows"
             raise InvalidData(message, []) from None
         return DecodedRequest(tensors, asked.form, asked.timeout_ms)
