@@ -7,7 +7,7 @@ import time
 from contextlib import AbstractContextManager
 from typing import Final
 
-from server.logs.format import Access, Form
+from server.logs.format import Access, LineFormat
 from server.logs.line_writer import LineWriter
 from server.logs.sinks import NO_FD, STANDARD_ERROR
 
@@ -18,11 +18,14 @@ class AccessLog:
     """One line on standard error for every finished request, in the form of the application log."""
 
     def __init__(
-        self, form: Form, turn: AbstractContextManager[object], destination: str | int | None = None
+        self,
+        line_format: LineFormat,
+        turn: AbstractContextManager[object],
+        destination: str | int | None = None,
     ) -> None:
         if destination is None:  # one that was closed before the start may be any other file by now
             destination = STANDARD_ERROR if sys.__stderr__ else NO_FD
-        self._line = form.access
+        self._line = line_format.access
         self._lines = LineWriter(destination, "access", turn=turn)
         self.close = self._lines.close
 

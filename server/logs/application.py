@@ -13,7 +13,7 @@ from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
 from typing import Any, Final
 
-from server.logs.format import Form, traceback_of
+from server.logs.format import LineFormat, traceback_of
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ BUFFERED_RECORDS: Final = 10_000
 # The application log.
 
 
-def configure(level: str, form: Form) -> threading.Lock:
+def configure(level: str, line_format: LineFormat) -> threading.Lock:
     """Send the application log to standard error, warnings of Python too; safe to call again.
 
     `level` is a word of `logging.level`. Returns the turn of those who write there.
@@ -32,7 +32,7 @@ def configure(level: str, form: Form) -> threading.Lock:
     turn = threading.Lock()
     handler = _TakingTurns(turn)
     handler.set_name("application")
-    handler.setFormatter(form.formatter)
+    handler.setFormatter(line_format.formatter)
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.name == handler.name]:
         root.removeHandler(old)

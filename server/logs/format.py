@@ -47,7 +47,7 @@ class Access(NamedTuple):
     client: str
 
 
-class Form(NamedTuple):
+class LineFormat(NamedTuple):
     """How lines look: records of the application log, and requests.
 
     Attributes:
@@ -59,16 +59,16 @@ class Form(NamedTuple):
     access: Callable[[float, Access], bytes]
 
 
-def form_of(word: str, stream: TextIO | None, environ: Mapping[str, str]) -> Form:
-    """Return the form that `logging.format` asks for, for lines that go to `stream`.
+def line_format_of(word: str, stream: TextIO | None, environ: Mapping[str, str]) -> LineFormat:
+    """Return the format that `logging.format` asks for, for lines that go to `stream`.
 
     Text is coloured on a terminal, unless NO_COLOR (https://no-color.org) is set.
     """
     is_terminal = stream is not None and stream.isatty()
     if word == "json" or (word == "auto" and not is_terminal):
-        return json_form()
+        return json_format()
     has_colours = is_terminal and environ.get("TERM") != "dumb" and not environ.get("NO_COLOR")
-    return text_form(_coloured if has_colours else _plain)
+    return text_format(_coloured if has_colours else _plain)
 
 
 def of_request(id_: str) -> Mapping[str, str]:
@@ -106,8 +106,8 @@ class Stamp:
 # JSON.
 
 
-def json_form() -> Form:
-    """Return the form with one JSON object a line."""
+def json_format() -> LineFormat:
+    """Return the format with one JSON object a line."""
     stamp = Stamp()
 
     # The same requests come again and again: what a line says of them is encoded once.
@@ -127,7 +127,7 @@ def json_form() -> Form:
             f'"ms":{seconds * 1000:.3f},"client":{encoded(client)}}}\n'
         ).encode()
 
-    return Form(JsonFormatter(), access)
+    return LineFormat(JsonFormatter(), access)
 
 
 class JsonFormatter(logging.Formatter):
@@ -177,8 +177,8 @@ def _sound(value: Any) -> Any:
 # Text.
 
 
-def text_form(paint: Callable[[str, str], str]) -> Form:
-    """Return the form that people read."""
+def text_format(paint: Callable[[str, str], str]) -> LineFormat:
+    """Return the format that people read."""
     stamp = Stamp()
     level = paint("INFO", LEVEL_COLOURS["INFO"])
 
@@ -195,7 +195,7 @@ def text_form(paint: Callable[[str, str], str]) -> Form:
         )
         return line.encode(errors="replace")
 
-    return Form(TextFormatter(paint), access)
+    return LineFormat(TextFormatter(paint), access)
 
 
 class TextFormatter(logging.Formatter):

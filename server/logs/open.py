@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from server.config import Settings
 from server.logs import AccessLog, PayloadLog
-from server.logs.format import Form
+from server.logs.format import LineFormat
 from server.logs.line_writer import ALONE
 from server.logs.sinks import Rotation, outputs_are_one
 
@@ -44,8 +44,8 @@ def open_payload_log(settings: Settings, turn: AbstractContextManager[object]) -
 
 
 def open_access_log(
-    settings: Settings, form: Form, turn: AbstractContextManager[object]
+    settings: Settings, line_format: LineFormat, turn: AbstractContextManager[object]
 ) -> AccessLog | None:
     """Open the log of requests, whose lines are of the level `info`, unless it is off."""
     is_shown = logging.getLogger().isEnabledFor(logging.INFO)
-    return AccessLog(form, turn) if settings.logging.access and is_shown else None
+    return AccessLog(line_format, turn) if settings.logging.access and is_shown else None
