@@ -19,7 +19,7 @@ from urllib.parse import quote
 from tornado.netutil import bind_sockets
 
 from server.app import make_transport
-from server.config import ConfigError, HttpSettings, Settings, load
+from server.config import ConfigError, HttpSettings, Settings, load_settings
 from server.errors import LoadFailed
 from server.http.activity import Activity
 from server.logs.application import configure, log_what_nobody_catches, write_in_background
@@ -52,7 +52,7 @@ class CannotStart(Exception):
 def main(load_model: Load = load_model) -> int:
     """Run the service with this process's arguments and environment; return its exit code."""
     try:
-        settings = load(sys.argv[1:], os.environ, Path.cwd())
+        settings = load_settings(sys.argv[1:], os.environ, Path.cwd())
         line_format = line_format_of(settings.logging.format, sys.stderr, os.environ)
         turn = configure(settings.logging.level, line_format)
         flush_log = write_in_background()

@@ -31,7 +31,7 @@ from server.config.schema import (
 from server.config.settings import ConfigError, ModelSource, Settings
 
 
-def load(argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> Settings:
+def load_settings(argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> Settings:
     """Read the settings: a flag beats the environment, that the file, that the default.
 
     Without `--config`, `config.yaml` in `folder` is read if it is there. Raises ConfigError for
@@ -197,11 +197,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_flag(group: argparse._ArgumentGroup, item: Setting) -> None:
     words = f"{item.sentence} (default: {plain(item.default)})"
-    group.add_argument(item.flag, dest=item.name, metavar=item.kind.metavar, help=words)
+    group.add_argument(item.flag, dest=item.name, metavar=item.type.metavar, help=words)
 
 
 def _read(item: Setting, text: str, source: str) -> object:
-    value = item.kind.read(text)
+    value = item.type.read(text)
     check({item.section: {item.key: value}}, lambda _: source)
     return value
 
@@ -210,6 +210,6 @@ def _build(values: Mapping[str, object], models: tuple[ModelSource, ...]) -> Set
     sections: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
     for name, value in values.items():
         item = NAMES[name]
-        sections[item.section][item.key] = item.kind.build(value)
+        sections[item.section][item.key] = item.type.build(value)
     parts = {name: SECTIONS[name](**given) for name, given in sections.items()}
     return Settings(**parts, models=models)

@@ -24,7 +24,7 @@ import jsonschema
 from server.config.settings import ApiKey, ConfigError, ModelSource, Settings
 
 
-class Kind(NamedTuple):
+class SettingType(NamedTuple):
     """A type of settings, as the ways in need it."""
 
     schema: dict[str, object]
@@ -42,7 +42,7 @@ class Setting:
     key: str
     default: object
     sentence: str
-    kind: Kind
+    type: SettingType
     wanted: str
     schema: dict[str, object]
 
@@ -82,36 +82,40 @@ def _keys_of(given: Iterable[str | Mapping[str, Any]]) -> tuple[ApiKey, ...]:
     return tuple(ApiKey.of(each) for each in given)
 
 
-KINDS: Final[Mapping[object, Kind]] = {
-    bool: Kind({"type": "boolean"}, "true|false", "true or false", _read_boolean),
-    int: Kind({"type": "integer"}, "INTEGER", "an integer", _read_integer),
-    float: Kind({"type": "number"}, "NUMBER", "a finite number", _read_number, float),
-    str: Kind({"type": "string"}, "TEXT", "a string (put it in quotes)", str),
-    tuple[str, ...]: Kind({"type": "array"}, "TEXT,TEXT", "a list of strings", _read_list, tuple),
-    tuple[ApiKey, ...]: Kind({"type": "array"}, "KEY,KEY", "a list of keys", _read_list, _keys_of),
+SETTING_TYPES: Final[Mapping[object, SettingType]] = {
+    bool: SettingType({"type": "boolean"}, "true|false", "true or false", _read_boolean),
+    int: SettingType({"type": "integer"}, "INTEGER", "an integer", _read_integer),
+    float: SettingType({"type": "number"}, "NUMBER", "a finite number", _read_number, float),
+    str: SettingType({"type": "string"}, "TEXT", "a string (put it in quotes)", str),
+    tuple[str, ...]: SettingType(
+        {"type": "array"}, "TEXT,TEXT", "a list of strings", _read_list, tuple
+    ),
+    tuple[ApiKey, ...]: SettingType(
+        {"type": "array"}, "KEY,KEY", "a list of keys", _read_list, _keys_of
+    ),
 }
 
 
-def _kind_of(hint: Any) -> Kind:
-    """Return the kind of a setting from its type hint: plain, Literal, or a union of such."""
+def _type_of(hint: Any) -> SettingType:
+    """Return the type of a setting from its type hint: plain, Literal, or a union of such."""
     if get_origin(hint) is Literal:
         words = get_args(hint)
         wanted = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
-        return Kind({"enum": list(words)}, "|".join(words), wanted, str)
+        return SettingType({"enum": list(words)}, "|".join(words), wanted, str)
     if get_origin(hint) in (Union, types.UnionType):
-        return _either([_kind_of(part) for part in get_args(hint)])
-    return KINDS[hint]
+        return _either([_type_of(part) for part in get_args(hint)])
+    return SETTING_TYPES[hint]
 
 
-def _either(kinds: Sequence[Kind]) -> Kind:
+def _either(parts: Sequence[SettingType]) -> SettingType:
     def read(text: str) -> object:
-        values = (kind.read(text) for kind in kinds)
+        values = (part.read(text) for part in parts)
         return next((value for value in values if value != text), text)
 
-    return Kind(
-        schema={"anyOf": [kind.schema for kind in kinds]},
-        metavar="|".join(kind.metavar for kind in kinds),
-        wanted=" or ".join(kind.wanted for kind in kinds),
+    return SettingType(
+        schema={"anyOf": [part.schema for part in parts]},
+        metavar="|".join(part.metavar for part in parts),
+        wanted=" or ".join(part.wanted for part in parts),
         read=read,
     )
 
@@ -119,7 +123,7 @@ def _either(kinds: Sequence[Kind]) -> Kind:
 def _declared(section: str, section_class: Any) -> Iterator[Setting]:
     hints = get_type_hints(section_class)
     for item in fields(section_class):
-        kind = _kind_of(hints[item.name])
+        setting_type = _type_of(hints[item.name])
         sentence = item.metadata["sentence"]
         default = list(item.default) if isinstance(item.default, tuple) else item.default
         about = {"description": sentence, "default": default}
@@ -128,9 +132,9 @@ def _declared(section: str, section_class: Any) -> Iterator[Setting]:
             key=item.name,
             default=item.default,
             sentence=sentence,
-            kind=kind,
-            wanted=item.metadata["wanted"] or kind.wanted,
-            schema={**about, **kind.schema, **item.metadata["constraints"]},
+            type=setting_type,
+            wanted=item.metadata["wanted"] or setting_type.wanted,
+            schema={**about, **setting_type.schema, **item.metadata["constraints"]},
         )
 
 

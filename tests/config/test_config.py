@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from server.config import ApiKey, ConfigError, Settings, load
+from server.config import ApiKey, ConfigError, Settings, load_settings
 from server.config.schema import SCHEMA, SECTIONS, SETTINGS, plain
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def write(tmp_path):
 def refusal(argv=(), environ=None, folder=Path("/nowhere")) -> str:
     """Return the words with which the settings are refused."""
     with pytest.raises(ConfigError) as caught:
-        load(argv, environ or {}, folder)
+        load_settings(argv, environ or {}, folder)
     words = str(caught.value)
     assert "\n" not in words
     return words
@@ -45,7 +45,7 @@ def markdown_table() -> str:
 
 
 def test_without_anything_the_defaults_hold(tmp_path):
-    assert load([], {}, tmp_path) == Settings()
+    assert load_settings([], {}, tmp_path) == Settings()
 
 
 def test_the_defaults_are_those_that_were_measured():
@@ -59,7 +59,7 @@ def test_the_defaults_are_those_that_were_measured():
 
 
 def test_settings_cannot_be_changed(tmp_path):
-    settings = load([], {}, tmp_path)
+    settings = load_settings([], {}, tmp_path)
 
     with pytest.raises(FrozenInstanceError):
         settings.http.port = 1
@@ -69,7 +69,7 @@ def test_a_flag_beats_the_environment_and_that_the_file(tmp_path, write):
     write("http: {port: 1, host: one, idle_timeout_s: 1}\nbatching: {max_rows: 1}")
     environ = {"SERVER_HTTP__PORT": "2", "SERVER_HTTP__HOST": "two"}
 
-    settings = load(["--http.port", "3"], environ, tmp_path)
+    settings = load_settings(["--http.port", "3"], environ, tmp_path)
 
     assert settings.http.port == 3
     assert settings.http.host == "two"
@@ -93,10 +93,10 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     if isinstance(item.default, tuple):
         value = told.split(",")
 
-    by_flag = load([item.flag, told], {}, tmp_path)
-    by_variable = load([], {item.variable: told}, tmp_path)
+    by_flag = load_settings([item.flag, told], {}, tmp_path)
+    by_variable = load_settings([], {item.variable: told}, tmp_path)
     write(yaml.safe_dump({item.section: {item.key: value}}))
-    by_file = load([], {}, tmp_path)
+    by_file = load_settings([], {}, tmp_path)
 
     if item.name == "auth.api_keys":
         value = [ApiKey.of(key) for key in value]
@@ -108,7 +108,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
 def test_the_types_are_the_declared_ones(tmp_path, write):
     write("http: {idle_timeout_s: 5, port: 5}\nbatching: {max_rows: 5}\nlogging: {access: no}")
 
-    settings = load(["--http.body_timeout_s", "6", "--model.version", "3"], {}, tmp_path)
+    settings = load_settings(["--http.body_timeout_s", "6", "--model.version", "3"], {}, tmp_path)
 
     assert type(settings.http.idle_timeout_s) is float
     assert type(settings.http.body_timeout_s) is float
@@ -131,34 +131,34 @@ def test_the_types_are_the_declared_ones(tmp_path, write):
 def test_the_model_stands_anywhere_among_the_flags(argv, tmp_path, write):
     write("model: {path: b.keras}")
 
-    assert load(argv, {"SERVER_MODEL__PATH": "c.keras"}, tmp_path).model.path == "a.keras"
+    assert load_settings(argv, {"SERVER_MODEL__PATH": "c.keras"}, tmp_path).model.path == "a.keras"
 
 
 def test_config_names_another_file(tmp_path, write):
     write("http: {port: 1}")
     (tmp_path / "other.yaml").write_text("http: {port: 2}")
 
-    assert load(["--config", "other.yaml"], {}, tmp_path).http.port == 2
-    assert load(["--config", str(tmp_path / "other.yaml")], {}, Path("/")).http.port == 2
+    assert load_settings(["--config", "other.yaml"], {}, tmp_path).http.port == 2
+    assert load_settings(["--config", str(tmp_path / "other.yaml")], {}, Path("/")).http.port == 2
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "http:\nmodel:\n", "{}"])
 def test_an_empty_file_or_section_changes_nothing(text, tmp_path, write):
     write(text)
 
-    assert load([], {}, tmp_path) == Settings()
+    assert load_settings([], {}, tmp_path) == Settings()
 
 
 def test_a_model_without_a_name_is_called_as_its_file(tmp_path):
-    assert load(["here/My Model.keras"], {}, tmp_path).model.served_name == "My Model"
-    assert load(["a.keras", "--model.name", "b"], {}, tmp_path).model.served_name == "b"
-    assert load(["\udcff.keras"], {}, tmp_path).model.served_name == "?"
+    assert load_settings(["here/My Model.keras"], {}, tmp_path).model.served_name == "My Model"
+    assert load_settings(["a.keras", "--model.name", "b"], {}, tmp_path).model.served_name == "b"
+    assert load_settings(["\udcff.keras"], {}, tmp_path).model.served_name == "?"
 
 
 def test_several_models_stand_in_a_list(tmp_path, write):
     write("models: [{path: a.keras}, {name: b, path: c/, version: '3'}]")
 
-    sources = load([], {}, tmp_path).sources
+    sources = load_settings([], {}, tmp_path).sources
 
     assert [(each.served_name, each.path, each.version) for each in sources] == [
         ("a", "a.keras", ""),
@@ -170,8 +170,8 @@ def test_a_model_that_is_named_at_the_start_beats_the_list(tmp_path, write):
     write("models: [{path: a.keras}, {path: b.keras}]")
 
     for settings in (
-        load(["c.keras"], {}, tmp_path),
-        load([], {"SERVER_MODEL__PATH": "c.keras"}, tmp_path),
+        load_settings(["c.keras"], {}, tmp_path),
+        load_settings([], {"SERVER_MODEL__PATH": "c.keras"}, tmp_path),
     ):
         assert [each.path for each in settings.sources] == ["c.keras"]
 
@@ -183,7 +183,7 @@ def test_of_a_key_only_the_hash_is_kept(tmp_path, write):
     entry = f"{{name: ci, sha256: '{HASH.upper()}', allow: [repository, metrics]}}"
     write(f"auth: {{api_keys: [secret, 'sha256:{HASH}', {entry}]}}")
 
-    settings = load([], {}, tmp_path)
+    settings = load_settings([], {}, tmp_path)
 
     plain, hashed, named = settings.auth.api_keys
     assert plain == hashed == ApiKey("", HASH, ("predict", "repository"))
@@ -349,7 +349,7 @@ def test_what_an_orchestrator_injects_is_not_ours(tmp_path):
         "MY_SERVER_HTTP__PORT": "x",
     }
 
-    assert load([], injected, tmp_path) == Settings()
+    assert load_settings([], injected, tmp_path) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_a_mistake_in_the_flags_is_named(argv, words):
 def test_help_shows_every_flag_with_its_sentence_and_default(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
-        load(["--help"], {}, tmp_path)
+        load_settings(["--help"], {}, tmp_path)
 
     out, err = capsys.readouterr()
     words = " ".join(out.split())
@@ -385,7 +385,7 @@ def test_help_shows_every_flag_with_its_sentence_and_default(capsys, tmp_path, m
     assert out.startswith("usage: python -m server [MODEL] [--config FILE] [--section.key VALUE")
     assert max(map(len, out.splitlines())) <= 80
     for item in SETTINGS:
-        assert f"{item.flag} {item.kind.metavar} {item.sentence}" in words
+        assert f"{item.flag} {item.type.metavar} {item.sentence}" in words
         assert f"{item.sentence} (default: {plain(item.default)})" in words
 
 
@@ -416,7 +416,7 @@ def test_config_yaml_holds_every_setting_with_its_default_and_sentence():
 
 
 def test_config_yaml_can_be_read():
-    assert load([], {}, ROOT) == Settings()
+    assert load_settings([], {}, ROOT) == Settings()
 
 
 def test_the_documentation_shows_the_settings_as_they_are():
@@ -437,4 +437,4 @@ def test_the_documentation_shows_the_settings_as_they_are():
     ],
 )
 def test_a_call_may_take_twice_the_deadline_unless_told_otherwise(flags, seconds, tmp_path):
-    assert load(flags, {}, tmp_path).hang_timeout == seconds
+    assert load_settings(flags, {}, tmp_path).hang_timeout == seconds
