@@ -36,7 +36,7 @@ def open_payload_log(settings: Settings, turn: AbstractContextManager[object]) -
     return PayloadLog(
         wanted.file,
         max_bytes=wanted.payload_max_bytes,
-        share=wanted.payload_sample,
+        sample_rate=wanted.payload_sample,
         redact=wanted.payload_redact,
         rotation=Rotation(wanted.file_max_bytes, wanted.file_backups),
         turn=turn if not wanted.file and outputs_are_one() else ALONE,

@@ -26,7 +26,7 @@ class PayloadLog:
 
     `destination` is a path, "" for standard output, or a file descriptor; how lines are written,
     and counted when they cannot be, says LineWriter, which takes the `options`. Of all answers the
-    `share` gets a line, as `draw` has it, which returns numbers from 0 up to 1. The inputs and
+    `sample_rate` gets a line, as `draw` has it, which returns numbers from 0 up to 1. The inputs and
     outputs called in `redact` are not shown; `input` and `prediction` are all of them.
     """
 
@@ -35,13 +35,13 @@ class PayloadLog:
         destination: str | int = "",
         *,
         max_bytes: int = 65_536,
-        share: float = 1.0,
+        sample_rate: float = 1.0,
         draw: Callable[[], float] = random.random,
         redact: Collection[str] = (),
         **options: Any,
     ) -> None:
         self._max_bytes = max_bytes
-        self._share = share
+        self._sample_rate = sample_rate
         self._draw = draw
         self._redact = frozenset(redact)
         self._stamp = Stamp()
@@ -55,7 +55,7 @@ class PayloadLog:
 
     def takes_next(self) -> bool:
         """Tell whether the next answer is one of those that get a line; to be asked once each."""
-        return self._share >= 1 or self._draw() < self._share
+        return self._sample_rate >= 1 or self._draw() < self._sample_rate
 
     def write(
         self,

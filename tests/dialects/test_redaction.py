@@ -228,7 +228,9 @@ async def test_the_lines_of_requests_are_redacted(tmp_path: Path) -> None:
 async def test_a_share_of_the_answers_is_written_and_no_other_counted_as_lost(
     tmp_path: Path,
 ) -> None:
-    log = PayloadLog(str(tmp_path / "log"), share=0.5, draw=iter([0.2, 0.5, 0.9, 0.4]).__next__)
+    log = PayloadLog(
+        str(tmp_path / "log"), sample_rate=0.5, draw=iter([0.2, 0.5, 0.9, 0.4]).__next__
+    )
     async with serving(payload_log=log) as server:
         for number in (10, 20, 30, 40):
             assert (await server.predict([number])).status == 200
@@ -239,7 +241,7 @@ async def test_a_share_of_the_answers_is_written_and_no_other_counted_as_lost(
 
 
 def test_the_share_is_that_of_all_answers(tmp_path: Path) -> None:
-    log = PayloadLog(str(tmp_path / "log"), share=0.25, draw=Random(1).random)
+    log = PayloadLog(str(tmp_path / "log"), sample_rate=0.25, draw=Random(1).random)
     taken = sum(log.takes_next() for _ in range(100_000))
     log.close(SOON)
 
