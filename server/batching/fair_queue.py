@@ -86,7 +86,7 @@ class FairQueue(Generic[E]):
         self._lanes: dict[Hashable, Lane[E]] = {}
         self._order = count()
         self._virtual_time = 0.0
-        self._share_served = 0.0
+        self._service_credit = 0.0
 
     def add(self, job: E) -> None:
         """Put a request behind those that came before it."""
@@ -127,7 +127,7 @@ class FairQueue(Generic[E]):
             tag, pieces = self._fill(lane)
         self._virtual_time = max(self._virtual_time, tag)
         whole = [stop for job, start, stop in pieces if not start and stop == job.size]
-        self._count_share(sum(whole) / jobs)
+        self._count_service(sum(whole) / jobs)
         return pieces
 
     def _take_all(self, shape: Hashable, lane: Lane[E]) -> tuple[float, list[Piece[E]]]:
@@ -169,11 +169,11 @@ class FairQueue(Generic[E]):
                 batches, rows = batches - (-lane.next_rows // self.max_rows), rows + lane.next_rows
         return batches, rows
 
-    def _count_share(self, rows: float) -> None:
+    def _count_service(self, rows: float) -> None:
         """Move virtual time on by a batch whenever small requests got a batch's worth each."""
-        self._share_served += rows
-        if self._share_served >= self.max_rows:
-            self._share_served -= self.max_rows
+        self._service_credit += rows
+        if self._service_credit >= self.max_rows:
+            self._service_credit -= self.max_rows
             self._virtual_time += self.max_rows
 
     def _next_rows(self, job: E) -> int:
