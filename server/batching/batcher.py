@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain
 from typing import Any
 
-from server.batching.deadlines import Deadlines, Moment
+from server.batching.deadlines import Bucket, Deadlines
 from server.batching.errors import (
     BatchingError,
     DeadlineExceeded,
@@ -28,7 +28,7 @@ from server.batching.fair_queue import FairQueue, Piece
 from server.batching.speed import Speed
 
 Rows = Any  # a sequence of rows: has `len()` and can be sliced
-Run = Callable[[list[Rows]], Awaitable[Sequence[Rows]]]
+CallModel = Callable[[list[Rows]], Awaitable[Sequence[Rows]]]
 
 
 class Observer:
@@ -105,9 +105,9 @@ class Job(asyncio.Future[Rows]):
     __slots__ = (
         "_answers",
         "_batcher",
+        "_bucket",
         "_deadline",
         "_missing",
-        "_moment",
         "_rows",
         "_submitted",
         "batch_rows",
@@ -137,7 +137,7 @@ class Job(asyncio.Future[Rows]):
         self._answers: list[Rows] = []
         self._submitted = batcher.clock()
         self._deadline = deadline
-        self._moment: Moment | None = None
+        self._bucket: Bucket | None = None
 
     def cancel(self, msg: Any = None) -> bool:
         """Withdraw the request: rows that still wait are not computed."""
@@ -149,7 +149,7 @@ class Job(asyncio.Future[Rows]):
 
     def arm(self) -> None:
         """Let the deadline fail the request from now on."""
-        self._moment = self._batcher.deadlines.add(self._deadline, self)
+        self._bucket = self._batcher.deadlines.add(self._deadline, self)
 
     def expire(self) -> None:
         """Fail because the deadline has passed."""
@@ -196,8 +196,8 @@ class Job(asyncio.Future[Rows]):
 
     def _leave(self) -> None:
         """Let go of everything that only waiting needs."""
-        if self._moment:
-            self._batcher.deadlines.forget(self._moment, self)
+        if self._bucket:
+            self._batcher.deadlines.forget(self._bucket, self)
         if self.taken < self.size:
             self._batcher.queue.remove(self)
         self._rows = self._answers = []
@@ -227,10 +227,10 @@ class Batcher:
     """The queue in front of a model, and the coroutine `serve` that empties it in batches.
 
     Args:
-        run: calls the model once: takes a list of rows that share a shape and returns a list with
-            as many answers for each.
+        call_model: calls the model once: takes a list of rows that share a shape and returns a
+            list with as many answers for each.
         join: puts the answers of a request that was cut together again.
-        whole_batch_errors: what `run` raises when no single request is to blame, so that the
+        whole_batch_errors: what `call_model` raises when no single request is to blame, so that the
             whole batch fails at once.
         max_rows: the most rows in a batch.
         max_wait: how long an idle model waits for a batch to fill up.
@@ -246,7 +246,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Run,
+        call_model: CallModel,
         *,
         join: Callable[[list[Rows]], Rows] = concatenate,
         whole_batch_errors: tuple[type[Exception], ...] = (),
@@ -264,7 +264,7 @@ class Batcher:
         self.observer = observer or Observer()
         self.deadlines = Deadlines(self.loop)
         self.is_crowded = False
-        self._run = run
+        self._call_model = call_model
         self.join = join
         self._whole_batch_errors: tuple[type[Exception], ...] = (
             *(WrongRowCount, ModelStuck),
@@ -383,7 +383,7 @@ class Batcher:
         rows = sum(sizes)
         started = self.clock()
         try:
-            answers = await self._run([job.rows(start, stop) for job, start, stop in pieces])
+            answers = await self._call_model([job.rows(start, stop) for job, start, stop in pieces])
         finally:
             seconds = self.clock() - started
             self._speed.learn(rows, seconds)

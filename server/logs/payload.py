@@ -25,9 +25,9 @@ class PayloadLog:
     """One JSON line for every answered request.
 
     `destination` is a path, "" for standard output, or a file descriptor; how lines are written,
-    and counted when they cannot be, says LineWriter, which takes the `options`. Of all answers the
-    `sample_rate` gets a line, as `draw` has it, which returns numbers from 0 up to 1. The inputs and
-    outputs called in `redact` are not shown; `input` and `prediction` are all of them.
+    and counted when they cannot be, says LineWriter, which takes the `options`. An answer gets a
+    line when `draw`, which returns numbers from 0 up to 1, stays below `sample_rate`. The inputs
+    and outputs called in `redact` are not shown; `input` and `prediction` are all of them.
     """
 
     def __init__(

@@ -110,10 +110,10 @@ async def test_to_forget_one_as_others_of_its_time_expire_is_harmless():
     class Leaving(Entry):
         def expire(self) -> None:
             super().expire()
-            deadlines.forget(moment, self)
+            deadlines.forget(bucket, self)
 
     entries = [Leaving(), Leaving()]
-    moment, _ = (deadlines.add(when, entry) for entry in entries)
+    bucket, _ = (deadlines.add(when, entry) for entry in entries)
     await asyncio.sleep(0.03)
     assert [len(entry.expired) for entry in entries] == [1, 1]
 
