@@ -11,210 +11,28 @@ import contextlib
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain
-from typing import Any
 
-from server.batching.deadlines import Bucket, Deadlines
+from server.batching.deadlines import Deadlines
 from server.batching.errors import (
     BatchingError,
-    DeadlineExceeded,
     Draining,
-    ModelFailed,
     ModelStuck,
     Overloaded,
     TooManyRows,
     WrongRowCount,
+    failure_of,
 )
 from server.batching.fair_queue import FairQueue, Piece
+from server.batching.job import Job, Rows
+from server.batching.observer import Observer
 from server.batching.speed import Speed
 
-Rows = Any  # a sequence of rows: has `len()` and can be sliced
 CallModel = Callable[[list[Rows]], Awaitable[Sequence[Rows]]]
-
-
-class Observer:
-    """Hears what happens in a batcher; this one ignores it."""
-
-    def refused(self, reason: str) -> None:
-        """A request was not accepted: `queue_full`, `queue_wait`, `too_large` or `draining`."""
-
-    def ran(self, rows: int, requests: int, seconds: float) -> None:
-        """The model was called, successfully or not."""
-
-    def answered(self, jobs: list[Job]) -> None:
-        """All rows of these requests have their answer, since the last call of the model."""
-
-    def expired(self, job: Job) -> None:
-        """A deadline passed."""
-
-    def cancelled(self, job: Job) -> None:
-        """A client left."""
-
-    def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:
-        """The model failed for some requests; `isolated` from others that were answered."""
-
-
-class Observers(Observer):
-    """Tells several observers, one after another."""
-
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
-
-    def refused(self, reason: str) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.refused(reason)
-
-    def ran(self, rows: int, requests: int, seconds: float) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.ran(rows, requests, seconds)
-
-    def answered(self, jobs: list[Job]) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.answered(jobs)
-
-    def expired(self, job: Job) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.expired(job)
-
-    def cancelled(self, job: Job) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.cancelled(job)
-
-    def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.failed(jobs, error, isolated)
-
-
-class Job(asyncio.Future[Rows]):
-    """A request on its way: await it for its answer, cancel it to withdraw it.
-
-    Attributes:
-        name: what whoever submitted it calls it, for those who are told of it.
-        size: its number of rows.
-        taken: how many of them have gone into a batch, or need not any more.
-        queue_seconds: from `submit` to its first batch.
-        model_seconds: the time its batches took, together.
-        batch_rows: the rows of the largest batch that it was part of.
-    """
-
-    __slots__ = (
-        "_answers",
-        "_batcher",
-        "_bucket",
-        "_deadline",
-        "_missing",
-        "_rows",
-        "_submitted",
-        "batch_rows",
-        "model_seconds",
-        "name",
-        "nbytes",
-        "queue_seconds",
-        "shape",
-        "size",
-        "taken",
-    )
-
-    def __init__(
-        self, batcher: Batcher, rows: Rows, deadline: float, shape: Hashable, nbytes: int
-    ) -> None:
-        super().__init__(loop=batcher.loop)
-        self.size = self._missing = len(rows)
-        self.name = ""
-        self.shape = shape
-        self.nbytes = nbytes
-        self.taken = 0
-        self.queue_seconds = 0.0
-        self.model_seconds = 0.0
-        self.batch_rows = 0
-        self._batcher = batcher
-        self._rows = rows
-        self._answers: list[Rows] = []
-        self._submitted = batcher.clock()
-        self._deadline = deadline
-        self._bucket: Bucket | None = None
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Withdraw the request: rows that still wait are not computed."""
-        if not super().cancel(msg):
-            return False
-        self._leave()
-        self._batcher.observer.cancelled(self)
-        return True
-
-    def arm(self) -> None:
-        """Let the deadline fail the request from now on."""
-        self._bucket = self._batcher.deadlines.add(self._deadline, self)
-
-    def expire(self) -> None:
-        """Fail because the deadline has passed."""
-        if not self.done():
-            self.fail(DeadlineExceeded())
-            self._batcher.observer.expired(self)
-
-    def waits(self, now: float) -> bool:
-        """Tell whether somebody waits; fail if the deadline has passed, before its timer fires."""
-        if now >= self._deadline:
-            self.expire()
-        return not self.done()
-
-    def rows(self, start: int, stop: int) -> Rows:
-        """Return some of its rows."""
-        return self._rows if stop - start == self.size else self._rows[start:stop]
-
-    def add(self, answer: Rows, started: float, seconds: float, batch_rows: int) -> bool:
-        """Take the answer to its next rows from a batch; settle, and say so, if it was the last."""
-        if not self.batch_rows:
-            self.queue_seconds = started - self._submitted
-        self.model_seconds += seconds
-        if batch_rows > self.batch_rows:
-            self.batch_rows = batch_rows
-        self._missing -= len(answer)
-        if self._missing:
-            self._answers.append(answer)
-            return False
-        if self._answers:
-            try:
-                answer = self._batcher.join([*self._answers, answer])
-            except Exception as error:
-                self.fail(failure_of(error))
-                self._batcher.observer.failed([self], error, isolated=True)
-                return False
-        self.set_result(answer)
-        self._leave()
-        return True
-
-    def fail(self, error: Exception) -> None:
-        """Settle with an error."""
-        self.set_exception(error)
-        self._leave()
-
-    def _leave(self) -> None:
-        """Let go of everything that only waiting needs."""
-        if self._bucket:
-            self._batcher.deadlines.forget(self._bucket, self)
-        if self.taken < self.size:
-            self._batcher.queue.remove(self)
-        self._rows = self._answers = []
 
 
 def concatenate(answers: list[Rows]) -> Rows:
     """Join the answers of a request that was cut, for rows that are in lists."""
     return list(chain.from_iterable(answers))
-
-
-def failure_of(error: Exception) -> BatchingError:
-    """Return what one job fails with: exceptions are not shared, as raising changes them."""
-    if isinstance(error, ModelStuck):
-        return ModelStuck(*error.args)
-    failure = ModelFailed()
-    failure.__cause__ = error
-    return failure
 
 
 def halves(pieces: list[Piece[Job]]) -> list[list[Piece[Job]]]:
@@ -236,7 +54,7 @@ class Batcher:
         max_wait: how long an idle model waits for a batch to fill up.
         max_queue: how long the batches ahead of a new request may be predicted to take.
         queue_rows, queue_bytes: how much may wait.
-        observer: hears what happens.
+        observers: are notified of what happens, one after another.
         clock: measures durations; the loop's own is used if none is given, but that of uvloop
             stands still within a turn of the loop and counts whole milliseconds.
 
@@ -255,13 +73,13 @@ class Batcher:
         max_queue: float = 1.0,
         queue_rows: int = 65_536,
         queue_bytes: int = 256 * 2**20,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = clock or self.loop.time
         self.queue: FairQueue[Job] = FairQueue(max_rows)
-        self.observer = observer or Observer()
+        self.observers = observers
         self.deadlines = Deadlines(self.loop)
         self.is_crowded = False
         self._call_model = call_model
@@ -342,7 +160,8 @@ class Batcher:
         self._refuse(reason, Overloaded(why, self._seconds_to_empty()))
 
     def _refuse(self, reason: str, error: BatchingError) -> None:
-        self.observer.refused(reason)
+        for observer in self.observers:
+            observer.refused(reason)
         raise error
 
     def _seconds_to_empty(self) -> float:
@@ -387,7 +206,8 @@ class Batcher:
         finally:
             seconds = self.clock() - started
             self._speed.learn(rows, seconds)
-            self.observer.ran(rows, len(pieces), seconds)
+            for observer in self.observers:
+                observer.ran(rows, len(pieces), seconds)
         if [len(answer) for answer in answers] != sizes:
             raise WrongRowCount(f"{rows} rows went in and {sum(map(len, answers))} came out")
         answered = [
@@ -396,7 +216,8 @@ class Batcher:
             # It may have expired, or its client may have gone.
             if not job.done() and job.add(answer, started, seconds, rows)
         ]
-        self.observer.answered(answered)
+        for observer in self.observers:
+            observer.answered(answered)
 
     async def _isolate(self, pieces: list[Piece[Job]], error: Exception) -> None:
         """Find the requests at fault by halving, with at most 4 log2(n) further calls."""
@@ -441,4 +262,5 @@ class Batcher:
         for job in jobs:
             job.fail(failure_of(error))
         if jobs:
-            self.observer.failed(jobs, error, isolated)
+            for observer in self.observers:
+                observer.failed(jobs, error, isolated)

@@ -12,7 +12,7 @@ class Waiting(Protocol):
     """Who has a deadline."""
 
     def expire(self) -> None:
-        """Hear that it has passed; called once, and not after `forget`."""
+        """Hear that it has passed; called once, and not after `remove`."""
 
 
 class Bucket:
@@ -40,7 +40,7 @@ class Deadlines:
         self._due = 0  # the millisecond of the timer
 
     def add(self, when: float, entry: Waiting) -> Bucket:
-        """Watch `entry` until `when`, by the loop's clock; return what `forget` needs."""
+        """Watch `entry` until `when`, by the loop's clock; return what `remove` needs."""
         millisecond = math.ceil(when * 1000)
         bucket = self._buckets.get(millisecond)
         if bucket is None:
@@ -51,7 +51,7 @@ class Deadlines:
         bucket.waiting.add(entry)
         return bucket
 
-    def forget(self, bucket: Bucket, entry: Waiting) -> None:
+    def remove(self, bucket: Bucket, entry: Waiting) -> None:
         """Stop watching `entry`; nothing happens when its time has come already."""
         bucket.waiting.discard(entry)
         if not bucket.waiting and self._buckets.get(bucket.millisecond) is bucket:

@@ -39,3 +39,12 @@ class ModelStuck(BatchingError):
 
 class WrongRowCount(Exception):
     """The model returned another number of rows than it got, so no row has a known owner."""
+
+
+def failure_of(error: Exception) -> BatchingError:
+    """Return what one job fails with: exceptions are not shared, as raising changes them."""
+    if isinstance(error, ModelStuck):
+        return ModelStuck(*error.args)
+    failure = ModelFailed()
+    failure.__cause__ = error
+    return failure
