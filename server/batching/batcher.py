@@ -22,7 +22,7 @@ from server.batching.errors import (
     WrongRowCount,
     failure_of,
 )
-from server.batching.fair_queue import FairQueue, Piece
+from server.batching.fair_queue import FairQueue, Piece, ceil_div
 from server.batching.job import Job, Rows
 from server.batching.observer import Observer
 from server.batching.speed import Speed
@@ -167,7 +167,7 @@ class Batcher:
     def _seconds_to_empty(self) -> float:
         """Return how long the rows that wait now will take."""
         rows = self.queue.rows
-        return self._speed.predict(math.ceil(rows / self.queue.max_rows), rows)
+        return self._speed.predict(ceil_div(rows, self.queue.max_rows), rows)
 
     async def _rows_wait(self) -> bool:
         """Wait for rows; False when there are none and there will be none."""

@@ -96,6 +96,7 @@ class FairQueue(Generic[E]):
         heapq.heappush(lane.heap, (self._virtual_time, False, next(self._order), job))
         lane.waiting += 1
         size = job.size
+        # Once a request, so not `min`, which takes 80 ns longer.
         lane.next_rows += size if size < self.max_rows else self.max_rows
         self._jobs += 1
         self.rows += size
@@ -162,11 +163,13 @@ class FairQueue(Generic[E]):
             return 0, 0
         batches = rows = 0
         for other, lane in self._lanes.items():
-            full = lane.next_rows // self.max_rows
-            if other == shape:
-                batches, rows = batches + full, rows + full * self.max_rows
+            if other == shape:  # the newcomer joins the last batch, unless it is full
+                full = lane.next_rows // self.max_rows
+                batches += full
+                rows += full * self.max_rows
             else:
-                batches, rows = batches - (-lane.next_rows // self.max_rows), rows + lane.next_rows
+                batches += ceil_div(lane.next_rows, self.max_rows)
+                rows += lane.next_rows
         return batches, rows
 
     def _count_service(self, rows: float) -> None:
@@ -178,8 +181,7 @@ class FairQueue(Generic[E]):
 
     def _next_rows(self, job: E) -> int:
         """Return how many rows of `job` can go into one batch."""
-        left = job.size - job.taken
-        return left if left < self.max_rows else self.max_rows
+        return min(job.size - job.taken, self.max_rows)
 
     def _cut(self, lane: Lane[E], room: int) -> Piece[E]:
         """Take up to `room` rows of the request whose turn it is."""
@@ -203,3 +205,8 @@ class FairQueue(Generic[E]):
         self.nbytes -= job.nbytes
         if not lane.waiting:
             del self._lanes[job.shape]
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    """Return the quotient of two integers, rounded up."""
+    return -(-dividend // divisor)

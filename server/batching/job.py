@@ -123,7 +123,7 @@ class Job(asyncio.Future[Rows]):
         if not self.batch_rows:
             self.queue_seconds = started - self._submitted
         self.model_seconds += seconds
-        if batch_rows > self.batch_rows:
+        if batch_rows > self.batch_rows:  # `max` would take 80 ns longer
             self.batch_rows = batch_rows
         self._missing -= len(answer)
         if self._missing:
