@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np  # the line above makes what follows importable
 
 from model.signature import Signature, TensorSpec
-from model.tensors import Row, Tensors, merge, split
+from model.tensors import Rows, Tensors, View, merge, split
 from server.app import make_transport
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
@@ -62,7 +62,7 @@ class Line:
     def row_dependence(self) -> float:
         return 0.0
 
-    def predict(self, parts: Sequence[Tensors | Row]) -> list[Tensors]:
+    def predict(self, parts: Sequence[Rows]) -> list[View]:
         """Compute all rows in one call."""
         x = merge(parts).arrays["x"]
         return split(Tensors({"y": x * np.float32(3) + np.float32(1)}), [len(p) for p in parts])

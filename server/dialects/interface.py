@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
-from model.tensors import Row, Tensors
+from model.tensors import Rows
 
 Side = Literal["input", "prediction"]
 
@@ -26,7 +26,7 @@ class DecodedRequest(NamedTuple):
         timeout_ms: how long the client waits, if the body says so.
     """
 
-    tensors: Tensors | Row
+    tensors: Rows
     form: Any
     timeout_ms: int | None = None
 
@@ -52,7 +52,7 @@ class Dialect(Protocol):
     def decode(self, body: bytes, headers: Headers) -> DecodedRequest:
         """Read a request; raises InvalidJSON and InvalidData."""
 
-    def encode(self, answer: Tensors, request: DecodedRequest, headers: Headers) -> Encoded:
+    def encode(self, answer: Rows, request: DecodedRequest, headers: Headers) -> Encoded:
         """Write the answer to a request; raises NonFiniteOutput where it cannot be said."""
 
     def excerpt(self, body: bytes, answer: bytes, headers: Headers) -> tuple[bytes, bytes]:

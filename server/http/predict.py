@@ -8,7 +8,7 @@ import time
 from functools import lru_cache
 from typing import Final
 
-from model.tensors import Tensors
+from model.tensors import Rows
 from server.batching import BatchingError, Job, ModelFailed
 from server.dialects.interface import DecodedRequest, Dialect, Headers
 from server.dialects.table import NATIVE, DialectEntry
@@ -130,7 +130,7 @@ class PredictEndpoint:
         return model, dialect, decoded, job
 
     def _respond(
-        self, request: Request, submitted: Submitted, answer: Tensors, started: float
+        self, request: Request, submitted: Submitted, answer: Rows, started: float
     ) -> Response:
         """Encode the prediction, and write its line in the payload log."""
         model, dialect, decoded, job = submitted

@@ -96,3 +96,15 @@ def test_importing_does_not_import_tensorflow(module: str):
 def test_the_size_is_that_of_the_strings_too():
     words = np.array([["ab", "cde"], ["", b"f"]], object)
     assert Tensors({"w": words}).nbytes == 4 * 8 + 6
+
+
+def test_a_view_has_the_arrays_size_and_row_shape_of_its_rows_alone():
+    whole = tensors(10)
+    view = whole[2:8][1:3]
+
+    assert len(view) == 2
+    assert (view.row_shape, view.nbytes) == (whole.row_shape, tensors(2).nbytes)
+    merged = merge([view])
+    assert isinstance(merged, Tensors)
+    for name, array in whole.arrays.items():
+        np.testing.assert_array_equal(merged.arrays[name], array[3:5])

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from model.signature import Signature, TensorSpec
-from model.tensors import RowCountMismatch, Tensors
+from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import DecodedRequest, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import (
@@ -127,7 +127,7 @@ class NativeDialect:
 
     def encode(
         self,
-        answer: Tensors,
+        answer: Rows,
         request: DecodedRequest,
         headers: Headers = NO_HEADERS,  # noqa: ARG002  # Dialect's
     ) -> Encoded:
@@ -138,7 +138,7 @@ class NativeDialect:
             return Encoded(body, npy.MEDIA_TYPE, NO_HEADERS)
         return Encoded(self.write(answer, request.form), MEDIA_TYPE, NO_HEADERS)
 
-    def write(self, answer: Tensors, single: bool) -> bytes:
+    def write(self, answer: Rows, single: bool) -> bytes:
         """Write an answer; raises NonFiniteOutput for NaN and infinity, unless set otherwise."""
         if single and (text := self._answers.write(answer)):
             return _ANSWER + text + b"}"
@@ -222,7 +222,7 @@ class NativeDialect:
             message = "All inputs must have the same number of examples"
             raise InvalidData(message, [violation(["data"], message)]) from None
 
-    def _shown_value(self, spec: TensorSpec, answer: Tensors, single: bool) -> Any:
+    def _shown_value(self, spec: TensorSpec, answer: Rows, single: bool) -> Any:
         """Return an output as it is shown: finite, and without the axis of a shape `[1]`."""
         array = answer.arrays[spec.name]
         if not self._non_finite_as_null and not numbers.is_finite(array):

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from model.signature import TensorSpec
-from model.tensors import Row, Tensors, View
+from model.tensors import Row, Rows, Tensors, View
 from server.dialects.json_body import format_of
 
 MAX_CELLS: Final = 256  # of a row; above, to look at each in Python costs more than an array
@@ -54,7 +54,7 @@ class RowWriter:
         self._outputs = outputs
         self._object = format_of([spec.name for spec in outputs])
 
-    def write(self, answer: Tensors) -> bytes | None:
+    def write(self, answer: Rows) -> bytes | None:
         """Return one row of a batch as JSON; None where it has to be written alone.
 
         Outputs of shape `[1]` are numbers. A batch with a number that is not finite is not
@@ -63,9 +63,9 @@ class RowWriter:
         if not (self._can_write and isinstance(answer, View)):
             return None
         whole = answer.whole
-        texts = whole.memo.get(self)
+        texts = whole.encoded.get(self)
         if texts is None:
-            texts = whole.memo[self] = self._texts(whole)
+            texts = whole.encoded[self] = self._texts(whole)
         return texts[answer.start] if texts else None
 
     def _texts(self, batch: Tensors) -> list[bytes]:

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from model.signature import Signature, TensorSpec
-from model.tensors import RowCountMismatch, Tensors
+from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import DecodedRequest, Encoded, Headers, Refusal, Side
@@ -110,7 +110,7 @@ class TFServingDialect:
 
     def encode(
         self,
-        answer: Tensors,
+        answer: Rows,
         request: DecodedRequest,
         headers: Headers = _NO_HEADERS,  # noqa: ARG002  # Dialect's
     ) -> Encoded:
