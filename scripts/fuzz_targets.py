@@ -77,7 +77,7 @@ class Decoder:
         assert is_valid or not is_decoded, "the published schema refuses what is decoded"
 
     def _check_round_trip(self, decoded: DecodedRequest, headers: Headers) -> None:
-        encoded = self._dialect.encode(merge([decoded.tensors]), decoded, headers)
+        encoded = self._dialect.encode(merge([decoded.tensors]), decoded)
         body = self._again(encoded.body) if not headers else encoded.body
         again = self._dialect.decode(body, headers)
         for name, array in decoded.tensors.arrays.items():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from model.tensors import Rows
 
 Side = Literal["input", "prediction"]
+
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Headers(Protocol):
@@ -52,11 +54,14 @@ class Dialect(Protocol):
     def decode(self, body: bytes, headers: Headers) -> DecodedRequest:
         """Read a request; raises InvalidJSON and InvalidData."""
 
-    def encode(self, answer: Rows, request: DecodedRequest, headers: Headers) -> Encoded:
-        """Write the answer to a request; raises NonFiniteOutput where it cannot be said."""
+    def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
+        """Write the answer to a request; raises NonFiniteOutput for NaN and infinity.
 
-    def excerpt(self, body: bytes, answer: bytes, headers: Headers) -> tuple[bytes, bytes]:
-        """Return input and prediction of an answered request, as JSON, for the record."""
+        Dialects that have a notation for such numbers write them instead.
+        """
+
+    def excerpt(self, request: DecodedRequest, body: bytes, answer: bytes) -> tuple[bytes, bytes]:
+        """Return input and prediction of an answered request, as JSON, for the payload log."""
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
         """Return one side of an excerpt without the values of what is called in `names`.

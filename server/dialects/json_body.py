@@ -35,34 +35,32 @@ def parse(body: bytes | memoryview) -> Any:
         raise InvalidJSON(f"The body is not valid JSON: {error}") from None
 
 
-def is_large(body: bytes) -> bool:
-    """Tell whether a body is to be read by `read_large`."""
-    return len(body) > LARGE_BODY and gc.isenabled()
+def decode_large(decode: Callable[..., DecodedRequest], body: bytes, *args: Any) -> DecodedRequest:
+    """Call `decode` for a body with many lists, with the garbage collector paused.
 
-
-def read_large(
-    decode: Callable[[bytes, Headers], DecodedRequest], body: bytes, headers: Headers
-) -> DecodedRequest:
-    """Decode a body with many lists; a refusal lets them go at once."""
-    with collecting_nothing():
+    The lists of an invalid body are released at once.
+    """
+    with gc_paused():
         try:
-            return decode(body, headers)
+            return decode(body, *args)
         except InvalidData as error:
-            error.__context__ = None  # it and the traceback hold all lists; they go now
+            error.__context__ = None  # it and the traceback hold the lists
             raise error.with_traceback(None) from None
 
 
 @contextmanager
-def collecting_nothing() -> Iterator[None]:
-    """Keep the garbage collector from looking, over and over, at lists that are being made.
+def gc_paused() -> Iterator[None]:
+    """Pause the garbage collector, which would look again and again at lists as they are made.
 
-    Garbage that needs it is not made meanwhile.
+    Nothing that it would find becomes garbage meanwhile.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()
 
 
 def format_of(names: Sequence[str]) -> bytes:

@@ -14,7 +14,7 @@ import orjson
 
 from model.signature import TensorSpec
 from server.dialects.interface import Side
-from server.dialects.json_body import collecting_nothing, is_large
+from server.dialects.json_body import LARGE_BODY, gc_paused
 
 # Returns one side of an excerpt (see Dialect) without the values of what is called in the names.
 Redacted = Callable[[Side, bytes, frozenset[str]], bytes]
@@ -43,7 +43,7 @@ def redact(
         return text
     if all(spec.name in names for spec in specs):
         return REDACTED
-    with collecting_nothing() if is_large(text) else nullcontext():
+    with gc_paused() if len(text) > LARGE_BODY else nullcontext():
         return orjson.dumps(show(orjson.loads(text)))
 
 

@@ -134,10 +134,10 @@ class PredictEndpoint:
     ) -> Response:
         """Encode the prediction, and write its line in the payload log."""
         model, dialect, decoded, job = submitted
-        body, content_type, extra = dialect.encode(answer, decoded, request.headers)
+        body, content_type, extra = dialect.encode(answer, decoded)
         total_ms = f"{(time.perf_counter() - started) * 1000:.3f}"
         if self._payload_log is not None and self._payload_log.takes_next():
-            self._record(self._payload_log, request, model, dialect, body, total_ms)
+            self._record(self._payload_log, request, submitted, body, total_ms)
         headers = {
             "Content-Type": content_type,
             "X-Request-ID": request.id,
@@ -168,12 +168,12 @@ class PredictEndpoint:
         self,
         payload_log: PayloadLog,
         request: Request,
-        model: ServedModel,
-        dialect: Dialect,
+        submitted: Submitted,
         body: bytes,
         total_ms: str,
     ) -> None:
-        data, prediction = dialect.excerpt(request.body, body, request.headers)
+        model, dialect, decoded, _ = submitted
+        data, prediction = dialect.excerpt(decoded, request.body, body)
         payload_log.write(
             request_id=request.id,
             model=model.name,

@@ -58,7 +58,7 @@ def describe_predictions(
 
 def describe_native(model: ServedModel, schema: str) -> Operation:
     """Describe predictions in the native dialect; `schema` begins the names of its schemas."""
-    arrays = binary_content(npy.MEDIA_TYPE) if npy.can_say(model.signature) else {}
+    arrays = binary_content(npy.MEDIA_TYPE) if npy.supports(model.signature) else {}
     requests = {each.summary: each.request for each in model.examples}
     answers = {each.summary: each.answer for each in model.examples}
     text = "Concurrent requests are batched into one model call."

@@ -182,7 +182,7 @@ def example_of(
     """Return a request with the model's answer; raises what the model raises."""
     request = dialect.decode(body)
     [answer] = model.predict([request.tensors])
-    example = Example(summary, body, dialect.write(answer, request.form))
+    example = Example(summary, body, dialect.encode(answer, request).body)
     return example, Golden(request.tensors, answer)
 
 

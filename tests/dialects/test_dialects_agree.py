@@ -163,5 +163,5 @@ def test_every_answer_follows_its_schema() -> None:
     dialects = dialects_of(SIGNATURES[0][0])
     for dialect in dialects.by_name.values():
         decoded = dialect.decode(dialect.example(2), {})
-        answer = dialect.encode(Tensors({"y": np.float32([[1], [2]])}), decoded, {})
+        answer = dialect.encode(Tensors({"y": np.float32([[1], [2]])}), decoded)
         Draft202012Validator(dialect.answer_schema).validate(json.loads(answer.body))

@@ -194,9 +194,10 @@ def test_the_record_has_the_json_of_a_request_and_no_bytes() -> None:
     )
     dialect = dialect_of(LINE)
     ascii_that_ends_as_json = np.frombuffer(b"   }", np.float32).reshape(1, 1)
-    answer = dialect.encode(Tensors({"y": ascii_that_ends_as_json}), dialect.decode(body, headers))
+    call = dialect.decode(body, headers)
+    answer = dialect.encode(Tensors({"y": ascii_that_ends_as_json}), call)
     assert answer.content_type == "application/octet-stream"
-    assert dialect.excerpt(body, answer.body, headers) == (body[:-8], b"null")
+    assert dialect.excerpt(call, body, answer.body) == (body[:-8], b"null")
 
 
 # What is refused

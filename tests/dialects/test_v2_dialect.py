@@ -274,16 +274,17 @@ def test_the_media_type_is_not_looked_at_and_the_coding_is() -> None:
 def test_the_record_has_what_is_json() -> None:
     dialect, body = dialect_of(), body_of()
     answer = asked().body
-    assert dialect.excerpt(body, answer) == (body, answer)
-    assert dialect.excerpt(body, b'{"data":[NaN]}') == (body, b"null")
+    request = dialect.decode(body)
+    assert dialect.excerpt(request, body, answer) == (body, answer)
+    assert dialect.excerpt(request, body, b'{"data":[NaN]}') == (body, b"null")
 
     words = Signature(LINE.inputs, (TensorSpec("y", (), "string"),))
     call = dialect_of(words).decode(body)
     for text in ("Straße}", '"parameters":{"binary_data_size":'):
         told = dialect_of(words).encode(Tensors({"y": np.array([text.encode()], object)}), call)
-        assert json.loads(dialect_of(words).excerpt(body, told.body)[1])["outputs"][0]["data"] == [
-            text
-        ]
+        assert json.loads(dialect_of(words).excerpt(call, body, told.body)[1])["outputs"][0][
+            "data"
+        ] == [text]
 
 
 # Properties

@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import io
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.lib import format as npy
 
 from model.signature import Signature, TensorSpec
+from model.tensors import Rows, Tensors
 from server.dialects.cells import numbers
-from server.dialects.interface import Headers
+from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded
+from server.dialects.native.codec import RequestForm
 from server.errors import InvalidData, InvalidRequest
 
 MEDIA_TYPE: Final = "application/x-npy"
-JSON: Final = "application/json"
 MAX_HEADER: Final = 1024
 
 
-class RequestForm(NamedTuple):
-    """How an array was asked with: as one example, or as a batch."""
+class NpyCodec:
+    """One array for one signature, in requests and answers."""
 
-    single: bool
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._single = RequestForm(self, True)
+        self._batch = RequestForm(self, False)
+
+    def decode(self, body: bytes) -> DecodedRequest:
+        """Read an array; raises InvalidRequest and InvalidData."""
+        if not supports(self._signature):
+            raise InvalidRequest(
+                f"{MEDIA_TYPE} is for models with one input and one output of numbers; send JSON."
+            )
+        [spec] = self._signature.inputs
+        array, single = loads(body, spec)
+        return DecodedRequest(Tensors({spec.name: array}), self._single if single else self._batch)
+
+    def encode(self, answer: Rows, single: bool) -> Encoded:
+        """Write the output; non-finite numbers are written as they are."""
+        [array] = answer.arrays.values()
+        return Encoded(dumps(array[0] if single else array), MEDIA_TYPE, NO_HEADERS)
+
+    def excerpt(self, body: bytes, answer: bytes) -> tuple[bytes, bytes]:  # noqa: ARG002  # Codec's
+        """Return null twice: arrays are not logged."""
+        return b"null", b"null"
 
 
-def is_asked(headers: Headers) -> bool:
-    """Tell whether a request brings an array, and so wants one."""
-    given = headers.get("content-type", "")
-    return given != JSON and given.partition(";")[0].strip().lower() == MEDIA_TYPE
-
-
-def can_say(signature: Signature) -> bool:
-    """Tell whether one array is all that a model takes, and all that it gives."""
+def supports(signature: Signature) -> bool:
+    """Return whether a model takes one array of numbers, and answers with one."""
     specs = (*signature.inputs, *signature.outputs)
     return len(specs) == 2 and all(spec.dtype != "string" for spec in specs)
 

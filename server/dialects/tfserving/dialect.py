@@ -7,8 +7,8 @@ lists where it differs.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -17,61 +17,23 @@ from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
-from server.dialects.interface import DecodedRequest, Encoded, Headers, Refusal, Side
+from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import (
+    LARGE_BODY,
     check_coding,
+    decode_large,
     format_of,
-    is_large,
     parse,
     plain_refusal,
-    read_large,
 )
 from server.dialects.redaction import named, redact
+from server.dialects.tfserving.schema import SIGNATURES, RequestForm, answer_schema, request_forms
 from server.dialects.validation import Schema, Validator, shorten
 from server.errors import InvalidData, InvalidRequest, Violation
 
 NAME: Final = "tfserving"
 MEDIA_TYPE: Final = "application/json"
-SIGNATURE: Final = "serving_default"
-SIGNATURES: Final = ("", SIGNATURE)  # the names of the one signature that there is
 BYTES_SUFFIX: Final = "_bytes"  # outputs with such names are bytes, and not text
-
-DTYPES: Final = {
-    "bool": "DT_BOOL",
-    "float16": "DT_HALF",
-    "float32": "DT_FLOAT",
-    "float64": "DT_DOUBLE",
-    "string": "DT_STRING",
-    **{f"int{bits}": f"DT_INT{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"DT_UINT{bits}" for bits in (8, 16, 32, 64)},
-}
-
-_B64: Final[Schema] = {
-    "type": "object",
-    "properties": {"b64": {"type": "string"}},
-    "required": ["b64"],
-    "additionalProperties": False,
-}
-_NO_HEADERS: Final[Mapping[str, str]] = {}
-
-
-class RequestForm(NamedTuple):
-    """One of the forms that a request can have.
-
-    Attributes:
-        key: `instances`, where a list of rows is sent, or `inputs`, where columns are.
-        is_named: whether rows, or columns, are objects with the names of the inputs.
-        schema: of the whole request.
-    """
-
-    key: str
-    is_named: bool
-    schema: Schema
-
-    @property
-    def is_row(self) -> bool:
-        """Whether the answer is `predictions`."""
-        return self.key == "instances"
 
 
 class TFServingDialect:
@@ -87,20 +49,23 @@ class TFServingDialect:
     def __init__(self, signature: Signature) -> None:
         self._inputs = signature.inputs
         self._outputs = signature.outputs
-        forms = _forms(signature.inputs)
+        forms = request_forms(signature.inputs)
         self._forms = {(form.key, form.is_named): (form, Validator(form.schema)) for form in forms}
         self.schema: Schema = {"anyOf": [form.schema for form in forms]}
-        self.answer_schema = _answer_schema(signature.outputs)
+        self.answer_schema = answer_schema(signature.outputs)
         self._object = format_of([spec.name for spec in signature.outputs])
 
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
         check_coding(headers)
 
-    def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> DecodedRequest:
+    def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:  # noqa: ARG002  # Dialect's
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
-        if is_large(body):
-            return read_large(self.decode, body, headers)
+        if len(body) > LARGE_BODY:
+            return decode_large(self._decode, body)
+        return self._decode(body)
+
+    def _decode(self, body: bytes) -> DecodedRequest:
         document = parse(body)
         form, validator = self._form_of(document)
         _check_signature_name(document.get("signature_name", ""))
@@ -108,12 +73,7 @@ class TFServingDialect:
             raise InvalidData(self._expected(form), validator.explain(document, len(body)))
         return DecodedRequest(self._tensors(form, document[form.key], body), form)
 
-    def encode(
-        self,
-        answer: Rows,
-        request: DecodedRequest,
-        headers: Headers = _NO_HEADERS,  # noqa: ARG002  # Dialect's
-    ) -> Encoded:
+    def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
         """Write an answer; non-finite numbers are `NaN` and `Infinity`, as TF Serving has them."""
         columns = [(spec, answer.arrays[spec.name]) for spec in self._outputs]
         if request.form.is_row and len(columns) > 1:
@@ -122,14 +82,9 @@ class TFServingDialect:
         else:
             text = self._object % tuple(_text(spec, array) for spec, array in columns)
         body = (b'{"predictions":%b}' if request.form.is_row else b'{"outputs":%b}') % text
-        return Encoded(body, MEDIA_TYPE, _NO_HEADERS)
+        return Encoded(body, MEDIA_TYPE, NO_HEADERS)
 
-    def excerpt(
-        self,
-        body: bytes,
-        answer: bytes,
-        headers: Headers = _NO_HEADERS,  # noqa: ARG002  # Dialect's
-    ) -> tuple[bytes, bytes]:
+    def excerpt(self, request: DecodedRequest, body: bytes, answer: bytes) -> tuple[bytes, bytes]:  # noqa: ARG002  # Dialect's
         """Return request and answer as they are: both are JSON, but for non-finite numbers."""
         return body, b"null" if b"NaN" in answer or b"Infinity" in answer else answer
 
@@ -205,57 +160,6 @@ def _check_signature_name(given: Any) -> None:
     """Raise InvalidRequest for another name, as TF Serving says it; the schema refuses no name."""
     if isinstance(given, str) and given not in SIGNATURES:
         raise InvalidRequest(f'Serving signature name: "{given:.80}" not found in signature def')
-
-
-def _forms(inputs: tuple[TensorSpec, ...]) -> list[RequestForm]:
-    """Return the forms that a request can have; plain values only where there is one input."""
-    rows = {spec.name: _array_schema(spec, batch=False) for spec in inputs}
-    columns = {spec.name: _array_schema(spec, batch=True) for spec in inputs}
-    row = {**_named(rows), "additionalProperties": False}
-    forms = [
-        RequestForm("instances", True, _request("instances", _list_of(row))),
-        RequestForm("inputs", True, _request("inputs", _named(columns))),
-    ]
-    if len(inputs) == 1:
-        [column] = columns.values()
-        forms += [
-            RequestForm("instances", False, _request("instances", column)),
-            RequestForm("inputs", False, _request("inputs", column)),
-        ]
-    return forms
-
-
-def _request(key: str, schema: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": {"signature_name": {"enum": [*SIGNATURES]}, key: schema},
-        "required": [key],
-    }
-
-
-def _named(schemas: dict[str, Schema]) -> Schema:
-    return {"type": "object", "properties": schemas, "required": list(schemas)}
-
-
-def _list_of(schema: Schema) -> Schema:
-    return {"type": "array", "items": schema, "minItems": 1}
-
-
-def _array_schema(spec: TensorSpec, *, batch: bool) -> Schema:
-    cell = {"anyOf": [{"type": "string"}, _B64]} if spec.dtype == "string" else None
-    return numbers.array_schema(spec, batch=batch, cell=cell)
-
-
-def _answer_schema(outputs: tuple[TensorSpec, ...]) -> Schema:
-    columns: dict[str, Schema] = {s.name: numbers.array_schema(s, batch=True) for s in outputs}
-    rows: dict[str, Schema] = {s.name: numbers.array_schema(s, batch=False) for s in outputs}
-    single = next(iter(columns.values()))
-    predictions = single if len(outputs) == 1 else _list_of(_named(rows))
-    answers = {
-        "predictions": predictions,
-        "outputs": single if len(outputs) == 1 else _named(columns),
-    }
-    return {"type": "object", "properties": answers, "minProperties": 1, "maxProperties": 1}
 
 
 def _named_alone(

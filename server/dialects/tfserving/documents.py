@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from model.signature import Signature, TensorSpec
-from server.dialects.tfserving.dialect import DTYPES, SIGNATURE
+from server.dialects.tfserving.schema import SIGNATURE
+
+DTYPES: Final = {
+    "bool": "DT_BOOL",
+    "float16": "DT_HALF",
+    "float32": "DT_FLOAT",
+    "float64": "DT_DOUBLE",
+    "string": "DT_STRING",
+    **{f"int{bits}": f"DT_INT{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"DT_UINT{bits}" for bits in (8, 16, 32, 64)},
+}
 
 
 def status_document(states: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
