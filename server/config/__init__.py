@@ -1,4 +1,4 @@
-"""Settings: declared once, read from flags, the environment and a file, checked, frozen."""
+"""Settings: declared once; read from flags, environment variables and a file; frozen."""
 
 from server.config.load import load_settings
 from server.config.settings import (

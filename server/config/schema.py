@@ -1,4 +1,4 @@
-"""The JSON Schema of the settings, and messages for wrong ones."""
+"""The JSON Schema of the settings, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from server.config.settings import ApiKey, ConfigError, ModelSource, Settings
 
 
 class SettingType(NamedTuple):
-    """A type of settings, as the ways in need it."""
+    """A type of settings, as flags, environment variables and the file need it."""
 
     schema: dict[str, object]
     metavar: str
     wanted: str  # completes "… is not"
-    read: Callable[[str], object]  # text that cannot be read stays as it is, for the schema
-    build: Callable[[Any], object] = lambda value: value  # from what the schema has let through
+    read: Callable[[str], object]  # returns text that it cannot read, for the schema to reject
+    build: Callable[[Any], object] = lambda value: value  # called with a valid value
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting as it is declared."""
+    """One setting, as declared."""
 
     section: str
     key: str
@@ -48,17 +48,17 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Section and key, as in `http.port`."""
+        """Section and key: `http.port`."""
         return f"{self.section}.{self.key}"
 
     @property
     def flag(self) -> str:
-        """The flag that sets it, as in `--http.port`."""
+        """Its flag: `--http.port`."""
         return f"--{self.name}"
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it, as in `SERVER_HTTP__PORT`."""
+        """Its environment variable: `SERVER_HTTP__PORT`."""
         return f"SERVER_{self.section}__{self.key}".upper()
 
 
@@ -151,7 +151,7 @@ def _schema() -> dict[str, object]:
     }
     models = {
         "type": ["array", "null"],
-        "description": "Several models; the first is the one of /predict.",
+        "description": "Several models; /predict uses the first.",
         "items": {
             "type": "object",
             "properties": {key: item.schema for key, item in SOURCE_SETTINGS.items()},
@@ -168,7 +168,7 @@ def _schema() -> dict[str, object]:
 
 
 def _is_number(_: object, value: object) -> bool:
-    """Tell JSON's numbers from Python's: neither true nor NaN nor infinity is one."""
+    """Return whether a value is a number in JSON: neither a boolean nor NaN nor infinity."""
     if isinstance(value, float):
         return math.isfinite(value)
     return _is_integer(_, value)
@@ -212,7 +212,7 @@ _CHECKER = jsonschema.validators.extend(  # type: ignore[no-untyped-call]  # it 
 
 
 def plain(value: object) -> str:
-    """Return a default as a person would type it."""
+    """Return a default as a user would type it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
@@ -221,7 +221,7 @@ def plain(value: object) -> str:
 
 
 def check(document: Mapping[Any, Any], source_of: Callable[[str], str]) -> None:
-    """Raise ConfigError for the first error that the schema finds in a document of settings."""
+    """Raise ConfigError for the first error in a document of settings."""
     for error in _CHECKER.iter_errors(document):
         path = list(error.absolute_path)
         if error.validator == "additionalProperties":
@@ -234,18 +234,18 @@ def check(document: Mapping[Any, Any], source_of: Callable[[str], str]) -> None:
 
 
 def _name_of(path: Iterable[str | int]) -> str:
-    """Return a place in the file as in `http.port` and `models[1].path`."""
+    """Return a path in the file as `http.port` or `models[1].path`."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return "".join(steps).removeprefix(".")
 
 
 def _wanted_at(path: Sequence[str | int]) -> str:
-    """Return what completes "… is not" for a place in the file."""
+    """Return what completes "… is not" in a message about a path in the file."""
     match path:
         case ["models"]:
             return "a list of models"
         case ["models", int()]:
-            return "a mapping with the path, and perhaps the name, of a model"
+            return "a mapping with the path of a model, and optionally its name"
         case ["models", int(), str(key)]:
             return SOURCE_SETTINGS[key].wanted
         case [str(section), str(key), *_]:
@@ -268,7 +268,7 @@ def _explain(path: Sequence[str | int], error: jsonschema.ValidationError) -> st
 
 
 def shown(value: object) -> str:
-    """Return a wrong value on one line, words as in YAML, cut when it is long."""
+    """Return an invalid value on one line, spelled as in YAML, shortened if it is long."""
     if value is None:
         return "null"
     text = repr(value) if isinstance(value, str) else plain(value)

@@ -27,7 +27,7 @@ def write(tmp_path):
 
 
 def refusal(argv=(), environ=None, folder=Path("/nowhere")) -> str:
-    """Return the words with which the settings are refused."""
+    """Return the message of the error that the settings cause."""
     with pytest.raises(ConfigError) as caught:
         load_settings(argv, environ or {}, folder)
     words = str(caught.value)
@@ -211,7 +211,7 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
 
     said = refusal(folder=tmp_path)
 
-    assert "auth.api_keys[0]: the value is not a list of keys, each a mapping of name" in said
+    assert "auth.api_keys[0]: the value is not a list of keys: each a mapping with name" in said
     assert "secret" not in said
 
 
@@ -250,7 +250,7 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
             "model.version: '2\\n' is not a string of visible ASCII characters (put it in quotes)",
         ),
         ("models: {path: a}", "models: {'path': 'a'} is not a list of models"),
-        ("models: [a.keras]", "models[0]: 'a.keras' is not a mapping with the path, and perhaps"),
+        ("models: [a.keras]", "models[0]: 'a.keras' is not a mapping with the path of a model"),
         ("models: [{path: a}, {name: b}]", "models[1]: the path of the model is missing"),
         ("models: [{path: ''}]", "models[0].path: must not be empty"),
         ("models: [{pth: a}]", "models[0].pth: unknown setting (did you mean path?)"),
@@ -264,11 +264,11 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
         ),
         (
             "models: [{path: a/x.keras}, {path: b/x.keras}]",
-            "models: two are called x; give each its own name",
+            "models: two models are named x; give each its own name",
         ),
         (
             "model: {name: x}\nmodels: [{path: a}]",
-            "models: model.name is set as well; it belongs into the list",
+            "models: model.name is set as well; move it into the list",
         ),
         ("auth: {api_keys: secret}", "auth.api_keys: the value is not a list of keys"),
         ("auth: {api_keys: [secret, '']}", "auth.api_keys[1]: the value is not a list of keys"),
@@ -307,7 +307,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "config.yaml").mkdir()
 
     assert refusal(folder=tmp_path) == "config.yaml: cannot be read: Is a directory"
-    assert refusal(["--config", "no.yaml"]) == "no.yaml: cannot be read: there is no such file"
+    assert refusal(["--config", "no.yaml"]) == "no.yaml: cannot be read: no such file"
 
 
 @pytest.mark.parametrize(
@@ -361,10 +361,13 @@ def test_what_an_orchestrator_injects_is_not_ours(tmp_path):
         (["--http.prot", "1"], "--http.prot: unknown flag (did you mean --http.port?)"),
         (["--http.por=1"], "--http.por: unknown flag (did you mean --http.port?)"),
         (["-x"], "-x: unknown flag"),
-        (["a.keras", "b.keras"], "b.keras: one MODEL is served, and it is given already"),
+        (
+            ["a.keras", "b.keras"],
+            "b.keras: only one MODEL can be given; list several under models in the file",
+        ),
         (
             ["a.keras", "--model.path", "b.keras"],
-            "--model.path: MODEL is given as well; one of them is enough",
+            "--model.path: MODEL is given as well; use one of them",
         ),
         ([""], "MODEL: must not be empty"),
     ],
