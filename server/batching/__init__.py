@@ -1,4 +1,4 @@
-"""Batching: requests wait, one coroutine calls the model once for all their rows."""
+"""Batching: requests wait in a queue; one coroutine calls the model with many of their rows."""
 
 from server.batching.batcher import Batcher
 from server.batching.errors import (

@@ -1,7 +1,7 @@
-"""Micro-batching: many requests wait, one coroutine calls the model once for all their rows.
+"""Micro-batching: many requests wait in a queue, one coroutine calls the model in batches.
 
-Pure asyncio: rows are whatever has a length and can be sliced, the model is whatever takes a list
-of them and returns their answers. All times are seconds of the event loop's clock.
+This is plain asyncio. Rows are anything with a length that can be sliced; the model is anything
+that takes a list of rows and returns their answers. Times are in seconds of the event loop's clock.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ CallModel = Callable[[list[Rows]], Awaitable[Sequence[Rows]]]
 
 
 def concatenate(answers: list[Rows]) -> Rows:
-    """Join the answers of a request that was cut, for rows that are in lists."""
+    """Join the answers to the parts of a request, for rows in lists."""
     return list(chain.from_iterable(answers))
 
 
 def halves(pieces: list[Piece[Job]]) -> list[list[Piece[Job]]]:
-    """Cut a batch in two between requests."""
+    """Split a batch in two, between requests."""
     middle = len(pieces) // 2
     return [pieces[:middle], pieces[middle:]]
 
 
 class Batcher:
-    """The queue in front of a model, and the coroutine `serve` that empties it in batches.
+    """The queue of a model, and the coroutine `serve` that runs its batches.
 
     Args:
-        call_model: calls the model once: takes a list of rows that share a shape and returns a
-            list with as many answers for each.
-        join: puts the answers of a request that was cut together again.
-        whole_batch_errors: what `call_model` raises when no single request is to blame, so that the
-            whole batch fails at once.
+        call_model: takes a list of rows of equal shape, one item a request, and returns their
+            answers in a list.
+        join: joins the answers to the parts of a request that was split.
+        whole_batch_errors: errors of `call_model` that no single request can cause; they fail the
+            whole batch at once.
         max_rows: the most rows in a batch.
-        max_wait: how long an idle model waits for a batch to fill up.
-        max_queue: how long the batches ahead of a new request may be predicted to take.
+        max_wait: how long an idle model waits for more rows.
+        max_queue: the longest expected duration of the batches ahead of a new request.
         queue_rows, queue_bytes: how much may wait.
-        observers: are notified of what happens, one after another.
-        clock: measures durations; the loop's own is used if none is given, but that of uvloop
-            stands still within a turn of the loop and counts whole milliseconds.
+        observers: are notified of all events, in this order.
+        clock: measures durations. By default it is the loop's, but uvloop's advances only between
+            callbacks, in whole milliseconds.
 
     Attributes:
-        is_crowded: whether the last request was refused because too much waits.
+        is_crowded: whether the last request was rejected because too much waits.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class Batcher:
         self._draining = False
 
     def submit(self, rows: Rows, deadline: float, *, shape: Hashable = (), nbytes: int = 0) -> Job:
-        """Enqueue `rows`; rows of equal `shape` can share a batch. Answers come in their order.
+        """Enqueue `rows`; rows of equal `shape` can share a batch. Answers keep their order.
 
         The job fails with DeadlineExceeded at `deadline`, or with ModelFailed.
 
         Raises:
             Overloaded: too much is waiting.
             TooManyRows: more rows or bytes than the queue can ever hold.
-            Draining: the service is about to end.
+            Draining: the service is shutting down.
             ValueError: there are no rows.
         """
         job = Job(self, rows, deadline, shape, nbytes)
@@ -116,26 +116,26 @@ class Batcher:
         return job
 
     def check_room(self, nbytes: int, *, shape: Hashable = ()) -> None:
-        """Raise what `submit` would raise for a single row of so many bytes.
+        """Raise what `submit` would raise for one row of `nbytes` bytes.
 
-        So rows that are dear to read need not be read to be refused.
+        Lets a caller reject a request before it decodes an expensive body.
         """
         self._admit(1, nbytes, shape)
 
     async def serve(self) -> None:
-        """Run batches; return when draining has been asked for and all is answered."""
+        """Run batches until `drain` was called and every request is answered."""
         while await self._rows_wait():
             await self._fill_up()
             if pieces := self._in_time(self.queue.take()):
                 await self._answer(pieces)
 
     def drain(self) -> None:
-        """Accept nothing more; `serve` returns once everything accepted is settled."""
+        """Reject new requests; `serve` returns once the accepted ones are settled."""
         self._draining = True
         self._arrived.set()
 
     def abandon(self, error: Exception) -> None:
-        """Accept nothing more, and fail what waits for the model."""
+        """Reject new requests, and fail those that wait for the model."""
         self.drain()
         while pieces := self.queue.take():
             self._fail(pieces, error, isolated=False)
@@ -145,32 +145,34 @@ class Batcher:
         if not size:
             raise ValueError("a request without rows")
         if self._draining:
-            self._refuse("draining", Draining())
+            self._reject("draining", Draining())
         if size > self._queue_rows or nbytes > self._queue_bytes:
             limits = f"{self._queue_rows} rows or {self._queue_bytes} bytes"
-            self._refuse("too_large", TooManyRows(f"More than can ever wait at once: {limits}."))
+            self._reject(
+                "too_large", TooManyRows(f"The request exceeds what may wait at once: {limits}.")
+            )
         if queue.rows + size > self._queue_rows or queue.nbytes + nbytes > self._queue_bytes:
-            self._turn_away("queue_full", "the queue is full")
+            self._reject_overload("queue_full", "the queue is full")
         batches, rows = queue.ahead(shape)
         if batches and self._speed.predict(batches, rows) > self._max_queue:
-            self._turn_away("queue_wait", "the wait is too long")
+            self._reject_overload("queue_wait", "the wait is too long")
 
-    def _turn_away(self, reason: str, why: str) -> None:
+    def _reject_overload(self, reason: str, why: str) -> None:
         self.is_crowded = True
-        self._refuse(reason, Overloaded(why, self._seconds_to_empty()))
+        self._reject(reason, Overloaded(why, self._seconds_to_empty()))
 
-    def _refuse(self, reason: str, error: BatchingError) -> None:
+    def _reject(self, reason: str, error: BatchingError) -> None:
         for observer in self.observers:
             observer.refused(reason)
         raise error
 
     def _seconds_to_empty(self) -> float:
-        """Return how long the rows that wait now will take."""
+        """Return how long the waiting rows are expected to take."""
         rows = self.queue.rows
         return self._speed.predict(ceil_div(rows, self.queue.max_rows), rows)
 
     async def _rows_wait(self) -> bool:
-        """Wait for rows; False when there are none and there will be none."""
+        """Wait for rows; return False when draining leaves none."""
         while not self.queue.rows:
             if self._draining:
                 return False
@@ -179,17 +181,17 @@ class Batcher:
         return True
 
     async def _fill_up(self) -> None:
-        """Give late rows up to `max_wait` seconds to fill the batch up."""
-        give_up = self.loop.time() + self._max_wait
+        """Wait up to `max_wait` seconds for rows that fill the batch."""
+        end = self.loop.time() + self._max_wait
         while self.queue.rows < self.queue.max_rows and not self._draining:
-            if (remaining := give_up - self.loop.time()) <= 0:
+            if (remaining := end - self.loop.time()) <= 0:
                 return
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), remaining)
 
     async def _answer(self, pieces: list[Piece[Job]]) -> None:
-        """Settle every request of a batch, whatever the model does with it."""
+        """Settle every request of a batch, even if the model fails."""
         error = await self._try(pieces)
         if isinstance(error, self._whole_batch_errors):
             self._fail(pieces, error, isolated=False)
@@ -197,7 +199,7 @@ class Batcher:
             await self._isolate(pieces, error)
 
     async def _call(self, pieces: list[Piece[Job]]) -> None:
-        """Call the model once and hand out its answers; raises what the model raises."""
+        """Call the model once and give each job its answer; raises what the model raises."""
         sizes = [stop - start for _, start, stop in pieces]
         rows = sum(sizes)
         started = self.clock()
@@ -213,14 +215,14 @@ class Batcher:
         answered = [
             job
             for (job, _, _), answer in zip(pieces, answers, strict=True)
-            # It may have expired, or its client may have gone.
+            # It may have expired, or its client may have disconnected.
             if not job.done() and job.add(answer, started, seconds, rows)
         ]
         for observer in self.observers:
             observer.answered(answered)
 
     async def _isolate(self, pieces: list[Piece[Job]], error: Exception) -> None:
-        """Find the requests at fault by halving, with at most 4 log2(n) further calls."""
+        """Find the requests that fail by halving, with at most 4 log2(n) more calls."""
         calls = int(4 * math.log2(len(pieces)))
         suspects = halves(pieces)
         failures: list[tuple[list[Piece[Job]], Exception]] = []
@@ -244,7 +246,7 @@ class Batcher:
             self._fail(group, error, isolated=answered)
 
     async def _try(self, pieces: list[Piece[Job]]) -> Exception | None:
-        """Call the model once and hand out its answers; return what it raised."""
+        """Call the model once and give each job its answer; return what the model raised."""
         try:
             await self._call(pieces)
         except Exception as error:
@@ -252,12 +254,12 @@ class Batcher:
         return None
 
     def _in_time(self, pieces: list[Piece[Job]]) -> list[Piece[Job]]:
-        """Return the pieces that somebody still waits for."""
+        """Return the pieces whose clients still wait."""
         now = self.loop.time()
         return [piece for piece in pieces if piece.job.waits(now)]
 
     def _fail(self, pieces: list[Piece[Job]], error: Exception, isolated: bool) -> None:
-        """Settle those that still wait, each with an exception of its own."""
+        """Fail the jobs that are not settled yet, each with its own exception."""
         jobs = [piece.job for piece in pieces if not piece.job.done()]
         for job in jobs:
             job.fail(failure_of(error))

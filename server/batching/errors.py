@@ -42,7 +42,7 @@ class WrongRowCount(Exception):
 
 
 def failure_of(error: Exception) -> BatchingError:
-    """Return what one job fails with: exceptions are not shared, as raising changes them."""
+    """Return an exception for one job: raising changes an exception, so jobs do not share one."""
     if isinstance(error, ModelStuck):
         return ModelStuck(*error.args)
     failure = ModelFailed()

@@ -42,7 +42,7 @@ class Job(asyncio.Future[Rows]):
     Attributes:
         name: what the caller of `submit` calls it, for observers.
         size: its number of rows.
-        taken: how many of them have gone into a batch, or need not any more.
+        taken: how many of them have gone into a batch, or are no longer needed.
         queue_seconds: from `submit` to its first batch.
         model_seconds: how long all its batches took together.
         batch_rows: the rows of the largest batch that it was part of.
