@@ -1,4 +1,4 @@
-"""What every protocol that predicts is to the rest of the service."""
+"""What a dialect, a protocol for predictions, offers to the rest of the service."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Headers(Protocol):
     """A request's headers."""
 
     def get(self, name: str, default: str, /) -> str:
-        """Return the value of the header with this name, in lower case, or `default`."""
+        """Return the header with this name, which is in lower case, or `default`."""
 
 
 class DecodedRequest(NamedTuple):
-    """What a request said.
+    """A request after decoding.
 
     Attributes:
-        tensors: the rows, or the one row.
-        form: whatever the dialect needs to answer in the form of the request.
+        tensors: the rows.
+        form: how the request was written, for `encode`; each dialect has its own type.
         timeout_ms: how long the client waits, if the body says so.
     """
 
@@ -34,7 +34,7 @@ class DecodedRequest(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """An answer as it is sent, with the headers that belong to this dialect."""
+    """An answer as it is sent, with the headers of its dialect."""
 
     body: bytes
     content_type: str
@@ -42,14 +42,14 @@ class Encoded(NamedTuple):
 
 
 class Dialect(Protocol):
-    """One protocol, spoken for one version of a model."""
+    """One protocol, for one version of a model."""
 
     name: str
     schema: dict[str, Any]
     answer_schema: dict[str, Any]
 
     def check(self, headers: Headers) -> None:
-        """Raise UnsupportedMediaType for a body that is not read."""
+        """Raise UnsupportedMediaType unless the dialect can read such a body."""
 
     def decode(self, body: bytes, headers: Headers) -> DecodedRequest:
         """Read a request; raises InvalidJSON and InvalidData."""
@@ -64,17 +64,17 @@ class Dialect(Protocol):
         """Return input and prediction of an answered request, as JSON, for the payload log."""
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
-        """Return one side of an excerpt without the values of what is called in `names`.
+        """Return one side of an excerpt without the values of the tensors in `names`.
 
-        Nothing is left that is neither an input nor an output.
+        Only inputs and outputs of the model are left.
         """
 
     def example(self, rows: int = 2, *, variable_size: int = 2) -> bytes:
-        """Return the body of a valid request with so many rows."""
+        """Return the body of a valid request with `rows` rows."""
 
 
 class Refusal(NamedTuple):
-    """How a dialect tells an error."""
+    """An error in the form of a dialect."""
 
     status: int
     body: bytes

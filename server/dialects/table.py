@@ -1,4 +1,4 @@
-"""The dialects that are spoken: to add one is a line here."""
+"""All dialects and their paths. A new dialect is one entry here."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from server.dialects.v2.dialect import V2Dialect
 
 
 class DialectEntry(NamedTuple):
-    """A dialect, whatever the model.
+    """A dialect, independent of the model.
 
     Attributes:
-        name: as the metrics call it.
-        make: makes it for a model's name, its version and signature.
-        refuse: tells an error to the sender of the request with this id.
-        roots: where its paths begin; errors below them are told by `refuse`.
-        paths: those for predictions, in OpenAPI's notation.
+        name: its name in the metrics.
+        make: makes the Dialect of one version of a model.
+        refuse: returns an error in its form, for the request with this id.
+        roots: path prefixes under which errors have its form.
+        paths: its paths for predictions, in OpenAPI's notation.
     """
 
     name: str
@@ -71,8 +71,8 @@ class Dialects:
     """Every dialect for one version of a model.
 
     Attributes:
-        by_name: all of them.
-        native: the one that the service is documented in.
+        by_name: all dialects.
+        native: the native dialect.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Dialects:
 
 
 def dialect_of(path: str) -> DialectEntry:
-    """Return the dialect in which errors at a path are told."""
+    """Return the dialect whose form errors at a path have."""
     return next(
         (entry for entry in DIALECTS if entry is not NATIVE and path.startswith(entry.roots)),
         NATIVE,

@@ -51,7 +51,9 @@ class JsonCodec:
 
     def _decode(self, body: bytes) -> DecodedRequest:
         document = parse(body)
-        if self._single_validator.accepts(document):  # so the other, which is deeper, would not
+        if self._single_validator.accepts(
+            document
+        ):  # then the other one, which is deeper, would not
             row = self._rows.read(document["data"])
             if row is not None:
                 return DecodedRequest(row, self._single)
@@ -71,7 +73,7 @@ class JsonCodec:
         """Return the body of an answer; raises NonFiniteOutput."""
         if single and (text := self._answers.write(answer)):
             return _ANSWER + text + b"}"
-        values = [self._shown_value(spec, answer, single) for spec in self._signature.outputs]
+        values = [self._value_of(spec, answer, single) for spec in self._signature.outputs]
         prediction: Any = values[0]
         if len(values) > 1:
             names = (spec.name for spec in self._signature.outputs)
@@ -87,7 +89,7 @@ class JsonCodec:
         return _data_of(body), prediction
 
     def _is_single(self, data: Any) -> bool:
-        """Tell one example from a batch by the depth of the first input that is given."""
+        """Return whether data is one example, by the depth of the first input that is given."""
         inputs = self._signature.inputs
         if len(inputs) == 1:
             return _depth(data) <= inputs[0].rank
@@ -95,7 +97,7 @@ class JsonCodec:
         return any(_depth(given[spec.name]) <= spec.rank for spec in inputs if spec.name in given)
 
     def _refusal(self, document: Any, size: int) -> InvalidData:
-        """Explain with the branch of the schema that the data was meant for."""
+        """Return an error that explains the data by the branch of the schema it is meant for."""
         data = document.get("data") if isinstance(document, dict) else None
         validator = self._single_validator if self._is_single(data) else self._batch_validator
         return InvalidData(self._expected, validator.explain(document, size))
@@ -115,14 +117,14 @@ class JsonCodec:
             message = "All inputs must have the same number of examples"
             raise InvalidData(message, [violation(["data"], message)]) from None
 
-    def _shown_value(self, spec: TensorSpec, answer: Rows, single: bool) -> Any:
-        """Return an output as it is shown: finite, and without the axis of a shape `[1]`."""
+    def _value_of(self, spec: TensorSpec, answer: Rows, single: bool) -> Any:
+        """Return an output as it is written: finite, and without the axis of a shape `[1]`."""
         array = answer.arrays[spec.name]
         if not self._non_finite_as_null and not numbers.is_finite(array):
-            raise NonFiniteOutput(f"The output {spec.name} has values that are not finite numbers.")
+            raise NonFiniteOutput(f"The output {spec.name} has values that are NaN or infinite.")
         if array.dtype.hasobject:
-            shown = strings.to_json((array[:, 0] if spec.shape == (1,) else array).tolist())
-            return shown[0] if single else shown
+            values = strings.to_json((array[:, 0] if spec.shape == (1,) else array).tolist())
+            return values[0] if single else values
         if single:
             row = array[0, 0] if spec.shape == (1,) else array[0]
             return np.ascontiguousarray(row) if row.ndim else row

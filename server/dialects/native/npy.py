@@ -1,4 +1,4 @@
-"""Arrays in numpy's own file format (NEP 1), for users of Python: one in, one out."""
+"""Arrays in numpy's file format (NEP 1): one array in a request, one in its answer."""
 
 from __future__ import annotations
 
@@ -57,21 +57,23 @@ def supports(signature: Signature) -> bool:
 def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
     """Return the rows in a file, and whether they were given as one example.
 
-    A header's claims are held against what is there before anything is allocated, and nothing is
-    ever unpickled. Raises InvalidRequest for what is no such file, InvalidData for another array
-    than the model takes.
+    The header is checked against the size of the body before anything is allocated, and nothing is
+    ever unpickled. Raises InvalidRequest if the body has another format, and InvalidData if the
+    model does not take the array.
     """
     shape, is_fortran, dtype, start = _header(body)
     if dtype.hasobject or dtype != spec.array_dtype:
-        raise InvalidData(f"The array is of {dtype!s:.80}, and {spec.name} is {spec.dtype}", [])
+        raise InvalidData(
+            f"The array has the dtype {dtype!s:.80}, but {spec.name} is {spec.dtype}", []
+        )
     if math.prod(shape) * dtype.itemsize != len(body) - start:
-        raise InvalidData("The array is not as long as its shape says", [])
+        raise InvalidData("The size of the array does not match its shape", [])
     single = len(shape) == spec.rank
     rows = shape if single else shape[1:]
     if len(shape) not in (spec.rank, spec.rank + 1) or not all(
         size > 0 and known in (None, size) for size, known in zip(rows, spec.shape, strict=True)
     ):
-        raise InvalidData(f"The array has the shape {list(shape)}, and the model takes {spec}", [])
+        raise InvalidData(f"The array has the shape {list(shape)}, but the model takes {spec}", [])
     if 0 in shape:
         raise InvalidData("The array has no rows", [])
     cells = np.frombuffer(body, dtype, offset=start)
@@ -82,7 +84,7 @@ def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
 
 
 def dumps(array: np.ndarray) -> bytes:
-    """Return an array as such a file."""
+    """Return an array in the file format."""
     file = io.BytesIO()
     npy.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
     return file.getvalue()
@@ -94,6 +96,6 @@ def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
         version = npy.read_magic(file)
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
         shape, is_fortran, dtype = read(file, max_header_size=MAX_HEADER)
-    except Exception as error:  # whatever a crafted header brings out of numpy and ast
-        raise InvalidRequest("The body is no file of numpy's format (.npy).") from error
+    except Exception as error:  # whatever numpy and ast raise for a crafted header
+        raise InvalidRequest("The body is not in numpy's file format (.npy).") from error
     return tuple(map(int, shape)), is_fortran, dtype, file.tell()  # True is an int to numpy

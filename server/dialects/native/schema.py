@@ -1,4 +1,4 @@
-"""The JSON Schemas of the native dialect: what validates is what is documented."""
+"""The JSON Schemas of the native dialect, for validation and the documentation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """TensorFlow Serving's REST dialect: `instances` to `predictions`, or `inputs` to `outputs`.
 
-What it takes and answers is that of TensorFlow Serving's own `json_tensor.cc`; docs/protocols.md
-lists where it differs.
+It follows TensorFlow Serving's `json_tensor.cc`; docs/protocols.md lists the differences.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from server.errors import InvalidData, InvalidRequest, Violation
 
 NAME: Final = "tfserving"
 MEDIA_TYPE: Final = "application/json"
-BYTES_SUFFIX: Final = "_bytes"  # outputs with such names are bytes, and not text
+BYTES_SUFFIX: Final = "_bytes"  # outputs with such names are bytes instead of text
 
 
 class TFServingDialect:
-    """Decodes and encodes for one signature; a request has one of several `RequestForm`s.
+    """Decodes and encodes for one signature; requests come in one of several `RequestForm`s.
 
     Attributes:
-        schema: the JSON Schema of a request; each form that it allows has a validator of its own.
+        schema: the JSON Schema of a request; each form has its own validator.
         answer_schema: the JSON Schema of an answer.
     """
 
@@ -56,7 +55,7 @@ class TFServingDialect:
         self._object = format_of([spec.name for spec in signature.outputs])
 
     def check(self, headers: Headers) -> None:
-        """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
+        """Raise UnsupportedMediaType for a compressed body; any media type is accepted."""
         check_coding(headers)
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:  # noqa: ARG002  # Dialect's
@@ -74,7 +73,7 @@ class TFServingDialect:
         return DecodedRequest(self._tensors(form, document[form.key], body), form)
 
     def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
-        """Write an answer; non-finite numbers are `NaN` and `Infinity`, as TF Serving has them."""
+        """Write an answer; non-finite numbers become `NaN` and `Infinity`, as in TF Serving."""
         columns = [(spec, answer.arrays[spec.name]) for spec in self._outputs]
         if request.form.is_row and len(columns) > 1:
             rows = zip(*(_row_texts(spec, array) for spec, array in columns), strict=True)
@@ -85,11 +84,11 @@ class TFServingDialect:
         return Encoded(body, MEDIA_TYPE, NO_HEADERS)
 
     def excerpt(self, request: DecodedRequest, body: bytes, answer: bytes) -> tuple[bytes, bytes]:  # noqa: ARG002  # Dialect's
-        """Return request and answer as they are: both are JSON, but for non-finite numbers."""
+        """Return request and answer unchanged; null for an answer with NaN, which is no JSON."""
         return body, b"null" if b"NaN" in answer or b"Infinity" in answer else answer
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
-        """Return the rows or columns without the values of what is called in `names`."""
+        """Return the rows or columns without the values of the tensors in `names`."""
         specs = self._inputs if side == "input" else self._outputs
 
         def show(document: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +114,7 @@ class TFServingDialect:
         return orjson.dumps({"instances": [dict(zip(names, v, strict=True)) for v in values]})
 
     def _form_of(self, document: Any) -> tuple[RequestForm, Validator]:
-        """Tell the form by what is there; raises InvalidRequest where it is none or two."""
+        """Return the form of a request; raises InvalidRequest if it has none, or two."""
         if not isinstance(document, dict):
             raise InvalidRequest("The JSON value is not an object.")
         keys = [key for key in ("instances", "inputs") if key in document]
@@ -132,7 +131,8 @@ class TFServingDialect:
     def _expected(self, form: RequestForm) -> str:
         inputs = ", ".join(map(str, self._inputs))
         rows = "a list of rows" if form.is_row else "columns with the rows as their first axis"
-        named = ", as objects by the names of the inputs" if form.is_named else ""
+        each = ", each" if form.is_row else ""
+        named = f"{each} in an object keyed by input name" if form.is_named else ""
         return f"Expected {rows} in '{form.key}'{named} ({inputs})"
 
     def _tensors(self, form: RequestForm, value: Any, body: bytes) -> Tensors:
@@ -151,13 +151,13 @@ class TFServingDialect:
             raise InvalidData("All inputs must have the same number of rows", []) from None
 
 
-def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # the dialect has no place for it
-    """Tell an error as `{"error": …}`."""
+def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # errors of this dialect have no id
+    """Return an error as `{"error": …}`."""
     return plain_refusal(error)
 
 
 def _check_signature_name(given: Any) -> None:
-    """Raise InvalidRequest for another name, as TF Serving says it; the schema refuses no name."""
+    """Raise InvalidRequest for an unknown name, in the words of TF Serving."""
     if isinstance(given, str) and given not in SIGNATURES:
         raise InvalidRequest(f'Serving signature name: "{given:.80}" not found in signature def')
 
@@ -165,7 +165,7 @@ def _check_signature_name(given: Any) -> None:
 def _named_alone(
     value: Any, is_named: bool, specs: Sequence[TensorSpec], names: frozenset[str]
 ) -> Any:
-    """Return rows or columns with the tensors of the signature alone, without what is hidden."""
+    """Return rows or columns with only the tensors of the signature, hidden ones without values."""
     if not is_named:
         return value
     if isinstance(value, list):
@@ -178,7 +178,7 @@ def _is_b64(value: dict[str, Any]) -> bool:
 
 
 def _column_of(form: RequestForm, name: str, value: Any) -> tuple[Any, tuple[str, ...]]:
-    """Return the rows of an input, and where they stand in the request."""
+    """Return the rows of an input, and their path in the request."""
     if not form.is_named:
         return value, (form.key,)
     if form.is_row:
@@ -198,19 +198,19 @@ def _to_array(column: Any, spec: TensorSpec, path: tuple[str, ...], body: bytes)
     if spec.dtype == "string":
         column = _without_b64(column)
     if spec.array_dtype.kind in "iu" and json_cells.has_floats(column, body):
-        raise InvalidData(f"{spec.name} takes integers, written without a point", [])
+        raise InvalidData(f"{spec.name} takes integers, without decimal point or exponent", [])
     return numbers.to_array(column, spec, path, shape=json_cells.shape_hint(spec, len(body)))
 
 
 def _without_b64(cells: Any) -> Any:
-    """Return nested lists of strings, with base64 in them decoded; raises InvalidData."""
+    """Return nested lists of strings with base64 decoded; raises InvalidData."""
     if isinstance(cells, list):
         return [_without_b64(cell) for cell in cells]
     if isinstance(cells, str):
         return cells
-    text = "".join(cells["b64"].split())  # such as the lines of Python's `base64.encodebytes`
+    text = "".join(cells["b64"].split())  # white space, as in `base64.encodebytes`, is allowed
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)  # may lack its end
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)  # padding is optional
     except ValueError:
         raise InvalidData("Unable to base64 decode", []) from None
 

@@ -20,7 +20,7 @@ DTYPES: Final = {
 
 
 def status_document(states: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
-    """Return the status of a model's versions: of each its name, its state, and what is wrong."""
+    """Return the status of versions, given the version, state and error message of each."""
     return {
         "model_version_status": [
             {
@@ -37,7 +37,7 @@ def status_document(states: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
 
 
 def metadata_document(name: str, version: str, signature: Signature) -> dict[str, Any]:
-    """Return a model's signature, as GetModelMetadataResponse has it in JSON."""
+    """Return a model's signature as the JSON of GetModelMetadataResponse."""
     definition = {
         "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
         "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},

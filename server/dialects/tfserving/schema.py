@@ -1,4 +1,4 @@
-"""The JSON Schemas of TensorFlow Serving's REST API: what validates, and what is documented."""
+"""The JSON Schemas of TensorFlow Serving's REST API, for validation and the documentation."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _B64: Final[Schema] = {
 
 
 class RequestForm(NamedTuple):
-    """One of the forms that a request can have.
+    """One of the forms of a request.
 
     Attributes:
-        key: `instances`, where a list of rows is sent, or `inputs`, where columns are.
-        is_named: whether rows, or columns, are objects with the names of the inputs.
-        schema: of the whole request.
+        key: `instances` for a list of rows, or `inputs` for columns.
+        is_named: whether rows or columns are objects keyed by input name.
+        schema: the JSON Schema of the whole request.
     """
 
     key: str
@@ -34,12 +34,12 @@ class RequestForm(NamedTuple):
 
     @property
     def is_row(self) -> bool:
-        """Whether the answer is `predictions`."""
+        """Whether the request has rows, so that the answer is in `predictions`."""
         return self.key == "instances"
 
 
 def request_forms(inputs: tuple[TensorSpec, ...]) -> list[RequestForm]:
-    """Return the forms that a request can have; plain values only where there is one input."""
+    """Return the forms of requests; values without names are allowed if there is one input."""
     rows = {spec.name: _array_schema(spec, batch=False) for spec in inputs}
     columns = {spec.name: _array_schema(spec, batch=True) for spec in inputs}
     row = {**_named(rows), "additionalProperties": False}

@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2 (KServe, Triton, MLServer), in JSON.
 
-Tensors come with their names, shapes and datatypes; `v2_binary` has those that stand behind the
-JSON. docs/protocols.md lists what the reference servers do.
+Tensors have names, shapes and datatypes. Their data is in the JSON, or in binary after it (see
+`binary`). docs/protocols.md lists what the reference servers do.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from server.errors import InvalidData
 NAME: Final = "v2"
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
-# Clients that send tensors in bytes send the same JSON before them again and again.
+# Clients that send binary tensors repeat the same JSON, so it is parsed once.
 _REMEMBERED: Final = 64
 _LONGEST_REMEMBERED: Final = 1024  # longer JSON holds data, and differs each time
 _SHOWN: Final[Sequence[str]] = ("name", "datatype", "shape", "data")
-_NON_FINITE: Final = (b"NaN", b"Infinity")  # as numbers they are no JSON; as text they may be
+_NON_FINITE: Final = (b"NaN", b"Infinity")  # these numbers are no JSON
 
 
 class Wanted(NamedTuple):
-    """One output, as a request asks for it."""
+    """An output that a request wants."""
 
     spec: TensorSpec
     is_binary: bool
 
 
 class RequestForm(NamedTuple):
-    """What of a request its answer needs.
+    """What the answer needs to know of its request.
 
     Attributes:
         id: the id that the answer repeats.
@@ -65,8 +65,8 @@ class RequestForm(NamedTuple):
     json_length: int
 
 
-class _Asked(NamedTuple):
-    """What the JSON of a request says; its data is not looked at yet."""
+class _Parsed(NamedTuple):
+    """The JSON of a request, before its data is decoded."""
 
     form: RequestForm
     timeout_ms: int | None
@@ -97,7 +97,7 @@ class V2Dialect:
         self.answer_schema = v2_schema.answer_schema(signature.outputs, nullable=non_finite_as_null)
 
     def check(self, headers: Headers) -> None:
-        """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
+        """Raise UnsupportedMediaType for a compressed body; any media type is accepted."""
         check_coding(headers)
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:
@@ -109,25 +109,25 @@ class V2Dialect:
 
     def _decode(self, body: bytes, length: int) -> DecodedRequest:
         if length == len(body):
-            asked = self._read(body)
+            parsed = self._read(body)
         elif length <= _LONGEST_REMEMBERED:
-            asked = self._read_again(body[:length])
+            parsed = self._read_again(body[:length])
         else:
-            asked = self._read(memoryview(body)[:length])
+            parsed = self._read(memoryview(body)[:length])
         tails = v2_binary.Tails(body, length)
-        arrays = {given.known.spec.name: array_of(given, tails, length) for given in asked.inputs}
+        arrays = {given.known.spec.name: array_of(given, tails, length) for given in parsed.inputs}
         tails.check_end()
         try:
             tensors = Tensors({name: arrays[name] for name in self._inputs})
         except RowCountMismatch:
-            message = "All inputs must have the same first dimension, that of the rows"
+            message = "All inputs must have the same number of rows, their first dimension"
             raise InvalidData(message, []) from None
-        return DecodedRequest(tensors, asked.form, asked.timeout_ms)
+        return DecodedRequest(tensors, parsed.form, parsed.timeout_ms)
 
     def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
-        """Write an answer; non-finite numbers are `NaN` and `Infinity` in JSON, as Triton has them.
+        """Write an answer; non-finite numbers become `NaN` and `Infinity` in JSON, as in Triton.
 
-        Where the settings say so they are null.
+        They become null if the settings say so.
         """
         form: RequestForm = request.form
         described: list[dict[str, Any]] = []
@@ -156,7 +156,7 @@ class V2Dialect:
         return Encoded(b"".join([head, *tails]), BINARY, length)
 
     def excerpt(self, request: DecodedRequest, body: bytes, answer: bytes) -> tuple[bytes, bytes]:
-        """Return the JSON of the request, and the answer where all of it is JSON."""
+        """Return the JSON of the request, and the answer if it is JSON."""
         form: RequestForm = request.form
         is_json = not any(output.is_binary for output in form.outputs)
         if not is_json or any(mark in answer for mark in _NON_FINITE):
@@ -164,7 +164,7 @@ class V2Dialect:
         return body[: form.json_length], answer
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
-        """Return the tensors alone, without the data of what is called in `names`."""
+        """Return only the tensors, without the data of those in `names`."""
         key = "inputs" if side == "input" else "outputs"
         specs = [spec for spec, _, _ in self._inputs.values()]
         if side == "prediction":
@@ -185,34 +185,36 @@ class V2Dialect:
             inputs.append(described)
         return orjson.dumps({"inputs": inputs})
 
-    def _read(self, text: bytes | memoryview) -> _Asked:
+    def _read(self, text: bytes | memoryview) -> _Parsed:
         """Read the JSON of a request; raises InvalidJSON, InvalidRequest and InvalidData."""
         document = parse(text)
         if not self._envelope.accepts(document):
-            message = "The body is no inference request"
+            message = "The body is not an inference request"
             raise InvalidData(message, self._envelope.explain(document, len(text)))
         parameters = document.get("parameters", {})
         check_supported(parameters)
         form = RequestForm(document.get("id"), self._wanted(document, parameters), len(text))
-        return _Asked(form, timeout_ms(parameters), self._given(document["inputs"]))
+        return _Parsed(form, timeout_ms(parameters), self._given(document["inputs"]))
 
     def _given(self, tensors: Sequence[dict[str, Any]]) -> tuple[GivenInput, ...]:
-        """Return the inputs, each of them once."""
+        """Return the inputs of a request; raises InvalidData unless it has each of them once."""
         given: dict[str, GivenInput] = {}
         for index, tensor in enumerate(tensors):
             name = tensor["name"]
             if name not in self._inputs:
                 names = ", ".join(self._inputs)
-                raise InvalidData(f"The model has no input {name!r:.80}; it takes {names}", [])
+                raise InvalidData(
+                    f"The model has no input {name!r:.80}; its inputs are {names}", []
+                )
             if name in given:
-                raise InvalidData(f"The input {name} is there twice", [])
+                raise InvalidData(f"The input {name} is given twice", [])
             given[name] = given_input(self._inputs[name], tensor, ("inputs", str(index), "data"))
         if missing := [name for name in self._inputs if name not in given]:
             raise InvalidData(f"The input {missing[0]} is missing", [])
         return tuple(given.values())
 
     def _wanted(self, document: dict[str, Any], parameters: dict[str, Any]) -> tuple[Wanted, ...]:
-        """Return the outputs that are asked for, in that order; all where none is named."""
+        """Return the requested outputs in their order; all if the request names none."""
         all_binary = flag(parameters, "binary_data_output")
         given = document.get("outputs")
         if not given:
@@ -223,9 +225,11 @@ class V2Dialect:
             check_supported(chosen)
             if name not in self._outputs:
                 names = ", ".join(self._outputs)
-                raise InvalidData(f"The model has no output {name!r:.80}; it gives {names}", [])
+                raise InvalidData(
+                    f"The model has no output {name!r:.80}; its outputs are {names}", []
+                )
             if name in wanted:
-                raise InvalidData(f"The output {name} is asked for twice", [])
+                raise InvalidData(f"The output {name} is requested twice", [])
             is_binary = flag(chosen, "binary_data", default=all_binary)
             wanted[name] = Wanted(self._outputs[name], is_binary)
         return tuple(wanted.values())
@@ -240,8 +244,8 @@ class V2Dialect:
         return orjson.Fragment(json_cells.dump_numbers(cells))
 
 
-def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # the dialect has no place for it
-    """Tell an error as `{"error": …}`."""
+def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # errors of this dialect have no id
+    """Return an error as `{"error": …}`."""
     return plain_refusal(error)
 
 

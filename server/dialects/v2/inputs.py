@@ -1,4 +1,4 @@
-"""The inputs of a request of the Open Inference Protocol: what it says of them, and their data."""
+"""The inputs of a request in the Open Inference Protocol: their description and their data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGEST_SIZE: Final = 2**63 - 1
 
 
 class Input(NamedTuple):
-    """An input of the model, and what validates its data."""
+    """An input of the model, with the validators of its data."""
 
     spec: TensorSpec
     flat: Validator
@@ -29,7 +29,7 @@ class Input(NamedTuple):
 
 
 class GivenInput(NamedTuple):
-    """An input as a request has it: its data in JSON, or how many bytes it has behind the JSON."""
+    """An input in a request: with its data in JSON, or the number of its bytes after the JSON."""
 
     known: Input
     shape: tuple[int, ...]
@@ -45,7 +45,7 @@ def input_of(spec: TensorSpec) -> Input:
 
 
 def given_input(known: Input, tensor: dict[str, Any], path: tuple[str, ...]) -> GivenInput:
-    """Read what a request says of an input."""
+    """Check the description of an input in a request; raises InvalidData."""
     spec, parameters = known.spec, tensor.get("parameters", {})
     check_supported(parameters)
     shape = _shape_of(spec, tensor)
@@ -67,9 +67,9 @@ def array_of(given: GivenInput, tails: v2_binary.Tails, size: int) -> np.ndarray
 
 
 def _shape_of(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
-    """Return the shape that a request claims; raises InvalidData where the model takes another.
+    """Return the shape of an input; raises InvalidData if the model takes another one.
 
-    Nothing is allocated for it: it is only held against what is there.
+    Nothing is allocated: the shape is only checked against the data.
     """
     if tensor["datatype"] != datatype(spec.dtype):
         message = f"The input {spec.name} is {datatype(spec.dtype)}, not {tensor['datatype']:.40}"
@@ -90,24 +90,26 @@ def _shape_of(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
 def _from_json(
     known: Input, data: Any, shape: tuple[int, ...], path: tuple[str, ...], size: int
 ) -> np.ndarray:
-    """Read data that is in a flat list, or nested as its shape is."""
+    """Read data from a flat list, or from lists nested like the shape."""
     spec = known.spec
     is_nested = bool(data) and isinstance(data[0], list)
     validator = known.nested if is_nested else known.flat
     if not validator.accepts(data):
         violations = below(path, validator.explain(data, size))
-        raise InvalidData(f"The data of {spec.name} does not fit", violations)
+        raise InvalidData(f"The data of {spec.name} is invalid", violations)
     if not is_nested:
         _check_count(spec, len(data), shape)
         spec = replace(spec, shape=())
     array = numbers.to_array(data, spec, path, shape=json_cells.shape_hint(spec, size))
     if is_nested and array.shape != shape:
-        raise InvalidData(f"The data of {spec.name} has the shape {list(array.shape)}", [])
+        raise InvalidData(
+            f"The data of {spec.name} has the shape {list(array.shape)}, not {list(shape)}", []
+        )
     return array.reshape(shape)
 
 
 def _check_count(spec: TensorSpec, count: int, shape: tuple[int, ...]) -> None:
     expected = math.prod(shape)
     if count != expected:
-        text = f"The shape of {spec.name} needs {expected!s:.40} elements, and {count} are there"
+        text = f"The shape of {spec.name} needs {expected!s:.40} elements, but its data has {count}"
         raise InvalidData(text, [])

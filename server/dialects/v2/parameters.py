@@ -1,4 +1,4 @@
-"""The parameters of the Open Inference Protocol that are read here."""
+"""The parameters of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ _UNSUPPORTED: Final = ("sequence_id", "shared_memory_region", "classification")
 
 
 def check_supported(parameters: dict[str, Any]) -> None:
-    """Raise InvalidRequest for a parameter that would change what the answer means."""
+    """Raise InvalidRequest for parameters that would change the meaning of an answer."""
     for name in _UNSUPPORTED:
         if parameters.get(name):
-            raise InvalidRequest(f"The parameter {name} is not supported here.")
+            raise InvalidRequest(f"The parameter {name} is not supported.")
 
 
 def flag(parameters: dict[str, Any], name: str, *, default: bool = False) -> bool:
+    """Return a parameter that is true or false; raises InvalidRequest."""
     value = parameters.get(name, default)
     if not isinstance(value, bool):
         raise InvalidRequest(f"The parameter {name} must be true or false.")
@@ -25,7 +26,7 @@ def flag(parameters: dict[str, Any], name: str, *, default: bool = False) -> boo
 
 
 def timeout_ms(parameters: dict[str, Any]) -> int | None:
-    """Return the milliseconds that the client waits; Triton's parameter counts microseconds."""
+    """Return how long the client waits; `timeout` is in microseconds, as in Triton."""
     value = parameters.get("timeout")
     if value is None or value == 0:
         return None
