@@ -22,7 +22,7 @@ from server.app import make_transport
 from server.config import ConfigError, HttpSettings, Settings, load_settings
 from server.errors import LoadFailed
 from server.http.activity import Activity
-from server.logs.application import configure, log_what_nobody_catches, write_in_background
+from server.logs.application import configure, log_unhandled_exceptions, write_in_background
 from server.logs.format import line_format_of
 from server.logs.open import Logs, open_access_log, open_payload_log
 from server.monitoring.live_page import LivePage, read
@@ -54,13 +54,13 @@ def main(load_model: Load = load_model) -> int:
     try:
         settings = load_settings(sys.argv[1:], os.environ, Path.cwd())
         line_format = line_format_of(settings.logging.format, sys.stderr, os.environ)
-        turn = configure(settings.logging.level, line_format)
+        lock = configure(settings.logging.level, line_format)
         flush_log = write_in_background()
-        log_what_nobody_catches(flush_log)
+        log_unhandled_exceptions(flush_log)
         settings = with_enough_files(settings)
         tls = context_of(settings.http)
         sockets = bind(settings.http)
-        logs = Logs(open_payload_log(settings, turn), open_access_log(settings, line_format, turn))
+        logs = Logs(open_payload_log(settings, lock), open_access_log(settings, line_format, lock))
         process = Process(settings, sockets, tls, logs, load_model)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(process.run())

@@ -296,8 +296,8 @@ def test_a_path_is_cut_no_more_than_need_be(write: Callable[..., bytes]) -> None
 def test_two_who_share_a_pipe_never_get_into_each_other_s_lines() -> None:
     """Their reader is so slow that writes get there in part."""
     reader, writer = os.pipe()
-    turn = threading.Lock()
-    one, two = (LineWriter(writer, name, turn=turn) for name in ("one", "two"))
+    lock = threading.Lock()
+    one, two = (LineWriter(writer, name, lock=lock) for name in ("one", "two"))
     for _ in range(500):
         one.put(b"a" * 999 + b"\n")
         two.put(b"b" * 999 + b"\n")
@@ -317,10 +317,10 @@ def test_two_who_share_a_pipe_never_get_into_each_other_s_lines() -> None:
 PROGRAM = """
 import sys, threading, warnings
 from server.logs.format import json_format
-from server.logs.application import configure, log_what_nobody_catches, write_in_background
+from server.logs.application import configure, log_unhandled_exceptions, write_in_background
 
 configure("info", json_format())
-log_what_nobody_catches(write_in_background())
+log_unhandled_exceptions(write_in_background())
 thread = threading.Thread(target=lambda: {}["thread"], name="worker")
 thread.start()
 thread.join()
@@ -343,11 +343,11 @@ def test_what_nobody_catches_is_a_line_of_its_own() -> None:
     thread, warning, process = map(json.loads, done.stderr.splitlines())
     assert (thread["level"], thread["message"]) == (
         "critical",
-        "a mistake of ours ends the thread worker",
+        "unhandled exception in thread worker",
     )
     assert thread["traceback"].endswith("KeyError: 'thread'")
     assert "careful" in warning["message"]
-    assert process["message"] == "a mistake of ours ends the process"
+    assert process["message"] == "unhandled exception, exiting"
     assert process["traceback"].endswith("ValueError: process")
 
 
