@@ -14,7 +14,7 @@ import numpy as np
 from model.id_range import id_count
 from model.model_file import ModelError, check_file
 from model.signature import Signature, TensorSpec
-from model.tensors import Row, Tensors, merge, split
+from model.tensors import Rows, Tensors, View, merge, split
 from model.windows import refuse_smaller_input
 
 if TYPE_CHECKING:
@@ -105,11 +105,11 @@ class KerasModel:
             raise ModelError(self._path, why) from error
         return lambda: self.predict(parts)
 
-    def predict(self, parts: Sequence[Tensors | Row]) -> list[Tensors]:
+    def predict(self, parts: Sequence[Rows]) -> list[View]:
         """Answer `parts`, all of one `row_shape`, by ONE call of the model.
 
         Arrays have the names, shapes and dtypes of the signature, and so have the answers.
-        Raises WrongRowCount when the model does not answer one row for each.
+        Raises RowCountMismatch when the model does not answer one row for each.
         """
         batch = merge(parts)
         outputs = self._call([batch.arrays[name] for name in self._names])

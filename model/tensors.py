@@ -4,98 +4,122 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 
-class WrongRowCount(ValueError):
+class RowCountMismatch(ValueError):
     """Arrays that should share their first axis do not, so no row can be given to its owner."""
 
 
+class Rows(Protocol):
+    """Rows of named arrays of shape `[rows, ...]`, however they are kept."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice) -> Rows: ...
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The arrays by name; they share their first axis."""
+
+    @property
+    def row_shape(self) -> Hashable:
+        """Equal for two Rows exactly when `merge` can put them into one batch."""
+
+    @property
+    def nbytes(self) -> int:
+        """The size of all arrays in bytes, that of their strings included."""
+
+
 class Tensors:
-    """Named arrays of shape `[rows, ...]`, all with the same number of rows.
+    """Rows in arrays of their own.
 
     Attributes:
-        memo: what was worked out once for all rows, by whoever did; views have none of their own.
+        encoded: the bytes of each row, by what encoded them: the first request of a batch that is
+            answered has all rows encoded, and the others find theirs here.
     """
 
-    __slots__ = ("arrays", "memo", "rows")
+    __slots__ = ("arrays", "encoded", "rows")
 
     def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take `arrays` over without copying; raises WrongRowCount when their first axes differ."""
+        """Keep `arrays` without copying; raises RowCountMismatch when their lengths differ."""
         rows = -1
         for array in arrays.values():
             if rows not in (-1, len(array)):
                 lengths = sorted({len(array) for array in arrays.values()})
-                raise WrongRowCount(f"arrays of {lengths} rows where all should have the same")
+                raise RowCountMismatch(f"arrays of {lengths} rows where all should have the same")
             rows = len(array)
         if rows < 0:
-            raise WrongRowCount("no arrays, so no rows")
+            raise RowCountMismatch("no arrays, so no rows")
         self.arrays = arrays
         self.rows = rows
-        self.memo: dict[Hashable, Any] = {}
+        self.encoded: dict[object, list[bytes]] = {}
 
     def __len__(self) -> int:
         return self.rows
 
-    def __getitem__(self, rows: slice) -> Tensors:
+    def __getitem__(self, rows: slice) -> View:
         """Return a view of some of the rows."""
         start, stop, _ = rows.indices(self.rows)
         return View(self, start, stop)
 
     @property
     def row_shape(self) -> Hashable:
-        """Equal for two Tensors exactly when `merge` can put them into one batch."""
-        return tuple([(name, array.shape[1:]) for name, array in self.arrays.items()])
+        return _row_shape(self.arrays)
 
     @property
     def nbytes(self) -> int:
-        """The size of all arrays in bytes, that of their strings included."""
-        return sum(
-            [
-                array.nbytes + sum(map(len, array.flat)) if array.dtype.hasobject else array.nbytes
-                for array in self.arrays.values()
-            ]
-        )
+        return _nbytes(self.arrays)
 
 
-class View(Tensors):
-    """The rows `start` to `stop` of `whole`, whose arrays are cut when somebody asks for them.
+class View:
+    """The rows `start` to `stop` of `whole`, whose arrays are sliced when somebody needs them.
 
-    Of an answer that is encoded together with all others of its batch, nobody does.
+    Nobody does where the rows of a whole batch are encoded together.
     """
 
-    __slots__ = ("start", "whole")
+    __slots__ = ("rows", "start", "whole")
 
     def __init__(self, whole: Tensors, start: int, stop: int) -> None:
-        """Take rows that there are."""
         self.whole = whole
         self.start = start
         self.rows = max(0, stop - start)
 
-    def __getitem__(self, rows: slice) -> Tensors:
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, rows: slice) -> View:
         """Return a view of the same whole."""
         start, stop, _ = rows.indices(self.rows)
         return View(self.whole, self.start + start, self.start + stop)
 
     @property
-    def arrays(self) -> Mapping[str, np.ndarray]:  # type: ignore[override]  # read-only here
+    def arrays(self) -> Mapping[str, np.ndarray]:
         """Views of the arrays of the whole."""
         rows = slice(self.start, self.start + self.rows)
         return {name: array[rows] for name, array in self.whole.arrays.items()}
+
+    @property
+    def row_shape(self) -> Hashable:
+        return self.whole.row_shape
+
+    @property
+    def nbytes(self) -> int:
+        return _nbytes(self.arrays)
 
 
 class Row:
     """One row that is still numbers and lists of numbers, as they came in JSON.
 
-    To make an array takes 3 µs however few numbers it gets; `merge` makes one of the rows of all
-    requests in a batch.
+    Making an array takes 3 µs however few numbers it gets; `merge` makes one array of the rows of
+    all requests in a batch.
 
     Attributes:
         values: by name; they fit the dtypes and have the shape of a row.
-        dtypes: those of the arrays to be.
-        nbytes: the size of these arrays.
+        dtypes: the dtypes that the arrays will have.
+        nbytes: the size that the arrays will have.
     """
 
     __slots__ = ("dtypes", "nbytes", "values")
@@ -110,7 +134,7 @@ class Row:
     def __len__(self) -> int:
         return 1
 
-    def __getitem__(self, rows: slice) -> Tensors:
+    def __getitem__(self, rows: slice) -> View:
         """Return the row, or none, as arrays."""
         return Tensors(self.arrays)[rows]
 
@@ -121,11 +145,10 @@ class Row:
 
     @property
     def row_shape(self) -> Hashable:
-        """As of Tensors."""
-        return Tensors(self.arrays).row_shape
+        return _row_shape(self.arrays)
 
 
-def merge(parts: Sequence[Tensors | Row]) -> Tensors:
+def merge(parts: Sequence[Rows]) -> Tensors:
     """Put the rows of `parts`, all of one `row_shape`, one after another."""
     rows = [part for part in parts if isinstance(part, Row)]
     if len(rows) == len(parts):
@@ -133,6 +156,8 @@ def merge(parts: Sequence[Tensors | Row]) -> Tensors:
     if len(parts) == 1 and isinstance(parts[0], Tensors):
         return parts[0]
     arrays = [part.arrays for part in parts]
+    if len(arrays) == 1:
+        return Tensors(arrays[0])
     return Tensors({name: np.concatenate([each[name] for each in arrays]) for name in arrays[0]})
 
 
@@ -143,24 +168,24 @@ def _arrays_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:
     }
 
 
-def split(tensors: Tensors, lengths: Sequence[int]) -> list[Tensors]:
+def split(tensors: Tensors, lengths: Sequence[int]) -> list[View]:
     """Undo `merge`: views of `lengths[0]`, `lengths[1]`, … rows.
 
-    Raises WrongRowCount when the lengths do not add up to the rows there are.
+    Raises RowCountMismatch when the lengths do not add up to the rows there are.
     """
     if sum(lengths) != len(tensors):
-        raise WrongRowCount(f"{len(tensors)} rows came out where {sum(lengths)} went in")
+        raise RowCountMismatch(f"{len(tensors)} rows came out where {sum(lengths)} went in")
     stops = accumulate(lengths, initial=0)
     return [View(tensors, start, stop) for start, stop in pairwise(stops)]
 
 
-def is_finite(tensors: Tensors) -> bool:
-    """Tell whether no number is NaN or infinite."""
+def is_finite(tensors: Rows) -> bool:
+    """Return whether no number is NaN or infinite."""
     floats = [array for array in tensors.arrays.values() if array.dtype.kind == "f"]
     return all(np.isfinite(array).all() for array in floats)
 
 
-def distance(one: Tensors, other: Tensors) -> float:
+def distance(one: Rows, other: Rows) -> float:
     """Return the largest difference, relative to the largest value of `one`.
 
     Arrays without numbers differ by 1 or not at all; it is infinite when names or shapes differ.
@@ -168,6 +193,17 @@ def distance(one: Tensors, other: Tensors) -> float:
     if one.row_shape != other.row_shape or len(one) != len(other):
         return float("inf")
     return max(_distance(array, other.arrays[name]) for name, array in one.arrays.items())
+
+
+def _row_shape(arrays: Mapping[str, np.ndarray]) -> Hashable:
+    return tuple([(name, array.shape[1:]) for name, array in arrays.items()])
+
+
+def _nbytes(arrays: Mapping[str, np.ndarray]) -> int:
+    return sum(
+        array.nbytes + sum(map(len, array.flat)) if array.dtype.hasobject else array.nbytes
+        for array in arrays.values()
+    )
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:

@@ -154,7 +154,7 @@ def holds(dialect: NativeDialect, body: bytes) -> tuple[int, float]:
         return status, reading
     answer = Tensors({OUTPUT.name: np.full((len(request.tensors), 1), 1 / 3, np.float32)})
     started = time.thread_time()
-    dialect.excerpt(body, dialect.write(answer, request.form))
+    dialect.excerpt(request, body, dialect.encode(answer, request).body)
     return status, max(reading, time.thread_time() - started)
 
 

@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np  # the line above makes what follows importable
 
 from model.signature import Signature, TensorSpec
-from model.tensors import Row, Tensors, merge, split
+from model.tensors import Rows, Tensors, View, merge, split
 from server.app import make_transport
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
 from server.logs import AccessLog, PayloadLog
-from server.logs.format import json_form
+from server.logs.format import json_format
 from server.monitoring.live_page import LivePage, read
 from server.run import loop_factory
 from server.serving.service import Service
@@ -62,7 +62,7 @@ class Line:
     def row_dependence(self) -> float:
         return 0.0
 
-    def predict(self, parts: Sequence[Tensors | Row]) -> list[Tensors]:
+    def predict(self, parts: Sequence[Rows]) -> list[View]:
         """Compute all rows in one call."""
         x = merge(parts).arrays["x"]
         return split(Tensors({"y": x * np.float32(3) + np.float32(1)}), [len(p) for p in parts])
@@ -115,7 +115,7 @@ async def measure(rounds: int, *, payloads: bool, access: bool) -> float:
     """Return the microseconds per request."""
     service = Service(Settings(batching=BatchingSettings(max_rows=1024)))
     payload_log = PayloadLog(os.devnull) if payloads else None
-    access_log = AccessLog(json_form(), contextlib.nullcontext(), os.devnull) if access else None
+    access_log = AccessLog(json_format(), contextlib.nullcontext(), os.devnull) if access else None
     log_access: Any = access_log.write if access_log else lambda _: None
     live_page = LivePage(lambda: read(service))
     transport = make_transport(

@@ -12,7 +12,7 @@ import orjson
 
 from model.signature import Signature, TensorSpec
 from model.tensors import merge
-from server.dialects.interface import Call, Dialect
+from server.dialects.interface import DecodedRequest, Dialect
 from server.dialects.native import npy
 from server.dialects.native.dialect import NativeDialect
 from server.dialects.tfserving.dialect import TFServingDialect
@@ -49,21 +49,21 @@ class Decoder:
     def check(self, body: bytes, headers: Headers | None = None) -> None:
         """Decode; raises AssertionError, or whatever is no declared refusal."""
         headers = headers or {}
-        call = self._decode(body, headers)
+        decoded = self._decode(body, headers)
         if not headers:
-            self._check_verdicts(body, is_decoded=call is not None)
-        if call is not None:
-            self._check_round_trip(call, headers)
+            self._check_verdicts(body, is_decoded=decoded is not None)
+        if decoded is not None:
+            self._check_round_trip(decoded, headers)
 
-    def _decode(self, body: bytes, headers: Headers) -> Call | None:
+    def _decode(self, body: bytes, headers: Headers) -> DecodedRequest | None:
         for _ in range(TRIES):
             started = time.thread_time()
             try:
-                call = self._dialect.decode(body, headers)
+                decoded = self._dialect.decode(body, headers)
             except REFUSALS:
-                call = None
+                decoded = None
             if len(body) > MAX_BYTES or time.thread_time() - started < MAX_SECONDS:
-                return call
+                return decoded
         raise AssertionError(f"{len(body)} bytes took longer than {MAX_SECONDS} s")
 
     def _check_verdicts(self, body: bytes, *, is_decoded: bool) -> None:
@@ -76,11 +76,11 @@ class Decoder:
         assert is_valid == _accepts(self._reference, document), "the validators disagree"
         assert is_valid or not is_decoded, "the published schema refuses what is decoded"
 
-    def _check_round_trip(self, call: Call, headers: Headers) -> None:
-        encoded = self._dialect.encode(merge([call.tensors]), call, headers)
+    def _check_round_trip(self, decoded: DecodedRequest, headers: Headers) -> None:
+        encoded = self._dialect.encode(merge([decoded.tensors]), decoded)
         body = self._again(encoded.body) if not headers else encoded.body
         again = self._dialect.decode(body, headers)
-        for name, array in call.tensors.arrays.items():
+        for name, array in decoded.tensors.arrays.items():
             np.testing.assert_array_equal(array, again.tensors.arrays[name])
 
 
@@ -133,11 +133,11 @@ def v2_binary(data: bytes) -> None:
     """
     length, body = int.from_bytes(data[:2], "little"), data[2:]
     try:
-        call = _V2.decode(body, {LENGTH_HEADER.lower(): str(length)})
+        decoded = _V2.decode(body, {LENGTH_HEADER.lower(): str(length)})
     except REFUSALS:
         return
-    assert {len(array) for array in call.tensors.arrays.values()} == {len(call.tensors)}
-    _V2.encode(merge([call.tensors]), call)
+    assert {len(array) for array in decoded.tensors.arrays.values()} == {len(decoded.tensors)}
+    _V2.encode(merge([decoded.tensors]), decoded)
 
 
 def array(data: bytes) -> None:

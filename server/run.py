@@ -19,11 +19,11 @@ from urllib.parse import quote
 from tornado.netutil import bind_sockets
 
 from server.app import make_transport
-from server.config import ConfigError, HttpSettings, Settings, load
+from server.config import ConfigError, HttpSettings, Settings, load_settings
 from server.errors import LoadFailed
 from server.http.activity import Activity
-from server.logs.application import configure, log_what_nobody_catches, write_in_background
-from server.logs.format import form_of
+from server.logs.application import configure, log_unhandled_exceptions, write_in_background
+from server.logs.format import line_format_of
 from server.logs.open import Logs, open_access_log, open_payload_log
 from server.monitoring.live_page import LivePage, read
 from server.serving.keras_loader import load_model
@@ -52,15 +52,15 @@ class CannotStart(Exception):
 def main(load_model: Load = load_model) -> int:
     """Run the service with this process's arguments and environment; return its exit code."""
     try:
-        settings = load(sys.argv[1:], os.environ, Path.cwd())
-        form = form_of(settings.logging.format, sys.stderr, os.environ)
-        turn = configure(settings.logging.level, form)
+        settings = load_settings(sys.argv[1:], os.environ, Path.cwd())
+        line_format = line_format_of(settings.logging.format, sys.stderr, os.environ)
+        lock = configure(settings.logging.level, line_format)
         flush_log = write_in_background()
-        log_what_nobody_catches(flush_log)
+        log_unhandled_exceptions(flush_log)
         settings = with_enough_files(settings)
         tls = context_of(settings.http)
         sockets = bind(settings.http)
-        logs = Logs(open_payload_log(settings, turn), open_access_log(settings, form, turn))
+        logs = Logs(open_payload_log(settings, lock), open_access_log(settings, line_format, lock))
         process = Process(settings, sockets, tls, logs, load_model)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(process.run())

@@ -1,6 +1,6 @@
-"""Batching: requests wait, one coroutine calls the model once for all their rows."""
+"""Batching: requests wait in a queue; one coroutine calls the model with many of their rows."""
 
-from server.batching.batcher import Batcher, Job, Observer, Observers
+from server.batching.batcher import Batcher
 from server.batching.errors import (
     BatchingError,
     DeadlineExceeded,
@@ -11,6 +11,8 @@ from server.batching.errors import (
     TooManyRows,
     WrongRowCount,
 )
+from server.batching.job import Job
+from server.batching.observer import Observer
 
 __all__ = [
     "Batcher",
@@ -21,7 +23,6 @@ __all__ = [
     "ModelFailed",
     "ModelStuck",
     "Observer",
-    "Observers",
     "Overloaded",
     "TooManyRows",
     "WrongRowCount",

@@ -1,4 +1,4 @@
-"""How many rows a call of the model should have: measured, for `batching.max_rows: auto`."""
+"""Measures how many rows a model call should have, for `batching.max_rows: auto`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
-GOOD_ENOUGH = 0.95  # of the best speed: what more rows would still gain is not worth the wait
-TRIES = 3  # of a call that seems too long
+GOOD_ENOUGH = 0.95  # of the best throughput; the last 5 % are not worth a longer call
+TRIES = 3  # calls of one size before it counts as too slow
 ROUNDS = 15
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Where measuring stops.
+    """Limits of the measurement.
 
     Attributes:
         rows: the most rows in a call.
         call_seconds: the longest call.
         nbytes: the most bytes of input in a call.
-        seconds: how long it may take in all; a call that is on its way then is waited for.
+        seconds: the longest time in total; a call in progress is not interrupted.
     """
 
     rows: int = 1024
@@ -31,19 +31,19 @@ class Limits:
 
 
 class Point(NamedTuple):
-    """How long a call with so many rows takes."""
+    """How long a call with `rows` rows takes."""
 
     rows: int
     seconds: float
 
     @property
     def rows_per_second(self) -> float:
-        """The speed of such calls, one after another."""
+        """The throughput of such calls."""
         return self.rows / self.seconds
 
 
 class BatchSize(NamedTuple):
-    """The most rows in a call, and the measured points behind it: none where it was given."""
+    """The most rows in a call, and the measurements behind it (none if it was set)."""
 
     rows: int
     curve: tuple[Point, ...] = ()
@@ -56,7 +56,7 @@ class BatchSize(NamedTuple):
 
 
 class Size:
-    """Calls with so many rows, and how long they took."""
+    """Calls with `rows` rows, and how long each took."""
 
     def __init__(self, rows: int, call: Callable[[], object]) -> None:
         self.rows = rows
@@ -71,7 +71,7 @@ class Size:
         return self.seconds[-1]
 
     def point(self) -> Point:
-        """Return the middle of what was measured: one call that was disturbed does not count."""
+        """Return the median, which a single slow call does not change."""
         return Point(self.rows, median(self.seconds))
 
 
@@ -83,53 +83,54 @@ def measure(
 ) -> BatchSize:
     """Time calls with 1, 2, 4, … rows, and choose a size.
 
-    `prepare` returns a call with so many rows that has been made once: first calls are slow.
+    `prepare` returns a call with that many rows; it has made the call once, because first calls
+    are slow.
     """
-    give_up = clock() + limits.seconds
+    end = clock() + limits.seconds
     sizes: list[Size] = []
     for rows in sizes_within(limits, row_nbytes):
-        if sizes and clock() >= give_up:
+        if sizes and clock() >= end:
             break
         sizes.append(Size(rows, prepare(rows)))
-        if not is_short(sizes[-1], limits.call_seconds, give_up, clock):
+        if not is_short(sizes[-1], limits.call_seconds, end, clock):
             break
-    time_in_turn(sizes, limits.call_seconds, give_up, clock)
+    time_in_turn(sizes, limits.call_seconds, end, clock)
     curve = tuple(size.point() for size in sizes)
     return BatchSize(choose(curve, limits.call_seconds), curve)
 
 
 def choose(curve: Sequence[Point], call_seconds: float) -> int:
-    """Return the fewest rows with 95 % of the best speed, all in calls that are not too long."""
+    """Return the fewest rows with 95 % of the best throughput among calls that are short enough."""
     short = [point for point in curve if point.seconds <= call_seconds] or curve[:1]
     best = max(point.rows_per_second for point in short)
     return next(point.rows for point in short if point.rows_per_second >= GOOD_ENOUGH * best)
 
 
 def sizes_within(limits: Limits, row_nbytes: int) -> list[int]:
-    """Return the powers of two within the limits on rows and bytes; one row is always."""
+    """Return the powers of two within the limits of rows and bytes, at least 1."""
     most = max(1, min(limits.rows, limits.nbytes // max(1, row_nbytes)))
     return [2**power for power in range(most.bit_length())]
 
 
-def is_short(size: Size, call_seconds: float, give_up: float, clock: Callable[[], float]) -> bool:
-    """Tell whether a call is short enough; one that is not, may only have been disturbed."""
+def is_short(size: Size, call_seconds: float, end: float, clock: Callable[[], float]) -> bool:
+    """Return whether a call is short enough; a slow one is tried again, it may be bad luck."""
     for _ in range(TRIES):
         if size.time(clock) <= call_seconds:
             return True
-        if clock() >= give_up:
+        if clock() >= end:
             break
     return False
 
 
 def time_in_turn(
-    sizes: Sequence[Size], call_seconds: float, give_up: float, clock: Callable[[], float]
+    sizes: Sequence[Size], call_seconds: float, end: float, clock: Callable[[], float]
 ) -> None:
-    """Time all sizes again and again, so that what disturbs for a while disturbs all alike."""
+    """Time all sizes in turn, so that a busy phase of the machine slows all of them equally."""
     short = [size for size in sizes if min(size.seconds) <= call_seconds]
     if len(short) < 2:
         return  # nothing to choose from
     for _ in range(ROUNDS):
         for size in short:
-            if clock() >= give_up:
+            if clock() >= end:
                 return
             size.time(clock)

@@ -1,7 +1,7 @@
-"""Micro-batching: many requests wait, one coroutine calls the model once for all their rows.
+"""Micro-batching: many requests wait in a queue, one coroutine calls the model in batches.
 
-Pure asyncio: rows are whatever has a length and can be sliced, the model is whatever takes a list
-of them and returns their answers. All times are seconds of the event loop's clock.
+This is plain asyncio. Rows are anything with a length that can be sliced; the model is anything
+that takes a list of rows and returns their answers. Times are in seconds of the event loop's clock.
 """
 
 from __future__ import annotations
@@ -11,242 +11,60 @@ import contextlib
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from itertools import chain
-from typing import Any
 
-from server.batching.deadlines import Deadlines, Moment
+from server.batching.deadlines import Deadlines
 from server.batching.errors import (
     BatchingError,
-    DeadlineExceeded,
     Draining,
-    ModelFailed,
     ModelStuck,
     Overloaded,
     TooManyRows,
     WrongRowCount,
+    failure_of,
 )
-from server.batching.fair_queue import FairQueue, Piece
+from server.batching.fair_queue import FairQueue, Piece, ceil_div
+from server.batching.job import Job, Rows
+from server.batching.observer import Observer
 from server.batching.speed import Speed
 
-Rows = Any  # a sequence of rows: has `len()` and can be sliced
-Run = Callable[[list[Rows]], Awaitable[Sequence[Rows]]]
-
-
-class Observer:
-    """Hears what happens in a batcher; this one ignores it."""
-
-    def refused(self, reason: str) -> None:
-        """A request was not accepted: `queue_full`, `queue_wait`, `too_large` or `draining`."""
-
-    def ran(self, rows: int, requests: int, seconds: float) -> None:
-        """The model was called, successfully or not."""
-
-    def answered(self, jobs: list[Job]) -> None:
-        """All rows of these requests have their answer, since the last call of the model."""
-
-    def expired(self, job: Job) -> None:
-        """A deadline passed."""
-
-    def cancelled(self, job: Job) -> None:
-        """A client left."""
-
-    def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:
-        """The model failed for some requests; `isolated` from others that were answered."""
-
-
-class Observers(Observer):
-    """Tells several observers, one after another."""
-
-    def __init__(self, *observers: Observer) -> None:
-        self._observers = observers
-
-    def refused(self, reason: str) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.refused(reason)
-
-    def ran(self, rows: int, requests: int, seconds: float) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.ran(rows, requests, seconds)
-
-    def answered(self, jobs: list[Job]) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.answered(jobs)
-
-    def expired(self, job: Job) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.expired(job)
-
-    def cancelled(self, job: Job) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.cancelled(job)
-
-    def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:
-        """Pass it on."""
-        for observer in self._observers:
-            observer.failed(jobs, error, isolated)
-
-
-class Job(asyncio.Future[Rows]):
-    """A request on its way: await it for its answer, cancel it to withdraw it.
-
-    Attributes:
-        name: what whoever submitted it calls it, for those who are told of it.
-        size: its number of rows.
-        taken: how many of them have gone into a batch, or need not any more.
-        queue_seconds: from `submit` to its first batch.
-        model_seconds: the time its batches took, together.
-        batch_rows: the rows of the largest batch that it was part of.
-    """
-
-    __slots__ = (
-        "_answers",
-        "_batcher",
-        "_deadline",
-        "_missing",
-        "_moment",
-        "_rows",
-        "_submitted",
-        "batch_rows",
-        "model_seconds",
-        "name",
-        "nbytes",
-        "queue_seconds",
-        "shape",
-        "size",
-        "taken",
-    )
-
-    def __init__(
-        self, batcher: Batcher, rows: Rows, deadline: float, shape: Hashable, nbytes: int
-    ) -> None:
-        super().__init__(loop=batcher.loop)
-        self.size = self._missing = len(rows)
-        self.name = ""
-        self.shape = shape
-        self.nbytes = nbytes
-        self.taken = 0
-        self.queue_seconds = 0.0
-        self.model_seconds = 0.0
-        self.batch_rows = 0
-        self._batcher = batcher
-        self._rows = rows
-        self._answers: list[Rows] = []
-        self._submitted = batcher.clock()
-        self._deadline = deadline
-        self._moment: Moment | None = None
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Withdraw the request: rows that still wait are not computed."""
-        if not super().cancel(msg):
-            return False
-        self._leave()
-        self._batcher.observer.cancelled(self)
-        return True
-
-    def arm(self) -> None:
-        """Let the deadline fail the request from now on."""
-        self._moment = self._batcher.deadlines.add(self._deadline, self)
-
-    def expire(self) -> None:
-        """Fail because the deadline has passed."""
-        if not self.done():
-            self.fail(DeadlineExceeded())
-            self._batcher.observer.expired(self)
-
-    def waits(self, now: float) -> bool:
-        """Tell whether somebody waits; fail if the deadline has passed, before its timer fires."""
-        if now >= self._deadline:
-            self.expire()
-        return not self.done()
-
-    def rows(self, start: int, stop: int) -> Rows:
-        """Return some of its rows."""
-        return self._rows if stop - start == self.size else self._rows[start:stop]
-
-    def add(self, answer: Rows, started: float, seconds: float, batch_rows: int) -> bool:
-        """Take the answer to its next rows from a batch; settle, and say so, if it was the last."""
-        if not self.batch_rows:
-            self.queue_seconds = started - self._submitted
-        self.model_seconds += seconds
-        if batch_rows > self.batch_rows:
-            self.batch_rows = batch_rows
-        self._missing -= len(answer)
-        if self._missing:
-            self._answers.append(answer)
-            return False
-        if self._answers:
-            try:
-                answer = self._batcher.join([*self._answers, answer])
-            except Exception as error:
-                self.fail(failure_of(error))
-                self._batcher.observer.failed([self], error, isolated=True)
-                return False
-        self.set_result(answer)
-        self._leave()
-        return True
-
-    def fail(self, error: Exception) -> None:
-        """Settle with an error."""
-        self.set_exception(error)
-        self._leave()
-
-    def _leave(self) -> None:
-        """Let go of everything that only waiting needs."""
-        if self._moment:
-            self._batcher.deadlines.forget(self._moment, self)
-        if self.taken < self.size:
-            self._batcher.queue.remove(self)
-        self._rows = self._answers = []
+CallModel = Callable[[list[Rows]], Awaitable[Sequence[Rows]]]
 
 
 def concatenate(answers: list[Rows]) -> Rows:
-    """Join the answers of a request that was cut, for rows that are in lists."""
+    """Join the answers to the parts of a request, for rows in lists."""
     return list(chain.from_iterable(answers))
 
 
-def failure_of(error: Exception) -> BatchingError:
-    """Return what one job fails with: exceptions are not shared, as raising changes them."""
-    if isinstance(error, ModelStuck):
-        return ModelStuck(*error.args)
-    failure = ModelFailed()
-    failure.__cause__ = error
-    return failure
-
-
 def halves(pieces: list[Piece[Job]]) -> list[list[Piece[Job]]]:
-    """Cut a batch in two between requests."""
+    """Split a batch in two, between requests."""
     middle = len(pieces) // 2
     return [pieces[:middle], pieces[middle:]]
 
 
 class Batcher:
-    """The queue in front of a model, and the coroutine `serve` that empties it in batches.
+    """The queue of a model, and the coroutine `serve` that runs its batches.
 
     Args:
-        run: calls the model once: takes a list of rows that share a shape and returns a list with
-            as many answers for each.
-        join: puts the answers of a request that was cut together again.
-        whole_batch_errors: what `run` raises when no single request is to blame, so that the
-            whole batch fails at once.
+        call_model: takes a list of rows of equal shape, one item a request, and returns their
+            answers in a list.
+        join: joins the answers to the parts of a request that was split.
+        whole_batch_errors: errors of `call_model` that no single request can cause; they fail the
+            whole batch at once.
         max_rows: the most rows in a batch.
-        max_wait: how long an idle model waits for a batch to fill up.
-        max_queue: how long the batches ahead of a new request may be predicted to take.
+        max_wait: how long an idle model waits for more rows.
+        max_queue: the longest expected duration of the batches ahead of a new request.
         queue_rows, queue_bytes: how much may wait.
-        observer: hears what happens.
-        clock: measures durations; the loop's own is used if none is given, but that of uvloop
-            stands still within a turn of the loop and counts whole milliseconds.
+        observers: are notified of all events, in this order.
+        clock: measures durations. By default it is the loop's, but uvloop's advances only between
+            callbacks, in whole milliseconds.
 
     Attributes:
-        is_crowded: whether the last request was refused because too much waits.
+        is_crowded: whether the last request was rejected because too much waits.
     """
 
     def __init__(
         self,
-        run: Run,
+        call_model: CallModel,
         *,
         join: Callable[[list[Rows]], Rows] = concatenate,
         whole_batch_errors: tuple[type[Exception], ...] = (),
@@ -255,16 +73,16 @@ class Batcher:
         max_queue: float = 1.0,
         queue_rows: int = 65_536,
         queue_bytes: int = 256 * 2**20,
-        observer: Observer | None = None,
+        observers: Sequence[Observer] = (),
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = clock or self.loop.time
         self.queue: FairQueue[Job] = FairQueue(max_rows)
-        self.observer = observer or Observer()
+        self.observers = observers
         self.deadlines = Deadlines(self.loop)
         self.is_crowded = False
-        self._run = run
+        self._call_model = call_model
         self.join = join
         self._whole_batch_errors: tuple[type[Exception], ...] = (
             *(WrongRowCount, ModelStuck),
@@ -279,14 +97,14 @@ class Batcher:
         self._draining = False
 
     def submit(self, rows: Rows, deadline: float, *, shape: Hashable = (), nbytes: int = 0) -> Job:
-        """Enqueue `rows`; rows of equal `shape` can share a batch. Answers come in their order.
+        """Enqueue `rows`; rows of equal `shape` can share a batch. Answers keep their order.
 
         The job fails with DeadlineExceeded at `deadline`, or with ModelFailed.
 
         Raises:
             Overloaded: too much is waiting.
             TooManyRows: more rows or bytes than the queue can ever hold.
-            Draining: the service is about to end.
+            Draining: the service is shutting down.
             ValueError: there are no rows.
         """
         job = Job(self, rows, deadline, shape, nbytes)
@@ -298,26 +116,26 @@ class Batcher:
         return job
 
     def check_room(self, nbytes: int, *, shape: Hashable = ()) -> None:
-        """Raise what `submit` would raise for a single row of so many bytes.
+        """Raise what `submit` would raise for one row of `nbytes` bytes.
 
-        So rows that are dear to read need not be read to be refused.
+        Lets a caller reject a request before it decodes an expensive body.
         """
         self._admit(1, nbytes, shape)
 
     async def serve(self) -> None:
-        """Run batches; return when draining has been asked for and all is answered."""
+        """Run batches until `drain` was called and every request is answered."""
         while await self._rows_wait():
             await self._fill_up()
             if pieces := self._in_time(self.queue.take()):
                 await self._answer(pieces)
 
     def drain(self) -> None:
-        """Accept nothing more; `serve` returns once everything accepted is settled."""
+        """Reject new requests; `serve` returns once the accepted ones are settled."""
         self._draining = True
         self._arrived.set()
 
     def abandon(self, error: Exception) -> None:
-        """Accept nothing more, and fail what waits for the model."""
+        """Reject new requests, and fail those that wait for the model."""
         self.drain()
         while pieces := self.queue.take():
             self._fail(pieces, error, isolated=False)
@@ -327,31 +145,32 @@ class Batcher:
         if not size:
             raise ValueError("a request without rows")
         if self._draining:
-            self._refuse("draining", Draining())
+            self._reject("draining", Draining())
         if size > self._queue_rows or nbytes > self._queue_bytes:
             limits = f"{self._queue_rows} rows or {self._queue_bytes} bytes"
-            self._refuse("too_large", TooManyRows(f"The queue cannot hold more than {limits}."))
+            self._reject("too_large", TooManyRows(f"The queue cannot hold more than {limits}."))
         if queue.rows + size > self._queue_rows or queue.nbytes + nbytes > self._queue_bytes:
-            self._turn_away("queue_full", "The queue is full.")
+            self._reject_overload("queue_full", "The queue is full.")
         batches, rows = queue.ahead(shape)
         if batches and self._speed.predict(batches, rows) > self._max_queue:
-            self._turn_away("queue_wait", "The wait in the queue would be too long.")
+            self._reject_overload("queue_wait", "The wait in the queue would be too long.")
 
-    def _turn_away(self, reason: str, why: str) -> None:
+    def _reject_overload(self, reason: str, why: str) -> None:
         self.is_crowded = True
-        self._refuse(reason, Overloaded(why, self._seconds_to_empty()))
+        self._reject(reason, Overloaded(why, self._seconds_to_empty()))
 
-    def _refuse(self, reason: str, error: BatchingError) -> None:
-        self.observer.refused(reason)
+    def _reject(self, reason: str, error: BatchingError) -> None:
+        for observer in self.observers:
+            observer.refused(reason)
         raise error
 
     def _seconds_to_empty(self) -> float:
-        """Return how long the rows that wait now will take."""
+        """Return how long the waiting rows are expected to take."""
         rows = self.queue.rows
-        return self._speed.predict(math.ceil(rows / self.queue.max_rows), rows)
+        return self._speed.predict(ceil_div(rows, self.queue.max_rows), rows)
 
     async def _rows_wait(self) -> bool:
-        """Wait for rows; False when there are none and there will be none."""
+        """Wait for rows; return False when draining leaves none."""
         while not self.queue.rows:
             if self._draining:
                 return False
@@ -360,17 +179,17 @@ class Batcher:
         return True
 
     async def _fill_up(self) -> None:
-        """Give late rows up to `max_wait` seconds to fill the batch up."""
-        give_up = self.loop.time() + self._max_wait
+        """Wait up to `max_wait` seconds for rows that fill the batch."""
+        end = self.loop.time() + self._max_wait
         while self.queue.rows < self.queue.max_rows and not self._draining:
-            if (remaining := give_up - self.loop.time()) <= 0:
+            if (remaining := end - self.loop.time()) <= 0:
                 return
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), remaining)
 
     async def _answer(self, pieces: list[Piece[Job]]) -> None:
-        """Settle every request of a batch, whatever the model does with it."""
+        """Settle every request of a batch, even if the model fails."""
         error = await self._try(pieces)
         if isinstance(error, self._whole_batch_errors):
             self._fail(pieces, error, isolated=False)
@@ -378,28 +197,30 @@ class Batcher:
             await self._isolate(pieces, error)
 
     async def _call(self, pieces: list[Piece[Job]]) -> None:
-        """Call the model once and hand out its answers; raises what the model raises."""
+        """Call the model once and give each job its answer; raises what the model raises."""
         sizes = [stop - start for _, start, stop in pieces]
         rows = sum(sizes)
         started = self.clock()
         try:
-            answers = await self._run([job.rows(start, stop) for job, start, stop in pieces])
+            answers = await self._call_model([job.rows(start, stop) for job, start, stop in pieces])
         finally:
             seconds = self.clock() - started
             self._speed.learn(rows, seconds)
-            self.observer.ran(rows, len(pieces), seconds)
+            for observer in self.observers:
+                observer.ran(rows, len(pieces), seconds)
         if [len(answer) for answer in answers] != sizes:
             raise WrongRowCount(f"{rows} rows went in and {sum(map(len, answers))} came out")
         answered = [
             job
             for (job, _, _), answer in zip(pieces, answers, strict=True)
-            # It may have expired, or its client may have gone.
+            # It may have expired, or its client may have disconnected.
             if not job.done() and job.add(answer, started, seconds, rows)
         ]
-        self.observer.answered(answered)
+        for observer in self.observers:
+            observer.answered(answered)
 
     async def _isolate(self, pieces: list[Piece[Job]], error: Exception) -> None:
-        """Find the requests at fault by halving, with at most 4 log2(n) further calls."""
+        """Find the requests that fail by halving, with at most 4 log2(n) more calls."""
         calls = int(4 * math.log2(len(pieces)))
         suspects = halves(pieces)
         failures: list[tuple[list[Piece[Job]], Exception]] = []
@@ -423,7 +244,7 @@ class Batcher:
             self._fail(group, error, isolated=answered)
 
     async def _try(self, pieces: list[Piece[Job]]) -> Exception | None:
-        """Call the model once and hand out its answers; return what it raised."""
+        """Call the model once and give each job its answer; return what the model raised."""
         try:
             await self._call(pieces)
         except Exception as error:
@@ -431,14 +252,15 @@ class Batcher:
         return None
 
     def _in_time(self, pieces: list[Piece[Job]]) -> list[Piece[Job]]:
-        """Return the pieces that somebody still waits for."""
+        """Return the pieces whose clients still wait."""
         now = self.loop.time()
         return [piece for piece in pieces if piece.job.waits(now)]
 
     def _fail(self, pieces: list[Piece[Job]], error: Exception, isolated: bool) -> None:
-        """Settle those that still wait, each with an exception of its own."""
+        """Fail the jobs that are not settled yet, each with its own exception."""
         jobs = [piece.job for piece in pieces if not piece.job.done()]
         for job in jobs:
             job.fail(failure_of(error))
         if jobs:
-            self.observer.failed(jobs, error, isolated)
+            for observer in self.observers:
+                observer.failed(jobs, error, isolated)

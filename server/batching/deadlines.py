@@ -1,4 +1,4 @@
-"""Deadlines of many, with one timer for all of them."""
+"""Many deadlines with one timer."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Protocol
 
 
 class Waiting(Protocol):
-    """Who has a deadline."""
+    """An entry with a deadline."""
 
     def expire(self) -> None:
-        """Hear that it has passed; called once, and not after `forget`."""
+        """The deadline has passed; called once, and not after `remove`."""
 
 
-class Moment:
-    """Those whose deadline is the same."""
+class Bucket:
+    """The entries whose deadlines fall into the same millisecond."""
 
     __slots__ = ("millisecond", "waiting")
 
@@ -26,44 +26,44 @@ class Moment:
 
 
 class Deadlines:
-    """Calls `expire` on each entry within a millisecond after its time.
+    """Calls `expire` on each entry within a millisecond after its deadline.
 
-    To start and to cancel a timer takes 3 µs in uvloop's loop and asyncio's, and hardly a deadline
-    is ever reached: there is one timer, for the first of all moments, which may have gone by then.
+    Starting and cancelling a timer takes 3 µs in uvloop and asyncio, and few deadlines are ever
+    reached. So there is one timer, for the earliest bucket, even if that is empty by then.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._moments: dict[int, Moment] = {}
-        self._order: list[int] = []  # a heap of all moments, and of some that have gone
+        self._buckets: dict[int, Bucket] = {}
+        self._order: list[int] = []  # a heap of all buckets, and of some removed ones
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0  # the millisecond of the timer
 
-    def add(self, when: float, entry: Waiting) -> Moment:
-        """Watch `entry` until `when`, by the loop's clock; return what `forget` needs."""
+    def add(self, when: float, entry: Waiting) -> Bucket:
+        """Watch `entry` until `when`, by the loop's clock; return its bucket, for `remove`."""
         millisecond = math.ceil(when * 1000)
-        moment = self._moments.get(millisecond)
-        if moment is None:
-            moment = self._moments[millisecond] = Moment(millisecond)
+        bucket = self._buckets.get(millisecond)
+        if bucket is None:
+            bucket = self._buckets[millisecond] = Bucket(millisecond)
             heappush(self._order, millisecond)
             self._compact()
             self._wait_for(millisecond)
-        moment.waiting.add(entry)
-        return moment
+        bucket.waiting.add(entry)
+        return bucket
 
-    def forget(self, moment: Moment, entry: Waiting) -> None:
-        """Stop watching `entry`; nothing happens when its time has come already."""
-        moment.waiting.discard(entry)
-        if not moment.waiting and self._moments.get(moment.millisecond) is moment:
-            del self._moments[moment.millisecond]
+    def remove(self, bucket: Bucket, entry: Waiting) -> None:
+        """Stop watching `entry`; does nothing if it has expired."""
+        bucket.waiting.discard(entry)
+        if not bucket.waiting and self._buckets.get(bucket.millisecond) is bucket:
+            del self._buckets[bucket.millisecond]
 
     def _compact(self) -> None:
-        """Forget the moments that have gone, once they are the larger part."""
-        if len(self._order) > 2 * len(self._moments) + 64:
-            self._order = sorted(self._moments)  # which is a heap
+        """Drop removed buckets from the heap when they are the larger part of it."""
+        if len(self._order) > 2 * len(self._buckets) + 64:
+            self._order = sorted(self._buckets)  # which is a heap
 
     def _wait_for(self, millisecond: int) -> None:
-        """See that the timer is not later than this."""
+        """Make sure that the timer is due by then."""
         if self._timer is not None:
             if self._due <= millisecond:
                 return
@@ -72,19 +72,19 @@ class Deadlines:
         self._timer = self._loop.call_at(millisecond / 1000, self._pass)
 
     def _pass(self) -> None:
-        """Expire those whose time has come, and wait for the next moment that has not gone."""
+        """Expire the entries that are due, and start the timer for the next bucket."""
         self._timer = None
         now = self._loop.time()
         while self._order and (self._order[0] <= self._due or self._order[0] / 1000 <= now):
-            moment = self._moments.pop(heappop(self._order), None)
-            if moment is not None:
-                self._expire(moment)
-        while self._order and self._order[0] not in self._moments:
+            bucket = self._buckets.pop(heappop(self._order), None)
+            if bucket is not None:
+                self._expire(bucket)
+        while self._order and self._order[0] not in self._buckets:
             heappop(self._order)
         if self._order:
             self._wait_for(self._order[0])
 
-    def _expire(self, moment: Moment) -> None:
-        waiting, moment.waiting = moment.waiting, set()
+    def _expire(self, bucket: Bucket) -> None:
+        waiting, bucket.waiting = bucket.waiting, set()
         for entry in waiting:
             entry.expire()

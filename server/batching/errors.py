@@ -39,3 +39,12 @@ class ModelStuck(BatchingError):
 
 class WrongRowCount(Exception):
     """The model returned another number of rows than it got, so no row has a known owner."""
+
+
+def failure_of(error: Exception) -> BatchingError:
+    """Return an exception for one job: raising changes an exception, so jobs do not share one."""
+    if isinstance(error, ModelStuck):
+        return ModelStuck(*error.args)
+    failure = ModelFailed()
+    failure.__cause__ = error
+    return failure

@@ -1,12 +1,12 @@
-"""How long batches take, learned from those that ran."""
+"""Predicts how long batches take."""
 
 from __future__ import annotations
 
 
 class Speed:
-    """How long batches take, learned from those that ran: `fixed + per_row * rows` seconds.
+    """Predicts how long batches take from those that ran: `fixed + per_row * rows` seconds.
 
-    Least squares in which every batch weighs a tenth less than the next one.
+    A least-squares fit in which each batch weighs a tenth less than the one after it.
     """
 
     def __init__(self) -> None:
@@ -14,7 +14,7 @@ class Speed:
         self._fixed = self._per_row = 0.0
 
     def learn(self, rows: int, seconds: float) -> None:
-        """Take a batch into account."""
+        """Add a batch that ran."""
         self._weight = 0.9 * self._weight + 1
         self._n = 0.9 * self._n + rows
         self._t = 0.9 * self._t + seconds
@@ -26,5 +26,5 @@ class Speed:
         self._fixed = max(0.0, (self._t - self._per_row * self._n) / self._weight)
 
     def predict(self, batches: int, rows: int) -> float:
-        """Return the seconds that so many batches with so many rows in all will take."""
+        """Return the seconds that `batches` batches with `rows` rows in total should take."""
         return batches * self._fixed + rows * self._per_row

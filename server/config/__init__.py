@@ -1,6 +1,6 @@
-"""Settings: declared once, read from flags, the environment and a file, checked, frozen."""
+"""Settings: declared once; read from flags, environment variables and a file; frozen."""
 
-from server.config.load import load
+from server.config.load import load_settings
 from server.config.settings import (
     ApiKey,
     AuthSettings,
@@ -25,5 +25,5 @@ __all__ = [
     "ModelSource",
     "PredictSettings",
     "Settings",
-    "load",
+    "load_settings",
 ]

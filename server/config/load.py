@@ -1,4 +1,4 @@
-"""From flags, the environment and a file to checked, frozen settings."""
+"""Read settings from flags, environment variables and a file; check them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import (
-    Any,
-    NoReturn,
-)
+from typing import Any, NoReturn
 
 import yaml
 
@@ -31,26 +28,26 @@ from server.config.schema import (
 from server.config.settings import ConfigError, ModelSource, Settings
 
 
-def load(argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> Settings:
-    """Read the settings: a flag beats the environment, that the file, that the default.
+def load_settings(argv: Sequence[str], environ: Mapping[str, str], folder: Path) -> Settings:
+    """Read the settings: flags override the environment, which overrides the file.
 
-    Without `--config`, `config.yaml` in `folder` is read if it is there. Raises ConfigError for
-    the first mistake, also in a value that another source beats; SystemExit(0) after `--help`.
+    Without `--config`, `config.yaml` in `folder` is read if it exists. Raises ConfigError for the
+    first invalid value, even if another source overrides it, and SystemExit(0) after `--help`.
     """
     flags = _parse_flags(argv)
     config = flags.pop("config", None)
     in_file, models = _from_file(folder, config)
-    nearer = {**_from_environment(environ), **_from_flags(flags)}
-    if "model.path" in nearer:
+    overrides = {**_from_environment(environ), **_from_flags(flags)}
+    if "model.path" in overrides:
         models = ()
-    values = {**in_file, **nearer}
+    values = {**in_file, **overrides}
     if models:
         _check_models(models, values, config or "config.yaml")
     return _build(values, models)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses a key that is given twice."""
+    """YAML's safe loader, but a key that is given twice is an error."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -73,7 +70,7 @@ def _from_file(
     except FileNotFoundError:
         if config is None:
             return {}, ()
-        raise ConfigError(f"{source}: cannot be read: there is no such file") from None
+        raise ConfigError(f"{source}: cannot be read: no such file") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{source}: cannot be read: {_reason(error)}") from None
     document = _parse_yaml(source, text)
@@ -88,18 +85,20 @@ def _from_file(
 
 
 def _check_models(models: Sequence[ModelSource], values: Mapping[str, object], source: str) -> None:
-    """See that a list of models stands alone, and that each has a name of its own."""
+    """Raise ConfigError if `model` is set as well, or two models have the same name."""
     for key in SOURCE_SETTINGS:
         item = NAMES[f"model.{key}"]
         if values.get(item.name, item.default) != item.default:
             raise ConfigError(
-                f"{source}: models: {item.name} is set as well; it belongs into the list"
+                f"{source}: models: {item.name} is set as well; move it into the list"
             )
     seen: set[str] = set()
     for model in models:
         if model.served_name in seen:
             name = one_line(model.served_name)
-            raise ConfigError(f"{source}: models: two are called {name}; give each its own name")
+            raise ConfigError(
+                f"{source}: models: two models are named {name}; give each its own name"
+            )
         seen.add(model.served_name)
 
 
@@ -124,7 +123,7 @@ def _reason(error: Exception) -> str:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
-    """Read the variables that have a section and `__`; others of the prefix are not ours."""
+    """Read the variables with a section and `__`; others with our prefix are ignored."""
     texts = {name: text for name, text in environ.items() if _is_meant(name)}
     for name in texts:
         if name not in VARIABLES:
@@ -137,7 +136,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def _is_meant(name: str) -> bool:
-    """Tell whether a variable names a section of ours, rightly or with a typing mistake."""
+    """Return whether a variable names a section, possibly misspelled."""
     match = re.fullmatch(r"SERVER_([A-Z0-9]+)__\w+", name)
     return match is not None and bool(difflib.get_close_matches(match[1].lower(), SECTIONS))
 
@@ -149,7 +148,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _from_flags(texts: Mapping[str, str]) -> dict[str, object]:
     if "MODEL" in texts and "model.path" in texts:
-        raise ConfigError("--model.path: MODEL is given as well; one of them is enough")
+        raise ConfigError("--model.path: MODEL is given as well; use one of them")
     values: dict[str, object] = {}
     for name, text in texts.items():
         item = NAMES["model.path" if name == "MODEL" else name]
@@ -158,11 +157,13 @@ def _from_flags(texts: Mapping[str, str]) -> dict[str, object]:
 
 
 def _parse_flags(argv: Sequence[str]) -> dict[str, str]:
-    """Return the texts of the flags that are given, by setting, `MODEL` and `config`."""
+    """Return the texts of the given flags by the name of the setting, `MODEL` or `config`."""
     known, unknown = _parser().parse_known_args(argv)
     for flag in unknown:
         if not flag.startswith("-"):
-            raise ConfigError(f"{flag}: one MODEL is served, and it is given already")
+            raise ConfigError(
+                f"{flag}: only one MODEL can be given; list several under models in the file"
+            )
         flag = flag.partition("=")[0]
         raise ConfigError(f"{flag}: unknown flag{did_you_mean(flag, FLAGS)}")
     return vars(known)
@@ -174,18 +175,18 @@ def _parser() -> argparse.ArgumentParser:
         usage="python -m server [MODEL] [--config FILE] [--section.key VALUE ...]\n"
         "       python -m server key [NAME] [--allow GROUP,GROUP]\n"
         "       python -m server tune MODEL [--p99-ms N] [--out FILE]",
-        description="Serves a Keras model: POST /predict, batched by itself.",
-        epilog="Every setting is also an environment variable, as in SERVER_HTTP__PORT, and a key "
-        "of the file. A flag beats the environment, that the file, that the default.",
+        description="Serve a Keras model over HTTP; concurrent requests are batched automatically.",
+        epilog="Every setting is also an environment variable (SERVER_HTTP__PORT) and a key in the "
+        "file. Flags override environment variables, which override the file.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=36),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    parser.add_argument("MODEL", nargs="?", help="the model's file; short for --model.path")
+    parser.add_argument("MODEL", nargs="?", help="model file; short for --model.path")
     parser.add_argument(
         "--config",
         metavar="FILE",
-        help="the file with the settings (default: config.yaml in the current folder, if there)",
+        help="file with settings (default: config.yaml in the current folder, if it exists)",
     )
     for section, section_class in SECTIONS.items():
         group = parser.add_argument_group(section, section_class.__doc__)
@@ -197,11 +198,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_flag(group: argparse._ArgumentGroup, item: Setting) -> None:
     words = f"{item.sentence} (default: {plain(item.default)})"
-    group.add_argument(item.flag, dest=item.name, metavar=item.kind.metavar, help=words)
+    group.add_argument(item.flag, dest=item.name, metavar=item.type.metavar, help=words)
 
 
 def _read(item: Setting, text: str, source: str) -> object:
-    value = item.kind.read(text)
+    value = item.type.read(text)
     check({item.section: {item.key: value}}, lambda _: source)
     return value
 
@@ -210,6 +211,6 @@ def _build(values: Mapping[str, object], models: tuple[ModelSource, ...]) -> Set
     sections: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
     for name, value in values.items():
         item = NAMES[name]
-        sections[item.section][item.key] = item.kind.build(value)
+        sections[item.section][item.key] = item.type.build(value)
     parts = {name: SECTIONS[name](**given) for name, given in sections.items()}
     return Settings(**parts, models=models)

@@ -12,13 +12,13 @@ from typing import Final
 
 from server.config.settings import GROUPS, KEY_NAME
 
-KEY_BYTES: Final = 32  # too many to guess, so that one round of SHA-256 is enough to hide them
+KEY_BYTES: Final = 32  # impossible to guess, so one round of SHA-256 protects it
 
 TEXT: Final = """\
 {key}
 
-This is the key. It is shown only now: give it to its user, who sends it with every request as
-`Authorization: Bearer …` or `X-API-Key: …`. The service needs its hash alone, in config.yaml:
+This is the key. It is shown only now. Clients send it with every request, as
+`Authorization: Bearer …` or `X-API-Key: …`. The server needs only its hash, in config.yaml:
 
 auth:
   api_keys:
@@ -27,7 +27,7 @@ auth:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print a new key and its entry in the settings; return the exit code."""
+    """Print a new key and its entry for the settings; return the exit code."""
     given = _parser().parse_args(argv)
     key = secrets.token_urlsafe(KEY_BYTES)
     digest = hashlib.sha256(key.encode()).hexdigest()
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m server key", description="Makes an API key.", allow_abbrev=False
+        prog="python -m server key", description="Make an API key.", allow_abbrev=False
     )
     parser.add_argument("name", metavar="NAME", nargs="?", default="client", type=_name)
     parser.add_argument(
@@ -46,14 +46,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GROUP,GROUP",
         default=["predict"],
         type=_groups,
-        help=f"what it opens, some of {', '.join(GROUPS)} (default: predict)",
+        help=f"what it may be used for: a list of {', '.join(GROUPS)} (default: predict)",
     )
     return parser
 
 
 def _name(text: str) -> str:
     if not re.fullmatch(KEY_NAME, text):
-        raise argparse.ArgumentTypeError("a name has 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'")
+        raise argparse.ArgumentTypeError(
+            "a name has 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-'"
+        )
     return text
 
 

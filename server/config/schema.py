@@ -1,4 +1,4 @@
-"""The JSON Schema of the settings, and messages for wrong ones."""
+"""The JSON Schema of the settings, and the messages for invalid ones."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ import jsonschema
 from server.config.settings import ApiKey, ConfigError, ModelSource, Settings
 
 
-class Kind(NamedTuple):
-    """A type of settings, as the ways in need it."""
+class SettingType(NamedTuple):
+    """A type of settings, as flags, environment variables and the file need it."""
 
     schema: dict[str, object]
     metavar: str
     wanted: str  # completes "… is not"
-    read: Callable[[str], object]  # text that cannot be read stays as it is, for the schema
-    build: Callable[[Any], object] = lambda value: value  # from what the schema has let through
+    read: Callable[[str], object]  # returns text that it cannot read, for the schema to reject
+    build: Callable[[Any], object] = lambda value: value  # called with a valid value
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting as it is declared."""
+    """One setting, as declared."""
 
     section: str
     key: str
     default: object
     sentence: str
-    kind: Kind
+    type: SettingType
     wanted: str
     schema: dict[str, object]
 
     @property
     def name(self) -> str:
-        """Section and key, as in `http.port`."""
+        """Section and key: `http.port`."""
         return f"{self.section}.{self.key}"
 
     @property
     def flag(self) -> str:
-        """The flag that sets it, as in `--http.port`."""
+        """Its flag: `--http.port`."""
         return f"--{self.name}"
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it, as in `SERVER_HTTP__PORT`."""
+        """Its environment variable: `SERVER_HTTP__PORT`."""
         return f"SERVER_{self.section}__{self.key}".upper()
 
 
@@ -82,36 +82,40 @@ def _keys_of(given: Iterable[str | Mapping[str, Any]]) -> tuple[ApiKey, ...]:
     return tuple(ApiKey.of(each) for each in given)
 
 
-KINDS: Final[Mapping[object, Kind]] = {
-    bool: Kind({"type": "boolean"}, "true|false", "true or false", _read_boolean),
-    int: Kind({"type": "integer"}, "INTEGER", "an integer", _read_integer),
-    float: Kind({"type": "number"}, "NUMBER", "a finite number", _read_number, float),
-    str: Kind({"type": "string"}, "TEXT", "a string (put it in quotes)", str),
-    tuple[str, ...]: Kind({"type": "array"}, "TEXT,TEXT", "a list of strings", _read_list, tuple),
-    tuple[ApiKey, ...]: Kind({"type": "array"}, "KEY,KEY", "a list of keys", _read_list, _keys_of),
+SETTING_TYPES: Final[Mapping[object, SettingType]] = {
+    bool: SettingType({"type": "boolean"}, "true|false", "true or false", _read_boolean),
+    int: SettingType({"type": "integer"}, "INTEGER", "an integer", _read_integer),
+    float: SettingType({"type": "number"}, "NUMBER", "a finite number", _read_number, float),
+    str: SettingType({"type": "string"}, "TEXT", "a string (put it in quotes)", str),
+    tuple[str, ...]: SettingType(
+        {"type": "array"}, "TEXT,TEXT", "a list of strings", _read_list, tuple
+    ),
+    tuple[ApiKey, ...]: SettingType(
+        {"type": "array"}, "KEY,KEY", "a list of keys", _read_list, _keys_of
+    ),
 }
 
 
-def _kind_of(hint: Any) -> Kind:
-    """Return the kind of a setting from its type hint: plain, Literal, or a union of such."""
+def _type_of(hint: Any) -> SettingType:
+    """Return the type of a setting from its type hint: plain, Literal, or a union of such."""
     if get_origin(hint) is Literal:
         words = get_args(hint)
         wanted = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
-        return Kind({"enum": list(words)}, "|".join(words), wanted, str)
+        return SettingType({"enum": list(words)}, "|".join(words), wanted, str)
     if get_origin(hint) in (Union, types.UnionType):
-        return _either([_kind_of(part) for part in get_args(hint)])
-    return KINDS[hint]
+        return _either([_type_of(part) for part in get_args(hint)])
+    return SETTING_TYPES[hint]
 
 
-def _either(kinds: Sequence[Kind]) -> Kind:
+def _either(parts: Sequence[SettingType]) -> SettingType:
     def read(text: str) -> object:
-        values = (kind.read(text) for kind in kinds)
+        values = (part.read(text) for part in parts)
         return next((value for value in values if value != text), text)
 
-    return Kind(
-        schema={"anyOf": [kind.schema for kind in kinds]},
-        metavar="|".join(kind.metavar for kind in kinds),
-        wanted=" or ".join(kind.wanted for kind in kinds),
+    return SettingType(
+        schema={"anyOf": [part.schema for part in parts]},
+        metavar="|".join(part.metavar for part in parts),
+        wanted=" or ".join(part.wanted for part in parts),
         read=read,
     )
 
@@ -119,7 +123,7 @@ def _either(kinds: Sequence[Kind]) -> Kind:
 def _declared(section: str, section_class: Any) -> Iterator[Setting]:
     hints = get_type_hints(section_class)
     for item in fields(section_class):
-        kind = _kind_of(hints[item.name])
+        setting_type = _type_of(hints[item.name])
         sentence = item.metadata["sentence"]
         default = list(item.default) if isinstance(item.default, tuple) else item.default
         about = {"description": sentence, "default": default}
@@ -128,9 +132,9 @@ def _declared(section: str, section_class: Any) -> Iterator[Setting]:
             key=item.name,
             default=item.default,
             sentence=sentence,
-            kind=kind,
-            wanted=item.metadata["wanted"] or kind.wanted,
-            schema={**about, **kind.schema, **item.metadata["constraints"]},
+            type=setting_type,
+            wanted=item.metadata["wanted"] or setting_type.wanted,
+            schema={**about, **setting_type.schema, **item.metadata["constraints"]},
         )
 
 
@@ -147,7 +151,7 @@ def _schema() -> dict[str, object]:
     }
     models = {
         "type": ["array", "null"],
-        "description": "Several models; the first is the one of /predict.",
+        "description": "Several models; /predict uses the first.",
         "items": {
             "type": "object",
             "properties": {key: item.schema for key, item in SOURCE_SETTINGS.items()},
@@ -164,7 +168,7 @@ def _schema() -> dict[str, object]:
 
 
 def _is_number(_: object, value: object) -> bool:
-    """Tell JSON's numbers from Python's: neither true nor NaN nor infinity is one."""
+    """Return whether a value is a number in JSON: neither a boolean nor NaN nor infinity."""
     if isinstance(value, float):
         return math.isfinite(value)
     return _is_integer(_, value)
@@ -208,7 +212,7 @@ _CHECKER = jsonschema.validators.extend(  # type: ignore[no-untyped-call]  # it 
 
 
 def plain(value: object) -> str:
-    """Return a default as a person would type it."""
+    """Return a default as a user would type it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
@@ -217,7 +221,7 @@ def plain(value: object) -> str:
 
 
 def check(document: Mapping[Any, Any], source_of: Callable[[str], str]) -> None:
-    """Raise ConfigError for the first error that the schema finds in a document of settings."""
+    """Raise ConfigError for the first error in a document of settings."""
     for error in _CHECKER.iter_errors(document):
         path = list(error.absolute_path)
         if error.validator == "additionalProperties":
@@ -230,18 +234,18 @@ def check(document: Mapping[Any, Any], source_of: Callable[[str], str]) -> None:
 
 
 def _name_of(path: Iterable[str | int]) -> str:
-    """Return a place in the file as in `http.port` and `models[1].path`."""
+    """Return a path in the file as `http.port` or `models[1].path`."""
     steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return "".join(steps).removeprefix(".")
 
 
 def _wanted_at(path: Sequence[str | int]) -> str:
-    """Return what completes "… is not" for a place in the file."""
+    """Return what completes "… is not" in a message about a path in the file."""
     match path:
         case ["models"]:
             return "a list of models"
         case ["models", int()]:
-            return "a mapping with the path, and perhaps the name, of a model"
+            return "a mapping with the path of a model, and optionally its name"
         case ["models", int(), str(key)]:
             return SOURCE_SETTINGS[key].wanted
         case [str(section), str(key), *_]:
@@ -264,7 +268,7 @@ def _explain(path: Sequence[str | int], error: jsonschema.ValidationError) -> st
 
 
 def shown(value: object) -> str:
-    """Return a wrong value on one line, words as in YAML, cut when it is long."""
+    """Return an invalid value on one line, spelled as in YAML, shortened if it is long."""
     if value is None:
         return "null"
     text = repr(value) if isinstance(value, str) else plain(value)

@@ -1,4 +1,4 @@
-"""Every setting: its type, its default, its sentence, its limits."""
+"""Every setting: its type, its default, the sentence that describes it, its limits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import (
-    Any,
-    Final,
-    Literal,
-)
+from typing import Any, Final, Literal
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -25,7 +21,7 @@ class ConfigError(Exception):
 def setting(default: object, sentence: str, *, wanted: str = "", **constraints: object) -> Any:
     """Declare a setting: its default, its sentence, and the JSON Schema keywords that bound it.
 
-    `wanted` completes "… is not" where the type alone does not say what is.
+    `wanted` completes "… is not" in the error message where the type alone does not say enough.
     """
     metadata = {"sentence": sentence, "wanted": wanted, "constraints": constraints}
     return field(default=default, metadata=metadata)
@@ -33,53 +29,54 @@ def setting(default: object, sentence: str, *, wanted: str = "", **constraints: 
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where a model comes from, and what it is called."""
+    """The file of a model, its name and its version."""
 
     path: str = setting(
         "model/my_best_model.keras",
-        "The model's file, .keras or legacy .h5, or a folder with numbered versions of it.",
+        "Model file (.keras or legacy .h5), or a folder with numbered versions.",
         minLength=1,
     )
     name: str = setting(
         "",
-        "The model's name in answers and logs; empty: the file's name without its ending.",
+        "Name in URLs, responses and logs. Empty: the file name without its extension.",
         pattern=r"^[^/\x00-\x1f\x7f\ud800-\udfff]*\Z",
         wanted="text without slashes and control characters",
     )
     version: str = setting(
         "",
-        "The model's version; empty: 1 for a file, and the highest number in a folder.",
-        pattern=r"^[!-~]*\Z",  # it travels in a header
+        "Version of a single file (empty: 1), or the only one to load from a folder (empty: all).",
+        pattern=r"^[!-~]*\Z",  # it is sent in a header
         wanted="a string of visible ASCII characters (put it in quotes)",
     )
     sha256: str = setting(
         "",
-        "The SHA-256 that the model's file must have; empty: any.",
+        "Expected SHA-256 of the model file. Empty: not checked.",
         pattern=r"^([0-9a-fA-F]{64})?\Z",
         wanted="a string of 64 hexadecimal digits",
     )
 
     @property
     def served_name(self) -> str:
-        """The name, or else the file's name without its ending; always valid Unicode."""
+        """The name, or else the file name without its extension; always valid Unicode."""
         return self.name or Path(self.path).stem.encode(errors="replace").decode()
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings(ModelSource):
-    """The model that is served; `models` takes the place of its first four where there are more."""
+    """The model to serve. To serve several, list them in `models` instead."""
 
     max_versions: int = setting(
         4,
-        "The most versions of a folder that are loaded, those with the highest numbers.",
+        "Most versions of a folder to load: those with the highest numbers.",
         minimum=1,
     )
     allow_signature_change: bool = setting(
-        False, "Whether a reloaded model may have other inputs or outputs than the one before."
+        False, "Whether a reloaded model may have different inputs or outputs."
     )
     hang_timeout_s: float | Literal["auto"] = setting(
         "auto",
-        "Seconds a call may take; then the process ends with 4. auto: twice the deadline; 0: any.",
+        "Longest model call, in seconds; a longer one ends the process with exit code 4. "
+        "auto: 2 x deadline, 0: no limit.",
         minimum=0,
         maximum=A_DAY_S,
     )
@@ -87,25 +84,25 @@ class ModelSettings(ModelSource):
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """Listening, limits and the end."""
+    """The HTTP server: address, limits and shutdown."""
 
     host: str = setting(
         "127.0.0.1",
-        "The address to listen on; 0.0.0.0 is every IPv4 address of the machine.",
-        minLength=1,  # an empty one would silently mean every address
+        "Address to listen on; 0.0.0.0 means every IPv4 address of the machine.",
+        minLength=1,  # an empty one would mean every address
     )
-    port: int = setting(
-        8888, "The port to listen on; 0 is any free one.", minimum=0, maximum=65_535
-    )
+    port: int = setting(8888, "Port to listen on; 0 picks a free one.", minimum=0, maximum=65_535)
     transport: Literal["llhttp", "tornado"] = setting(
-        "llhttp", "What carries requests: a fast path on llhttp, or Tornado's own HTTP server."
+        "llhttp", "HTTP server: llhttp is the fast one, tornado is Tornado's own."
     )
-    tls_cert: str = setting("", "The file with the certificate chain (PEM) for HTTPS; empty: HTTP.")
-    tls_key: str = setting("", "The file with the certificate's key (PEM), unencrypted.")
+    tls_cert: str = setting(
+        "", "File with the certificate chain (PEM), for HTTPS. Empty: plain HTTP."
+    )
+    tls_key: str = setting("", "File with the private key of the certificate (PEM, unencrypted).")
     cors_origins: tuple[str, ...] = setting(
         (),
-        "The origins whose pages may ask and read answers (CORS), as https://example.org.",
-        wanted="a list of origins, each as https://example.org or http://localhost:3000",
+        "Origins whose web pages may call the API (CORS), such as https://example.org.",
+        wanted="a list of origins, each such as https://example.org or http://localhost:3000",
         # As browsers write them: in lower case, without the port of the scheme and without a path.
         items={
             "type": "string",
@@ -114,43 +111,43 @@ class HttpSettings:
         },
     )
     max_body_bytes: int = setting(
-        8 * MIB, "The largest body of a request, in bytes; a larger one gets 413.", minimum=1
+        8 * MIB, "Largest request body, in bytes; a larger one gets 413.", minimum=1
     )
     max_header_bytes: int = setting(
         16 * KIB,
-        "The largest request line and headers of a request together, in bytes.",
+        "Largest size of the request line and the headers together, in bytes.",
         minimum=KIB,
     )
     max_connections: int = setting(
-        10_000, "The most connections that are open at once; one more gets 503.", minimum=1
+        10_000, "Most open connections; a further one gets 503.", minimum=1
     )
     idle_timeout_s: float = setting(
         75,
-        "Seconds until a connection without a request is closed.",
+        "Seconds after which a connection without a request is closed.",
         minimum=0.1,
         maximum=A_DAY_S,
     )
     header_timeout_s: float = setting(
         10,
-        "Seconds that the headers of a request may take to arrive.",
+        "Seconds within which the headers of a request must arrive.",
         minimum=0.1,
         maximum=A_DAY_S,
     )
     body_timeout_s: float = setting(
         10,
-        "Seconds for a body to arrive; also how long a client may read nothing of its answer.",
+        "Seconds within which a body must arrive; also how long a client may stop reading.",
         minimum=0.1,
         maximum=A_DAY_S,
     )
     drain_grace_ms: float = setting(
         1_000,
-        "Milliseconds after SIGTERM or SIGINT in which predictions are still accepted.",
+        "Milliseconds after SIGTERM or SIGINT during which predictions are still accepted.",
         minimum=0,
         maximum=A_DAY_MS,
     )
     drain_timeout_s: float = setting(
         30,
-        "Seconds until a drain that does not end is given up, with exit code 3.",
+        "Longest drain, in seconds; if requests are left then, the process exits with 3.",
         minimum=0,
         maximum=A_DAY_S,
     )
@@ -158,38 +155,40 @@ class HttpSettings:
 
 @dataclass(frozen=True, slots=True)
 class BatchingSettings:
-    """How rows gather, and when more of them are refused."""
+    """How requests are batched, and when they are rejected."""
 
     max_rows: int | Literal["auto"] = setting(
-        "auto", "The most rows in one call of the model; auto measures it at start.", minimum=1
+        "auto", "Most rows in one model call; auto measures the best number at start.", minimum=1
     )
     max_batch_ms: float = setting(
         50,
-        "Milliseconds that a call of the model may take with the rows that auto chooses.",
+        "With max_rows auto: the longest model call to choose, in milliseconds.",
         minimum=0.001,
         maximum=A_DAY_MS,
     )
     max_wait_ms: float = setting(
         0,
-        "Milliseconds that an idle model waits for more rows; 0 starts at once.",
+        "Milliseconds that an idle model waits for more rows; 0: it starts at once.",
         minimum=0,
         maximum=A_DAY_MS,
     )
     max_queue_ms: float = setting(
         1_000,
-        "Milliseconds that the batches ahead of a request may take; with more it is refused.",
+        "Longest expected wait in the queue, in milliseconds; a request beyond it gets 503.",
         minimum=0,
         maximum=A_DAY_MS,
     )
     queue_rows: int = setting(
-        65_536, "The most rows that wait; a request beyond is refused.", minimum=1
+        65_536, "Most rows that may wait; a request that would exceed it is rejected.", minimum=1
     )
     queue_bytes: int = setting(
-        256 * MIB, "The most bytes of input that wait; a request beyond is refused.", minimum=1
+        256 * MIB,
+        "Most bytes of input that may wait; a request that would exceed it is rejected.",
+        minimum=1,
     )
     deadline_ms: float = setting(
         30_000,
-        "Milliseconds until a request gets 504; X-Request-Timeout-Ms can only lower it.",
+        "Milliseconds after which a request gets 504; X-Request-Timeout-Ms can only lower it.",
         minimum=1,
         maximum=A_DAY_MS,
     )
@@ -197,49 +196,52 @@ class BatchingSettings:
 
 @dataclass(frozen=True, slots=True)
 class PredictSettings:
-    """What is answered."""
+    """How predictions are written."""
 
     non_finite: Literal["error", "as_null"] = setting(
-        "error", "What a non-finite output becomes: a 500 (error) or a null (as_null)."
+        "error", "What NaN and infinite outputs become: a 500 response (error) or null (as_null)."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class LoggingSettings:
-    """What is written, and where."""
+    """The application log, the access log and the payload log."""
 
     level: Literal["debug", "info", "warning", "error", "critical"] = setting(
-        "info", "The lowest level that the application log on standard error shows."
+        "info", "Lowest level of records in the application log, on standard error."
     )
     format: Literal["auto", "json", "text"] = setting(
-        "auto", "How lines on standard error look; auto: text on a terminal, else JSON."
+        "auto", "Format of lines on standard error; auto: text on a terminal, otherwise JSON."
     )
-    access: bool = setting(True, "Whether every request gets a line on standard error.")
+    access: bool = setting(True, "Whether every request is logged, on standard error.")
     payloads: bool = setting(
         True, "Whether input and prediction of every answered request are logged."
     )
     payload_max_bytes: int = setting(
         65_536,
-        "The largest input or prediction, in bytes, that its line holds; else null.",
+        "Inputs and predictions larger than this many bytes are logged as null.",
         minimum=0,
     )
     payload_sample: float = setting(
-        1, "The share of answered requests, from 0 to 1, that is logged.", minimum=0, maximum=1
+        1,
+        "Fraction of answered requests whose payloads are logged, from 0 to 1.",
+        minimum=0,
+        maximum=1,
     )
     payload_redact: tuple[str, ...] = setting(
         (),
-        "The inputs and outputs whose values are not logged; input and prediction mean all.",
+        "Inputs and outputs to redact, by name; input and prediction stand for all of them.",
         wanted="a list of names of inputs and outputs",
         items={"type": "string", "minLength": 1},
     )
-    file: str = setting("", "The file that these lines are appended to; empty: standard output.")
+    file: str = setting("", "File to append payloads to. Empty: standard output.")
     file_max_bytes: int = setting(
         0,
-        "The size, in bytes, at which that file becomes FILE.1 and a new one begins; 0: never.",
+        "Size in bytes at which that file is rotated to FILE.1; 0: never.",
         minimum=0,
     )
     file_backups: int = setting(
-        5, "How many earlier files, FILE.1 being the newest, are kept.", minimum=1, maximum=1000
+        5, "How many rotated files are kept; FILE.1 is the newest.", minimum=1, maximum=1000
     )
 
 
@@ -251,12 +253,12 @@ KEY_NAME: Final = r"[A-Za-z0-9._-]{1,64}"
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key, of which only the hash is kept.
+    """An API key, of which only the hash is kept.
 
     Attributes:
-        name: what it is called, in logs and among people.
+        name: its name, in logs.
         sha256: the hash, as hexadecimal digits in lower case.
-        allow: the groups of routes that it opens.
+        allow: the groups of routes that it may use.
     """
 
     name: str
@@ -265,7 +267,7 @@ class ApiKey:
 
     @classmethod
     def of(cls, given: str | Mapping[str, Any]) -> ApiKey:
-        """Return the key of an entry in the settings, which may be the key or its hash alone."""
+        """Return the key of an entry in the settings: a mapping, the key itself, or its hash."""
         if not isinstance(given, str):
             return cls(given["name"], given["sha256"].lower(), tuple(given["allow"]))
         if given.startswith(HASHED):
@@ -275,13 +277,13 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class AuthSettings:
-    """Who may ask."""
+    """Who may use the API."""
 
     api_keys: tuple[ApiKey, ...] = setting(
         (),
-        "The keys, each {name, sha256, allow}; with any, predictions and the repository need one.",
-        wanted="a list of keys, each a mapping of name, sha256 and allow, which lists some of "
-        f"{', '.join(GROUPS)}; or visible ASCII without commas; or sha256: and 64 hex digits",
+        "API keys, each {name, sha256, allow}. With any key, predictions and repository need one.",
+        wanted="a list of keys: each a mapping with name, sha256 and allow (a list of "
+        f"{', '.join(GROUPS)}), or visible ASCII without commas, or sha256: and 64 hex digits",
         items={
             "anyOf": [
                 {
@@ -308,7 +310,7 @@ class Settings:
     """All settings; `Settings()` holds the defaults.
 
     Attributes:
-        models: several models; where there are none, `model` is the only one.
+        models: several models; if empty, `model` is the only one.
     """
 
     model: ModelSettings = ModelSettings()
@@ -321,10 +323,10 @@ class Settings:
 
     @property
     def hang_timeout(self) -> float:
-        """The seconds after which a call of a model is given up; 0: never.
+        """Seconds after which a model call counts as hung; 0: never.
 
-        Nobody waits for a call any more that takes as long as the deadline; twice that also gives
-        room to a first call that is slow.
+        After the deadline no client waits for the call; twice the deadline leaves time for a slow
+        first call.
         """
         if self.model.hang_timeout_s == "auto":
             return 2 * self.batching.deadline_ms / 1000
@@ -332,20 +334,5 @@ class Settings:
 
     @property
     def sources(self) -> tuple[ModelSource, ...]:
-        """All models; the first is the one of `/predict`."""
+        """All models; `/predict` uses the first."""
         return self.models or (self.model,)
-
-
-# What the declarations say.
-
-
-# The file.
-
-
-# The environment.
-
-
-# The flags.
-
-
-# What all three share.

@@ -1,1 +1,1 @@
-"""The protocols a client can speak: JSON to tensors, tensors to JSON, a schema, its errors."""
+"""Dialects: the protocols for predictions. Each decodes requests and encodes answers and errors."""

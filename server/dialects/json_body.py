@@ -1,4 +1,4 @@
-"""What dialects in JSON share: reading a body, and telling an error."""
+"""What the dialects in JSON share: reading bodies, and plain errors."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, Final
 
 import orjson
 
-from server.dialects.interface import Call, Headers, Refusal
+from server.dialects.interface import DecodedRequest, Headers, Refusal
 from server.errors import InvalidData, InvalidJSON, UnsupportedMediaType
 from server.problems import detail_of, headers_of, problem_of
 
-LARGE_BODY: Final = 4096
+LARGE_BODY: Final = 4096  # bytes; larger bodies are decoded with the garbage collector paused
 
 
 def check_coding(headers: Headers) -> None:
@@ -24,7 +24,9 @@ def check_coding(headers: Headers) -> None:
         return
     coding = given.strip().lower()
     if coding not in ("", "identity"):
-        raise UnsupportedMediaType(f"Send the body as it is, without {coding[:80]}.")
+        raise UnsupportedMediaType(
+            f"Send the body uncompressed, without Content-Encoding: {coding[:80]}."
+        )
 
 
 def parse(body: bytes | memoryview) -> Any:
@@ -35,47 +37,47 @@ def parse(body: bytes | memoryview) -> Any:
         raise InvalidJSON(f"The body is not valid JSON: {error}") from None
 
 
-def is_large(body: bytes) -> bool:
-    """Tell whether a body is to be read by `read_large`."""
-    return len(body) > LARGE_BODY and gc.isenabled()
+def decode_large(decode: Callable[..., DecodedRequest], body: bytes, *args: Any) -> DecodedRequest:
+    """Call `decode` for a body with many lists, with the garbage collector paused.
 
-
-def read_large(decode: Callable[[bytes, Headers], Call], body: bytes, headers: Headers) -> Call:
-    """Decode a body with many lists; a refusal lets them go at once."""
-    with collecting_nothing():
+    The lists of an invalid body are released at once.
+    """
+    with gc_paused():
         try:
-            return decode(body, headers)
+            return decode(body, *args)
         except InvalidData as error:
-            error.__context__ = None  # it and the traceback hold all lists; they go now
+            error.__context__ = None  # it and the traceback hold the lists
             raise error.with_traceback(None) from None
 
 
 @contextmanager
-def collecting_nothing() -> Iterator[None]:
-    """Keep the garbage collector from looking, over and over, at lists that are being made.
+def gc_paused() -> Iterator[None]:
+    """Pause the garbage collector, which would look again and again at lists as they are made.
 
-    Garbage that needs it is not made meanwhile.
+    Nothing that it would find becomes garbage meanwhile.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()
 
 
 def format_of(names: Sequence[str]) -> bytes:
-    """Return the format of a JSON object with these names; a lone value stands for itself."""
+    """Return a bytes format of a JSON object with these names; of the bare value if it is one."""
     keys = [orjson.dumps(name).replace(b"%", b"%%") for name in names]
     return b"%b" if len(keys) == 1 else b"{%b}" % b",".join([key + b":%b" for key in keys])
 
 
 def plain_status(status: HTTPStatus) -> int:
-    """Return the status of dialects that have 400 for data that breaks its schema."""
+    """Return the status code in dialects that answer 400, not 422, for invalid data."""
     return 400 if status == HTTPStatus.UNPROCESSABLE_ENTITY else status.value
 
 
 def plain_refusal(error: Exception) -> Refusal:
-    """Tell an error as `{"error": …}`, with 400 for data that breaks its schema."""
+    """Return an error as `{"error": …}`, with 400 for invalid data."""
     status = plain_status(problem_of(error).status)
     text = detail_of(error)
     if isinstance(error, InvalidData) and error.violations:

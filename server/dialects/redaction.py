@@ -1,7 +1,7 @@
-"""What payload lines do not show: the values of inputs and outputs with certain names.
+"""Redaction of payload lines: hides the values of inputs and outputs with certain names.
 
-Nothing is left in a redacted line but what is known by its name: what a client sends beside its
-inputs is not written either.
+A redacted line holds only the inputs and outputs of the model: anything else that a client sent is
+dropped.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import orjson
 
 from model.signature import TensorSpec
 from server.dialects.interface import Side
-from server.dialects.json_body import collecting_nothing, is_large
+from server.dialects.json_body import LARGE_BODY, gc_paused
 
-# Returns one side of an excerpt (see Dialect) without the values of what is called in the names.
+# Returns one side of an excerpt (see Dialect) without the values of the tensors with these names.
 Redacted = Callable[[Side, bytes, frozenset[str]], bytes]
 
 HIDDEN: Final = "[redacted]"
@@ -24,7 +24,7 @@ REDACTED: Final = orjson.dumps(HIDDEN)
 
 
 def redact_all(_: Side, __: bytes, ___: frozenset[str]) -> bytes:
-    """Show nothing, where nobody knows what is what."""
+    """Hide everything, for data of unknown structure."""
     return REDACTED
 
 
@@ -34,21 +34,20 @@ def redact(
     names: frozenset[str],
     show: Callable[[Any], Any],
 ) -> bytes:
-    """Return JSON as `show` leaves it, or nothing of it where all its tensors are hidden.
+    """Return JSON after `show`; only REDACTED if all tensors are hidden, and null stays null.
 
-    So values without a name, which only a lone tensor has, never get to `show` when they are to be
-    hidden. An excerpt that is null already stays so.
+    A model's only tensor may have no name in the JSON, so `show` could not hide it.
     """
     if text == b"null":
         return text
     if all(spec.name in names for spec in specs):
         return REDACTED
-    with collecting_nothing() if is_large(text) else nullcontext():
+    with gc_paused() if len(text) > LARGE_BODY else nullcontext():
         return orjson.dumps(show(orjson.loads(text)))
 
 
 def named(
     values: Mapping[str, Any], specs: Sequence[TensorSpec], names: frozenset[str]
 ) -> dict[str, Any]:
-    """Return an object with these tensors alone, those that are hidden without their values."""
+    """Return an object with only the tensors in `specs`; those in `names` are hidden."""
     return {spec.name: HIDDEN if spec.name in names else values[spec.name] for spec in specs}

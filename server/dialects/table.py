@@ -1,4 +1,4 @@
-"""The dialects that are spoken: to add one is a line here."""
+"""All dialects and their paths. A new dialect is one entry here."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from server.dialects.v2 import dialect as v2
 from server.dialects.v2.dialect import V2Dialect
 
 
-class Kind(NamedTuple):
-    """A dialect, whatever the model.
+class DialectEntry(NamedTuple):
+    """A dialect, independent of the model.
 
     Attributes:
-        name: as the metrics call it.
-        make: makes it for a model's name, its version and signature.
-        refuse: tells an error to the sender of the request with this id.
-        roots: where its paths begin; errors below them are told by `refuse`.
-        paths: those for predictions, in OpenAPI's notation.
+        name: its name in the metrics.
+        make: makes the Dialect of one version of a model.
+        refuse: returns an error in its form, for the request with this id.
+        roots: path prefixes under which errors have its form.
+        paths: its paths for predictions, in OpenAPI's notation.
     """
 
     name: str
@@ -43,36 +43,36 @@ def _v2(name: str, version: str, signature: Signature, settings: PredictSettings
     return V2Dialect(name, version, signature, non_finite_as_null=as_null)
 
 
-NATIVE: Final = Kind(
+NATIVE: Final = DialectEntry(
     native.NAME,
     _native,
     native.refusal,
     ("/",),
     ("/predict", "/models/{name}/predict", "/models/{name}/versions/{version}/predict"),
 )
-TFSERVING: Final = Kind(
+TFSERVING: Final = DialectEntry(
     tfserving.NAME,
     lambda _, __, signature, ___: TFServingDialect(signature),
     tfserving.refusal,
     ("/v1",),
     ("/v1/models/{name}:predict", "/v1/models/{name}/versions/{version}:predict"),
 )
-V2: Final = Kind(
+V2: Final = DialectEntry(
     v2.NAME,
     _v2,
     v2.refusal,
     ("/v2/models", "/v2/repository"),
     ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"),
 )
-KINDS: Final = (NATIVE, TFSERVING, V2)
+DIALECTS: Final = (NATIVE, TFSERVING, V2)
 
 
 class Dialects:
     """Every dialect for one version of a model.
 
     Attributes:
-        by_name: all of them.
-        native: the one that the service is documented in.
+        by_name: all dialects.
+        native: the native dialect.
     """
 
     def __init__(
@@ -80,12 +80,13 @@ class Dialects:
     ) -> None:
         self.native = _native(name, version, signature, settings)
         self.by_name: Mapping[str, Dialect] = {
-            kind.name: kind.make(name, version, signature, settings) for kind in KINDS
+            entry.name: entry.make(name, version, signature, settings) for entry in DIALECTS
         } | {NATIVE.name: self.native}
 
 
-def kind_of(path: str) -> Kind:
-    """Return the dialect in which errors at a path are told."""
+def dialect_of(path: str) -> DialectEntry:
+    """Return the dialect whose form errors at a path have."""
     return next(
-        (kind for kind in KINDS if kind is not NATIVE and path.startswith(kind.roots)), NATIVE
+        (entry for entry in DIALECTS if entry is not NATIVE and path.startswith(entry.roots)),
+        NATIVE,
     )

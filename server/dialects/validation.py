@@ -1,4 +1,4 @@
-"""JSON Schema: a fast verdict on every document, an explanation of the few that are refused."""
+"""JSON Schema: a fast verdict on every document, an explanation of invalid ones."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ SMALL_BODY = 1024  # jsonschema takes 3 µs a byte in the worst case
 class Validator:
     """Checks documents against one JSON Schema (2020-12).
 
-    The verdict is that of jsonschema-rs. jsonschema, the reference, checks the schema itself and
-    explains refusals of small documents; it is too slow for large ones, of which the first
-    violation is told.
+    jsonschema-rs gives the verdict. jsonschema, the reference implementation, checks the schema
+    and explains what is wrong with small documents. It is too slow for large ones; of these only
+    the first violation is reported.
     """
 
     def __init__(self, schema: Schema) -> None:
-        """Compile `schema`; raises jsonschema.SchemaError when it is none."""
+        """Compile `schema`; raises jsonschema.SchemaError if it is invalid."""
         jsonschema.Draft202012Validator.check_schema(schema)
         self._schema = schema
         self._reference = jsonschema.Draft202012Validator(schema)
         self._fast = jsonschema_rs.Draft202012Validator(schema)
 
     def accepts(self, document: Any) -> bool:
-        """Tell whether `document` is valid."""
+        """Return whether `document` is valid."""
         return self._fast.is_valid(document)
 
     def explain(self, document: Any, size: int) -> list[Violation]:
-        """Say where a refused document of `size` bytes breaks the schema: at most 8 places."""
+        """Return up to 8 violations in an invalid document of `size` bytes."""
         try:
             if size > SMALL_BODY:
                 return first_violation(document, self._schema)
             errors = islice(self._reference.iter_errors(document), MAX_VIOLATIONS)
             return [violation(error.absolute_path, error.message) for error in errors]
-        except (RecursionError, ValueError):  # so deep that not even a message can be made of it
+        except (RecursionError, ValueError):  # nested so deep that making the message fails
             return [Violation("", "nested too deep")]
 
 
 def first_violation(document: Any, schema: Schema) -> list[Violation]:
-    """Say where `document` breaks a schema of plain objects, arrays and types, in one place.
+    """Return the first violation of a schema that has only objects, arrays and types.
 
-    jsonschema-rs would copy all that it explains, which takes far longer than its verdict, so it
-    is shown the outside of the part at fault alone.
+    jsonschema-rs copies what it explains, which takes far longer than its verdict. So it gets only
+    the outermost level of the invalid part.
     """
     path: list[str | int] = []
     while True:
@@ -69,7 +69,7 @@ def first_violation(document: Any, schema: Schema) -> list[Violation]:
 
 
 def _outside(node: Any, schema: Schema) -> Any:
-    """Return a stand-in for a part of a document: as wrong on its outside, and small."""
+    """Return a small stand-in for a part of a document, with the same errors on its first level."""
     if isinstance(node, list):
         enough = max(schema.get("maxItems", 0), schema.get("minItems", 0)) + 1
         return [None] * min(len(node), enough)
@@ -81,7 +81,7 @@ def _outside(node: Any, schema: Schema) -> Any:
 
 
 def _step_inside(node: Any, schema: Schema) -> tuple[str | int, Any, Schema] | None:
-    """Return the first part that is at fault: its key, itself, its schema."""
+    """Return the first invalid part: its key, the part, its schema."""
     if isinstance(node, list) and "items" in schema:
         index = _first_invalid(node, schema["items"])
         return None if index is None else (index, node[index], schema["items"])
@@ -93,7 +93,7 @@ def _step_inside(node: Any, schema: Schema) -> tuple[str | int, Any, Schema] | N
 
 
 def _first_invalid(items: list[Any], schema: Schema) -> int | None:
-    """Return the index of the first item that breaks the schema."""
+    """Return the index of the first invalid item."""
     all_valid = jsonschema_rs.Draft202012Validator({"items": schema}).is_valid
     if all_valid(items):
         return None
@@ -108,18 +108,18 @@ def _first_invalid(items: list[Any], schema: Schema) -> int | None:
 
 
 def violation(path: Any, message: str) -> Violation:
-    """Make a Violation of a path of keys and indices; long messages are cut."""
+    """Return a Violation at a path of keys and indexes; long messages are shortened."""
     escaped = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
     pointer = "".join(f"/{step}" for step in escaped)
     return Violation(shorten(pointer), shorten(message))
 
 
 def below(path: Any, violations: list[Violation]) -> list[Violation]:
-    """Return violations of a part as such of the whole, in which it stands at `path`."""
+    """Return violations of a part as violations of the whole document, with the part at `path`."""
     start = violation(path, "").pointer
     return [Violation(shorten(start + each.pointer), each.detail) for each in violations]
 
 
 def shorten(text: str) -> str:
-    """Cut `text` to what a client can use."""
+    """Shorten `text` to MAX_DETAIL characters."""
     return text if len(text) <= MAX_DETAIL else text[: MAX_DETAIL - 1] + "…"

@@ -14,7 +14,7 @@ from tornado.escape import json_encode
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from server.batching import BatchingError
-from server.dialects.table import kind_of
+from server.dialects.table import dialect_of
 from server.errors import (
     InternalError,
     InvalidRequest,
@@ -127,7 +127,7 @@ class BaseHandler(RequestHandler):
         error = kwargs.get("exc_info", (None, None))[1]
         situation = self._situation(status_code, error)
         self.add_cors_headers()  # Tornado has removed all headers
-        self.respond(problem(situation, self.request_id, kind_of(self.request.path)))
+        self.respond(problem(situation, self.request_id, dialect_of(self.request.path)))
 
     def log_exception(self, _: Any, value: BaseException | None, __: Any) -> None:
         """Log internal errors, but not errors of clients."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from server.dialects.table import KINDS
+from server.dialects.table import DIALECTS
 from server.handlers.base import BaseHandler
 from server.handlers.health import LivenessHandler, ReadinessHandler
 from server.handlers.models import (
@@ -52,9 +52,9 @@ ABOUT_MODELS: list[tuple[str, str, type[BaseHandler], str, str]] = [
 
 ROUTES = [
     *(
-        Route(path, PredictHandler, predictions.describe_predictions(kind, path))
-        for kind in KINDS
-        for path in kind.paths
+        Route(path, PredictHandler, predictions.describe_predictions(entry, path))
+        for entry in DIALECTS
+        for path in entry.paths
     ),
     Route("/v2", ServerMetadataHandler, operations.describe_server_metadata),
     Route("/v2/models/stats", AllStatisticsHandler, operations.describe_all_statistics),

@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
 from server.dialects.interface import Headers
-from server.dialects.table import KINDS, Kind, kind_of
+from server.dialects.table import DIALECTS, DialectEntry, dialect_of
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
 from server.http.message import Response, problem, request_id, with_cors
@@ -35,10 +35,10 @@ class Endpoints:
         self._payload_log = payload_log
         self._known = {
             ("POST", path.replace("{name}", quote(name, safe=""))): self._endpoint(
-                kind, name if "{name}" in path else None
+                entry, name if "{name}" in path else None
             )
-            for kind in KINDS
-            for path in kind.paths
+            for entry in DIALECTS
+            for path in entry.paths
             for name in service.repository.slots
             if "{version}" not in path
         }
@@ -53,27 +53,27 @@ class Endpoints:
         if endpoint := self.get(route):
             return endpoint.reject(error, headers)
         return with_cors(
-            problem(error, request_id(headers), kind_of(route[1])), self._cors, headers
+            problem(error, request_id(headers), dialect_of(route[1])), self._cors, headers
         )
 
     def _find(self, path: str) -> PredictEndpoint | None:
-        for kind, pattern in _PATTERNS:
+        for entry, pattern in _PATTERNS:
             if match := pattern.fullmatch(path):
-                return self._endpoint_of(kind, match.groupdict())
+                return self._endpoint_of(entry, match.groupdict())
         return None
 
-    def _endpoint_of(self, kind: Kind, given: dict[str, str]) -> PredictEndpoint | None:
+    def _endpoint_of(self, entry: DialectEntry, given: dict[str, str]) -> PredictEndpoint | None:
         try:
             names = {key: _decoded(text) for key, text in given.items()}
         except UnicodeError:
             return None  # a Tornado handler answers 400
-        return self._endpoint(kind, **names)
+        return self._endpoint(entry, **names)
 
     def _endpoint(
-        self, kind: Kind, name: str | None = None, version: str | None = None
+        self, entry: DialectEntry, name: str | None = None, version: str | None = None
     ) -> PredictEndpoint:
         return PredictEndpoint(
-            self._service, self._payload_log, self._keys, self._cors, kind, name, version
+            self._service, self._payload_log, self._keys, self._cors, entry, name, version
         )
 
 
@@ -86,4 +86,4 @@ def _decoded(text: str) -> str:
     return unquote_to_bytes(text.encode("latin-1")).decode()
 
 
-_PATTERNS = [(kind, re.compile(pattern_of(path))) for kind in KINDS for path in kind.paths]
+_PATTERNS = [(entry, re.compile(pattern_of(path))) for entry in DIALECTS for path in entry.paths]

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Final, NamedTuple
 
 from server.dialects.interface import Headers
-from server.dialects.table import NATIVE, Kind
+from server.dialects.table import NATIVE, DialectEntry
 from server.http.cors import Cors
 
 CLIENT_LEFT: Final = 499
@@ -63,9 +63,9 @@ def request_id(headers: Headers) -> str:
     return f"{_PROCESS_ID}{next(_NUMBERS):016x}"
 
 
-def problem(error: Exception, id_: str, kind: Kind = NATIVE) -> Response:
+def problem(error: Exception, id_: str, entry: DialectEntry = NATIVE) -> Response:
     """Return the response for an error, in the format of a dialect."""
-    status, body, headers = kind.refuse(error, id_)
+    status, body, headers = entry.refuse(error, id_)
     return Response(status, {**headers, "X-Request-ID": id_}, body)
 
 

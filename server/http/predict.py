@@ -8,10 +8,10 @@ import time
 from functools import lru_cache
 from typing import Final
 
-from model.tensors import Tensors
+from model.tensors import Rows
 from server.batching import BatchingError, Job, ModelFailed
-from server.dialects.interface import Call, Dialect, Headers
-from server.dialects.table import NATIVE, Kind
+from server.dialects.interface import DecodedRequest, Dialect, Headers
+from server.dialects.table import NATIVE, DialectEntry
 from server.errors import (
     InternalError,
     InvalidRequest,
@@ -36,7 +36,7 @@ _NOT_GIVEN: Final = "\r\n"  # no header has this value
 
 
 # What was submitted for a request; a plain tuple is the fastest to make.
-Submitted = tuple[ServedModel, Dialect, Call, Job]
+Submitted = tuple[ServedModel, Dialect, DecodedRequest, Job]
 
 
 class PredictEndpoint:
@@ -52,7 +52,7 @@ class PredictEndpoint:
         payload_log: PayloadLog | None,
         keys: ApiKeys,
         cors: Cors,
-        kind: Kind = NATIVE,
+        entry: DialectEntry = NATIVE,
         name: str | None = None,
         version: str | None = None,
     ) -> None:
@@ -62,14 +62,14 @@ class PredictEndpoint:
         self._name = name or ""
         self._slot = slot
         self._version = version
-        self._kind = kind
-        self._dialect = kind.name
+        self._entry = entry
+        self._dialect = entry.name
         self._payload_log = payload_log
         self._keys = keys
         self._cors = cors
         self._has_cors = cors.is_on
         self._requires_key = keys.requires_key(PREDICT)
-        self._requests = service.counts.requests_in(slot.name if slot else "", kind.name)
+        self._requests = service.counts.requests_in(slot.name if slot else "", entry.name)
         self._longest_ms = service.settings.batching.deadline_ms
 
     async def __call__(self, request: Request) -> Response:
@@ -90,7 +90,7 @@ class PredictEndpoint:
 
     def reject(self, error: Exception, headers: Headers) -> Response:
         """Return and count the error response to a request that the transport rejects."""
-        response = problem(error, request_id(headers), self._kind)
+        response = problem(error, request_id(headers), self._entry)
         self._requests.ended(response.status, 0.0)
         return with_cors(response, self._cors, headers)
 
@@ -101,7 +101,7 @@ class PredictEndpoint:
         elif not isinstance(error, ServiceError | BatchingError):
             log.error("internal error", exc_info=error, extra=of_request(id_))
             error = InternalError()
-        return problem(error, id_, self._kind)
+        return problem(error, id_, self._entry)
 
     def _submit(self, request: Request) -> Submitted:
         """Check a request, decode it and put its rows into the queue."""
@@ -119,25 +119,25 @@ class PredictEndpoint:
         is_fixed = model.signature.is_fixed
         if is_fixed and (batcher.is_crowded or len(request.body) > EXPENSIVE_BYTES):
             batcher.check_room(len(request.body))
-        call = dialect.decode(request.body, request.headers)
-        if call.timeout_ms is not None:
-            longest = min(longest, call.timeout_ms / 1000)
-        rows = call.tensors
+        decoded = dialect.decode(request.body, request.headers)
+        if decoded.timeout_ms is not None:
+            longest = min(longest, decoded.timeout_ms / 1000)
+        rows = decoded.tensors
         nbytes = rows.nbytes + len(request.body)
         shape = () if is_fixed else rows.row_shape
         job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
         job.name = request.id
-        return model, dialect, call, job
+        return model, dialect, decoded, job
 
     def _respond(
-        self, request: Request, submitted: Submitted, answer: Tensors, started: float
+        self, request: Request, submitted: Submitted, answer: Rows, started: float
     ) -> Response:
         """Encode the prediction, and write its line in the payload log."""
-        model, dialect, call, job = submitted
-        body, content_type, extra = dialect.encode(answer, call, request.headers)
+        model, dialect, decoded, job = submitted
+        body, content_type, extra = dialect.encode(answer, decoded)
         total_ms = f"{(time.perf_counter() - started) * 1000:.3f}"
         if self._payload_log is not None and self._payload_log.takes_next():
-            self._record(self._payload_log, request, model, dialect, body, total_ms)
+            self._record(self._payload_log, request, submitted, body, total_ms)
         headers = {
             "Content-Type": content_type,
             "X-Request-ID": request.id,
@@ -168,12 +168,12 @@ class PredictEndpoint:
         self,
         payload_log: PayloadLog,
         request: Request,
-        model: ServedModel,
-        dialect: Dialect,
+        submitted: Submitted,
         body: bytes,
         total_ms: str,
     ) -> None:
-        data, prediction = dialect.excerpt(request.body, body, request.headers)
+        model, dialect, decoded, _ = submitted
+        data, prediction = dialect.excerpt(decoded, request.body, body)
         payload_log.write(
             request_id=request.id,
             model=model.name,

@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 
 from model.signature import Signature, TensorSpec
-from model.tensors import Tensors
+from model.tensors import Rows, Tensors
 
 TOLERANCE = 1e-5  # relative: batching changes the last bits of a float
 ROWS_A_CALL = 1024
@@ -20,7 +20,7 @@ class Model(Protocol):
 
     signature: Signature
 
-    def predict(self, parts: Sequence[Tensors]) -> list[Tensors]:
+    def predict(self, parts: Sequence[Tensors]) -> Sequence[Rows]:
         """Return the outputs for each of `parts`."""
 
 
@@ -85,8 +85,8 @@ def _tensors(data: Any, inputs: Sequence[TensorSpec], rows: int) -> Tensors:
     return Tensors(arrays)
 
 
-def _predict(model: Model, parts: Sequence[Tensors]) -> list[Tensors]:
-    outputs: dict[int, Tensors] = {}
+def _predict(model: Model, parts: Sequence[Tensors]) -> list[Rows]:
+    outputs: dict[int, Rows] = {}
     for numbers in _batches(parts):
         results = model.predict([parts[number] for number in numbers])
         outputs.update(zip(numbers, results, strict=True))
@@ -109,7 +109,7 @@ def _text(array: np.ndarray) -> np.ndarray:
     return np.array(words, object).reshape(array.shape)
 
 
-def _floors(outputs: Sequence[Tensors]) -> dict[str, float]:
+def _floors(outputs: Sequence[Rows]) -> dict[str, float]:
     """Return for each output the smallest scale that the tolerance is relative to.
 
     It is the mean absolute value of the output, at most 1: rounding errors of values near zero are
@@ -124,7 +124,7 @@ def _floors(outputs: Sequence[Tensors]) -> dict[str, float]:
     return {name: min(1.0, float(size)) for name, size in sizes.items()}
 
 
-def _prediction(output: Tensors, specs: Sequence[TensorSpec], rows: int) -> Any:
+def _prediction(output: Rows, specs: Sequence[TensorSpec], rows: int) -> Any:
     """Return the outputs in the shape of an answer: a float, an array, or a dict of these."""
     values = {}
     for spec in specs:

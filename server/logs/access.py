@@ -7,27 +7,30 @@ import time
 from contextlib import AbstractContextManager
 from typing import Final
 
-from server.logs.format import Access, Form
+from server.logs.format import Access, LineFormat
 from server.logs.line_writer import LineWriter
 from server.logs.sinks import NO_FD, STANDARD_ERROR
 
-MAX_ACCESS_BYTES: Final = 400  # of a line: whatever a client sends, it fills no disk
+MAX_ACCESS_BYTES: Final = 400  # of a line, so that clients cannot fill the disk
 
 
 class AccessLog:
-    """One line on standard error for every finished request, in the form of the application log."""
+    """One line on standard error for every finished request, formatted as the application log."""
 
     def __init__(
-        self, form: Form, turn: AbstractContextManager[object], destination: str | int | None = None
+        self,
+        line_format: LineFormat,
+        lock: AbstractContextManager[object],
+        destination: str | int | None = None,
     ) -> None:
-        if destination is None:  # one that was closed before the start may be any other file by now
+        if destination is None:  # if it was closed before the start, its number may be reused
             destination = STANDARD_ERROR if sys.__stderr__ else NO_FD
-        self._line = form.access
-        self._lines = LineWriter(destination, "access", turn=turn)
+        self._line = line_format.access
+        self._lines = LineWriter(destination, "access", lock=lock)
         self.close = self._lines.close
 
     def write(self, entry: Access) -> None:
-        """Hand over one line; never blocks. Call it from one thread only."""
+        """Queue one line; never blocks. Call it from one thread only."""
         now = time.time()
         if len(entry.path) > MAX_ACCESS_BYTES:
             entry = entry._replace(path=entry.path[:MAX_ACCESS_BYTES])

@@ -1,4 +1,4 @@
-"""The application log: records of `logging` on standard error, written in the background."""
+"""The application log: records of `logging` on standard error, written by a thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
 from typing import Any, Final
 
-from server.logs.format import Form, traceback_of
+from server.logs.format import LineFormat, traceback_of
 
 log = logging.getLogger(__name__)
 
@@ -21,32 +21,29 @@ FLUSH_SECONDS: Final = 2.0
 BUFFERED_RECORDS: Final = 10_000
 
 
-# The application log.
+def configure(level: str, line_format: LineFormat) -> threading.Lock:
+    """Send the application log, and warnings of Python, to standard error; safe to call again.
 
-
-def configure(level: str, form: Form) -> threading.Lock:
-    """Send the application log to standard error, warnings of Python too; safe to call again.
-
-    `level` is a word of `logging.level`. Returns the turn of those who write there.
+    `level` is a value of the setting `logging.level`. Returns the lock of standard error.
     """
-    turn = threading.Lock()
-    handler = _TakingTurns(turn)
+    lock = threading.Lock()
+    handler = _LockingHandler(lock)
     handler.set_name("application")
-    handler.setFormatter(form.formatter)
+    handler.setFormatter(line_format.formatter)
     root = logging.getLogger()
     for old in [old for old in root.handlers if old.name == handler.name]:
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(True)
-    return turn
+    return lock
 
 
 def write_in_background() -> Callable[[float], bool]:
-    """Let a thread write the application log: a standard error that nobody reads blocks nobody.
+    """Let a thread write the application log, so that a blocked standard error blocks nothing else.
 
-    Records that find the buffer full are dropped. Returns a function that waits, for at most so
-    many seconds, until what was logged is written, and tells whether it is.
+    If the buffer is full, records are dropped. Returns a function that waits, for at most the given
+    seconds, until all records are written, and returns whether they are.
     """
     root = logging.getLogger()
     records: Queue[logging.LogRecord] = Queue(BUFFERED_RECORDS)
@@ -62,43 +59,43 @@ def write_in_background() -> Callable[[float], bool]:
     return flush
 
 
-def log_what_nobody_catches(flush: Callable[[float], bool]) -> None:
-    """Log exceptions that end the process, or a thread, as all others: with `flush` before it ends.
+def log_unhandled_exceptions(flush: Callable[[float], bool]) -> None:
+    """Log unhandled exceptions of the process and of threads, and `flush` before the process ends.
 
-    Python alone writes them on many lines.
+    Python would write them on many lines.
     """
 
     def end_process(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         if issubclass(kind, KeyboardInterrupt):
             sys.__excepthook__(kind, error, trace)
             return
-        log.critical("a mistake of ours ends the process", exc_info=(kind, error, trace))
+        log.critical("unhandled exception, exiting", exc_info=(kind, error, trace))
         flush(FLUSH_SECONDS)
 
     def end_thread(it: threading.ExceptHookArgs) -> None:
         if it.exc_value is not None and not issubclass(it.exc_type, SystemExit):
             name = it.thread.name if it.thread else "?"
-            log.critical("a mistake of ours ends the thread %s", name, exc_info=it.exc_value)
+            log.critical("unhandled exception in thread %s", name, exc_info=it.exc_value)
 
     sys.excepthook = end_process
     threading.excepthook = end_thread
 
 
-class _TakingTurns(logging.StreamHandler[Any]):
-    """Standard error, which the access log writes to as well: no line gets into another."""
+class _LockingHandler(logging.StreamHandler[Any]):
+    """Writes to standard error under a lock, because the access log writes there too."""
 
-    def __init__(self, turn: AbstractContextManager[object]) -> None:
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
         super().__init__(sys.stderr)
-        self._turn = turn
+        self._lock = lock
 
     def emit(self, record: logging.LogRecord) -> None:
-        with self._turn:
+        with self._lock:
             super().emit(record)
 
 
 class _DroppingQueueHandler(QueueHandler):
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Return a record that nobody changes any more; its traceback stays a part of its own."""
+        """Return a copy that does not change any more; its traceback stays a separate part."""
         record = copy.copy(record)
         record.msg, record.args = record.getMessage(), None
         record.exc_text, record.stack_info = traceback_of(_PLAIN, record), None
@@ -106,15 +103,9 @@ class _DroppingQueueHandler(QueueHandler):
         return record
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Hand a record over, unless the writer is too far behind."""
+        """Queue a record; drop it if the queue is full."""
         with contextlib.suppress(Full):
             self.queue.put_nowait(record)
 
 
 _PLAIN: Final = logging.Formatter()
-
-
-# The access log.
-
-
-# The payload log.

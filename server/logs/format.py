@@ -10,12 +10,12 @@ from typing import Any, Final, NamedTuple, TextIO
 
 import orjson
 
-# What a record can have beside its message: see `of_request`.
+# Extra fields of a record: see `of_request`.
 OF_REQUESTS: Final = ("request_id", "request_ids")
 ACCESS: Final = "server.access"
-QUOTING: Final = "tornado.general"  # which logs all of a header that it does not understand
+QUOTING: Final = "tornado.general"  # logs whole headers that it does not understand
 MAX_QUOTED: Final = 120
-MANY: Final = 256  # kinds of requests, or clients, that come again and again
+MANY: Final = 256  # cached parts of lines: frequent requests, frequent clients
 
 DIM: Final = "2"
 RED: Final = "31"
@@ -33,11 +33,11 @@ STATUS_COLOURS: Final = {2: GREEN, 3: CYAN, 4: YELLOW, 5: RED}
 
 _CONTROL: Final = (*range(32), *range(127, 160), 0x2028, 0x2029)
 _ESCAPES: Final = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROL}
-_JSON_ESCAPES: Final = {code: f"\\u{code:04x}" for code in _CONTROL}  # orjson has done those < 32
+_JSON_ESCAPES: Final = {code: f"\\u{code:04x}" for code in _CONTROL}  # orjson escapes those < 32
 
 
 class Access(NamedTuple):
-    """What the access log tells of a finished request."""
+    """A finished request, for the access log."""
 
     method: str
     path: str
@@ -47,7 +47,7 @@ class Access(NamedTuple):
     client: str
 
 
-class Form(NamedTuple):
+class LineFormat(NamedTuple):
     """How lines look: records of the application log, and requests.
 
     Attributes:
@@ -59,16 +59,16 @@ class Form(NamedTuple):
     access: Callable[[float, Access], bytes]
 
 
-def form_of(word: str, stream: TextIO | None, environ: Mapping[str, str]) -> Form:
-    """Return the form that `logging.format` asks for, for lines that go to `stream`.
+def line_format_of(word: str, stream: TextIO | None, environ: Mapping[str, str]) -> LineFormat:
+    """Return the format that `logging.format` asks for, for lines that go to `stream`.
 
     Text is coloured on a terminal, unless NO_COLOR (https://no-color.org) is set.
     """
     is_terminal = stream is not None and stream.isatty()
     if word == "json" or (word == "auto" and not is_terminal):
-        return json_form()
+        return json_format()
     has_colours = is_terminal and environ.get("TERM") != "dumb" and not environ.get("NO_COLOR")
-    return text_form(_coloured if has_colours else _plain)
+    return text_format(_coloured if has_colours else _plain)
 
 
 def of_request(id_: str) -> Mapping[str, str]:
@@ -85,15 +85,15 @@ class Stamp:
     """Formats times as RFC 3339 in UTC with milliseconds; keeps the last one."""
 
     def __init__(self) -> None:
-        self._second = self._moment = -1
+        self._second = self._millisecond = -1
         self._text = self._whole = ""
 
     def at(self, now: float) -> str:
         """Return seconds since 1970 as `2026-11-23T21:17:10.689Z`."""
-        moment = int(now * 1000)
-        if moment != self._moment:
-            self._moment = moment
-            self._whole = f"{self._up_to_second(moment // 1000)}.{moment % 1000:03d}Z"
+        millisecond = int(now * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            self._whole = f"{self._up_to_second(millisecond // 1000)}.{millisecond % 1000:03d}Z"
         return self._whole
 
     def _up_to_second(self, second: int) -> str:
@@ -106,13 +106,13 @@ class Stamp:
 # JSON.
 
 
-def json_form() -> Form:
-    """Return the form with one JSON object a line."""
+def json_format() -> LineFormat:
+    """Return the format with one JSON object a line."""
     stamp = Stamp()
 
-    # The same requests come again and again: what a line says of them is encoded once.
+    # Most requests are alike, so these parts of a line are cached.
     @lru_cache(maxsize=MANY)
-    def asked(method: str, path: str, status: int) -> str:
+    def request_part(method: str, path: str, status: int) -> str:
         return _dumps({"method": method, "path": path, "status": status})[1:-1]
 
     @lru_cache(maxsize=MANY)
@@ -123,11 +123,11 @@ def json_form() -> Form:
         method, path, status, seconds, request_id, client = entry
         return (
             f'{{"time":"{stamp.at(now)}","level":"info","logger":"{ACCESS}",'
-            f'"request_id":{_id(request_id)},{asked(method, path, status)},'
+            f'"request_id":{_id(request_id)},{request_part(method, path, status)},'
             f'"ms":{seconds * 1000:.3f},"client":{encoded(client)}}}\n'
         ).encode()
 
-    return Form(JsonFormatter(), access)
+    return LineFormat(JsonFormatter(), access)
 
 
 class JsonFormatter(logging.Formatter):
@@ -152,21 +152,21 @@ class JsonFormatter(logging.Formatter):
 
 
 def _id(request_id: str) -> str:
-    """Write a request's id; those of our own making need no look at each letter."""
+    """Return a request's id as JSON; generated ids need no escaping."""
     return f'"{request_id}"' if request_id.isalnum() else _dumps(request_id)
 
 
 def _dumps(value: Any) -> str:
-    """Write JSON without anything in it that a reader could take for another line's begin."""
+    """Return JSON on one line, without control characters."""
     try:
         text = orjson.dumps(value).decode()
-    except TypeError:  # the name of a file, say, that is no Unicode
+    except TypeError:  # such as a file name that is not Unicode
         text = orjson.dumps(_sound(value)).decode()
     return text if text.isprintable() else text.translate(_JSON_ESCAPES)
 
 
 def _sound(value: Any) -> Any:
-    """Return a value with text alone in it that is Unicode."""
+    """Return a value whose texts are all valid Unicode."""
     if isinstance(value, dict):
         return {key: _sound(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -177,25 +177,25 @@ def _sound(value: Any) -> Any:
 # Text.
 
 
-def text_form(paint: Callable[[str, str], str]) -> Form:
-    """Return the form that people read."""
+def text_format(paint: Callable[[str, str], str]) -> LineFormat:
+    """Return the format that people read."""
     stamp = Stamp()
     level = paint("INFO", LEVEL_COLOURS["INFO"])
 
     @lru_cache(maxsize=MANY)
-    def asked(method: str, path: str, status: int) -> str:
+    def request_part(method: str, path: str, status: int) -> str:
         colour = STATUS_COLOURS.get(status // 100, DIM)
         return f"{level} {ACCESS}: {_escaped(method)} {_escaped(path)} {paint(str(status), colour)}"
 
     def access(now: float, entry: Access) -> bytes:
         method, path, status, seconds, request_id, client = entry
         line = (
-            f"{paint(stamp.at(now), DIM)} {asked(method, path, status)} {seconds * 1000:.1f} ms "
-            f"{_escaped(request_id)} from {_escaped(client)}\n"
+            f"{paint(stamp.at(now), DIM)} {request_part(method, path, status)} "
+            f"{seconds * 1000:.1f} ms {_escaped(request_id)} from {_escaped(client)}\n"
         )
         return line.encode(errors="replace")
 
-    return Form(TextFormatter(paint), access)
+    return LineFormat(TextFormatter(paint), access)
 
 
 class TextFormatter(logging.Formatter):
@@ -207,7 +207,7 @@ class TextFormatter(logging.Formatter):
         self._stamp = Stamp()
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return a line; those of a traceback begin with spaces, as no other does."""
+        """Return a line; only lines of a traceback start with spaces."""
         paint, level = self._paint, record.levelname
         text = (
             f"{paint(self._stamp.at(record.created), DIM)} "
@@ -226,7 +226,7 @@ def _listed(value: object) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Escape control characters, so that no client's words can look like another line."""
+    """Escape control characters, so that text from clients cannot start a new line."""
     return text if text.isprintable() else text.translate(_ESCAPES)
 
 
@@ -242,7 +242,7 @@ def _coloured(text: str, colour: str) -> str:
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Return a record's message; of one that quotes a client's bytes no more than its beginning."""
+    """Return a record's message, shortened if it quotes bytes of a client."""
     text = record.getMessage()
     if record.name == QUOTING and len(text) > MAX_QUOTED:
         return f"{text[:MAX_QUOTED]}…"
@@ -250,7 +250,7 @@ def message_of(record: logging.LogRecord) -> str:
 
 
 def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    """Return a record's traceback, and the stack it asks for; empty where there is none."""
+    """Return a record's traceback and stack; empty if it has none."""
     parts = [record.exc_text or ""]
     if record.exc_info and record.exc_info[0] and not record.exc_text:
         parts = [formatter.formatException(record.exc_info)]

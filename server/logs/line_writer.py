@@ -1,4 +1,4 @@
-"""Lines that a thread of their own writes in bulk, so that nobody ever waits for a disk or pipe."""
+"""A thread that writes lines in bulk, so that requests never wait for a disk or a pipe."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ ALONE: Final = nullcontext()
 
 
 class LineWriter:
-    """Takes lines from one thread and lets another write them.
+    """Takes lines from one thread and lets another one write them.
 
-    `destination` is a path, "" for standard output, or a file descriptor, which is duplicated. A
-    file is appended to, rotated as `rotation` says, and opened anew once somebody else's rotation
-    has moved or removed it. A line that cannot be written, or that finds the buffer full, is
-    counted in `dropped`; the lines after it are tried again. Who writes to the same pipe shares
-    the `turn`. Warnings call the lines by their `name`. Raises ConfigError when the file cannot be
-    opened.
+    `destination` is a path, "" for standard output, or a file descriptor, which is duplicated.
+    Files are appended to, rotated as `rotation` says, and opened again after another program has
+    moved or removed them. A line that cannot be written, or does not fit into the buffer, is
+    counted in `dropped`; later lines are tried again. Writers of one pipe share a `lock`. `name` is
+    the name of the log in warnings. Raises ConfigError if the file cannot be opened.
     """
 
     def __init__(
@@ -35,7 +34,7 @@ class LineWriter:
         name: str,
         *,
         rotation: Rotation = GROWS,
-        turn: AbstractContextManager[object] = ALONE,
+        lock: AbstractContextManager[object] = ALONE,
         buffer_lines: int = 65_536,
         buffer_bytes: int = 64 * 1024 * 1024,
         warn_every_s: float = 60.0,
@@ -43,23 +42,25 @@ class LineWriter:
         self._buffer_lines = buffer_lines
         self._buffer_bytes = buffer_bytes
         self._closed = False
-        # Counted by the thread that calls `put` alone, so that no lock is needed.
-        self._accepted_lines = self._accepted_bytes = self._refused = 0
+        # Only the thread that calls `put` changes these, so they need no lock.
+        self._accepted_lines = self._accepted_bytes = self._rejected = 0
         self._warning = _Warning(f"{name} lines are lost: %s", warn_every_s)
-        unrotated = _Warning(f"the {name} log cannot be rotated, and grows: %s", warn_every_s)
-        sink = open_sink(destination, turn, rotation, unrotated.give)
+        unrotated = _Warning(
+            f"the {name} log cannot be rotated and keeps growing: %s", warn_every_s
+        )
+        sink = open_sink(destination, lock, rotation, unrotated.give)
         self._writer = _Writer(sink, self._warning, f"{name}-log")
         self._writer.start()
 
     def put(self, line: bytes) -> None:
-        """Hand over one line with its end; never blocks. Call it from one thread only."""
+        """Queue one line with its line end; never blocks. Call it from one thread only."""
         writer = self._writer
         if (
             self._closed
             or self._accepted_lines - writer.done_lines >= self._buffer_lines
             or self._accepted_bytes - writer.done_bytes >= self._buffer_bytes
         ):
-            self._refuse()
+            self._reject()
             return
         self._accepted_lines += 1
         self._accepted_bytes += len(line)
@@ -68,25 +69,25 @@ class LineWriter:
     @property
     def dropped(self) -> int:
         """The number of lines that were not written."""
-        return self._refused + self._writer.lost
+        return self._rejected + self._writer.lost
 
     def close(self, timeout: float) -> None:
-        """Write what waits, for at most `timeout` seconds; what is left then is dropped."""
+        """Write the lines that wait, for at most `timeout` seconds; drop the rest."""
         if self._closed:
             return
         self._closed = True
         self._writer.stop(timeout)
-        if self._writer.is_alive():  # in a write that does not return; the thread is a daemon
-            self._refused += self._accepted_lines - self._writer.done_lines
+        if self._writer.is_alive():  # it hangs in a write; it is a daemon thread
+            self._rejected += self._accepted_lines - self._writer.done_lines
 
-    def _refuse(self) -> None:
-        self._refused += 1
+    def _reject(self) -> None:
+        self._rejected += 1
         if not self._closed:
-            self._warning.give("its buffer is full, because what it writes to is slow or stuck")
+            self._warning.give("the buffer is full because writing is slow or blocked")
 
 
 class _Warning:
-    """Says what goes wrong, and why; at most once in `pause` seconds, not once a line."""
+    """Logs a warning at most once in `pause` seconds, instead of once a line."""
 
     def __init__(self, text: str, pause: float) -> None:
         self._text = text
@@ -100,10 +101,10 @@ class _Warning:
 
 
 class _Writer(threading.Thread):
-    """Takes the lines that wait and writes them in one go."""
+    """Writes the waiting lines in bulk."""
 
-    # More lines gather while it waits a little: without, the two threads hand the interpreter to
-    # each other all the time, and a line costs 9 µs of CPU instead of 3 (64 sockets on a loop).
+    # It waits so that more lines gather. Without, the two threads switch all the time, and a line
+    # costs 9 µs of CPU time instead of 3 (64 sockets on one loop).
     LINGER_S: Final = 0.02
     MAX_WRITE_BYTES: Final = 1024 * 1024
 
@@ -126,7 +127,7 @@ class _Writer(threading.Thread):
             self._wake.set()
 
     def stop(self, timeout: float) -> None:
-        """End after what waits now; wait for that for `timeout` seconds. No `put` may follow."""
+        """Write the lines that wait, for at most `timeout` seconds. No `put` may follow."""
         self._stopping.set()
         self._wake.set()
         self.join(timeout)
@@ -137,7 +138,9 @@ class _Writer(threading.Thread):
             self._wake.wait()
             self._stopping.wait(self.LINGER_S)
             self._wake.clear()
-            last = self._stopping.is_set()  # looked at before the lines: none comes after it
+            last = (
+                self._stopping.is_set()
+            )  # read before the lines are taken: none is added after it is set
             while lines := self._take():
                 self._write(lines)
         self._sink.close()

@@ -1,4 +1,4 @@
-"""Where lines are written to: a file descriptor, or a file that rotates."""
+"""Where lines are written: a file descriptor, or a file that is rotated."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from server.config import ConfigError
 LINE_END: Final = 0x0A
 STANDARD_OUTPUT: Final = 1
 STANDARD_ERROR: Final = 2
-NO_FD: Final = -1  # writing to it fails with EBADF, as to any sink that is gone
+NO_FD: Final = -1  # writing to it fails with EBADF, as with any closed descriptor
 
 
 class Rotation(NamedTuple):
-    """When a file makes room for a new one.
+    """When a file is replaced by a new one.
 
     Attributes:
-        max_bytes: no file grows larger, unless a single line is; 0: files grow without end.
-        backups: how many files before it are kept: `FILE.1` is the newest of them.
+        max_bytes: the largest size, except for a single longer line; 0: no limit.
+        backups: how many earlier files are kept; `FILE.1` is the newest.
     """
 
     max_bytes: int = 0
@@ -35,71 +35,71 @@ class Rotation(NamedTuple):
 
 
 class Sink:
-    """A file descriptor. A line that got there in part is completed before the next begins.
+    """A file descriptor. A partly written line is completed before the next one starts.
 
-    Those who write to one pipe or terminal share their `turn`, so that no line gets into another.
+    Writers of one pipe or terminal share a `lock`, so that lines do not mix.
     """
 
-    def __init__(self, fd: int, turn: AbstractContextManager[object]) -> None:
+    def __init__(self, fd: int, lock: AbstractContextManager[object]) -> None:
         self._fd = fd
-        self._turn = turn
-        self._rest = b""  # of the line that got there in part
+        self._lock = lock
+        self._rest = b""  # of a partly written line
         self.lost = 0
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Write all lines; raises OSError when it cannot, and counts the missing ones in `lost`."""
+        """Write all lines; on failure raises OSError and counts the missing ones in `lost`."""
         data = memoryview(self._rest + b"".join(lines))
         written = 0
         try:
-            with self._turn:
+            with self._lock:
                 while written < len(data):
                     written += _write_some(self._fd, data[written:])
         except OSError:
-            self._give_up(data, written)
+            self._keep_rest(data, written)
             raise
         self._rest = b""
 
     def close(self) -> None:
-        """Let the descriptor go."""
+        """Close the descriptor."""
         self._drop_rest()
         if self._fd != NO_FD:
             os.close(self._fd)
 
-    def _give_up(self, data: memoryview, written: int) -> None:
-        """Keep the rest of a line that was begun; the lines after it are lost."""
-        begun = data[written - 1] != LINE_END if written else bool(self._rest)
+    def _keep_rest(self, data: memoryview, written: int) -> None:
+        """Keep the rest of a partly written line; the lines after it are lost."""
+        is_partial = data[written - 1] != LINE_END if written else bool(self._rest)
         left = bytes(data[written:])
-        self._rest = left[: left.index(LINE_END) + 1] if begun else b""
-        self.lost += left.count(LINE_END) - begun
+        self._rest = left[: left.index(LINE_END) + 1] if is_partial else b""
+        self.lost += left.count(LINE_END) - is_partial
 
     def _drop_rest(self) -> None:
-        if self._rest not in (b"", b"\n"):  # all of a line but its end is a line
+        if self._rest not in (b"", b"\n"):  # a line without its end still counts as written
             self.lost += 1
         self._rest = b""
 
 
 class FileSink(Sink):
-    """A file by its path, opened anew once the path no longer leads to it.
+    """A file; it is opened again when its path leads to another file.
 
-    It rotates itself where `rotation` says so; when that fails, `cannot_rotate` is called with the
-    reason, and the file grows on.
+    It is rotated as `rotation` says. If that fails, `cannot_rotate` is called with the reason, and
+    the file keeps growing.
     """
 
     def __init__(
         self,
         path: Path,
-        turn: AbstractContextManager[object],
+        lock: AbstractContextManager[object],
         rotation: Rotation,
         cannot_rotate: Callable[[str], None],
     ) -> None:
-        super().__init__(_open(path), turn)
+        super().__init__(_open(path), lock)
         self._path = path
         self._rotation = rotation
         self._cannot_rotate = cannot_rotate
         self._end_torn_line()
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Write all lines, if need be into several files; raises OSError as Sink does."""
+        """Write all lines, into several files if necessary; raises OSError as Sink does."""
         left = lines
         try:
             self._follow()
@@ -112,7 +112,7 @@ class FileSink(Sink):
             raise
 
     def _make_room(self, lines: Sequence[bytes]) -> int:
-        """Rotate where not even the first line fits; return how many lines may be written now."""
+        """Rotate if the first line does not fit; return how many lines may be written now."""
         max_bytes = self._rotation.max_bytes
         if not max_bytes:
             return len(lines)
@@ -127,7 +127,7 @@ class FileSink(Sink):
         return max(1, bisect_right(ends, max_bytes - size))
 
     def _size(self) -> int:
-        """Return the file's size; a device or a named pipe has none, and never rotates."""
+        """Return the size; 0 for a device or a named pipe, so that it is never rotated."""
         status = os.fstat(self._fd)
         return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
@@ -141,7 +141,7 @@ class FileSink(Sink):
         return True
 
     def _move_away(self) -> None:
-        """Make each backup one older, and the file the newest of them; the oldest goes."""
+        """Rename each backup to the next number, and the file to number 1; the oldest is lost."""
         for number in range(self._rotation.backups - 1, 0, -1):
             with contextlib.suppress(FileNotFoundError):
                 self._backup(number).replace(self._backup(number + 1))
@@ -166,10 +166,13 @@ class FileSink(Sink):
             return False
 
     def _end_torn_line(self) -> None:
-        """Let the first line begin on a line of its own, whatever an earlier process left."""
+        """Start a new line if an earlier process left an incomplete one."""
         if not stat.S_ISREG(os.fstat(self._fd).st_mode):
             return
-        with contextlib.suppress(OSError), self._path.open("rb") as file:  # OSError: write-only
+        with (
+            contextlib.suppress(OSError),
+            self._path.open("rb") as file,
+        ):  # OSError if it is write-only
             size = file.seek(0, os.SEEK_END)
             file.seek(max(size - 1, 0))
             self._rest = b"\n" if file.read(1) not in (b"", b"\n") else b""
@@ -177,25 +180,25 @@ class FileSink(Sink):
 
 def open_sink(
     destination: str | int,
-    turn: AbstractContextManager[object],
+    lock: AbstractContextManager[object],
     rotation: Rotation,
     cannot_rotate: Callable[[str], None],
 ) -> Sink:
-    """Return where lines go: see LineWriter. Raises ConfigError when a file cannot be opened."""
+    """Return the sink of a destination (see LineWriter); raises ConfigError for a file."""
     if isinstance(destination, int):
-        return Sink(_duplicate(destination), turn)
+        return Sink(_duplicate(destination), lock)
     if not destination:
-        # Standard output that was closed before the start may be any other file by now.
-        return Sink(_duplicate(STANDARD_OUTPUT if sys.__stdout__ else NO_FD), turn)
+        # If standard output was closed before the start, its number may be reused.
+        return Sink(_duplicate(STANDARD_OUTPUT if sys.__stdout__ else NO_FD), lock)
     try:
-        return FileSink(Path(destination), turn, rotation, cannot_rotate)
+        return FileSink(Path(destination), lock, rotation, cannot_rotate)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"logging.file: {destination!r} cannot be opened: {reason}") from None
 
 
 def outputs_are_one() -> bool:
-    """Tell whether standard output and standard error are the same pipe, file or terminal."""
+    """Return whether standard output and standard error are one pipe, file or terminal."""
     try:
         return os.path.sameopenfile(STANDARD_OUTPUT, STANDARD_ERROR)
     except OSError:  # one of them is closed
@@ -210,14 +213,14 @@ def _duplicate(fd: int) -> int:
 
 
 def _open(path: Path) -> int:
-    """Open a file to append; a named pipe that nobody reads is an error instead of a wait."""
+    """Open a file to append; a named pipe without a reader is an error instead of a wait."""
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
     os.set_blocking(fd, True)
     return fd
 
 
 def _write_some(fd: int, data: memoryview) -> int:
-    """Write what fits and return how much; wait, where the sink was made non-blocking."""
+    """Write some bytes and return how many; wait if the descriptor is non-blocking."""
     try:
         return os.write(fd, data)
     except BlockingIOError:

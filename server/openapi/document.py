@@ -81,8 +81,8 @@ def add_components(
     spec.components.schema("PredictAnswer", model.dialect.answer_schema)
     spec.components.schema("NamedPredictRequest", any_of([each.schema for each in dialects]))
     spec.components.schema("NamedPredictAnswer", any_of([each.answer_schema for each in dialects]))
-    for name, kind in (("TFServing", TFSERVING), ("V2", V2)):
-        each_dialect = [each.dialects.by_name[kind.name] for each in (model, *others)]
+    for name, entry in (("TFServing", TFSERVING), ("V2", V2)):
+        each_dialect = [each.dialects.by_name[entry.name] for each in (model, *others)]
         spec.components.schema(f"{name}Request", any_of([d.schema for d in each_dialect]))
         spec.components.schema(f"{name}Answer", any_of([d.answer_schema for d in each_dialect]))
     spec.components.schema("Problem", PROBLEM_SCHEMA)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from server.dialects.native.dialect import MEDIA_TYPE
+from server.dialects.native.json_codec import MEDIA_TYPE
 from server.openapi.parts import (
     KEY,
     KEY_ERRORS,

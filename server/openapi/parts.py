@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from server.dialects.json_body import plain_status
-from server.dialects.native.dialect import MEDIA_TYPE
+from server.dialects.native.json_codec import MEDIA_TYPE
 from server.problems import PROBLEMS, Problem
 
 Operation = dict[str, Any]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from server.dialects.native import npy
-from server.dialects.table import NATIVE, TFSERVING, V2, Kind
+from server.dialects.table import NATIVE, TFSERVING, V2, DialectEntry
 from server.dialects.v2 import dialect as v2
 from server.openapi.parts import (
     KEY_ERRORS,
@@ -35,14 +35,16 @@ NATIVE_ERRORS = [
 PLAIN_ERRORS = [each.slug for each in PROBLEMS.values() if each.slug not in NEVER_FOR_PREDICTIONS]
 
 
-def describe_predictions(kind: Kind, path: str) -> Callable[[ServedModel], dict[str, Operation]]:
+def describe_predictions(
+    entry: DialectEntry, path: str
+) -> Callable[[ServedModel], dict[str, Operation]]:
     """Return the function that describes `POST` of predictions at a path of a dialect."""
     named = [name for name in ("name", "version") if f"{{{name}}}" in path]
 
     def describe(model: ServedModel) -> dict[str, Operation]:
-        operation = DESCRIBE[kind.name](model, "NamedPredict" if named else "Predict")
+        operation = DESCRIBE[entry.name](model, "NamedPredict" if named else "Predict")
         operation["operationId"] = "-".join(
-            ["predict", kind.name, *named] if named else ["predict"]
+            ["predict", entry.name, *named] if named else ["predict"]
         )
         values = {"name": model.name, "version": model.version}
         operation["parameters"] = [
@@ -56,7 +58,7 @@ def describe_predictions(kind: Kind, path: str) -> Callable[[ServedModel], dict[
 
 def describe_native(model: ServedModel, schema: str) -> Operation:
     """Describe predictions in the native dialect; `schema` begins the names of its schemas."""
-    arrays = binary_content(npy.MEDIA_TYPE) if npy.can_say(model.signature) else {}
+    arrays = binary_content(npy.MEDIA_TYPE) if npy.supports(model.signature) else {}
     requests = {each.summary: each.request for each in model.examples}
     answers = {each.summary: each.answer for each in model.examples}
     text = "Concurrent requests are batched into one model call."
@@ -98,9 +100,9 @@ def describe_v2(model: ServedModel, _: str) -> Operation:
     )
 
 
-def two_rows(model: ServedModel, kind: Kind) -> dict[str, bytes]:
+def two_rows(model: ServedModel, entry: DialectEntry) -> dict[str, bytes]:
     """Return an example of a request, if the model has any."""
-    dialect = model.dialects.by_name[kind.name]
+    dialect = model.dialects.by_name[entry.name]
     return {"two rows": dialect.example(2)} if model.examples else {}
 
 

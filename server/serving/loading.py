@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from model.signature import Signature
-from model.tensors import Row, Tensors, distance, is_finite
+from model.tensors import Rows, distance, is_finite
 from server.batching.batch_size import BatchSize, Limits, measure
 from server.config import BatchingSettings, Settings
 from server.dialects.native.dialect import NativeDialect
@@ -42,7 +42,7 @@ class Model(Protocol):
     def row_dependence(self) -> float:
         """Return how far, relatively, a row's answer moves when it rides in a batch."""
 
-    def predict(self, parts: Sequence[Tensors | Row]) -> list[Tensors]:
+    def predict(self, parts: Sequence[Rows]) -> Sequence[Rows]:
         """Call the network once for all parts; return an answer for each."""
 
 
@@ -53,8 +53,8 @@ class NotServable(Exception):
 class Golden(NamedTuple):
     """Rows and the model's own answer to them, which the next version is held against."""
 
-    rows: Tensors | Row
-    answer: Tensors
+    rows: Rows
+    answer: Rows
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def example_of(
     """Return a request with the model's answer; raises what the model raises."""
     request = dialect.decode(body)
     [answer] = model.predict([request.tensors])
-    example = Example(summary, body, dialect.write(answer, request.form))
+    example = Example(summary, body, dialect.encode(answer, request).body)
     return example, Golden(request.tensors, answer)
 
 

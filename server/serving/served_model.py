@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from model.signature import Signature
-from model.tensors import WrongRowCount, merge
-from server.batching import Batcher, Job, ModelStuck, Observer, Observers
+from model.tensors import RowCountMismatch, merge
+from server.batching import Batcher, Job, ModelStuck, Observer
 from server.batching.batch_size import BatchSize
 from server.config import BatchingSettings, Settings
 from server.dialects.native.dialect import NativeDialect
@@ -118,7 +118,7 @@ async def bring_up(
         raise
     counts = VersionCounts()
     check = SelfCheck(name, partial(_ask_example, loaded, thread))
-    observers = Observers(observer, counts, FailureLog(name), check, BulkRefusals(thread))
+    observers = [observer, counts, FailureLog(name), check, BulkRefusals(thread)]
     batcher = _batcher(loaded, thread, settings.batching, observers)
     return ServedModel(
         name=name,
@@ -164,18 +164,21 @@ async def _ask_example(loaded: Loaded, thread: WatchedThread) -> None:
 
 
 def _batcher(
-    loaded: Loaded, thread: WatchedThread, settings: BatchingSettings, observer: Observer
+    loaded: Loaded,
+    thread: WatchedThread,
+    settings: BatchingSettings,
+    observers: Sequence[Observer],
 ) -> Batcher:
     predict = loaded.model.predict
     return Batcher(
         lambda parts: thread.serve(predict, parts),
         join=merge,
-        whole_batch_errors=(WrongRowCount,),
+        whole_batch_errors=(RowCountMismatch,),
         max_rows=loaded.batch_size.rows,
         max_wait=settings.max_wait_ms / 1000,
         max_queue=settings.max_queue_ms / 1000,
         queue_rows=settings.queue_rows,
         queue_bytes=settings.queue_bytes,
-        observer=observer,
+        observers=observers,
         clock=time.perf_counter,
     )

@@ -63,7 +63,7 @@ def serving(io_loop: IOLoop, model: FakeModel, diary: Diary) -> Iterator[Serving
     started: list[tuple[Batcher, asyncio.Task[None]]] = []
 
     def serving(**settings: object) -> Batcher:
-        batcher = Batcher(model.run, observer=diary, **settings)
+        batcher = Batcher(model.run, observers=[diary], **settings)
         started.append((batcher, asyncio.create_task(batcher.serve())))
         return batcher
 
@@ -1250,7 +1250,7 @@ async def test_no_two_requests_share_an_exception(serving, model, settings):
 @fake_time
 async def test_draining_answers_everything_that_was_accepted_then_ends(serving, model, diary):
     """What runs, what waits and what is cut is answered; what comes later is refused."""
-    batcher = Batcher(model.run, max_rows=4, observer=diary)
+    batcher = Batcher(model.run, max_rows=4, observers=[diary])
     served = asyncio.create_task(batcher.serve())
     jobs = [await busy(batcher, model)]
     jobs += [batcher.submit(range(10), deadline=soon()), batcher.submit([7], deadline=soon())]

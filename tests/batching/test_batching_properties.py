@@ -184,7 +184,7 @@ class AnyScript(RuleBasedStateMachine):
             max_queue=self.max_queue,
             queue_rows=self.QUEUE_ROWS,
             queue_bytes=self.QUEUE_BYTES,
-            observer=self.diary,
+            observers=[self.diary],
         )
         self.served = asyncio.create_task(self.batcher.serve())
 

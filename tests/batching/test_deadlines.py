@@ -77,7 +77,7 @@ async def test_those_who_were_forgotten_hear_nothing_and_those_behind_them_do():
     deadlines = Deadlines(loop)
     gone, behind = [Entry(), Entry()], Entry()
     for milliseconds, entry in zip((10, 12), gone, strict=True):
-        deadlines.forget(deadlines.add(loop.time() + milliseconds / 1000, entry), entry)
+        deadlines.remove(deadlines.add(loop.time() + milliseconds / 1000, entry), entry)
     deadlines.add(loop.time() + 0.02, behind)
 
     await asyncio.sleep(0.05)
@@ -110,10 +110,10 @@ async def test_to_forget_one_as_others_of_its_time_expire_is_harmless():
     class Leaving(Entry):
         def expire(self) -> None:
             super().expire()
-            deadlines.forget(moment, self)
+            deadlines.remove(bucket, self)
 
     entries = [Leaving(), Leaving()]
-    moment, _ = (deadlines.add(when, entry) for entry in entries)
+    bucket, _ = (deadlines.add(when, entry) for entry in entries)
     await asyncio.sleep(0.03)
     assert [len(entry.expired) for entry in entries] == [1, 1]
 
@@ -129,4 +129,4 @@ async def test_what_was_forgotten_takes_no_memory():
     with keeping_less_than(100_000):  # 5 bytes for each
         for n in range(20_000):
             entry = Entry()
-            deadlines.forget(deadlines.add(loop.time() + 3600 + n / 1000, entry), entry)
+            deadlines.remove(deadlines.add(loop.time() + 3600 + n / 1000, entry), entry)

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from server.config import ApiKey, ConfigError, Settings, load
+from server.config import ApiKey, ConfigError, Settings, load_settings
 from server.config.schema import SCHEMA, SECTIONS, SETTINGS, plain
 
 ROOT = Path(__file__).parents[2]
@@ -27,9 +27,9 @@ def write(tmp_path):
 
 
 def refusal(argv=(), environ=None, folder=Path("/nowhere")) -> str:
-    """Return the words with which the settings are refused."""
+    """Return the message of the error that the settings cause."""
     with pytest.raises(ConfigError) as caught:
-        load(argv, environ or {}, folder)
+        load_settings(argv, environ or {}, folder)
     words = str(caught.value)
     assert "\n" not in words
     return words
@@ -45,7 +45,7 @@ def markdown_table() -> str:
 
 
 def test_without_anything_the_defaults_hold(tmp_path):
-    assert load([], {}, tmp_path) == Settings()
+    assert load_settings([], {}, tmp_path) == Settings()
 
 
 def test_the_defaults_are_those_that_were_measured():
@@ -59,7 +59,7 @@ def test_the_defaults_are_those_that_were_measured():
 
 
 def test_settings_cannot_be_changed(tmp_path):
-    settings = load([], {}, tmp_path)
+    settings = load_settings([], {}, tmp_path)
 
     with pytest.raises(FrozenInstanceError):
         settings.http.port = 1
@@ -69,7 +69,7 @@ def test_a_flag_beats_the_environment_and_that_the_file(tmp_path, write):
     write("http: {port: 1, host: one, idle_timeout_s: 1}\nbatching: {max_rows: 1}")
     environ = {"SERVER_HTTP__PORT": "2", "SERVER_HTTP__HOST": "two"}
 
-    settings = load(["--http.port", "3"], environ, tmp_path)
+    settings = load_settings(["--http.port", "3"], environ, tmp_path)
 
     assert settings.http.port == 3
     assert settings.http.host == "two"
@@ -93,10 +93,10 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     if isinstance(item.default, tuple):
         value = told.split(",")
 
-    by_flag = load([item.flag, told], {}, tmp_path)
-    by_variable = load([], {item.variable: told}, tmp_path)
+    by_flag = load_settings([item.flag, told], {}, tmp_path)
+    by_variable = load_settings([], {item.variable: told}, tmp_path)
     write(yaml.safe_dump({item.section: {item.key: value}}))
-    by_file = load([], {}, tmp_path)
+    by_file = load_settings([], {}, tmp_path)
 
     if item.name == "auth.api_keys":
         value = [ApiKey.of(key) for key in value]
@@ -108,7 +108,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
 def test_the_types_are_the_declared_ones(tmp_path, write):
     write("http: {idle_timeout_s: 5, port: 5}\nbatching: {max_rows: 5}\nlogging: {access: no}")
 
-    settings = load(["--http.body_timeout_s", "6", "--model.version", "3"], {}, tmp_path)
+    settings = load_settings(["--http.body_timeout_s", "6", "--model.version", "3"], {}, tmp_path)
 
     assert type(settings.http.idle_timeout_s) is float
     assert type(settings.http.body_timeout_s) is float
@@ -131,34 +131,34 @@ def test_the_types_are_the_declared_ones(tmp_path, write):
 def test_the_model_stands_anywhere_among_the_flags(argv, tmp_path, write):
     write("model: {path: b.keras}")
 
-    assert load(argv, {"SERVER_MODEL__PATH": "c.keras"}, tmp_path).model.path == "a.keras"
+    assert load_settings(argv, {"SERVER_MODEL__PATH": "c.keras"}, tmp_path).model.path == "a.keras"
 
 
 def test_config_names_another_file(tmp_path, write):
     write("http: {port: 1}")
     (tmp_path / "other.yaml").write_text("http: {port: 2}")
 
-    assert load(["--config", "other.yaml"], {}, tmp_path).http.port == 2
-    assert load(["--config", str(tmp_path / "other.yaml")], {}, Path("/")).http.port == 2
+    assert load_settings(["--config", "other.yaml"], {}, tmp_path).http.port == 2
+    assert load_settings(["--config", str(tmp_path / "other.yaml")], {}, Path("/")).http.port == 2
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "http:\nmodel:\n", "{}"])
 def test_an_empty_file_or_section_changes_nothing(text, tmp_path, write):
     write(text)
 
-    assert load([], {}, tmp_path) == Settings()
+    assert load_settings([], {}, tmp_path) == Settings()
 
 
 def test_a_model_without_a_name_is_called_as_its_file(tmp_path):
-    assert load(["here/My Model.keras"], {}, tmp_path).model.served_name == "My Model"
-    assert load(["a.keras", "--model.name", "b"], {}, tmp_path).model.served_name == "b"
-    assert load(["\udcff.keras"], {}, tmp_path).model.served_name == "?"
+    assert load_settings(["here/My Model.keras"], {}, tmp_path).model.served_name == "My Model"
+    assert load_settings(["a.keras", "--model.name", "b"], {}, tmp_path).model.served_name == "b"
+    assert load_settings(["\udcff.keras"], {}, tmp_path).model.served_name == "?"
 
 
 def test_several_models_stand_in_a_list(tmp_path, write):
     write("models: [{path: a.keras}, {name: b, path: c/, version: '3'}]")
 
-    sources = load([], {}, tmp_path).sources
+    sources = load_settings([], {}, tmp_path).sources
 
     assert [(each.served_name, each.path, each.version) for each in sources] == [
         ("a", "a.keras", ""),
@@ -170,8 +170,8 @@ def test_a_model_that_is_named_at_the_start_beats_the_list(tmp_path, write):
     write("models: [{path: a.keras}, {path: b.keras}]")
 
     for settings in (
-        load(["c.keras"], {}, tmp_path),
-        load([], {"SERVER_MODEL__PATH": "c.keras"}, tmp_path),
+        load_settings(["c.keras"], {}, tmp_path),
+        load_settings([], {"SERVER_MODEL__PATH": "c.keras"}, tmp_path),
     ):
         assert [each.path for each in settings.sources] == ["c.keras"]
 
@@ -183,7 +183,7 @@ def test_of_a_key_only_the_hash_is_kept(tmp_path, write):
     entry = f"{{name: ci, sha256: '{HASH.upper()}', allow: [repository, metrics]}}"
     write(f"auth: {{api_keys: [secret, 'sha256:{HASH}', {entry}]}}")
 
-    settings = load([], {}, tmp_path)
+    settings = load_settings([], {}, tmp_path)
 
     plain, hashed, named = settings.auth.api_keys
     assert plain == hashed == ApiKey("", HASH, ("predict", "repository"))
@@ -211,7 +211,7 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
 
     said = refusal(folder=tmp_path)
 
-    assert "auth.api_keys[0]: the value is not a list of keys, each a mapping of name" in said
+    assert "auth.api_keys[0]: the value is not a list of keys: each a mapping with name" in said
     assert "secret" not in said
 
 
@@ -250,7 +250,7 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
             "model.version: '2\\n' is not a string of visible ASCII characters (put it in quotes)",
         ),
         ("models: {path: a}", "models: {'path': 'a'} is not a list of models"),
-        ("models: [a.keras]", "models[0]: 'a.keras' is not a mapping with the path, and perhaps"),
+        ("models: [a.keras]", "models[0]: 'a.keras' is not a mapping with the path of a model"),
         ("models: [{path: a}, {name: b}]", "models[1]: the path of the model is missing"),
         ("models: [{path: ''}]", "models[0].path: must not be empty"),
         ("models: [{pth: a}]", "models[0].pth: unknown setting (did you mean path?)"),
@@ -264,11 +264,11 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
         ),
         (
             "models: [{path: a/x.keras}, {path: b/x.keras}]",
-            "models: two are called x; give each its own name",
+            "models: two models are named x; give each its own name",
         ),
         (
             "model: {name: x}\nmodels: [{path: a}]",
-            "models: model.name is set as well; it belongs into the list",
+            "models: model.name is set as well; move it into the list",
         ),
         ("auth: {api_keys: secret}", "auth.api_keys: the value is not a list of keys"),
         ("auth: {api_keys: [secret, '']}", "auth.api_keys[1]: the value is not a list of keys"),
@@ -307,7 +307,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "config.yaml").mkdir()
 
     assert refusal(folder=tmp_path) == "config.yaml: cannot be read: Is a directory"
-    assert refusal(["--config", "no.yaml"]) == "no.yaml: cannot be read: there is no such file"
+    assert refusal(["--config", "no.yaml"]) == "no.yaml: cannot be read: no such file"
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_what_an_orchestrator_injects_is_not_ours(tmp_path):
         "MY_SERVER_HTTP__PORT": "x",
     }
 
-    assert load([], injected, tmp_path) == Settings()
+    assert load_settings([], injected, tmp_path) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -361,10 +361,13 @@ def test_what_an_orchestrator_injects_is_not_ours(tmp_path):
         (["--http.prot", "1"], "--http.prot: unknown flag (did you mean --http.port?)"),
         (["--http.por=1"], "--http.por: unknown flag (did you mean --http.port?)"),
         (["-x"], "-x: unknown flag"),
-        (["a.keras", "b.keras"], "b.keras: one MODEL is served, and it is given already"),
+        (
+            ["a.keras", "b.keras"],
+            "b.keras: only one MODEL can be given; list several under models in the file",
+        ),
         (
             ["a.keras", "--model.path", "b.keras"],
-            "--model.path: MODEL is given as well; one of them is enough",
+            "--model.path: MODEL is given as well; use one of them",
         ),
         ([""], "MODEL: must not be empty"),
     ],
@@ -376,7 +379,7 @@ def test_a_mistake_in_the_flags_is_named(argv, words):
 def test_help_shows_every_flag_with_its_sentence_and_default(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as ended:
-        load(["--help"], {}, tmp_path)
+        load_settings(["--help"], {}, tmp_path)
 
     out, err = capsys.readouterr()
     words = " ".join(out.split())
@@ -385,7 +388,7 @@ def test_help_shows_every_flag_with_its_sentence_and_default(capsys, tmp_path, m
     assert out.startswith("usage: python -m server [MODEL] [--config FILE] [--section.key VALUE")
     assert max(map(len, out.splitlines())) <= 80
     for item in SETTINGS:
-        assert f"{item.flag} {item.kind.metavar} {item.sentence}" in words
+        assert f"{item.flag} {item.type.metavar} {item.sentence}" in words
         assert f"{item.sentence} (default: {plain(item.default)})" in words
 
 
@@ -416,7 +419,7 @@ def test_config_yaml_holds_every_setting_with_its_default_and_sentence():
 
 
 def test_config_yaml_can_be_read():
-    assert load([], {}, ROOT) == Settings()
+    assert load_settings([], {}, ROOT) == Settings()
 
 
 def test_the_documentation_shows_the_settings_as_they_are():
@@ -437,4 +440,4 @@ def test_the_documentation_shows_the_settings_as_they_are():
     ],
 )
 def test_a_call_may_take_twice_the_deadline_unless_told_otherwise(flags, seconds, tmp_path):
-    assert load(flags, {}, tmp_path).hang_timeout == seconds
+    assert load_settings(flags, {}, tmp_path).hang_timeout == seconds

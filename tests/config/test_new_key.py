@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from server.config import load
+from server.config import load_settings
 from server.config.new_key import main
 from server.errors import NotForThisKey
 from server.http.auth import PREDICT, ApiKeys
@@ -24,7 +24,7 @@ def test_what_is_printed_works_in_the_settings(
     code = main(["prometheus", "--allow", "metrics,repository"])
     key, _, rest = capsys.readouterr().out.partition("\n")
     (tmp_path / "config.yaml").write_text(rest[rest.index("auth:") :])
-    keys = ApiKeys(load([], {}, tmp_path).auth.api_keys)
+    keys = ApiKeys(load_settings([], {}, tmp_path).auth.api_keys)
 
     assert code == 0
     assert key not in rest

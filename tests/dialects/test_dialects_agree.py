@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
 from server.config import PredictSettings
-from server.dialects.interface import Call
+from server.dialects.interface import DecodedRequest
 from server.dialects.table import NATIVE, TFSERVING, V2, Dialects
 from server.dialects.v2 import binary as v2_binary
 from server.dialects.v2 import documents
@@ -90,13 +90,13 @@ def check_agreement(dialects: Dialects, arrays: dict[str, np.ndarray]) -> None:
         for padded in (body, b" " * 5000 + body):  # small and large bodies go different ways
             if padded is not body and headers:
                 continue
-            call = dialects.by_name[name].decode(padded, headers)
-            _same(call, arrays, name)
+            decoded = dialects.by_name[name].decode(padded, headers)
+            _same(decoded, arrays, name)
 
 
-def _same(call: Call, arrays: dict[str, np.ndarray], name: str) -> None:
-    assert list(call.tensors.arrays) == list(arrays), name
-    for key, array in call.tensors.arrays.items():
+def _same(decoded: DecodedRequest, arrays: dict[str, np.ndarray], name: str) -> None:
+    assert list(decoded.tensors.arrays) == list(arrays), name
+    for key, array in decoded.tensors.arrays.items():
         assert array.dtype == arrays[key].dtype, name
         if array.dtype == object:
             cells = [c.encode() if isinstance(c, str) else c for c in array.ravel()]
@@ -162,6 +162,6 @@ def test_every_example_follows_the_schema_and_is_read_alike(inputs: tuple[Tensor
 def test_every_answer_follows_its_schema() -> None:
     dialects = dialects_of(SIGNATURES[0][0])
     for dialect in dialects.by_name.values():
-        call = dialect.decode(dialect.example(2), {})
-        answer = dialect.encode(Tensors({"y": np.float32([[1], [2]])}), call, {})
+        decoded = dialect.decode(dialect.example(2), {})
+        answer = dialect.encode(Tensors({"y": np.float32([[1], [2]])}), decoded)
         Draft202012Validator(dialect.answer_schema).validate(json.loads(answer.body))

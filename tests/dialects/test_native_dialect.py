@@ -18,8 +18,9 @@ from jsonschema import Draft202012Validator
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from server.dialects.interface import Call
-from server.dialects.native.dialect import LARGE_BODY, NativeDialect
+from server.dialects.interface import DecodedRequest
+from server.dialects.json_body import LARGE_BODY
+from server.dialects.native.dialect import NativeDialect
 from server.errors import InvalidData, InvalidJSON, NonFiniteOutput
 
 Y = TensorSpec("y", (1,), "float32")
@@ -45,7 +46,7 @@ def answering(*outputs: TensorSpec, as_null: bool = False) -> NativeDialect:
     return NativeDialect(Signature((x(1),), outputs), non_finite_as_null=as_null)
 
 
-def decode(dialect: NativeDialect, data: Any) -> Call:
+def decode(dialect: NativeDialect, data: Any) -> DecodedRequest:
     """Read a request with this data."""
     return dialect.decode(json.dumps({"data": data}).encode())
 
@@ -66,7 +67,7 @@ def pointers(dialect: NativeDialect, data: Any) -> list[str]:
 
 def encode(dialect: NativeDialect, single: bool, **arrays: Any) -> Any:
     """Write an answer, and read it."""
-    return json.loads(dialect.write(Tensors(arrays), single))["prediction"]
+    return json.loads(dialect.json.write(Tensors(arrays), single))["prediction"]
 
 
 def f32(*values: Any) -> np.ndarray:
@@ -102,7 +103,7 @@ def test_the_rank_of_the_data_tells_one_example_from_a_batch(
 ) -> None:
     request = decode(dialect_of(spec), data)
 
-    assert request.form is single
+    assert request.form.single is single
     array = request.tensors.arrays["x"]
     assert array.dtype == np.dtype(spec.dtype)
     assert array.tolist() == ([data] if single else data)
@@ -332,7 +333,7 @@ def test_several_inputs_are_given_by_name() -> None:
     one = decode(dialect, {"user": [1], "item": [7, 8]})
     batch = decode(dialect, {"item": [[7, 8], [9, 10]], "user": [[1], [2]]})
 
-    assert (one.form, batch.form) == (True, False)
+    assert (one.form.single, batch.form.single) == (True, False)
     assert list(one.tensors.arrays) == list(batch.tensors.arrays) == ["user", "item"]
     assert one.tensors.arrays["item"].tolist() == [[7, 8]]
     assert batch.tensors.arrays["user"].tolist() == [[1], [2]]
@@ -376,7 +377,7 @@ def test_several_inputs_of_rank_zero() -> None:
     dialect = dialect_of(x(name="a"), x(name="b", dtype="int64"))
 
     one, batch = decode(dialect, {"a": 1, "b": 2}), decode(dialect, {"a": [1, 3], "b": [2, 4]})
-    assert (one.form, batch.form) == (True, False)
+    assert (one.form.single, batch.form.single) == (True, False)
     assert batch.tensors.arrays["b"].tolist() == [2, 4]
     refusal(dialect, {"a": 1, "b": [2]})
 
@@ -414,7 +415,9 @@ def test_the_message_says_how_to_send_one_and_how_to_send_two(
     message = str(refusal(dialect, data))
 
     examples = [dialect.decode(text.encode()) for text in documents_in(message)]
-    assert [(len(e.tensors), e.form) for e in examples] == [(1, True), (rows, False)], message
+    assert [(len(e.tensors), e.form.single) for e in examples] == [(1, True), (rows, False)], (
+        message
+    )
 
 
 def documents_in(text: str) -> Iterator[str]:
@@ -514,8 +517,7 @@ def test_a_large_body_leaves_the_garbage_collector_as_it_was(collecting: bool) -
     taken = json.dumps({"data": {"a": cells, "b": cells}}).encode()
     (gc.enable if collecting else gc.disable)()
     try:
-        dialect.excerpt(taken, b'{"prediction":[]}')
-        dialect.decode(taken)
+        dialect.excerpt(dialect.decode(taken), taken, b'{"prediction":[]}')
         assert gc.isenabled() is collecting
         for refused in (b"[" * 5_000, taken.replace(b"1", b"null"), taken.replace(b"1", b"1e39")):
             with pytest.raises((InvalidData, InvalidJSON)):
@@ -591,7 +593,7 @@ def test_several_outputs_are_an_object_by_name() -> None:
 
 
 def test_an_answer_is_json_with_prediction_alone() -> None:
-    assert answering(Y).write(Tensors({"y": f32([31])}), True) == b'{"prediction":31.0}'
+    assert answering(Y).json.write(Tensors({"y": f32([31])}), True) == b'{"prediction":31.0}'
 
 
 @pytest.mark.parametrize(
@@ -611,7 +613,7 @@ def test_floats_are_written_so_that_they_can_be_read_back() -> None:
     answer = encode(answering(Y), False, y=values)
 
     assert np.array_equal(np.array(answer, np.float32), values[:, 0])
-    assert answering(Y).write(Tensors({"y": f32([0.1])}), True) == b'{"prediction":0.1}'
+    assert answering(Y).json.write(Tensors({"y": f32([0.1])}), True) == b'{"prediction":0.1}'
 
 
 def test_views_of_a_batch_are_written_as_well() -> None:
@@ -631,7 +633,7 @@ def test_an_output_that_is_not_finite_is_refused(value: float) -> None:
         (two, {"y": f32([1]), "p": f32([1, value])}),
     ):
         with pytest.raises(NonFiniteOutput) as caught:
-            dialect.write(Tensors(arrays), False)
+            dialect.json.write(Tensors(arrays), False)
         assert str(caught.value)
 
 
@@ -657,7 +659,7 @@ def test_answers_fit_the_schema_of_answers(as_null: bool) -> None:
         for rows, single in ((2, False), (1, True)):
             answer = Tensors({spec.name: arrays[spec.name][-rows:] for spec in chosen})
             Draft202012Validator(dialect.answer_schema).validate(
-                json.loads(dialect.write(answer, single))
+                json.loads(dialect.json.write(answer, single))
             )
 
 
@@ -694,7 +696,7 @@ def test_examples_are_valid(name: str, rows: int | None) -> None:
     dialect = dialect_of(*SIGNATURES[name])
 
     request = dialect.decode(dialect.example(rows))
-    assert (len(request.tensors), request.form) == (rows or 1, rows is None)
+    assert (len(request.tensors), request.form.single) == (rows or 1, rows is None)
 
 
 # -2.0**63 is left to the dialect: its parser may not tell it from the integer that is one less.
@@ -758,7 +760,7 @@ def bodies(draw: st.DrawFn, inputs: tuple[TensorSpec, ...]) -> bytes:
     return json.dumps(document).encode()
 
 
-def verdict(dialect: NativeDialect, body: bytes) -> Call | InvalidData:
+def verdict(dialect: NativeDialect, body: bytes) -> DecodedRequest | InvalidData:
     """Return what a dialect makes of a body."""
     try:
         return dialect.decode(body)
@@ -776,8 +778,8 @@ def agree(name: str, body: bytes) -> None:
     valid = REFERENCES[name].is_valid(document) and fits(document["data"], inputs)
     small, large = (verdict(DIALECTS[name], text) for text in (body, body + LARGE))
     for request in (small, large):
-        assert isinstance(request, Call) is valid, body
-        if isinstance(request, Call):
+        assert isinstance(request, DecodedRequest) is valid, body
+        if isinstance(request, DecodedRequest):
             agree_on_values(inputs, document, request)
     if isinstance(small, InvalidData) and isinstance(large, InvalidData):
         assert 1 <= len(small.violations) <= 8
@@ -786,12 +788,12 @@ def agree(name: str, body: bytes) -> None:
             assert {v.pointer for v in large.violations} <= {v.pointer for v in small.violations}
 
 
-def agree_on_values(inputs: tuple[TensorSpec, ...], document: Any, request: Call) -> None:
+def agree_on_values(inputs: tuple[TensorSpec, ...], document: Any, request: DecodedRequest) -> None:
     """See that a request has the numbers of its document, and no others."""
     data = document["data"] if len(inputs) > 1 else {inputs[0].name: document["data"]}
     for spec in inputs:
         array = request.tensors.arrays[spec.name]
-        rows = [data[spec.name]] if request.form else data[spec.name]
+        rows = [data[spec.name]] if request.form.single else data[spec.name]
         assert array.dtype == np.dtype(spec.dtype)
         assert array.ndim == spec.rank + 1
         got, sent = leaves(array.tolist()), leaves(rows)
@@ -930,7 +932,7 @@ TEXT = x(None, dtype="string")
 def test_strings_are_taken(data: Any, single: bool) -> None:
     request = decode(dialect_of(TEXT), data)
 
-    assert request.form is single
+    assert request.form.single is single
     assert request.tensors.arrays["x"].dtype == np.dtype(object)
     assert request.tensors.arrays["x"].tolist() == ([data] if single else data)
 

@@ -94,7 +94,8 @@ def test_numbers_that_are_not_finite_are_carried() -> None:
 
 def test_the_record_has_neither() -> None:
     body = saved(np.float32([[1, 2]]))
-    assert dialect_of().excerpt(body, body, HEADERS) == (b"null", b"null")
+    dialect = dialect_of()
+    assert dialect.excerpt(dialect.decode(body, HEADERS), body, body) == (b"null", b"null")
 
 
 class Bomb:
@@ -115,12 +116,12 @@ def test_nothing_is_ever_unpickled() -> None:
 @pytest.mark.parametrize(
     "array, words",
     [
-        (np.float64([[1, 2]]), "float64, and x is float32"),
-        (np.int32([[1, 2]]), "int32, and x is float32"),
+        (np.float64([[1, 2]]), "float64, but x is float32"),
+        (np.int32([[1, 2]]), "int32, but x is float32"),
         (np.array([["a", "b"]]), "x is float32"),
-        (np.float32([[1, 2]]).astype(">f4"), ">f4, and x is float32"),
+        (np.float32([[1, 2]]).astype(">f4"), ">f4, but x is float32"),
         (np.zeros((1, 2), [("a", "f4")]), "x is float32"),
-        (np.float32([[1, 2, 3]]), "has the shape [1, 3], and the model takes x: float32[2]"),
+        (np.float32([[1, 2, 3]]), "has the shape [1, 3], but the model takes x: float32[2]"),
         (np.float32(1), "has the shape []"),
         (np.zeros((1, 1, 2), np.float32), "has the shape [1, 1, 2]"),
         (np.zeros((0, 2), np.float32), "no rows"),
@@ -134,7 +135,7 @@ def test_other_arrays_are_refused(array: np.ndarray, words: str) -> None:
 def test_a_claimed_shape_is_held_against_what_is_there(shape: str) -> None:
     """Nothing may be allocated for it."""
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"
-    assert "not as long as its shape says" in refused(with_header(header))
+    assert "size of the array does not match its shape" in refused(with_header(header))
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ def lines(inputs: list[TensorSpec], outputs: list[TensorSpec], *names: str) -> I
         call = dialect.decode(body, headers)
         if len(outputs) > 1 and headers.get("content-type"):
             continue  # numpy's format says one output alone
-        told = dialect.encode(answer, call, headers)
-        data, prediction = dialect.excerpt(body, told.body, headers)
+        told = dialect.encode(answer, call)
+        data, prediction = dialect.excerpt(call, body, told.body)
         hidden = frozenset(names)
         yield (
             dialect.redacted("input", data, hidden).decode(),
@@ -123,8 +123,9 @@ def test_what_a_client_sends_beside_its_inputs_is_not_left_either(dialect: Any, 
     spoken = Dialects("m", "1", signature, PredictSettings()).by_name[dialect.name]
     text = json.dumps(body)
     for written in (text, text.replace("salary", "s\\u0061lary")):
-        data, _ = spoken.excerpt(written.encode(), b"{}", {})
-        assert spoken.decode(written.encode(), {}).tensors.arrays["salary"].shape == (1, 2)
+        request = spoken.decode(written.encode(), {})
+        assert request.tensors.arrays["salary"].shape == (1, 2)
+        data, _ = spoken.excerpt(request, written.encode(), b"{}")
 
         shown = spoken.redacted("input", data, frozenset({"salary"})).decode()
 
@@ -136,8 +137,8 @@ def test_what_a_client_sends_beside_its_inputs_is_not_left_either(dialect: Any, 
 def test_a_key_that_is_there_twice_is_hidden_twice() -> None:
     native = Dialects("m", "1", Signature((SALARY, AGE), (RISK,)), PredictSettings()).native
     body = b'{"data":{"salary":[1,%d],"salary":[1,2],"age":%d}}' % (SECRET, PLAIN)
-    native.decode(body, {})
-    data, _ = native.excerpt(body, b'{"prediction":1}', {})
+    request = native.decode(body, {})
+    data, _ = native.excerpt(request, body, b'{"prediction":1}')
 
     assert str(SECRET) not in native.redacted("input", data, frozenset({"salary"})).decode()
 
@@ -148,8 +149,8 @@ def test_tensors_in_bytes_are_never_written() -> None:
     headers = {v2_binary.LENGTH_HEADER.lower(): str(len(body))}
     body += np.float32([SECRET, SECRET]).tobytes()
     dialect = Dialects("m", "1", Signature((SALARY, AGE), (RISK,)), PredictSettings()).by_name["v2"]
-    dialect.decode(body, headers)
-    data, _ = dialect.excerpt(body, b"{}", headers)
+    request = dialect.decode(body, headers)
+    data, _ = dialect.excerpt(request, body, b"{}")
 
     assert json.loads(dialect.redacted("input", data, frozenset({"salary"}))) == {
         "inputs": [
@@ -228,7 +229,9 @@ async def test_the_lines_of_requests_are_redacted(tmp_path: Path) -> None:
 async def test_a_share_of_the_answers_is_written_and_no_other_counted_as_lost(
     tmp_path: Path,
 ) -> None:
-    log = PayloadLog(str(tmp_path / "log"), share=0.5, draw=iter([0.2, 0.5, 0.9, 0.4]).__next__)
+    log = PayloadLog(
+        str(tmp_path / "log"), sample_rate=0.5, draw=iter([0.2, 0.5, 0.9, 0.4]).__next__
+    )
     async with serving(payload_log=log) as server:
         for number in (10, 20, 30, 40):
             assert (await server.predict([number])).status == 200
@@ -239,7 +242,7 @@ async def test_a_share_of_the_answers_is_written_and_no_other_counted_as_lost(
 
 
 def test_the_share_is_that_of_all_answers(tmp_path: Path) -> None:
-    log = PayloadLog(str(tmp_path / "log"), share=0.25, draw=Random(1).random)
+    log = PayloadLog(str(tmp_path / "log"), sample_rate=0.25, draw=Random(1).random)
     taken = sum(log.takes_next() for _ in range(100_000))
     log.close(SOON)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Row, Tensors, merge, split
-from server.dialects.interface import Call
+from server.dialects.interface import DecodedRequest
 from server.dialects.native.dialect import NativeDialect
 from server.errors import InvalidData, NonFiniteOutput
 
@@ -36,7 +36,7 @@ def dialect_of(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = Y) -> Nati
     return NativeDialect(Signature(inputs, outputs))
 
 
-def decoded(dialect: NativeDialect, data: Any) -> Call | None:
+def decoded(dialect: NativeDialect, data: Any) -> DecodedRequest | None:
     """Read a request; None where it is refused."""
     try:
         return dialect.decode(json.dumps({"data": data}).encode())
@@ -44,7 +44,7 @@ def decoded(dialect: NativeDialect, data: Any) -> Call | None:
         return None
 
 
-def assert_same(one: Call, batch: Call) -> None:
+def assert_same(one: DecodedRequest, batch: DecodedRequest) -> None:
     alone, together = merge([one.tensors]), batch.tensors
     assert alone.arrays.keys() == together.arrays.keys()
     for name, array in together.arrays.items():
@@ -111,9 +111,9 @@ def test_each_of_a_batch_is_written_as_the_batch_is(array: np.ndarray, shape: tu
     spec = TensorSpec("y", shape, array.dtype.name)
     dialect = dialect_of(TensorSpec("x", (1,), "float32"), outputs=(spec,))
     batch = Tensors({"y": array})
-    together = json.loads(dialect.write(batch, single=False))["prediction"]
+    together = json.loads(dialect.json.write(batch, single=False))["prediction"]
 
-    alone = [json.loads(dialect.write(row, single=True)) for row in split(batch, [1, 1, 1])]
+    alone = [json.loads(dialect.json.write(row, single=True)) for row in split(batch, [1, 1, 1])]
     assert [answer["prediction"] for answer in alone] == together
 
 
@@ -122,7 +122,7 @@ def test_several_outputs_are_written_by_their_names_whatever_these_are():
     dialect = dialect_of(TensorSpec("x", (1,), "float32"), outputs=specs)
     arrays = {"100%b": np.array([0.5, 1.5], np.float32), '"': np.array([[1, 2], [3, 4]], np.int32)}
 
-    answers = [dialect.write(row, single=True) for row in split(Tensors(arrays), [1, 1])]
+    answers = [dialect.json.write(row, single=True) for row in split(Tensors(arrays), [1, 1])]
     assert [json.loads(answer)["prediction"] for answer in answers] == [
         {"100%b": 0.5, '"': [1, 2]},
         {"100%b": 1.5, '"': [3, 4]},
@@ -133,14 +133,14 @@ def test_what_is_not_finite_concerns_its_own_row_alone():
     dialect = dialect_of(TensorSpec("x", (1,), "float32"))
     rows = split(Tensors({"y": np.array([[1.0], [np.nan], [3.0]], np.float32)}), [1, 1, 1])
 
-    assert dialect.write(rows[0], single=True) == b'{"prediction":1.0}'
+    assert dialect.json.write(rows[0], single=True) == b'{"prediction":1.0}'
     with pytest.raises(NonFiniteOutput):
-        dialect.write(rows[1], single=True)
-    assert dialect.write(rows[2], single=True) == b'{"prediction":3.0}'
+        dialect.json.write(rows[1], single=True)
+    assert dialect.json.write(rows[2], single=True) == b'{"prediction":3.0}'
 
 
 def test_a_row_of_a_part_of_a_batch_is_its_own():
     dialect = dialect_of(TensorSpec("x", (1,), "float32"))
     whole = Tensors({"y": np.arange(6, dtype=np.float32).reshape(6, 1)})
 
-    assert dialect.write(whole[2:5][1:2], single=True) == b'{"prediction":3.0}'
+    assert dialect.json.write(whole[2:5][1:2], single=True) == b'{"prediction":3.0}'

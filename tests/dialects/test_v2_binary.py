@@ -102,7 +102,7 @@ def test_the_same_json_before_other_bytes_is_another_request() -> None:
         assert dialect.decode(body, headers).tensors.arrays["x"].tolist() == [cells]
     for tail in (bytes(4), bytes(12)):
         body, headers = line([1, 2], tail, size=8)
-        with pytest.raises(InvalidData, match=r"fewer bytes|no input"):
+        with pytest.raises(InvalidData, match=r"too short|after the last input"):
             dialect.decode(body, headers)
 
 
@@ -194,9 +194,10 @@ def test_the_record_has_the_json_of_a_request_and_no_bytes() -> None:
     )
     dialect = dialect_of(LINE)
     ascii_that_ends_as_json = np.frombuffer(b"   }", np.float32).reshape(1, 1)
-    answer = dialect.encode(Tensors({"y": ascii_that_ends_as_json}), dialect.decode(body, headers))
+    call = dialect.decode(body, headers)
+    answer = dialect.encode(Tensors({"y": ascii_that_ends_as_json}), call)
     assert answer.content_type == "application/octet-stream"
-    assert dialect.excerpt(body, answer.body, headers) == (body[:-8], b"null")
+    assert dialect.excerpt(call, body, answer.body) == (body[:-8], b"null")
 
 
 # What is refused
@@ -214,10 +215,10 @@ def test_a_claimed_shape_is_held_against_what_is_there(size: int) -> None:
 @pytest.mark.parametrize(
     "shape, tail, size, words",
     [
-        ([1, 2], bytes(4), 4, "needs 8 bytes, and 4 are there"),
-        ([1, 2], bytes(12), 12, "needs 8 bytes, and 12 are there"),
-        ([1, 2], bytes(4), 8, "fewer bytes than x"),
-        ([1, 2], bytes(12), 8, "4 bytes that belong to no input"),
+        ([1, 2], bytes(4), 4, "needs 8 bytes, not 4"),
+        ([1, 2], bytes(12), 12, "needs 8 bytes, not 12"),
+        ([1, 2], bytes(4), 8, "Body too short: the data of input x"),
+        ([1, 2], bytes(12), 8, "4 bytes after the last input"),
         ([1, 2], bytes(8), -8, "must be a number of bytes"),
         ([1, 2], bytes(8), 8.0, "must be a number of bytes"),
         ([1, 2], bytes(8), "8", "must be a number of bytes"),
@@ -235,11 +236,11 @@ def test_sizes_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     "tail, words",
     [
-        (b"\x01\x00\x00\x00a", "more elements"),
-        (b"\x01\x00\x00\x00a\x01\x00", "more elements"),
-        (b"\x01\x00\x00\x00a\x02\x00\x00\x00b", "longer than what is there"),
-        (b"\x01\x00\x00\x00a\xff\xff\xff\xffb", "longer than what is there"),
-        (b"\x01\x00\x00\x00a\x01\x00\x00\x00bc", "more bytes than its 2 elements"),
+        (b"\x01\x00\x00\x00a", "fewer elements"),
+        (b"\x01\x00\x00\x00a\x01\x00", "fewer elements"),
+        (b"\x01\x00\x00\x00a\x02\x00\x00\x00b", "longer than the rest"),
+        (b"\x01\x00\x00\x00a\xff\xff\xff\xffb", "longer than the rest"),
+        (b"\x01\x00\x00\x00a\x01\x00\x00\x00bc", "longer than its 2 elements"),
     ],
 )
 def test_bytes_that_do_not_fit_are_refused(tail: bytes, words: str) -> None:
@@ -255,8 +256,8 @@ def test_bytes_that_do_not_fit_are_refused(tail: bytes, words: str) -> None:
         ("٣", "Inference-Header-Content-Length"),
         ("9" * 30, "Inference-Header-Content-Length"),
         ("1000", "Inference-Header-Content-Length"),
-        ("0", "raw requests"),
-        ("00", "raw requests"),
+        ("0", "without JSON"),
+        ("00", "without JSON"),
         ("5", "JSON"),
     ],
 )
@@ -269,7 +270,7 @@ def test_bytes_without_the_length_of_the_json_are_refused() -> None:
     body, headers = line([1, 2], bytes(8))
     assert "JSON" in refused(LINE, body, {})
     without_tail = body[: int(headers[HEADER])]
-    assert "fewer bytes" in refused(LINE, without_tail, {})
+    assert "too short" in refused(LINE, without_tail, {})
 
 
 def test_data_and_bytes_for_one_input_are_refused() -> None:

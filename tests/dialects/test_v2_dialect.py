@@ -195,7 +195,7 @@ def test_what_an_answer_is_follows_its_schema() -> None:
     [
         (b"", "JSON"),
         (b"{", "JSON"),
-        (b"[]", "no inference request"),
+        (b"[]", "not an inference request"),
         (b"{}", "inputs"),
         (body_of().replace(b"10", b"NaN"), "JSON"),
         (b'{"inputs": []}', "inputs"),
@@ -203,7 +203,7 @@ def test_what_an_answer_is_follows_its_schema() -> None:
         (body_of(id=1), "/id"),
         (body_of(parameters=[]), "/parameters"),
         (body_of(outputs=[{}]), "/outputs/0"),
-        (body_of(tensor(name="z")), "no input 'z'; it takes x"),
+        (body_of(tensor(name="z")), "no input 'z'; its inputs are x"),
         (body_of(tensor(), tensor()), "twice"),
         (body_of(tensor(datatype="FP64")), "is FP32, not FP64"),
         (body_of(tensor(datatype="fp32")), "is FP32, not fp32"),
@@ -214,8 +214,8 @@ def test_what_an_answer_is_follows_its_schema() -> None:
         (body_of(tensor(shape=[0, 1], data=[])), "has the shape"),
         (body_of(tensor(shape=[1.5, 1])), "/inputs/0/shape"),
         (body_of(tensor(shape=["1", 1])), "/inputs/0/shape"),
-        (body_of(tensor(shape=[2, 1])), "needs 2 elements, and 1 are there"),
-        (body_of(tensor(data=[1, 2])), "needs 1 elements, and 2 are there"),
+        (body_of(tensor(shape=[2, 1])), "needs 2 elements, but its data has 1"),
+        (body_of(tensor(data=[1, 2])), "needs 1 elements, but its data has 2"),
         (body_of(tensor(data=[[1], [2]])), "has the shape [2, 1]"),
         (body_of(tensor(data=[[1, 2]])), "/inputs/0/data/0"),
         (body_of(tensor(data=[[[1]]])), "/inputs/0/data/0/0"),
@@ -274,16 +274,17 @@ def test_the_media_type_is_not_looked_at_and_the_coding_is() -> None:
 def test_the_record_has_what_is_json() -> None:
     dialect, body = dialect_of(), body_of()
     answer = asked().body
-    assert dialect.excerpt(body, answer) == (body, answer)
-    assert dialect.excerpt(body, b'{"data":[NaN]}') == (body, b"null")
+    request = dialect.decode(body)
+    assert dialect.excerpt(request, body, answer) == (body, answer)
+    assert dialect.excerpt(request, body, b'{"data":[NaN]}') == (body, b"null")
 
     words = Signature(LINE.inputs, (TensorSpec("y", (), "string"),))
     call = dialect_of(words).decode(body)
     for text in ("Straße}", '"parameters":{"binary_data_size":'):
         told = dialect_of(words).encode(Tensors({"y": np.array([text.encode()], object)}), call)
-        assert json.loads(dialect_of(words).excerpt(body, told.body)[1])["outputs"][0]["data"] == [
-            text
-        ]
+        assert json.loads(dialect_of(words).excerpt(call, body, told.body)[1])["outputs"][0][
+            "data"
+        ] == [text]
 
 
 # Properties

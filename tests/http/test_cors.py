@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from server.config import ConfigError, load
+from server.config import ConfigError, load_settings
 from server.http.auth import PREDICT
 from server.http.cors import Cors
 from tests.http.test_auth import key
@@ -162,7 +162,7 @@ def test_origins_that_no_browser_sends_are_rejected_in_the_settings(origin: str,
     (tmp_path / "config.yaml").write_text(json.dumps({"http": {"cors_origins": [OURS, origin]}}))
 
     with pytest.raises(ConfigError, match=r"http.cors_origins\[1\]: .* is not a list of origins"):
-        load([], {}, tmp_path)
+        load_settings([], {}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +170,6 @@ def test_origins_that_no_browser_sends_are_rejected_in_the_settings(origin: str,
     ["https://shop.example", "http://localhost:3000", "http://[::1]:8080", "https://x:80"],
 )
 def test_origins_that_browsers_send_are_accepted(origin: str, tmp_path) -> None:
-    settings = load(["--http.cors_origins", f"{origin},{OURS}"], {}, tmp_path)
+    settings = load_settings(["--http.cors_origins", f"{origin},{OURS}"], {}, tmp_path)
 
     assert settings.http.cors_origins == (origin, OURS)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from server.logs import Access, AccessLog
 from server.logs.application import configure, write_in_background
-from server.logs.format import Form, form_of, json_form, of_request, of_requests
+from server.logs.format import LineFormat, json_format, line_format_of, of_request, of_requests
 from server.logs.line_writer import LineWriter
 
 ROOT = Path(__file__).parents[2]
@@ -34,9 +34,9 @@ class Terminal(io.StringIO):
         return True
 
 
-JSON = form_of("json", None, {})
-TEXT = form_of("text", None, {})
-COLOURED = form_of("text", Terminal(), {})
+JSON = line_format_of("json", None, {})
+TEXT = line_format_of("text", None, {})
+COLOURED = line_format_of("text", Terminal(), {})
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def broken() -> Any:
 def test_the_form_is_that_of_the_setting_and_of_the_reader(
     word: str, stream: Any, environ: dict[str, str], expected: str
 ) -> None:
-    line = form_of(word, stream, environ).formatter.format(record("it"))
+    line = line_format_of(word, stream, environ).formatter.format(record("it"))
 
     kind = "json" if line[0] == "{" else "coloured" if "\x1b[" in line else "text"
     assert kind == expected
@@ -157,9 +157,9 @@ def test_a_traceback_follows_on_lines_that_look_like_no_other() -> None:
     assert below[-2:] == ["    RuntimeError: broken", r"    INFO server: all is well\x1b[2J"]
 
 
-def log_everything(form: Form) -> None:
+def log_everything(line_format: LineFormat) -> None:
     """Log through the queue and the thread, as the service does, and wait for it."""
-    configure("info", form)
+    configure("info", line_format)
     flush = write_in_background()
     log = logging.getLogger("server")
     log.info("one %s", "\nINFO\x1b[2J\x85\u2028\x7f", extra=of_request("my-id"))
@@ -224,10 +224,10 @@ def test_whatever_is_said_it_is_one_line_of_text(method: str, path: str, client:
 def write(tmp_path: Path) -> Callable[..., bytes]:
     """Return the line that an access log writes in a form."""
 
-    def write(form: Form, *access: Any) -> bytes:
+    def write(line_format: LineFormat, *access: Any) -> bytes:
         path = tmp_path / "access"
         path.unlink(missing_ok=True)
-        log = AccessLog(form, threading.Lock(), str(path))
+        log = AccessLog(line_format, threading.Lock(), str(path))
         log.write(Access(*access))
         log.close(SOON)
         return path.read_bytes()
@@ -266,17 +266,19 @@ def test_a_request_is_one_line_in_the_form_of_the_application_log(
     assert uncoloured(coloured)[24:] == line[24:]
 
 
-@pytest.mark.parametrize("form", [JSON, TEXT, COLOURED], ids=["json", "text", "coloured"])
+@pytest.mark.parametrize("line_format", [JSON, TEXT, COLOURED], ids=["json", "text", "coloured"])
 @pytest.mark.parametrize("cell", ["x", "é", "\x01", "\x85", "\u2028", "\udcff", "😀", '"'])
-def test_a_line_has_400_bytes_at_most(form: Form, cell: str, write: Callable[..., bytes]) -> None:
+def test_a_line_has_400_bytes_at_most(
+    line_format: LineFormat, cell: str, write: Callable[..., bytes]
+) -> None:
     """The method, the path and the request's id are the client's, the longest address is IPv6's."""
     client = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
     for length in (1, 100, 300, 16_384):
-        line = write(form, "M" * length, f"/{cell * length}", 404, 9.9, "i" * 128, client)
+        line = write(line_format, "M" * length, f"/{cell * length}", 404, 9.9, "i" * 128, client)
         assert len(line) <= 400
         assert line.count(b"\n") == 1
         assert b"/" in line
-        if form is JSON:
+        if line_format is JSON:
             assert json.loads(line)["request_id"] == "i" * 128
 
 
@@ -294,8 +296,8 @@ def test_a_path_is_cut_no_more_than_need_be(write: Callable[..., bytes]) -> None
 def test_two_who_share_a_pipe_never_get_into_each_other_s_lines() -> None:
     """Their reader is so slow that writes get there in part."""
     reader, writer = os.pipe()
-    turn = threading.Lock()
-    one, two = (LineWriter(writer, name, turn=turn) for name in ("one", "two"))
+    lock = threading.Lock()
+    one, two = (LineWriter(writer, name, lock=lock) for name in ("one", "two"))
     for _ in range(500):
         one.put(b"a" * 999 + b"\n")
         two.put(b"b" * 999 + b"\n")
@@ -314,11 +316,11 @@ def test_two_who_share_a_pipe_never_get_into_each_other_s_lines() -> None:
 
 PROGRAM = """
 import sys, threading, warnings
-from server.logs.format import json_form
-from server.logs.application import configure, log_what_nobody_catches, write_in_background
+from server.logs.format import json_format
+from server.logs.application import configure, log_unhandled_exceptions, write_in_background
 
-configure("info", json_form())
-log_what_nobody_catches(write_in_background())
+configure("info", json_format())
+log_unhandled_exceptions(write_in_background())
 thread = threading.Thread(target=lambda: {}["thread"], name="worker")
 thread.start()
 thread.join()
@@ -341,17 +343,17 @@ def test_what_nobody_catches_is_a_line_of_its_own() -> None:
     thread, warning, process = map(json.loads, done.stderr.splitlines())
     assert (thread["level"], thread["message"]) == (
         "critical",
-        "a mistake of ours ends the thread worker",
+        "unhandled exception in thread worker",
     )
     assert thread["traceback"].endswith("KeyError: 'thread'")
     assert "careful" in warning["message"]
-    assert process["message"] == "a mistake of ours ends the process"
+    assert process["message"] == "unhandled exception, exiting"
     assert process["traceback"].endswith("ValueError: process")
 
 
 def test_the_forms_of_json_are_alike() -> None:
     """Whoever reads one of the logs reads the other."""
-    access = json.loads(json_form().access(NOW, Access("GET", "/", 200, 0.1, "id", "::1")))
+    access = json.loads(json_format().access(NOW, Access("GET", "/", 200, 0.1, "id", "::1")))
     ours = json.loads(JSON.formatter.format(record("it", extra=of_request("id"))))
 
     assert list(access)[:3] == list(ours)[:3] == ["time", "level", "logger"]

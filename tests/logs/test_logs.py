@@ -16,10 +16,10 @@ import pytest
 from server.config import ConfigError
 from server.logs import PayloadLog
 from server.logs.application import configure
-from server.logs.format import form_of
+from server.logs.format import line_format_of
 
 ROOT = Path(__file__).parents[2]
-TEXT = form_of("text", None, {})
+TEXT = line_format_of("text", None, {})
 SOON = 10.0  # seconds until something that should happen at once counts as missing
 
 
@@ -366,7 +366,7 @@ def test_a_stuck_reader_stops_nobody_and_finds_all_that_was_accepted(payload_log
 
     assert log.dropped == 90
     assert len(warnings.words) == 1
-    assert "its buffer is full" in warnings.words[0]
+    assert "the buffer is full" in warnings.words[0]
 
     read = b""
     while read.count(b"\n") < 10:

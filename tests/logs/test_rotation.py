@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_moved_grows_and_one_line_says_so(
     assert numbers(path) == list(range(1, 51))
     assert writer.dropped == 0
     [record] = caplog.records
-    assert record.getMessage() == "the test log cannot be rotated, and grows: Is a directory"
+    assert record.getMessage() == "the test log cannot be rotated and keeps growing: Is a directory"
 
 
 def test_a_device_is_not_moved(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from model.keras_model import KerasModel, ModelError
 from model.signature import Signature, TensorSpec
-from model.tensors import Tensors, WrongRowCount
+from model.tensors import RowCountMismatch, Tensors
 
 pytestmark = pytest.mark.keras
 
@@ -128,14 +128,14 @@ def test_variable_dimensions_are_never_traced_again(load: Callable[..., KerasMod
 def test_a_model_that_answers_too_many_rows_answers_nobody(load: Callable[..., KerasModel]):
     x = keras.Input((1,), name="x")
     model = load(keras.Model(x, keras.ops.concatenate([x, x], axis=0)))
-    with pytest.raises(WrongRowCount, match="4 rows came out where 2 went in"):
+    with pytest.raises(RowCountMismatch, match="4 rows came out where 2 went in"):
         model.predict([rows(1), rows(2)])
 
 
 def test_a_model_that_mixes_its_rows_into_one_answers_nobody(load: Callable[..., KerasModel]):
     x = keras.Input((1,), name="x")
     model = load(keras.Model(x, keras.ops.mean(x, axis=0, keepdims=True)))
-    with pytest.raises(WrongRowCount, match="1 rows came out where 2 went in"):
+    with pytest.raises(RowCountMismatch, match="1 rows came out where 2 went in"):
         model.predict([rows(1), rows(2)])
 
 
@@ -488,7 +488,7 @@ def test_a_model_that_cannot_be_batched_is_told_at_warm_up(load: Callable[..., K
     model.warm_up(1)
     with pytest.raises(ModelError, match="on a batch of 2, all zeros: 1 rows came out") as refused:
         model.warm_up(4)
-    assert isinstance(refused.value.__cause__, WrongRowCount)
+    assert isinstance(refused.value.__cause__, RowCountMismatch)
 
 
 def test_a_model_that_keeps_state_is_told_at_warm_up(load: Callable[..., KerasModel]):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.tensors import Tensors, WrongRowCount, merge, split
+from model.tensors import RowCountMismatch, Tensors, merge, split
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -26,12 +26,12 @@ def test_the_length_is_the_number_of_rows():
 
 
 def test_arrays_of_different_lengths_are_refused():
-    with pytest.raises(WrongRowCount, match=r"\[2, 3\]"):
+    with pytest.raises(RowCountMismatch, match=r"\[2, 3\]"):
         Tensors({"x": np.zeros((2, 1)), "y": np.zeros((3, 1))})
 
 
 def test_no_arrays_at_all_are_refused():
-    with pytest.raises(WrongRowCount):
+    with pytest.raises(RowCountMismatch):
         Tensors({})
 
 
@@ -71,7 +71,7 @@ def test_merge_goes_by_name_whatever_the_order_of_the_arrays():
 
 @pytest.mark.parametrize("lengths", [[2], [2, 2], [1, 1], []])
 def test_rows_that_do_not_add_up_are_given_to_nobody(lengths: list[int]):
-    with pytest.raises(WrongRowCount, match="3 rows came out"):
+    with pytest.raises(RowCountMismatch, match="3 rows came out"):
         split(tensors(3), lengths)
 
 
@@ -96,3 +96,15 @@ def test_importing_does_not_import_tensorflow(module: str):
 def test_the_size_is_that_of_the_strings_too():
     words = np.array([["ab", "cde"], ["", b"f"]], object)
     assert Tensors({"w": words}).nbytes == 4 * 8 + 6
+
+
+def test_a_view_has_the_arrays_size_and_row_shape_of_its_rows_alone():
+    whole = tensors(10)
+    view = whole[2:8][1:3]
+
+    assert len(view) == 2
+    assert (view.row_shape, view.nbytes) == (whole.row_shape, tensors(2).nbytes)
+    merged = merge([view])
+    assert isinstance(merged, Tensors)
+    for name, array in whole.arrays.items():
+        np.testing.assert_array_equal(merged.arrays[name], array[3:5])

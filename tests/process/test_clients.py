@@ -98,7 +98,7 @@ def test_all_calls_of_the_triton_client_work(start: Start, kind: str) -> None:
     assert told["load without key"].startswith("401: ")
     assert told["no such model"] == "404: There is no model other."
     assert told["no such version"] == "404: The model line has no version 9."
-    assert told["sequence"] == "400: The parameter sequence_id is not supported here."
+    assert told["sequence"] == "400: The parameter sequence_id is not supported."
     assert told["after the load"] == "2"
     assert told["ready after the unload"] is False
     assert told["ready after the next load"] is True

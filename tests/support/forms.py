@@ -31,7 +31,7 @@ class Form(NamedTuple):
 
     def can_say(self, signature: Signature) -> bool:
         """Tell whether it has words for what a model takes and gives."""
-        return self.dialect != NATIVE.name or npy.can_say(signature)
+        return self.dialect != NATIVE.name or npy.supports(signature)
 
 
 def _plain(array: np.ndarray) -> Any:

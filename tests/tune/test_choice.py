@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from server.batching.batch_size import BatchSize, Point
-from server.config import load
+from server.config import load_settings
 from server.tune.candidates import Candidate, candidates, queue_limit_ms
 from server.tune.choice import Overload, Trial, choose_trial, queue_limit_helps
 from server.tune.settings import settings_yaml
@@ -131,7 +131,7 @@ def test_the_server_accepts_the_settings_file(tmp_path):
     """Its reasons are comments, also those of several lines."""
     text = settings_yaml({"max_rows": 8, "max_queue_ms": 12.5}, ["one\ntwo: three"])
     (tmp_path / "tuned.yaml").write_text(text)
-    settings = load(["--config", "tuned.yaml"], {}, tmp_path).batching
+    settings = load_settings(["--config", "tuned.yaml"], {}, tmp_path).batching
 
     assert (settings.max_rows, settings.max_wait_ms, settings.max_queue_ms) == (8, 0, 12.5)
     assert text.startswith("# one\n# two: three\nbatching:\n")

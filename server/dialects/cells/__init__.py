@@ -1,1 +1,1 @@
-"""Values of tensors, as JSON holds them, from and to arrays."""
+"""The cells of tensors: from JSON to arrays, and back."""

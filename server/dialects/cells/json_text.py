@@ -1,4 +1,4 @@
-"""Cells between arrays and JSON, where a dialect differs from the native one."""
+"""JSON of cells for the TF Serving and V2 dialects, which differ from the native one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXPONENT: Final = re.compile(rb"[0-9][eE]")
 
 
 def has_floats(cells: Any, body: bytes) -> bool:
-    """Tell whether nested lists of numbers in a body have one with a point or an exponent."""
+    """Return whether nested lists of numbers contain one with a decimal point or an exponent."""
     if b"." not in body and not _EXPONENT.search(body):
         return False
     while isinstance(cells[0], list):
@@ -26,12 +26,12 @@ def has_floats(cells: Any, body: bytes) -> bool:
 
 
 def shape_hint(spec: TensorSpec, size: int) -> tuple[int | None, ...]:
-    """Return what helps `numbers.to_array` with the rows of a large body."""
+    """Return the `shape` that `numbers.to_array` should get for a body of `size` bytes."""
     return (None, *spec.shape) if size > LARGE_BODY else ()
 
 
 def dump_numbers(cells: np.ndarray) -> bytes:
-    """Write numbers as JSON, with `NaN`, `Infinity` and `-Infinity` where they are not finite."""
+    """Return numbers as JSON, with `NaN`, `Infinity` and `-Infinity` for those not finite."""
     cells = np.ascontiguousarray(cells) if np.ndim(cells) else cells
     text = orjson.dumps(cells, option=orjson.OPT_SERIALIZE_NUMPY)
     if cells.dtype.kind != "f" or b"null" not in text:
@@ -41,11 +41,11 @@ def dump_numbers(cells: np.ndarray) -> bytes:
 
 
 def dump_rows(cells: np.ndarray) -> list[bytes]:
-    """Write each row of numbers as `dump_numbers` does."""
+    """Return each row of numbers as JSON, as `dump_numbers` does."""
     if not cells.size:
         return [dump_numbers(row) for row in cells]
     depth = cells.ndim - 1
-    start, end = b"[" * depth, b"]" * depth  # as deep only where a row begins or ends
+    start, end = b"[" * depth, b"]" * depth  # so deep only between two rows
     inner = dump_numbers(cells)[1 + depth : -1 - depth].split(end + b"," + start)
     return [start + row + end for row in inner] if depth else inner
 

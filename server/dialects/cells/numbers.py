@@ -1,4 +1,4 @@
-"""Cells of a dtype between JSON and arrays: numbers, and by way of `strings` those, too."""
+"""Cells between JSON and arrays: numbers and booleans, and strings with the help of `strings`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from server.errors import InvalidData
 _TYPES = {"f": "number", "i": "integer", "u": "integer", "b": "boolean", "O": "string"}
 _FORMATS = {"float32": "float", "float64": "double"}  # integers have their own names
 _EXACT_IN_FLOAT64 = 2**53
-_SMALL = 1024  # cells: above, looking at each costs little beside reading it
-# By the size of a float: what bounds the sum of the squares of numbers that all fit it.
+_SMALL = 1024  # cells: above, a check of each costs little compared with parsing
+# By the size of a float in bytes: if the sum of squares is below this, every number fits it.
 _SQUARES = {2: 65504.0**2, 4: 1e76, 8: np.inf}
 
 
 def cell_schema(spec: TensorSpec) -> Schema:
     """Return the JSON Schema of one cell, with the range of ids where the model has one.
 
-    The range of a dtype is not part of it: bounds on every cell make validation 3 times slower,
-    and 8 to 50 times where they are floats. `to_array` checks it on the way.
+    It does not have the range of the dtype: bounds on every cell make validation 3 times slower,
+    and 8 to 50 times if they are floats. `to_array` checks that range.
     """
     kind = spec.array_dtype.kind
     schema: Schema = {"type": _TYPES[kind]}
@@ -59,11 +59,10 @@ def to_array(
 ) -> np.ndarray:
     """Convert validated JSON to an array of the input's dtype.
 
-    `shape`, with None where a size is not known, may be given for large data: numpy is slow to
-    find out for itself that many short lists are rectangular, and which numbers they hold.
+    `shape`, with None for unknown sizes, makes large data faster: numpy alone is slow to find the
+    shape and type of many short lists. `path` is where the data stands in the document.
 
-    Raises InvalidData when the lists are not rectangular, or when a number at `path` is out of the
-    range of the dtype.
+    Raises InvalidData if the lists are not rectangular or a number does not fit the dtype.
     """
     dtype = spec.array_dtype
     try:
@@ -74,7 +73,7 @@ def to_array(
         else:
             array, fits = _convert(data, dtype)
     except ValueError:
-        message = "Lists along one dimension must be of one length"
+        message = "Lists along one dimension must have the same length"
         raise InvalidData(message, [violation(path, message)]) from None
     if fits is not np.True_ and not fits.all():
         cell = np.argwhere(~fits.reshape(array.shape))[0].tolist()
@@ -86,16 +85,16 @@ def to_array(
 
 
 def check_range(array: np.ndarray, spec: TensorSpec) -> None:
-    """Raise InvalidData for ids in an array that the model does not know; a schema tells others."""
+    """Raise InvalidData for ids that the model does not know, in data that no schema checks."""
     low, high = spec.minimum, spec.maximum
     if low is None or high is None:
         return
-    if not (low <= array.min() and array.max() <= high):  # of ids that are floats, NaN is neither
+    if not (low <= array.min() and array.max() <= high):  # false for NaN, too
         raise InvalidData(f"{spec.name} takes ids from {low} to {high}", [])
 
 
 def is_finite(array: np.ndarray) -> bool:
-    """Tell whether no cell is NaN or infinite."""
+    """Return whether no cell is NaN or infinite."""
     if array.dtype.kind != "f":
         return True
     if array.size == 1:
@@ -104,7 +103,7 @@ def is_finite(array: np.ndarray) -> bool:
 
 
 def example(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
-    """Return a plausible example: tens for a lone number; 0, 1, … for integers, often ids."""
+    """Return an example row: 10, 20, … for a single float; 0, 1, … for integers, often ids."""
     shape = [variable_size if size is None else size for size in spec.shape]
     if spec.dtype == "string":
         return np.full(shape, strings.EXAMPLES[row % 2], object)
@@ -115,7 +114,7 @@ def example(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
 
 
 def _convert(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
-    """Return the array and, for every cell, whether it fits the dtype."""
+    """Return the array, and for every cell whether it fits the dtype."""
     if dtype.kind == "f":
         return _to_floats(np.array(data, np.float64), dtype)
     if dtype.kind == "b":
@@ -126,7 +125,7 @@ def _convert(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bo
 
 
 def _convert_cells(cells: list[Any], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
-    """Do the same for many cells in one list."""
+    """Return what `_convert` does, for many cells in one flat list."""
     if dtype.kind == "O":
         return np.array(cells, object), np.True_
     wide = np.fromiter(cells, np.float64, len(cells))
@@ -142,7 +141,7 @@ def _to_integers(
 ) -> tuple[np.ndarray, np.ndarray | np.bool]:
     array, fits = _within(wide, dtype)
     if wide.dtype.kind == "f" and wide.ndim and (large := np.abs(wide) >= _EXACT_IN_FLOAT64).any():
-        exact = np.array(data, object)  # numpy rounds large integers to make one dtype of all
+        exact = np.array(data, object)  # numpy rounds large integers that stand beside floats
         large[large] = [isinstance(number, int) for number in exact[large].tolist()]
         array[large], fits[large] = _within(exact[large], dtype)
     return array, fits
@@ -150,14 +149,14 @@ def _to_integers(
 
 def _within(wide: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     limits = np.iinfo(dtype)
-    # Among floats 2**63 - 1 would be 2**63, and -2**63 may have been less: JSON's parser rounds.
+    # As a float 2**63 - 1 is 2**63, and -2**63 may have been less: the JSON parser rounds.
     fits = (wide > limits.min - 1) & (wide < limits.max + 1)
     return np.where(fits, wide, 0).astype(dtype), fits
 
 
 def _to_floats(wide: np.ndarray, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
     if wide.size <= _SMALL and np.vdot(wide, wide) < _SQUARES[dtype.itemsize]:
-        return wide.astype(dtype, copy=False), np.True_  # one call told it of all cells
+        return wide.astype(dtype, copy=False), np.True_  # one call has checked all cells
     with np.errstate(over="ignore"):
         array = wide.astype(dtype, copy=False)
     return array, np.isfinite(array)

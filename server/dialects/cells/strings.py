@@ -18,8 +18,8 @@ def to_array(data: Any) -> np.ndarray:
 
 
 def to_json(cells: Any) -> Any:
-    """Turn an output's bytes, in lists as `tolist` makes them, into strings."""
+    """Return an output's bytes, in nested lists, as strings."""
     if isinstance(cells, list):
         return [to_json(cell) for cell in cells]
-    # A model makes its strings of a vocabulary or of its inputs, and all of these were UTF-8.
+    # Strings of a model come from its vocabulary or its inputs, and all of these were UTF-8.
     return cells.decode(errors="replace")

@@ -1,38 +1,55 @@
-"""Arrays in numpy's own file format (NEP 1), for users of Python: one in, one out."""
+"""Arrays in numpy's file format (NEP 1): one array in a request, one in its answer."""
 
 from __future__ import annotations
 
 import io
 import math
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.lib import format as npy
 
 from model.signature import Signature, TensorSpec
+from model.tensors import Rows, Tensors
 from server.dialects.cells import numbers
-from server.dialects.interface import Headers
+from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded
+from server.dialects.native.codec import RequestForm
 from server.errors import InvalidData, InvalidRequest
 
 MEDIA_TYPE: Final = "application/x-npy"
-JSON: Final = "application/json"
 MAX_HEADER: Final = 1024
 
 
-class Form(NamedTuple):
-    """How an array was asked with: as one example, or as a batch."""
+class NpyCodec:
+    """One array for one signature, in requests and answers."""
 
-    single: bool
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._single = RequestForm(self, True)
+        self._batch = RequestForm(self, False)
+
+    def decode(self, body: bytes) -> DecodedRequest:
+        """Read an array; raises InvalidRequest and InvalidData."""
+        if not supports(self._signature):
+            raise InvalidRequest(
+                f"{MEDIA_TYPE} is for models with one input and one output of numbers; send JSON."
+            )
+        [spec] = self._signature.inputs
+        array, single = loads(body, spec)
+        return DecodedRequest(Tensors({spec.name: array}), self._single if single else self._batch)
+
+    def encode(self, answer: Rows, single: bool) -> Encoded:
+        """Write the output; non-finite numbers are written as they are."""
+        [array] = answer.arrays.values()
+        return Encoded(dumps(array[0] if single else array), MEDIA_TYPE, NO_HEADERS)
+
+    def excerpt(self, body: bytes, answer: bytes) -> tuple[bytes, bytes]:  # noqa: ARG002  # Codec's
+        """Return null twice: arrays are not logged."""
+        return b"null", b"null"
 
 
-def is_asked(headers: Headers) -> bool:
-    """Tell whether a request brings an array, and so wants one."""
-    given = headers.get("content-type", "")
-    return given != JSON and given.partition(";")[0].strip().lower() == MEDIA_TYPE
-
-
-def can_say(signature: Signature) -> bool:
-    """Tell whether one array is all that a model takes, and all that it gives."""
+def supports(signature: Signature) -> bool:
+    """Return whether a model takes one array of numbers, and answers with one."""
     specs = (*signature.inputs, *signature.outputs)
     return len(specs) == 2 and all(spec.dtype != "string" for spec in specs)
 
@@ -40,21 +57,23 @@ def can_say(signature: Signature) -> bool:
 def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
     """Return the rows in a file, and whether they were given as one example.
 
-    A header's claims are held against what is there before anything is allocated, and nothing is
-    ever unpickled. Raises InvalidRequest for what is no such file, InvalidData for another array
-    than the model takes.
+    The header is checked against the size of the body before anything is allocated, and nothing is
+    ever unpickled. Raises InvalidRequest if the body has another format, and InvalidData if the
+    model does not take the array.
     """
     shape, is_fortran, dtype, start = _header(body)
     if dtype.hasobject or dtype != spec.array_dtype:
-        raise InvalidData(f"The array is of {dtype!s:.80}, and {spec.name} is {spec.dtype}", [])
+        raise InvalidData(
+            f"The array has the dtype {dtype!s:.80}, but {spec.name} is {spec.dtype}", []
+        )
     if math.prod(shape) * dtype.itemsize != len(body) - start:
-        raise InvalidData("The array is not as long as its shape says", [])
+        raise InvalidData("The size of the array does not match its shape", [])
     single = len(shape) == spec.rank
     rows = shape if single else shape[1:]
     if len(shape) not in (spec.rank, spec.rank + 1) or not all(
         size > 0 and known in (None, size) for size, known in zip(rows, spec.shape, strict=True)
     ):
-        raise InvalidData(f"The array has the shape {list(shape)}, and the model takes {spec}", [])
+        raise InvalidData(f"The array has the shape {list(shape)}, but the model takes {spec}", [])
     if 0 in shape:
         raise InvalidData("The array has no rows", [])
     cells = np.frombuffer(body, dtype, offset=start)
@@ -65,7 +84,7 @@ def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
 
 
 def dumps(array: np.ndarray) -> bytes:
-    """Return an array as such a file."""
+    """Return an array in the file format."""
     file = io.BytesIO()
     npy.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
     return file.getvalue()
@@ -77,6 +96,6 @@ def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
         version = npy.read_magic(file)
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
         shape, is_fortran, dtype = read(file, max_header_size=MAX_HEADER)
-    except Exception as error:  # whatever a crafted header brings out of numpy and ast
-        raise InvalidRequest("The body is no file of numpy's format (.npy).") from error
+    except Exception as error:  # whatever numpy and ast raise for a crafted header
+        raise InvalidRequest("The body is not in numpy's file format (.npy).") from error
     return tuple(map(int, shape)), is_fortran, dtype, file.tell()  # True is an int to numpy

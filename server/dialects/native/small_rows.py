@@ -1,8 +1,8 @@
-"""One example of few numbers, from JSON to a batch and back without an array of its own.
+"""Single examples of few numbers: from JSON to a batch and back without arrays of their own.
 
-What numpy does for one number takes as long as for hundreds, and most of the time of a small
-request was spent in it. So such a row stays as it came in JSON until its batch is made, and its
-answer is written together with those of all other rows.
+numpy takes as long for one number as for hundreds, and that was most of the time of a small
+request. So a small row stays as it came in JSON until its batch is made, and its answer is encoded
+together with those of the whole batch.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 import orjson
 
 from model.signature import TensorSpec
-from model.tensors import Row, Tensors, View
+from model.tensors import Row, Rows, Tensors, View
 from server.dialects.json_body import format_of
 
-MAX_CELLS: Final = 256  # of a row; above, to look at each in Python costs more than an array
-MAX_BATCH_CELLS: Final = 8192  # of an answer; above, it may be that few of its rows are small
+MAX_CELLS: Final = 256  # of a row; above, checking each cell in Python costs more than an array
+MAX_BATCH_CELLS: Final = 8192  # of an answer; above, it may have few small rows
 
 
 class RowReader:
@@ -32,7 +32,7 @@ class RowReader:
         self._nbytes = sum(map(_row_nbytes, inputs)) if self._can_read else 0
 
     def read(self, data: Any) -> Row | None:
-        """Return the row; None where only an array tells whether all numbers fit their dtype."""
+        """Return the row; None if only an array can tell whether all numbers fit their dtype."""
         if not self._can_read:
             return None
         values = {self._limits[0][0]: data} if len(self._limits) == 1 else data
@@ -47,25 +47,25 @@ class RowReader:
 
 
 class RowWriter:
-    """Writes the answers of a batch, all of them at the first that is asked for."""
+    """Encodes the answers of a batch, all of them when the first one is needed."""
 
     def __init__(self, outputs: Sequence[TensorSpec]) -> None:
         self._can_write = all(_is_small(spec) for spec in outputs)
         self._outputs = outputs
         self._object = format_of([spec.name for spec in outputs])
 
-    def write(self, answer: Tensors) -> bytes | None:
-        """Return one row of a batch as JSON; None where it has to be written alone.
+    def write(self, answer: Rows) -> bytes | None:
+        """Return one row of a batch as JSON; None if it has to be encoded alone.
 
-        Outputs of shape `[1]` are numbers. A batch with a number that is not finite is not
-        written, because that concerns some of its rows only.
+        Outputs of shape `[1]` become numbers. A batch with NaN or infinity is not encoded as a
+        whole, because only some of its rows have such numbers.
         """
         if not (self._can_write and isinstance(answer, View)):
             return None
         whole = answer.whole
-        texts = whole.memo.get(self)
+        texts = whole.encoded.get(self)
         if texts is None:
-            texts = whole.memo[self] = self._texts(whole)
+            texts = whole.encoded[self] = self._texts(whole)
         return texts[answer.start] if texts else None
 
     def _texts(self, batch: Tensors) -> list[bytes]:
@@ -89,7 +89,7 @@ def _column(array: np.ndarray, spec: TensorSpec) -> list[bytes]:
 
 
 def _is_small(spec: TensorSpec) -> bool:
-    """Whether a row is a number or a list of few, however many rows there are."""
+    """Return whether each row is one number or a short list of numbers."""
     return (
         spec.array_dtype.kind in "fiub"
         and spec.rank <= 1
@@ -98,10 +98,10 @@ def _is_small(spec: TensorSpec) -> bool:
 
 
 def _limits(spec: TensorSpec) -> tuple[Any, Any]:
-    """Return numbers between which all are certainly in a dtype, as Python compares them exactly.
+    """Return two bounds; any number between them fits the dtype. Python compares exactly.
 
-    At the ends themselves numbers are rounded, by a float's dtype or by JSON's parser, so these
-    are left to the array.
+    The bounds are a little narrower than the dtype: at its ends numbers are rounded, by the dtype
+    or by the JSON parser, so those are left to the array.
     """
     dtype = spec.array_dtype
     if dtype.kind == "b":

@@ -1,84 +1,45 @@
 """TensorFlow Serving's REST dialect: `instances` to `predictions`, or `inputs` to `outputs`.
 
-What it takes and answers is that of TensorFlow Serving's own `json_tensor.cc`; docs/protocols.md
-lists where it differs.
+It follows TensorFlow Serving's `json_tensor.cc`; docs/protocols.md lists the differences.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import orjson
 
 from model.signature import Signature, TensorSpec
-from model.tensors import Tensors, WrongRowCount
+from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
-from server.dialects.interface import Call, Encoded, Headers, Refusal, Side
+from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded, Headers, Refusal, Side
 from server.dialects.json_body import (
+    LARGE_BODY,
     check_coding,
+    decode_large,
     format_of,
-    is_large,
     parse,
     plain_refusal,
-    read_large,
 )
 from server.dialects.redaction import named, redact
+from server.dialects.tfserving.schema import SIGNATURES, RequestForm, answer_schema, request_forms
 from server.dialects.validation import Schema, Validator, shorten
 from server.errors import InvalidData, InvalidRequest, Violation
 
 NAME: Final = "tfserving"
 MEDIA_TYPE: Final = "application/json"
-SIGNATURE: Final = "serving_default"
-SIGNATURES: Final = ("", SIGNATURE)  # the names of the one signature that there is
-BYTES_SUFFIX: Final = "_bytes"  # outputs with such names are bytes, and not text
-
-DTYPES: Final = {
-    "bool": "DT_BOOL",
-    "float16": "DT_HALF",
-    "float32": "DT_FLOAT",
-    "float64": "DT_DOUBLE",
-    "string": "DT_STRING",
-    **{f"int{bits}": f"DT_INT{bits}" for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": f"DT_UINT{bits}" for bits in (8, 16, 32, 64)},
-}
-
-_B64: Final[Schema] = {
-    "type": "object",
-    "properties": {"b64": {"type": "string"}},
-    "required": ["b64"],
-    "additionalProperties": False,
-}
-_NO_HEADERS: Final[Mapping[str, str]] = {}
-
-
-class Form(NamedTuple):
-    """One of the forms that a request can have.
-
-    Attributes:
-        key: `instances`, where a list of rows is sent, or `inputs`, where columns are.
-        is_named: whether rows, or columns, are objects with the names of the inputs.
-        schema: of the whole request.
-    """
-
-    key: str
-    is_named: bool
-    schema: Schema
-
-    @property
-    def is_row(self) -> bool:
-        """Whether the answer is `predictions`."""
-        return self.key == "instances"
+BYTES_SUFFIX: Final = "_bytes"  # outputs with such names are bytes instead of text
 
 
 class TFServingDialect:
-    """Decodes and encodes for one signature; the form of a call is the `Form` of its body.
+    """Decodes and encodes for one signature; requests come in one of several `RequestForm`s.
 
     Attributes:
-        schema: the JSON Schema of a request; each form that it allows has a validator of its own.
+        schema: the JSON Schema of a request; each form has its own validator.
         answer_schema: the JSON Schema of an answer.
     """
 
@@ -87,49 +48,47 @@ class TFServingDialect:
     def __init__(self, signature: Signature) -> None:
         self._inputs = signature.inputs
         self._outputs = signature.outputs
-        forms = _forms(signature.inputs)
+        forms = request_forms(signature.inputs)
         self._forms = {(form.key, form.is_named): (form, Validator(form.schema)) for form in forms}
         self.schema: Schema = {"anyOf": [form.schema for form in forms]}
-        self.answer_schema = _answer_schema(signature.outputs)
+        self.answer_schema = answer_schema(signature.outputs)
         self._object = format_of([spec.name for spec in signature.outputs])
 
     def check(self, headers: Headers) -> None:
-        """Raise UnsupportedMediaType for a compressed body; its media type is not looked at."""
+        """Raise UnsupportedMediaType for a compressed body; any media type is accepted."""
         check_coding(headers)
 
-    def decode(self, body: bytes, headers: Headers = _NO_HEADERS) -> Call:
+    def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:  # noqa: ARG002  # Dialect's
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
-        if is_large(body):
-            return read_large(self.decode, body, headers)
+        if len(body) > LARGE_BODY:
+            return decode_large(self._decode, body)
+        return self._decode(body)
+
+    def _decode(self, body: bytes) -> DecodedRequest:
         document = parse(body)
         form, validator = self._form_of(document)
         _check_signature_name(document.get("signature_name", ""))
         if not validator.accepts(document):
             raise InvalidData(self._expected(form), validator.explain(document, len(body)))
-        return Call(self._tensors(form, document[form.key], body), form)
+        return DecodedRequest(self._tensors(form, document[form.key], body), form)
 
-    def encode(self, answer: Tensors, call: Call, headers: Headers = _NO_HEADERS) -> Encoded:  # noqa: ARG002  # Dialect's
-        """Write an answer; non-finite numbers are `NaN` and `Infinity`, as TF Serving has them."""
+    def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
+        """Write an answer; non-finite numbers become `NaN` and `Infinity`, as in TF Serving."""
         columns = [(spec, answer.arrays[spec.name]) for spec in self._outputs]
-        if call.form.is_row and len(columns) > 1:
+        if request.form.is_row and len(columns) > 1:
             rows = zip(*(_row_texts(spec, array) for spec, array in columns), strict=True)
             text = b"[%b]" % b",".join([self._object % row for row in rows])
         else:
             text = self._object % tuple(_text(spec, array) for spec, array in columns)
-        body = (b'{"predictions":%b}' if call.form.is_row else b'{"outputs":%b}') % text
-        return Encoded(body, MEDIA_TYPE, _NO_HEADERS)
+        body = (b'{"predictions":%b}' if request.form.is_row else b'{"outputs":%b}') % text
+        return Encoded(body, MEDIA_TYPE, NO_HEADERS)
 
-    def excerpt(
-        self,
-        body: bytes,
-        answer: bytes,
-        headers: Headers = _NO_HEADERS,  # noqa: ARG002  # Dialect's
-    ) -> tuple[bytes, bytes]:
-        """Return request and answer as they are: both are JSON, but for non-finite numbers."""
+    def excerpt(self, request: DecodedRequest, body: bytes, answer: bytes) -> tuple[bytes, bytes]:  # noqa: ARG002  # Dialect's
+        """Return request and answer unchanged; null for an answer with NaN, which is no JSON."""
         return body, b"null" if b"NaN" in answer or b"Infinity" in answer else answer
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
-        """Return the rows or columns without the values of what is called in `names`."""
+        """Return the rows or columns without the values of the tensors in `names`."""
         specs = self._inputs if side == "input" else self._outputs
 
         def show(document: dict[str, Any]) -> dict[str, Any]:
@@ -154,8 +113,8 @@ class TFServingDialect:
         names, values = columns.keys(), zip(*columns.values(), strict=True)
         return orjson.dumps({"instances": [dict(zip(names, v, strict=True)) for v in values]})
 
-    def _form_of(self, document: Any) -> tuple[Form, Validator]:
-        """Tell the form by what is there; raises InvalidRequest where it is none or two."""
+    def _form_of(self, document: Any) -> tuple[RequestForm, Validator]:
+        """Return the form of a request; raises InvalidRequest if it has none, or two."""
         if not isinstance(document, dict):
             raise InvalidRequest("The JSON value is not an object.")
         keys = [key for key in ("instances", "inputs") if key in document]
@@ -169,13 +128,14 @@ class TFServingDialect:
         is_named = isinstance(value, dict) and not _is_b64(value)
         return self._forms.get((keys[0], is_named)) or self._forms[keys[0], True]
 
-    def _expected(self, form: Form) -> str:
+    def _expected(self, form: RequestForm) -> str:
         inputs = ", ".join(map(str, self._inputs))
         rows = "a list of rows" if form.is_row else "columns with the rows as their first axis"
-        named = ", as objects by the names of the inputs" if form.is_named else ""
+        each = ", each" if form.is_row else ""
+        named = f"{each} in an object keyed by input name" if form.is_named else ""
         return f"Expected {rows} in '{form.key}'{named} ({inputs})"
 
-    def _tensors(self, form: Form, value: Any, body: bytes) -> Tensors:
+    def _tensors(self, form: RequestForm, value: Any, body: bytes) -> Tensors:
         arrays = {}
         for spec in self._inputs:
             column, path = _column_of(form, spec.name, value)
@@ -187,76 +147,25 @@ class TFServingDialect:
                 raise
         try:
             return Tensors(arrays)
-        except WrongRowCount:
+        except RowCountMismatch:
             raise InvalidData("All inputs must have the same number of rows", []) from None
 
 
-def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # the dialect has no place for it
-    """Tell an error as `{"error": …}`."""
+def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # errors of this dialect have no id
+    """Return an error as `{"error": …}`."""
     return plain_refusal(error)
 
 
 def _check_signature_name(given: Any) -> None:
-    """Raise InvalidRequest for another name, as TF Serving says it; the schema refuses no name."""
+    """Raise InvalidRequest for an unknown name, in the words of TF Serving."""
     if isinstance(given, str) and given not in SIGNATURES:
         raise InvalidRequest(f'Serving signature name: "{given:.80}" not found in signature def')
-
-
-def _forms(inputs: tuple[TensorSpec, ...]) -> list[Form]:
-    """Return the forms that a request can have; plain values only where there is one input."""
-    rows = {spec.name: _array_schema(spec, batch=False) for spec in inputs}
-    columns = {spec.name: _array_schema(spec, batch=True) for spec in inputs}
-    row = {**_named(rows), "additionalProperties": False}
-    forms = [
-        Form("instances", True, _request("instances", _list_of(row))),
-        Form("inputs", True, _request("inputs", _named(columns))),
-    ]
-    if len(inputs) == 1:
-        [column] = columns.values()
-        forms += [
-            Form("instances", False, _request("instances", column)),
-            Form("inputs", False, _request("inputs", column)),
-        ]
-    return forms
-
-
-def _request(key: str, schema: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": {"signature_name": {"enum": [*SIGNATURES]}, key: schema},
-        "required": [key],
-    }
-
-
-def _named(schemas: dict[str, Schema]) -> Schema:
-    return {"type": "object", "properties": schemas, "required": list(schemas)}
-
-
-def _list_of(schema: Schema) -> Schema:
-    return {"type": "array", "items": schema, "minItems": 1}
-
-
-def _array_schema(spec: TensorSpec, *, batch: bool) -> Schema:
-    cell = {"anyOf": [{"type": "string"}, _B64]} if spec.dtype == "string" else None
-    return numbers.array_schema(spec, batch=batch, cell=cell)
-
-
-def _answer_schema(outputs: tuple[TensorSpec, ...]) -> Schema:
-    columns: dict[str, Schema] = {s.name: numbers.array_schema(s, batch=True) for s in outputs}
-    rows: dict[str, Schema] = {s.name: numbers.array_schema(s, batch=False) for s in outputs}
-    single = next(iter(columns.values()))
-    predictions = single if len(outputs) == 1 else _list_of(_named(rows))
-    answers = {
-        "predictions": predictions,
-        "outputs": single if len(outputs) == 1 else _named(columns),
-    }
-    return {"type": "object", "properties": answers, "minProperties": 1, "maxProperties": 1}
 
 
 def _named_alone(
     value: Any, is_named: bool, specs: Sequence[TensorSpec], names: frozenset[str]
 ) -> Any:
-    """Return rows or columns with the tensors of the signature alone, without what is hidden."""
+    """Return rows or columns with only the tensors of the signature, hidden ones without values."""
     if not is_named:
         return value
     if isinstance(value, list):
@@ -268,8 +177,8 @@ def _is_b64(value: dict[str, Any]) -> bool:
     return len(value) == 1 and isinstance(value.get("b64"), str)
 
 
-def _column_of(form: Form, name: str, value: Any) -> tuple[Any, tuple[str, ...]]:
-    """Return the rows of an input, and where they stand in the request."""
+def _column_of(form: RequestForm, name: str, value: Any) -> tuple[Any, tuple[str, ...]]:
+    """Return the rows of an input, and their path in the request."""
     if not form.is_named:
         return value, (form.key,)
     if form.is_row:
@@ -289,19 +198,19 @@ def _to_array(column: Any, spec: TensorSpec, path: tuple[str, ...], body: bytes)
     if spec.dtype == "string":
         column = _without_b64(column)
     if spec.array_dtype.kind in "iu" and json_cells.has_floats(column, body):
-        raise InvalidData(f"{spec.name} takes integers, written without a point", [])
+        raise InvalidData(f"{spec.name} takes integers, without decimal point or exponent", [])
     return numbers.to_array(column, spec, path, shape=json_cells.shape_hint(spec, len(body)))
 
 
 def _without_b64(cells: Any) -> Any:
-    """Return nested lists of strings, with base64 in them decoded; raises InvalidData."""
+    """Return nested lists of strings with base64 decoded; raises InvalidData."""
     if isinstance(cells, list):
         return [_without_b64(cell) for cell in cells]
     if isinstance(cells, str):
         return cells
-    text = "".join(cells["b64"].split())  # such as the lines of Python's `base64.encodebytes`
+    text = "".join(cells["b64"].split())  # white space, as in `base64.encodebytes`, is allowed
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)  # may lack its end
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)  # padding is optional
     except ValueError:
         raise InvalidData("Unable to base64 decode", []) from None
 

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from model.signature import Signature, TensorSpec
-from server.dialects.tfserving.dialect import DTYPES, SIGNATURE
+from server.dialects.tfserving.schema import SIGNATURE
+
+DTYPES: Final = {
+    "bool": "DT_BOOL",
+    "float16": "DT_HALF",
+    "float32": "DT_FLOAT",
+    "float64": "DT_DOUBLE",
+    "string": "DT_STRING",
+    **{f"int{bits}": f"DT_INT{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"DT_UINT{bits}" for bits in (8, 16, 32, 64)},
+}
 
 
 def status_document(states: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
-    """Return the status of a model's versions: of each its name, its state, and what is wrong."""
+    """Return the status of versions, given the version, state and error message of each."""
     return {
         "model_version_status": [
             {
@@ -27,7 +37,7 @@ def status_document(states: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
 
 
 def metadata_document(name: str, version: str, signature: Signature) -> dict[str, Any]:
-    """Return a model's signature, as GetModelMetadataResponse has it in JSON."""
+    """Return a model's signature as the JSON of GetModelMetadataResponse."""
     definition = {
         "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
         "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},

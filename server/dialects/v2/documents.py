@@ -1,4 +1,4 @@
-"""What the Open Inference Protocol V2 tells of a server and its models, as plain data.
+"""Metadata and statistics documents of the Open Inference Protocol V2.
 
 https://github.com/kserve/open-inference-protocol, and Triton's statistics extension.
 """
@@ -19,11 +19,11 @@ PLATFORM: Final = "keras"
 VARIABLE: Final = -1
 
 _DATATYPES: Final = {"bool": "BOOL", "string": "BYTES", "bfloat16": "BF16"}
-_KINDS: Final = {"f": "FP", "i": "INT", "u": "UINT"}
+_PREFIXES: Final = {"f": "FP", "i": "INT", "u": "UINT"}
 
 
 class Counted(Protocol):
-    """What was counted of a version: see `server.serving.counts.VersionCounts`."""
+    """The counters of a version: see `server.serving.counts.VersionCounts`."""
 
     answered_requests: int
     failed_requests: int
@@ -35,17 +35,17 @@ class Counted(Protocol):
 
     @property
     def calls(self) -> int:
-        """How often the model was called."""
+        """The number of model calls."""
 
 
 def of_server(version: str) -> Document:
-    """Return what `GET /v2` answers."""
+    """Return the answer to `GET /v2`."""
     extensions = ["binary_tensor_data", "model_repository", "statistics"]
     return {"name": "keras-batch-server", "version": version, "extensions": extensions}
 
 
 def of_model(name: str, versions: Sequence[str], signature: Signature) -> Document:
-    """Return the metadata of a model; its first dimension is that of the rows."""
+    """Return the metadata of a model; the first dimension of shapes is the rows."""
     return {
         "name": name,
         "versions": list(versions),
@@ -56,7 +56,7 @@ def of_model(name: str, versions: Sequence[str], signature: Signature) -> Docume
 
 
 def of_statistics(name: str, version: str, counts: Counted) -> Document:
-    """Return the statistics of a version since it was loaded; durations are nanoseconds."""
+    """Return the statistics of a version since it was loaded; durations are in nanoseconds."""
     answered = counts.answered_requests
     total = counts.queue_seconds + counts.model_seconds
     stats = {
@@ -91,11 +91,11 @@ def of_statistics(name: str, version: str, counts: Counted) -> Document:
 
 @cache
 def datatype(dtype: str) -> str:
-    """Return the protocol's name of a dtype."""
+    """Return the protocol's name for a dtype."""
     if dtype in _DATATYPES:
         return _DATATYPES[dtype]
     known = np.dtype(dtype)
-    return f"{_KINDS[known.kind]}{known.itemsize * 8}"
+    return f"{_PREFIXES[known.kind]}{known.itemsize * 8}"
 
 
 def _tensor(spec: TensorSpec) -> Document:

@@ -1,4 +1,4 @@
-"""The JSON Schemas of the Open Inference Protocol: what validates, and what is documented."""
+"""The JSON Schemas of the Open Inference Protocol, for validation and for the documentation."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ def request_schema(signature: Signature) -> Schema:
         "minItems": count,
         "maxItems": count,
     }
-    properties["outputs"] = _asked_schema([spec.name for spec in signature.outputs])
+    properties["outputs"] = _outputs_schema([spec.name for spec in signature.outputs])
     return {**ENVELOPE, "properties": properties}
 
 
-def _asked_schema(names: list[str]) -> Schema:
-    """Return the schema of the outputs that a request asks for."""
+def _outputs_schema(names: list[str]) -> Schema:
+    """Return the schema of the outputs that a request names."""
     asked = ENVELOPE["properties"]["outputs"]
     item = asked["items"]
     return {
         **asked,
         "items": {**item, "properties": {**item["properties"], "name": {"enum": names}}},
-        "maxItems": len(names),  # none is asked for twice
+        "maxItems": len(names),  # each at most once
     }
 
 
