@@ -10,14 +10,14 @@ import pytest
 
 from server.loadtest.report.sweep_report import report
 from tests.browser.test_live_page import THEMES, WIDTHS, browser, pytestmark
-from tests.loadtest.fakes import run_of
+from tests.loadtest.fakes import result_of
 
 __all__ = ["browser", "pytestmark"]
 
 
 def two_runs() -> str:
     """With texts of the greatest length."""
-    new, old = run_of(1_000, "new"), run_of(700, "old", refuses=True)
+    new, old = result_of(1_000, "new"), result_of(700, "old", refuses=True)
     new["server"] = {"model a_long_name_of_a_model": "version 1, up to 1024 rows a call"}
     new["url"] = f"http://a-long-name-of-a-machine.example:18433/{'a' * 80}/predict"
     return report([new, old])
