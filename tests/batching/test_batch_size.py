@@ -84,7 +84,7 @@ def test_the_fewest_rows_that_reach_95_percent_of_the_best_are_chosen(
     assert Machine(seconds).measure().rows == rows
 
 
-def test_what_was_measured_is_kept() -> None:
+def test_the_measurements_are_kept() -> None:
     size = Machine(linear(1 * MS, 1 * MS)).measure()
 
     assert [point.rows for point in size.curve] == [1, 2, 4, 8, 16, 32, 64]
@@ -162,7 +162,7 @@ def test_the_first_call_of_each_size_is_not_timed() -> None:
 # Noise
 
 
-def test_a_call_that_is_disturbed_does_not_end_it() -> None:
+def test_a_single_slow_call_does_not_end_the_measurement() -> None:
     machine = Machine(saturated)
     machine.disturb = lambda number: 1.0 if number in (3, 6) else 0.0
 
@@ -185,7 +185,7 @@ def test_a_machine_that_is_busy_for_a_while_does_not_change_the_choice() -> None
 
 
 @over_http
-async def test_the_service_measures_its_model_and_says_what_it_chose(caplog) -> None:
+async def test_the_service_measures_its_model_and_logs_its_choice(caplog) -> None:
     model = FakeModel()
     caplog.set_level("INFO")
     async with serving(model, with_settings(batching={"max_rows": "auto"})) as server:
@@ -209,7 +209,7 @@ async def test_a_call_may_be_as_long_as_the_settings_say() -> None:
 
 
 @over_http
-async def test_nothing_is_measured_where_the_rows_are_given(caplog) -> None:
+async def test_nothing_is_measured_if_max_rows_is_a_number(caplog) -> None:
     caplog.set_level("INFO")
     async with serving(settings=with_settings(batching={"max_rows": 17})) as server:
         assert server.service.model.batch_size == BatchSize(17)

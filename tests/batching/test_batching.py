@@ -154,7 +154,7 @@ async def test_a_request_without_rows_does_no_harm(serving, model):
 
 
 @fake_time
-async def test_a_lone_request_waits_for_nothing(serving, model):
+async def test_a_single_request_is_not_delayed(serving, model):
     """No time at all passes between a request and the call of an idle model."""
     batcher = serving()
     start = clock().time()
@@ -167,7 +167,7 @@ async def test_a_lone_request_waits_for_nothing(serving, model):
 
 
 @fake_time
-async def test_with_max_wait_an_idle_model_lets_its_batch_fill_up_so_long(serving, model):
+async def test_an_idle_model_waits_max_wait_for_more_rows(serving, model):
     """What comes within max_wait of the first request shares its batch; no longer than that."""
     batcher = serving(max_wait=0.5)
     start = clock().time()
@@ -207,7 +207,7 @@ async def test_more_than_a_full_batch_does_not_wait_for_max_wait(serving, model)
 
 
 @fake_time
-async def test_a_request_that_leaves_during_max_wait_costs_no_call(serving, model):
+async def test_a_request_cancelled_during_max_wait_causes_no_model_call(serving, model):
     """When nobody is left after max_wait the model is not called, and the next one is answered."""
     batcher = serving(max_wait=0.5)
     job = batcher.submit([1], deadline=soon())
@@ -234,7 +234,7 @@ async def test_a_deadline_shorter_than_max_wait_is_kept(serving, model):
 
 
 @fake_time
-async def test_what_gathers_while_the_model_is_busy_is_one_batch(serving, model):
+async def test_requests_that_arrive_while_the_model_is_busy_form_one_batch(serving, model):
     """Requests of different times wait for the same call."""
     batcher = serving()
     first = await busy(batcher, model)
@@ -249,7 +249,7 @@ async def test_what_gathers_while_the_model_is_busy_is_one_batch(serving, model)
 
 
 @fake_time
-async def test_a_place_that_gets_free_while_the_model_is_busy_is_taken_by_another(serving, model):
+async def test_a_place_freed_while_the_model_is_busy_goes_to_another_request(serving, model):
     """The next batch is not frozen before it runs: a leaver's place goes to the next in line."""
     batcher = serving(max_rows=2)
     first = await busy(batcher, model)
@@ -267,7 +267,7 @@ async def test_a_place_that_gets_free_while_the_model_is_busy_is_taken_by_anothe
 
 
 @fake_time
-async def test_a_call_has_at_most_max_rows_rows(serving, model):
+async def test_a_model_call_has_at_most_max_rows_rows(serving, model):
     """Ten rows are three calls of a model that takes four."""
     batcher = serving(max_rows=4)
     first = await busy(batcher, model)
@@ -279,7 +279,7 @@ async def test_a_call_has_at_most_max_rows_rows(serving, model):
 
 
 @fake_time
-async def test_the_model_is_called_with_one_part_a_request(serving, model):
+async def test_the_model_is_called_with_one_part_per_request(serving, model):
     """Parts are not padded, merged or reordered."""
     batcher = serving(max_rows=8)
     await busy(batcher, model)
@@ -295,7 +295,7 @@ async def test_the_model_is_called_with_one_part_a_request(serving, model):
 
 
 @fake_time
-async def test_a_large_request_is_cut_and_joined_again_in_order(serving, model):
+async def test_a_large_request_is_split_and_joined_in_order(serving, model):
     """Ten rows through a model that takes four come back as they went in."""
     batcher = serving(max_rows=4)
 
@@ -385,7 +385,7 @@ async def test_a_steady_stream_of_small_requests_cannot_starve_a_large_one(servi
 
 
 @fake_time
-async def test_what_is_cut_is_joined_by_the_function_given(serving):
+async def test_parts_are_joined_by_the_given_function(serving):
     """Rows are whatever has a length and can be sliced: here letters of a word."""
 
     async def louder(parts):
@@ -472,7 +472,7 @@ async def test_a_request_of_another_shape_goes_before_the_rest_of_a_large_one(se
 
 
 @fake_time
-async def test_beyond_its_bound_of_rows_the_queue_refuses_at_once(serving, model, diary):
+async def test_a_queue_full_of_rows_rejects_at_once(serving, model, diary):
     """What runs is not counted; what does not fit leaves no trace; smaller ones still fit."""
     batcher = serving(queue_rows=4, max_rows=2)
     first = await busy(batcher, model)
@@ -490,7 +490,7 @@ async def test_beyond_its_bound_of_rows_the_queue_refuses_at_once(serving, model
 
 
 @fake_time
-async def test_beyond_its_bound_of_bytes_the_queue_refuses_at_once(serving, model, diary):
+async def test_a_queue_full_of_bytes_rejects_at_once(serving, model, diary):
     """Bytes are bounded as rows are, and given back as rows are taken."""
     batcher = serving(queue_bytes=1000)
     first = await busy(batcher, model)
@@ -510,7 +510,7 @@ async def test_beyond_its_bound_of_bytes_the_queue_refuses_at_once(serving, mode
 
 
 @fake_time
-async def test_what_can_never_fit_is_refused_for_good(serving, diary):
+async def test_a_request_larger_than_the_queue_gets_too_many_rows(serving, diary):
     """More than an empty queue holds is an error of the request: trying again cannot help."""
     batcher = serving(queue_rows=4, queue_bytes=1000)
 
@@ -524,7 +524,7 @@ async def test_what_can_never_fit_is_refused_for_good(serving, diary):
 
 
 @fake_time
-async def test_whether_there_is_room_can_be_asked_without_rows(serving, model, diary):
+async def test_check_room_needs_no_rows(serving, model, diary):
     """It says, and counts, what the smallest request of that size would be told."""
     batcher = serving(queue_rows=2, queue_bytes=100)
     model.hold()
@@ -547,7 +547,7 @@ async def test_whether_there_is_room_can_be_asked_without_rows(serving, model, d
 
 
 @fake_time
-async def test_it_is_crowded_from_a_refusal_until_somebody_is_let_in_again(serving, model):
+async def test_it_is_crowded_from_a_rejection_until_a_request_is_accepted(serving, model):
     batcher = serving(queue_rows=1, queue_bytes=100)
     with pytest.raises(TooManyRows):  # which is no matter of who waits
         batcher.submit([1], deadline=soon(), nbytes=101)
@@ -567,7 +567,7 @@ async def test_it_is_crowded_from_a_refusal_until_somebody_is_let_in_again(servi
 
 
 @fake_time
-async def test_who_does_not_say_how_many_bytes_takes_none(serving, model):
+async def test_nbytes_defaults_to_0(serving, model):
     batcher = serving(queue_bytes=10)
     await busy(batcher, model)
     batcher.submit([1], deadline=soon())
@@ -578,7 +578,7 @@ async def test_who_does_not_say_how_many_bytes_takes_none(serving, model):
 
 
 @fake_time
-async def test_there_is_room_where_one_more_row_fits(serving, model):
+async def test_check_room_accepts_if_one_more_row_fits(serving, model):
     batcher = serving(queue_rows=3)
     await busy(batcher, model)
     batcher.submit([1, 2], deadline=soon())
@@ -587,7 +587,7 @@ async def test_there_is_room_where_one_more_row_fits(serving, model):
 
 
 @fake_time
-async def test_what_waits_for_a_model_that_is_given_up_fails_at_once(serving, model, diary):
+async def test_abandon_fails_waiting_requests_at_once(serving, model, diary):
     """The one in the call does not; that is for whoever made the call."""
     batcher = serving(max_rows=2)
     model.hold()
@@ -615,9 +615,7 @@ async def learned(batcher: Batcher, model: FakeModel, seconds: float) -> None:
 
 
 @fake_time
-async def test_a_request_is_refused_when_the_batches_ahead_would_take_too_long(
-    serving, model, diary
-):
+async def test_a_request_is_rejected_if_the_batches_ahead_take_too_long(serving, model, diary):
     """At 0.4 s a batch, two may wait ahead of a request that wants to begin within 1 s."""
     batcher = serving(max_rows=4, max_queue=1.0)
     await learned(batcher, model, seconds=0.4)
@@ -632,7 +630,7 @@ async def test_a_request_is_refused_when_the_batches_ahead_would_take_too_long(
     assert await outcomes(*jobs) == [[0]] + [[10 * n] for n in range(12)]
 
 
-def test_a_batcher_that_is_told_nothing_has_the_bounds_of_the_settings():
+def test_the_default_limits_are_those_of_the_settings():
     given = inspect.signature(Batcher).parameters
     settings = BatchingSettings()
 
@@ -643,7 +641,7 @@ def test_a_batcher_that_is_told_nothing_has_the_bounds_of_the_settings():
 
 
 @fake_time
-async def test_a_wait_of_just_max_queue_is_accepted(serving, model):
+async def test_a_wait_of_exactly_max_queue_is_accepted(serving, model):
     """So where no time is allowed, nothing is refused before it was seen to take any."""
     batcher = serving(max_rows=1, max_queue=0.0)
     jobs = [await busy(batcher, model)]
@@ -682,7 +680,9 @@ async def test_the_batches_of_a_large_request_do_not_count_against_itself(servin
 
 
 @fake_time
-async def test_the_rest_of_a_large_request_does_not_count_for_those_who_overtake_it(serving, model):
+async def test_the_rest_of_a_large_request_does_not_count_for_requests_that_overtake_it(
+    serving, model
+):
     """Behind a large request a small one waits for one batch, and is refused for no more."""
     batcher = serving(max_rows=4, max_queue=1.0)
     await learned(batcher, model, seconds=0.8)
@@ -764,7 +764,9 @@ TEN_ROWS = {"max_rows": 4, "queue_rows": 10, "max_queue": 1e9}
     ],
 )
 @fake_time
-async def test_retry_after_is_what_the_rows_that_wait_will_take(serving, model, seconds, expected):
+async def test_retry_after_is_the_expected_duration_of_the_waiting_rows(
+    serving, model, seconds, expected
+):
     """So much a batch and so much a row, as batches of several sizes have shown."""
     model.seconds = seconds
     batcher = serving(**TEN_ROWS)
@@ -775,7 +777,7 @@ async def test_retry_after_is_what_the_rows_that_wait_will_take(serving, model, 
 
 
 @fake_time
-async def test_what_batches_took_long_ago_is_forgotten(serving, model):
+async def test_old_durations_of_batches_lose_their_weight(serving, model):
     """Each weighs a tenth less than the next one: a slow call is not all, and does not stay."""
     batcher = serving(**TEN_ROWS)
     model.seconds = lambda rows: 0.1
@@ -796,7 +798,7 @@ async def test_what_batches_took_long_ago_is_forgotten(serving, model):
 
 
 @fake_time
-async def test_a_deadline_that_passes_in_the_queue_is_answered_at_its_time(serving, model, diary):
+async def test_a_request_that_expires_in_the_queue_fails_at_its_deadline(serving, model, diary):
     """The request fails on time, gives its room back, and is never computed."""
     batcher = serving(queue_rows=1, queue_bytes=100)
     first = await busy(batcher, model)
@@ -816,7 +818,7 @@ async def test_a_deadline_that_passes_in_the_queue_is_answered_at_its_time(servi
 
 
 @fake_time
-async def test_a_deadline_is_kept_while_the_model_is_stuck_on_the_request_itself(serving, model):
+async def test_a_request_expires_at_its_deadline_while_the_model_computes_it(serving, model):
     """Its batch is running, and the answer does not wait for it; the others' answers still come."""
     batcher = serving()
     await busy(batcher, model)
@@ -836,7 +838,7 @@ async def test_a_deadline_is_kept_while_the_model_is_stuck_on_the_request_itself
 
 
 @fake_time
-async def test_who_is_settled_is_not_kept_until_the_deadline(model):
+async def test_a_settled_request_is_not_kept_until_its_deadline(model):
     """Else a busy service would keep the requests of half a minute."""
     batcher = Batcher(model.run)
     served = asyncio.create_task(batcher.serve())
@@ -869,7 +871,7 @@ async def test_a_deadline_that_has_passed_at_submit_is_answered_at_once(serving,
 
 
 @fake_time
-async def test_a_deadline_that_passed_while_the_loop_was_blocked_is_not_computed(serving, model):
+async def test_a_request_that_expired_while_the_loop_was_blocked_is_not_computed(serving, model):
     """The model is free before the timers have fired; late rows are left out all the same."""
     batcher = serving()
     first = await busy(batcher, model)
@@ -913,7 +915,7 @@ async def test_an_answer_in_time_is_not_disturbed_by_the_deadline_after_it(servi
 
 
 @fake_time
-async def test_a_client_that_leaves_the_queue_is_not_computed(serving, model, diary):
+async def test_a_request_cancelled_in_the_queue_is_not_computed(serving, model, diary):
     """Its rows cost no call, and its room is free at once."""
     batcher = serving(queue_rows=2, queue_bytes=100)
     first = await busy(batcher, model)
@@ -930,7 +932,7 @@ async def test_a_client_that_leaves_the_queue_is_not_computed(serving, model, di
 
 
 @fake_time
-async def test_a_client_that_leaves_does_not_disturb_its_batch(serving, model):
+async def test_a_cancelled_request_does_not_disturb_its_batch(serving, model):
     """The rest of the batch is answered when one of its clients goes away meanwhile."""
     batcher = serving()
     await busy(batcher, model)
@@ -944,7 +946,7 @@ async def test_a_client_that_leaves_does_not_disturb_its_batch(serving, model):
 
 
 @fake_time
-async def test_a_batch_that_everybody_leaves_disturbs_nobody(serving, model):
+async def test_a_batch_whose_requests_are_all_cancelled_disturbs_no_other(serving, model):
     """The model ends what it does, and goes on with the next request."""
     batcher = serving()
     leaver = await busy(batcher, model)
@@ -956,7 +958,7 @@ async def test_a_batch_that_everybody_leaves_disturbs_nobody(serving, model):
 
 
 @fake_time
-async def test_a_client_that_leaves_half_way_takes_the_rest_of_its_rows_along(serving, model):
+async def test_the_rest_of_a_cancelled_request_is_not_computed(serving, model):
     """What waits of a large request is not computed."""
     batcher = serving(max_rows=4, queue_rows=16)
     model.hold()
@@ -992,7 +994,7 @@ async def test_a_task_that_is_cancelled_while_it_waits_withdraws_its_request(ser
 
 
 @fake_time
-async def test_leaving_twice_or_after_the_answer_changes_nothing(serving, model, diary):
+async def test_cancelling_twice_or_after_the_answer_changes_nothing(serving, model, diary):
     """Only the first withdrawal counts, and none after the end."""
     batcher = serving()
     answered = batcher.submit([1], deadline=soon())
@@ -1022,7 +1024,7 @@ async def batch_of(batcher: Batcher, model: FakeModel, size: int) -> list[Job]:
 
 @pytest.mark.parametrize("guilty", [1, 2, 33, 63, 64])
 @fake_time
-async def test_a_poisoned_request_among_63_good_ones_fails_alone(serving, model, guilty):
+async def test_one_bad_request_among_63_good_ones_fails_alone(serving, model, guilty):
     """Wherever it stands, it takes at most 24 further calls to answer the others."""
     model.poison = {guilty}
     jobs = await batch_of(serving(max_rows=64), model, 64)
@@ -1034,7 +1036,7 @@ async def test_a_poisoned_request_among_63_good_ones_fails_alone(serving, model,
 
 
 @fake_time
-async def test_two_poisoned_requests_fail_and_nobody_else(serving, model):
+async def test_two_bad_requests_fail_and_no_other(serving, model):
     """The bound on calls is wide enough for two that are far apart."""
     model.poison = {1, 64}
     jobs = await batch_of(serving(max_rows=64), model, 64)
@@ -1046,7 +1048,7 @@ async def test_two_poisoned_requests_fail_and_nobody_else(serving, model):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 64])
 @fake_time
-async def test_when_everyone_is_poisoned_the_calls_are_still_bounded(serving, model, size):
+async def test_the_number_of_calls_is_bounded_if_all_requests_are_bad(serving, model, size):
     """A broken model is not called for every request on its own."""
     model.poison = set(range(1, size + 1))
     jobs = await batch_of(serving(max_rows=64), model, size)
@@ -1067,7 +1069,7 @@ async def test_the_answers_of_good_halves_are_kept_when_the_calls_run_out(servin
 
 
 @fake_time
-async def test_a_request_is_never_cut_to_find_out_who_is_at_fault(serving, model):
+async def test_a_request_is_never_split_to_isolate_a_failure(serving, model):
     """Batches are halved by request: all rows of one stay together."""
     model.poison = {3}
     batcher = serving(max_rows=16)
@@ -1098,7 +1100,7 @@ async def test_a_lone_request_that_fails_is_not_tried_again(serving, model):
 
 
 @fake_time
-async def test_halves_never_mix_with_new_work(serving, model):
+async def test_halves_of_a_failed_batch_never_mix_with_new_requests(serving, model):
     """What comes while the guilty are looked for waits until they are found."""
     model.poison = {2}
     batcher = serving(max_rows=8)
@@ -1121,9 +1123,7 @@ async def test_halves_never_mix_with_new_work(serving, model):
 
 
 @fake_time
-async def test_a_request_settled_while_the_guilty_are_looked_for_is_not_computed_again(
-    serving, model
-):
+async def test_a_request_settled_during_isolation_is_not_computed_again(serving, model):
     """One leaves and one expires while the other half runs: both are left out from then on."""
     model.poison = {1, 8}
     batcher = serving(max_rows=8)
@@ -1147,9 +1147,7 @@ async def test_a_request_settled_while_the_guilty_are_looked_for_is_not_computed
 
 
 @fake_time
-async def test_a_deadline_that_passes_while_the_guilty_are_looked_for_and_the_loop_is_blocked(
-    serving, model
-):
+async def test_a_deadline_that_passes_during_isolation_while_the_loop_is_blocked(serving, model):
     """Its rows are left out of further calls even before the timers have fired."""
     model.poison = {1, 8}
     batcher = serving(max_rows=8)
@@ -1170,7 +1168,7 @@ async def test_a_deadline_that_passes_while_the_guilty_are_looked_for_and_the_lo
 
 
 @fake_time
-async def test_a_cut_request_that_fails_is_not_computed_any_further(serving, model):
+async def test_the_rest_of_a_split_request_that_failed_is_not_computed(serving, model):
     """Once a part of it failed, the rest costs no call, and its room is free."""
     model.poison = {2}
     batcher = serving(max_rows=4)
@@ -1184,7 +1182,7 @@ async def test_a_cut_request_that_fails_is_not_computed_any_further(serving, mod
 
 
 @fake_time
-async def test_a_cut_request_does_not_pull_down_those_that_share_its_batches(serving, model):
+async def test_a_failing_split_request_does_not_fail_others_in_its_batches(serving, model):
     """The last rows of a large request are poisoned: those who ride with them are answered."""
     model.poison = {19}
     batcher = serving(max_rows=4)
@@ -1223,7 +1221,7 @@ async def test_a_wrong_number_of_rows_fails_the_whole_batch_at_once(serving, mod
 
 
 @fake_time
-async def test_errors_that_are_nobodys_fault_fail_the_whole_batch_at_once(serving, model):
+async def test_whole_batch_errors_fail_the_whole_batch_at_once(serving, model):
     """`whole_batch_errors` are not looked into."""
     model.poison = {3}
     jobs = await batch_of(serving(whole_batch_errors=(ValueError,)), model, 8)
@@ -1294,7 +1292,7 @@ async def test_draining_before_it_serves_still_answers(model):
 
 
 @fake_time
-async def test_draining_ends_when_those_who_waited_have_left(serving, model):
+async def test_draining_ends_when_all_waiting_requests_are_cancelled(serving, model):
     """The last ones leave, expire or fail, and it ends."""
     batcher = Batcher(model.run)
     served = asyncio.create_task(batcher.serve())
@@ -1315,7 +1313,7 @@ async def test_draining_ends_when_those_who_waited_have_left(serving, model):
 
 
 @fake_time
-async def test_an_observer_hears_of_every_call(serving, model, diary):
+async def test_an_observer_is_notified_of_every_call(serving, model, diary):
     """Rows, requests and duration, whether it succeeded or not."""
     model.seconds = lambda rows: 0.5 * rows
     model.poison = {3}
@@ -1350,7 +1348,9 @@ async def test_an_answered_request_knows_how_long_it_took(serving, model, diary)
 
 
 @fake_time
-async def test_an_observer_hears_who_failed_and_whether_alone(serving, model, diary):
+async def test_an_observer_is_told_which_requests_failed_and_whether_they_were_isolated(
+    serving, model, diary
+):
     """The request at fault, the model's own error, and that its batch-mates are answered."""
     model.poison = {3}
     jobs = await batch_of(serving(), model, 4)
@@ -1363,7 +1363,7 @@ async def test_an_observer_hears_who_failed_and_whether_alone(serving, model, di
 
 @pytest.mark.parametrize("size", [1, 2, 8, 64])
 @fake_time
-async def test_a_model_that_fails_for_everybody_has_isolated_nobody(serving, model, diary, size):
+async def test_a_model_that_fails_for_all_requests_isolates_none(serving, model, diary, size):
     """An observer can tell a broken model from a bad request among good ones."""
     model.poison = set(range(1, size + 1))
     await outcomes(*await batch_of(serving(), model, size))
@@ -1373,7 +1373,7 @@ async def test_a_model_that_fails_for_everybody_has_isolated_nobody(serving, mod
 
 
 @fake_time
-async def test_an_observer_hears_of_each_request_once(serving, model, diary):
+async def test_an_observer_is_notified_of_each_request_once(serving, model, diary):
     """Answered, expired, left or failed: every accepted request has one fate."""
     model.poison = {4}
     batcher = serving(max_rows=4)

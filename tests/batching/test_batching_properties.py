@@ -79,7 +79,7 @@ def test_every_request_gets_its_own_rows_from_full_batches(sizes: list[int], max
 
 @settings(deadline=None, max_examples=100)
 @given(sizes=sizes, poison=st.sets(st.integers(0, 400), max_size=6))
-def test_the_guilty_fail_within_the_bound_on_calls(sizes: list[int], poison: set[int]) -> None:
+def test_bad_requests_fail_within_the_bound_on_calls(sizes: list[int], poison: set[int]) -> None:
     """Whoever is poisoned fails; who is answered gets their own rows; one alone fails alone."""
 
     async def main() -> None:

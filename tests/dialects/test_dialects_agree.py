@@ -146,7 +146,9 @@ SIGNATURES = [
 
 
 @pytest.mark.parametrize("inputs", SIGNATURES)
-def test_every_example_follows_the_schema_and_is_read_alike(inputs: tuple[TensorSpec, ...]) -> None:
+def test_every_example_is_valid_and_decodes_to_the_same_tensors(
+    inputs: tuple[TensorSpec, ...],
+) -> None:
     dialects = dialects_of(*inputs)
     decoded = {}
     for name, dialect in dialects.by_name.items():

@@ -163,7 +163,7 @@ def shortest(dialect: Dialect, body: bytes) -> float:
 
 @pytest.mark.torture
 @pytest.mark.parametrize("signature", [NUMBER, WIDE], ids=["one number", "any number"])
-def test_no_body_of_200_kb_holds_the_event_loop_for_10_ms(signature: Signature) -> None:
+def test_no_body_of_200_kb_blocks_the_event_loop_for_10_ms(signature: Signature) -> None:
     dialects = [
         NativeDialect(signature),
         TFServingDialect(signature),

@@ -127,7 +127,7 @@ def test_the_rank_of_the_data_tells_one_example_from_a_batch(
         (x(2, 3), [[1, 2, 3], [1, 2]], "/data/1"),
     ],
 )
-def test_data_of_another_shape_is_refused_where_it_is_wrong(
+def test_data_of_another_shape_is_rejected_where_it_is_wrong(
     spec: TensorSpec, data: Any, pointer: str
 ) -> None:
     assert pointer in pointers(dialect_of(spec), data)
@@ -148,7 +148,7 @@ def test_data_of_another_shape_is_refused_where_it_is_wrong(
         (x(2, None), [[], []], "/data/0"),
     ],
 )
-def test_an_empty_list_is_refused(spec: TensorSpec, data: Any, pointer: str) -> None:
+def test_an_empty_list_is_rejected(spec: TensorSpec, data: Any, pointer: str) -> None:
     assert pointer in pointers(dialect_of(spec), data)
 
 
@@ -180,7 +180,7 @@ def test_requests_of_different_lengths_are_told_apart_by_their_row_shape() -> No
 
 @pytest.mark.parametrize("dtype", ["float32", "int32", "uint8"])
 @pytest.mark.parametrize("cell", ["1", "", "NaN", True, False, None, {}, {"a": 1}])
-def test_what_is_no_number_is_refused(dtype: str, cell: Any) -> None:
+def test_values_that_are_not_numbers_are_rejected(dtype: str, cell: Any) -> None:
     dialect = dialect_of(x(2, dtype=dtype))
 
     assert pointers(dialect, [1, cell]) == ["/data/1"]
@@ -210,7 +210,7 @@ def test_what_is_no_number_is_refused(dtype: str, cell: Any) -> None:
         ("float64", 10**300),
     ],
 )
-def test_a_number_that_fits_is_taken_exactly(dtype: str, number: Any) -> None:
+def test_a_number_that_fits_is_decoded_exactly(dtype: str, number: Any) -> None:
     dialect = dialect_of(x(2, dtype=dtype))
 
     for data in ([number, 1], [[1, number]], [[number, 1], [1, number]]):
@@ -249,7 +249,7 @@ def test_a_number_that_fits_is_taken_exactly(dtype: str, number: Any) -> None:
         ("float16", 70_000),
     ],
 )
-def test_a_number_that_does_not_fit_is_refused_where_it_is(dtype: str, number: Any) -> None:
+def test_a_number_that_does_not_fit_is_rejected_where_it_is(dtype: str, number: Any) -> None:
     dialect = dialect_of(x(2, dtype=dtype))
 
     assert pointers(dialect, [1, number]) == ["/data/1"]
@@ -285,14 +285,14 @@ def test_floats_are_rounded_to_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"data":[1e400]}', b'{"data":[-1e400]}', b'{"data":[[1e999]]}'])
-def test_numbers_that_no_float_can_hold_are_refused(body: bytes) -> None:
+def test_numbers_beyond_any_float_are_rejected(body: bytes) -> None:
     for dtype in ("float32", "float64", "int64"):
         with pytest.raises((InvalidData, InvalidJSON)):
             dialect_of(x(1, dtype=dtype)).decode(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"NaN", b'{"data":[NaN]}', b'{"data":[Infinity]}'])
-def test_what_is_no_json_is_told_apart_from_wrong_data(body: bytes) -> None:
+def test_invalid_json_and_invalid_data_are_different_errors(body: bytes) -> None:
     with pytest.raises(InvalidJSON) as caught:
         dialect_of(x(1)).decode(body)
     assert str(caught.value)
@@ -316,7 +316,7 @@ def test_what_is_no_json_is_told_apart_from_wrong_data(body: bytes) -> None:
         {"data": [10], "instances": [[10]]},
     ],
 )
-def test_only_data_is_taken(document: Any) -> None:
+def test_only_the_key_data_is_accepted(document: Any) -> None:
     with pytest.raises(InvalidData) as caught:
         dialect_of(x(1)).decode(json.dumps(document).encode())
     assert {violation.pointer for violation in caught.value.violations} == {""}
@@ -365,7 +365,7 @@ def test_several_inputs_must_all_be_there_and_alike(data: Any) -> None:
     refusal(dialect_of(*USER_AND_ITEM), data)
 
 
-def test_a_refusal_points_into_the_input_at_fault() -> None:
+def test_a_rejection_points_into_the_input_at_fault() -> None:
     dialect = dialect_of(*USER_AND_ITEM)
 
     assert pointers(dialect, {"user": ["a"], "item": [7, 8]}) == ["/data/user/0"]
@@ -436,7 +436,7 @@ def test_the_message_stays_short_for_a_large_input() -> None:
 
 
 @pytest.mark.parametrize("cells", [1, 300, 30_000])
-def test_a_refusal_names_the_place_whether_the_body_is_small_or_large(cells: int) -> None:
+def test_an_error_has_a_pointer_for_small_and_large_bodies(cells: int) -> None:
     """The branch of the schema that was meant explains: no error at `/data` hides the rest."""
     batch: list[Any] = [[1]] * cells + [["a"]]
     first: list[Any] = [["a"]] + [[1]] * cells
@@ -483,7 +483,9 @@ def test_explaining_a_large_body_is_short_and_cheap(data: Any) -> None:
         ([["a" * 9_000]] + [[1]] * 9_000 + [[None]], "/data/0/0", "number"),
     ],
 )
-def test_of_a_large_body_the_first_violation_is_told(data: Any, pointer: str, detail: str) -> None:
+def test_the_first_violation_of_a_large_body_is_reported(
+    data: Any, pointer: str, detail: str
+) -> None:
     body = json.dumps({"data": data}).encode() + LARGE
     with pytest.raises(InvalidData) as caught:
         dialect_of(x(1)).decode(body)
@@ -502,7 +504,7 @@ def test_of_a_large_body_the_first_violation_is_told(data: Any, pointer: str, de
         ([[1]] * 5_000, "object"),
     ],
 )
-def test_of_a_large_body_a_wrong_document_is_told(document: Any, detail: str) -> None:
+def test_a_large_body_of_another_structure_is_reported(document: Any, detail: str) -> None:
     with pytest.raises(InvalidData) as caught:
         dialect_of(x(1)).decode(json.dumps(document).encode())
 
@@ -527,7 +529,7 @@ def test_a_large_body_leaves_the_garbage_collector_as_it_was(collecting: bool) -
         gc.enable()
 
 
-def test_a_large_body_that_is_refused_is_let_go_at_once() -> None:
+def test_a_rejected_large_body_is_released_at_once() -> None:
     """Else the garbage collector goes through all of it before it is."""
     dialect, rows = dialect_of(x(None)), b"[1]," * 20_000
     for last in (b'["a"]', b"[1e39]", b"[1,2]"):
@@ -538,7 +540,7 @@ def test_a_large_body_that_is_refused_is_let_go_at_once() -> None:
         assert len(gc.get_objects()) < before + 1000
 
 
-def test_a_refusal_of_deep_data_is_a_refusal() -> None:
+def test_data_nested_too_deep_is_rejected() -> None:
     for depth in (10, 200, 400, 500, 900):
         body = b'{"data": ' + b"[" * depth + b"1" + b"]" * depth + b"}"
         with pytest.raises((InvalidData, InvalidJSON)):
@@ -568,7 +570,7 @@ def test_an_output_of_shape_1_is_a_number() -> None:
         ((None, 1), f32([[1]], [[2]]), [[1]], [[[1]], [[2]]]),
     ],
 )
-def test_the_signature_decides_the_form_and_not_what_came_out(
+def test_the_signature_decides_the_form_of_the_answer(
     shape: tuple[int | None, ...], array: np.ndarray, one: Any, batch: Any
 ) -> None:
     dialect = answering(TensorSpec("y", shape, "float32"))
@@ -625,7 +627,7 @@ def test_views_of_a_batch_are_written_as_well() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_an_output_that_is_not_finite_is_refused(value: float) -> None:
+def test_an_output_that_is_not_finite_is_rejected(value: float) -> None:
     two = answering(Y, TensorSpec("p", (2,), "float32"))
     for dialect, arrays in (
         (answering(Y), {"y": f32([1], [value])}),
@@ -854,7 +856,7 @@ MANY = settings(SOME, max_examples=10_000)
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_the_verdict_is_that_of_the_reference(name: str) -> None:
+def test_both_validators_agree(name: str) -> None:
     """The reference is jsonschema with the document that is published; 2,000 bodies in all."""
 
     @SOME
@@ -868,7 +870,7 @@ def test_the_verdict_is_that_of_the_reference(name: str) -> None:
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_the_verdict_is_that_of_the_reference_100_000_times(name: str) -> None:
+def test_both_validators_agree_100_000_times(name: str) -> None:
     @MANY
     @given(body=bodies(SIGNATURES[name]))
     def check(body: bytes) -> None:
@@ -902,7 +904,7 @@ def verdicts_on(reference: Draft202012Validator, inputs: tuple[TensorSpec, ...])
 
 @pytest.mark.parametrize("dtype", ["int32", "float32", "uint8"])
 @pytest.mark.parametrize("wrong", [-1, 3, 10**30])
-def test_ids_that_the_model_does_not_know_are_refused(dtype: str, wrong: int) -> None:
+def test_ids_that_the_model_does_not_know_are_rejected(dtype: str, wrong: int) -> None:
     dialect = dialect_of(ids(None, most=2, dtype=dtype))
 
     assert pointers(dialect, [0, 2, wrong]) == ["/data/2"]
@@ -910,7 +912,7 @@ def test_ids_that_the_model_does_not_know_are_refused(dtype: str, wrong: int) ->
     assert decode(dialect, [0, 1, 2]).tensors.arrays["x"].tolist() == [[0, 1, 2]]
 
 
-def test_ids_of_a_large_body_are_refused_where_they_are_wrong() -> None:
+def test_ids_of_a_large_body_are_rejected_where_they_are_wrong() -> None:
     dialect = dialect_of(ids(8, most=999))
     data = [[7] * 8 for _ in range(1000)]
     data[900][3] = 1000
@@ -929,7 +931,7 @@ TEXT = x(None, dtype="string")
 
 
 @pytest.mark.parametrize("data, single", [(["a", "naïve \0"], True), ([["a"], [""], ["b"]], False)])
-def test_strings_are_taken(data: Any, single: bool) -> None:
+def test_strings_are_accepted(data: Any, single: bool) -> None:
     request = decode(dialect_of(TEXT), data)
 
     assert request.form.single is single
@@ -948,11 +950,11 @@ def test_strings_are_taken(data: Any, single: bool) -> None:
         ([["a"], "b"], "/data/1"),
     ],
 )
-def test_what_is_no_list_of_strings_is_refused(data: Any, pointer: str) -> None:
+def test_values_that_are_not_strings_are_rejected(data: Any, pointer: str) -> None:
     assert pointers(dialect_of(TEXT), data) == [pointer]
 
 
-def test_strings_of_a_large_body_are_taken() -> None:
+def test_strings_of_a_large_body_are_accepted() -> None:
     dialect = dialect_of(x(2, dtype="string"))
     data = [["naïve", str(row)] for row in range(1000)]
 

@@ -90,7 +90,7 @@ def roots_of(node: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("signature", SIGNATURES, ids=lambda s: str(s.inputs[0])[:60])
-def test_what_validates_and_what_is_answered(signature: Signature) -> None:
+def test_schemas_of_requests_and_answers_are_allowed_ones(signature: Signature) -> None:
     dialects = Dialects("m", "1", signature, PredictSettings())
 
     for dialect in dialects.by_name.values():
@@ -99,7 +99,7 @@ def test_what_validates_and_what_is_answered(signature: Signature) -> None:
 
 
 @over_http
-async def test_what_is_documented() -> None:
+async def test_schemas_of_the_documentation_are_allowed_ones() -> None:
     for signature in (SIGNATURES[0], SIGNATURES[-1]):
         async with serving(FakeModel(signature)) as server:
             document = (await server.ask("GET", "/openapi.json")).json
@@ -109,7 +109,7 @@ async def test_what_is_documented() -> None:
         assert [fault for root in roots for fault in faults_of(root)] == []
 
 
-def test_a_fault_would_be_found() -> None:
+def test_a_wrong_schema_would_be_found() -> None:
     hidden = {"properties": {"a": {"items": {"anyOf": [{"$ref": "https://evil.example/a.json"}]}}}}
 
     assert faults_of(hidden) == ["$ref to https://evil.example/a.json"]

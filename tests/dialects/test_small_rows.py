@@ -107,7 +107,9 @@ OUTPUTS = [
 
 
 @pytest.mark.parametrize("array, shape", OUTPUTS)
-def test_each_of_a_batch_is_written_as_the_batch_is(array: np.ndarray, shape: tuple[int, ...]):
+def test_single_answers_are_written_like_those_of_a_batch(
+    array: np.ndarray, shape: tuple[int, ...]
+):
     spec = TensorSpec("y", shape, array.dtype.name)
     dialect = dialect_of(TensorSpec("x", (1,), "float32"), outputs=(spec,))
     batch = Tensors({"y": array})
@@ -129,7 +131,7 @@ def test_several_outputs_are_written_by_their_names_whatever_these_are():
     ]
 
 
-def test_what_is_not_finite_concerns_its_own_row_alone():
+def test_a_non_finite_number_affects_only_its_own_row():
     dialect = dialect_of(TensorSpec("x", (1,), "float32"))
     rows = split(Tensors({"y": np.array([[1.0], [np.nan], [3.0]], np.float32)}), [1, 1, 1])
 
@@ -139,7 +141,7 @@ def test_what_is_not_finite_concerns_its_own_row_alone():
     assert dialect.json.write(rows[2], single=True) == b'{"prediction":3.0}'
 
 
-def test_a_row_of_a_part_of_a_batch_is_its_own():
+def test_a_row_of_a_slice_of_a_batch_is_the_right_one():
     dialect = dialect_of(TensorSpec("x", (1,), "float32"))
     whole = Tensors({"y": np.arange(6, dtype=np.float32).reshape(6, 1)})
 

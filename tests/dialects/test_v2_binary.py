@@ -74,7 +74,7 @@ def split(encoded: Encoded) -> tuple[dict[str, Any], bytes]:
 # What is taken
 
 
-def test_the_printed_request_is_read() -> None:
+def test_the_request_in_the_documentation_is_decoded() -> None:
     body, headers = request(
         tensor("input0", "UINT32", [2, 2], 16),
         tensor("input1", "BOOL", [2], 2),
@@ -87,7 +87,7 @@ def test_the_printed_request_is_read() -> None:
     assert decoded["input1"].tolist() == [True, False]
 
 
-def test_tensors_in_json_and_in_bytes_go_together() -> None:
+def test_json_and_binary_tensors_can_be_mixed() -> None:
     flags = {"name": "input1", "datatype": "BOOL", "shape": [1], "data": [True]}
     body, headers = request(flags, tensor("input0", "UINT32", [1, 2], 8), tail=bytes(8))
     decoded = dialect_of(PRINTED).decode(body, headers).tensors.arrays
@@ -121,7 +121,7 @@ def test_json_before_bytes_may_have_data_of_any_length(rows: int) -> None:
 
 
 @pytest.mark.parametrize("padding", range(4))
-def test_numbers_are_not_copied_where_they_lie_aligned(padding: int) -> None:
+def test_aligned_numbers_are_not_copied(padding: int) -> None:
     tail = np.float32([[1, 2], [3, 4]]).tobytes()
     body, headers = line([2, 2], tail)
     length = int(headers[HEADER]) + padding
@@ -134,14 +134,14 @@ def test_numbers_are_not_copied_where_they_lie_aligned(padding: int) -> None:
     assert is_view == (address % 4 == 0)
 
 
-def test_numbers_that_are_not_finite_are_carried_both_ways() -> None:
+def test_non_finite_numbers_are_preserved_in_both_directions() -> None:
     body, headers = line([2, 2], np.float32([np.nan, np.inf, -np.inf, 0]).tobytes())
     decoded = dialect_of(LINE).decode(body, headers).tensors.arrays["x"]
     np.testing.assert_array_equal(decoded, np.float32([[np.nan, np.inf], [-np.inf, 0]]))
     assert np.isnan(np.frombuffer(to_bytes(np.float32([np.nan])), np.float32))
 
 
-def test_bytes_have_their_length_before_them() -> None:
+def test_elements_of_bytes_start_with_their_length() -> None:
     texts = [b"", b"word", "Straße".encode(), b"\xff\x00"]
     tail = b"".join(struct.pack("<I", len(text)) + text for text in texts)
     body, headers = request(tensor("x", "BYTES", [4], len(tail)), tail=tail)
@@ -153,7 +153,7 @@ def test_bytes_have_their_length_before_them() -> None:
 # What is answered
 
 
-def test_outputs_are_in_bytes_where_that_is_asked_for() -> None:
+def test_outputs_are_binary_on_request() -> None:
     signature = Signature(LINE.inputs, tuple(TensorSpec(n, (1,), "float32") for n in "abc"))
     dialect, inputs = dialect_of(signature), tensor("x", "FP32", [1, 2], 8)
     answer = Tensors({name: np.float32([[n]]) for n, name in enumerate("abc")})
@@ -177,7 +177,7 @@ def test_outputs_are_in_bytes_where_that_is_asked_for() -> None:
     assert sizes(**everything, outputs=outputs) == {"b": None, "c": 4, "a": 4}
 
 
-def test_an_answer_all_in_json_is_a_plain_one() -> None:
+def test_an_answer_in_json_has_no_extra_headers() -> None:
     body, headers = line([1, 2], bytes(8))
     dialect = dialect_of(LINE)
     encoded = dialect.encode(Tensors({"y": np.float32([[1]])}), dialect.decode(body, headers))
@@ -186,7 +186,7 @@ def test_an_answer_all_in_json_is_a_plain_one() -> None:
     assert json.loads(encoded.body)["outputs"][0]["data"] == [1.0]
 
 
-def test_the_record_has_the_json_of_a_request_and_no_bytes() -> None:
+def test_the_payload_log_has_the_json_of_a_request_without_binary() -> None:
     body, headers = request(
         tensor("x", "FP32", [1, 2], 8),
         tail=b"{}{}{}{}",
@@ -204,7 +204,7 @@ def test_the_record_has_the_json_of_a_request_and_no_bytes() -> None:
 
 
 @pytest.mark.parametrize("size", [10**12, 2**63 - 1, 2**64, 10**300])
-def test_a_claimed_shape_is_held_against_what_is_there(size: int) -> None:
+def test_the_shape_is_checked_against_the_size_of_the_data(size: int) -> None:
     """Nothing may be allocated for it: a server that does ends here."""
     assert refused(LINE, *line([size, 2], bytes(8)))
     assert refused(LINE, *line([1, 2], bytes(8), size=size))
@@ -227,7 +227,7 @@ def test_a_claimed_shape_is_held_against_what_is_there(size: int) -> None:
         ([1, 3], bytes(12), 12, "has the shape"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(
+def test_sizes_that_do_not_fit_are_rejected(
     shape: list[int], tail: bytes, size: Any, words: str
 ) -> None:
     assert words in refused(LINE, *line(shape, tail, size))
@@ -243,7 +243,7 @@ def test_sizes_that_do_not_fit_are_refused(
         (b"\x01\x00\x00\x00a\x01\x00\x00\x00bc", "longer than its 2 elements"),
     ],
 )
-def test_bytes_that_do_not_fit_are_refused(tail: bytes, words: str) -> None:
+def test_bytes_that_do_not_fit_are_rejected(tail: bytes, words: str) -> None:
     assert words in refused(WORDS, *request(tensor("x", "BYTES", [2], len(tail)), tail=tail))
 
 
@@ -261,19 +261,19 @@ def test_bytes_that_do_not_fit_are_refused(tail: bytes, words: str) -> None:
         ("5", "JSON"),
     ],
 )
-def test_a_length_of_the_json_that_is_none_is_refused(header: str, words: str) -> None:
+def test_an_invalid_length_of_the_json_is_rejected(header: str, words: str) -> None:
     body, _ = line([1, 2], bytes(8))
     assert words in refused(LINE, body, {HEADER: header})
 
 
-def test_bytes_without_the_length_of_the_json_are_refused() -> None:
+def test_bytes_without_the_length_of_the_json_are_rejected() -> None:
     body, headers = line([1, 2], bytes(8))
     assert "JSON" in refused(LINE, body, {})
     without_tail = body[: int(headers[HEADER])]
     assert "too short" in refused(LINE, without_tail, {})
 
 
-def test_data_and_bytes_for_one_input_are_refused() -> None:
+def test_data_and_bytes_for_one_input_are_rejected() -> None:
     both = tensor("x", "FP32", [1, 2], 8) | {"data": [1, 2]}
     assert "both" in refused(LINE, *request(both, tail=bytes(8)))
 
@@ -283,14 +283,14 @@ def test_a_bool_is_0_or_1() -> None:
     assert "0 or 1" in refused(flags, *request(tensor("x", "BOOL", [2], 2), tail=b"\x01\x02"))
 
 
-def test_ids_out_of_range_are_refused() -> None:
+def test_ids_out_of_range_are_rejected() -> None:
     ids = Signature((TensorSpec("x", (), "int64", 0, 9),), (Y,))
     for id_ in (-1, 10):
         tail = np.int64([0, id_]).tobytes()
         assert "0 to 9" in refused(ids, *request(tensor("x", "INT64", [2], 16), tail=tail))
 
 
-def test_ids_that_are_floats_are_no_nan() -> None:
+def test_nan_as_an_id_is_rejected() -> None:
     """A Sequential that was built by its first call takes its ids as floats."""
     ids = Signature((TensorSpec("x", (), "float32", 0, 9),), (Y,))
     for id_ in (np.nan, np.inf, -np.inf):
@@ -303,7 +303,7 @@ def test_ids_that_are_floats_are_no_nan() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_what_goes_out_comes_in_again(data: st.DataObject) -> None:
+def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
     """Outputs in bytes are written as inputs are read: an answer can be the next request."""
     dtype = data.draw(st.sampled_from(DTYPES))
     shape = data.draw(st_numpy.array_shapes(min_dims=1, max_dims=4, max_side=3))
@@ -313,7 +313,7 @@ def test_what_goes_out_comes_in_again(data: st.DataObject) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=9), min_size=1, max_size=6))
-def test_strings_that_go_out_come_in_again(texts: list[bytes]) -> None:
+def test_an_answer_with_strings_decodes_to_the_same_tensors(texts: list[bytes]) -> None:
     check_round_trip(WORDS.inputs[0], np.array([*texts, b""], object)[:-1])
 
 
@@ -336,7 +336,7 @@ def check_round_trip(spec: TensorSpec, array: np.ndarray) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=24), st.integers(-2, 30), st.lists(st.integers(-2, 9), max_size=3))
-def test_no_bytes_are_more_than_refused(tail: bytes, size: int, shape: list[int]) -> None:
+def test_any_bytes_are_decoded_or_rejected(tail: bytes, size: int, shape: list[int]) -> None:
     for signature, datatype in ((LINE, "FP32"), (WORDS, "BYTES")):
         body, headers = request(tensor("x", datatype, shape, size), tail=tail)
         with contextlib.suppress(InvalidData, InvalidRequest):

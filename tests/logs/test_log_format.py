@@ -88,7 +88,7 @@ def broken() -> Any:
         ("text", Terminal(), {}, "coloured"),
     ],
 )
-def test_the_form_is_that_of_the_setting_and_of_the_reader(
+def test_the_line_format_depends_on_the_setting_and_the_terminal(
     word: str, stream: Any, environ: dict[str, str], expected: str
 ) -> None:
     line = line_format_of(word, stream, environ).formatter.format(record("it"))
@@ -127,13 +127,13 @@ def test_a_line_of_several_requests_has_the_ids_of_all() -> None:
     assert TEXT.formatter.format(made).endswith("failed request_ids=a,b")
 
 
-def test_people_read_the_id_behind_the_message() -> None:
+def test_text_lines_have_the_request_id_after_the_message() -> None:
     line = TEXT.formatter.format(record("failed", level=logging.ERROR, extra=of_request("my-id")))
 
     assert line == "2023-11-14T22:13:20.062Z ERROR server: failed request_id=my-id"
 
 
-def test_colours_change_no_word() -> None:
+def test_colours_change_no_text() -> None:
     for made in (
         record("a"),
         record("b", level=logging.WARNING, extra=of_request("my-id")),
@@ -149,7 +149,7 @@ def uncoloured(text: str) -> str:
     return re.sub(r"\x1b\[\d+m", "", text)
 
 
-def test_a_traceback_follows_on_lines_that_look_like_no_other() -> None:
+def test_lines_of_a_traceback_are_indented() -> None:
     first, *below = TEXT.formatter.format(record("failed", exc_info=broken())).splitlines()
 
     assert first.endswith("INFO server: failed")
@@ -167,7 +167,7 @@ def log_everything(line_format: LineFormat) -> None:
     assert flush(SOON)
 
 
-def test_what_is_written_in_the_background_loses_nothing(loggers: None, capsys: Any) -> None:
+def test_the_background_writer_loses_nothing(loggers: None, capsys: Any) -> None:
     log_everything(JSON)
 
     first, second = map(json.loads, capsys.readouterr().err.splitlines())
@@ -176,7 +176,7 @@ def test_what_is_written_in_the_background_loses_nothing(loggers: None, capsys: 
     assert second["traceback"].startswith("Traceback")
 
 
-def test_text_in_the_background_has_its_traceback_on_lines_of_its_own(
+def test_the_background_writer_keeps_tracebacks_on_separate_lines(
     loggers: None, capsys: Any
 ) -> None:
     log_everything(TEXT)
@@ -193,7 +193,7 @@ TEXTS = st.text(st.characters(codec=None), max_size=50)  # lone surrogates, too
 
 
 @given(TEXTS, TEXTS, TEXTS)
-def test_whatever_is_said_it_is_one_line_of_json(method: str, path: str, client: str) -> None:
+def test_any_message_is_one_line_of_json(method: str, path: str, client: str) -> None:
     """Whoever splits lines at U+2028 or at C1 controls, as Python does, sees one as well."""
     lines = [
         JSON.access(NOW, Access(method, path, 200, 0.0123, "id", client)).decode(),
@@ -207,7 +207,7 @@ def test_whatever_is_said_it_is_one_line_of_json(method: str, path: str, client:
 
 
 @given(TEXTS, TEXTS, TEXTS)
-def test_whatever_is_said_it_is_one_line_of_text(method: str, path: str, client: str) -> None:
+def test_any_message_is_one_line_of_text(method: str, path: str, client: str) -> None:
     lines = [
         TEXT.access(NOW, Access(method, path, 200, 0.0123, "id", client)).decode(),
         TEXT.formatter.format(record("%s", path)) + "\n",
@@ -251,7 +251,7 @@ def test_a_request_is_one_json_object(write: Callable[..., bytes]) -> None:
     ]
 
 
-def test_a_request_is_one_line_in_the_form_of_the_application_log(
+def test_a_request_is_one_line_in_the_format_of_the_application_log(
     write: Callable[..., bytes],
 ) -> None:
     access = ("GET", "/a\x1b[2J\x85", 404, 0.0123, "id-1", "127.0.0.1")
@@ -282,7 +282,7 @@ def test_a_line_has_400_bytes_at_most(
             assert json.loads(line)["request_id"] == "i" * 128
 
 
-def test_a_path_is_cut_no_more_than_need_be(write: Callable[..., bytes]) -> None:
+def test_a_path_is_shortened_no_more_than_necessary(write: Callable[..., bytes]) -> None:
     path = "/" + "x" * 1000
     line = write(JSON, "GET", path, 404, 0.0123, "i" * 32, "127.0.0.1")
 
@@ -293,7 +293,7 @@ def test_a_path_is_cut_no_more_than_need_be(write: Callable[..., bytes]) -> None
 # Nothing gets into another line.
 
 
-def test_two_who_share_a_pipe_never_get_into_each_other_s_lines() -> None:
+def test_two_writers_of_one_pipe_do_not_mix_their_lines() -> None:
     """Their reader is so slow that writes get there in part."""
     reader, writer = os.pipe()
     lock = threading.Lock()
@@ -329,7 +329,7 @@ raise ValueError("process")
 """
 
 
-def test_what_nobody_catches_is_a_line_of_its_own() -> None:
+def test_an_unhandled_exception_is_one_line() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "default", "-c", PROGRAM],
         cwd=ROOT,
@@ -351,7 +351,7 @@ def test_what_nobody_catches_is_a_line_of_its_own() -> None:
     assert process["traceback"].endswith("ValueError: process")
 
 
-def test_the_forms_of_json_are_alike() -> None:
+def test_json_of_application_and_access_log_agree() -> None:
     """Whoever reads one of the logs reads the other."""
     access = json.loads(json_format().access(NOW, Access("GET", "/", 200, 0.1, "id", "::1")))
     ours = json.loads(JSON.formatter.format(record("it", extra=of_request("id"))))

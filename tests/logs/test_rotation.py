@@ -75,9 +75,7 @@ def test_a_file_that_is_full_becomes_the_first_of_its_backups(open_file: Open, p
     assert writer.dropped == 0
 
 
-def test_a_line_that_fits_to_the_byte_does_not_begin_a_new_file(
-    open_file: Open, path: Path
-) -> None:
+def test_a_line_that_fits_exactly_does_not_start_a_new_file(open_file: Open, path: Path) -> None:
     writer = open_file(max_bytes=30)
     put(writer, 1, 3)
     writer.close(SOON)
@@ -101,7 +99,7 @@ def test_a_line_that_is_larger_than_a_file_has_one_of_its_own(open_file: Open, p
     assert numbers_of_all(path, 2) == [[3], [2], [1]]
 
 
-def test_what_an_earlier_process_left_counts(open_file: Open, path: Path) -> None:
+def test_bytes_of_an_earlier_process_count(open_file: Open, path: Path) -> None:
     path.write_bytes(line(1) + line(2))
     path.with_name("log.1").write_bytes(line(0))
     writer = open_file(max_bytes=25)
@@ -111,9 +109,7 @@ def test_what_an_earlier_process_left_counts(open_file: Open, path: Path) -> Non
     assert numbers_of_all(path, 2) == [[3], [1, 2], [0]]
 
 
-def test_of_many_lines_as_many_are_written_as_there_is_room_for(
-    open_file: Open, path: Path
-) -> None:
+def test_as_many_lines_are_written_as_fit(open_file: Open, path: Path) -> None:
     path.write_bytes(line(1))
     writer = open_file(max_bytes=30)
     put(writer, 2, 4)
@@ -122,7 +118,7 @@ def test_of_many_lines_as_many_are_written_as_there_is_room_for(
     assert numbers_of_all(path, 1) == [[4], [1, 2, 3]]
 
 
-def test_somebody_else_s_rotation_is_followed_beside_its_own(open_file: Open, path: Path) -> None:
+def test_a_rotation_by_another_program_is_followed(open_file: Open, path: Path) -> None:
     """As logrotate does it: a rename, and by copying and cutting."""
     writer = open_file(max_bytes=1000)
     path.rename(path.with_name("moved"))
@@ -146,7 +142,7 @@ def test_without_a_limit_a_file_grows(open_file: Open, path: Path) -> None:
 
 
 @pytest.mark.logs_warnings
-def test_a_file_that_cannot_be_moved_grows_and_one_line_says_so(
+def test_a_file_that_cannot_be_rotated_grows_with_one_warning(
     open_file: Open, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.with_name("log.1").mkdir()
@@ -170,9 +166,7 @@ def test_a_device_is_not_moved(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
-def test_who_puts_lines_never_rotates(
-    open_file: Open, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_put_never_rotates(open_file: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is the writing thread that waits for the disk."""
     moved_by = []
     replace = Path.replace
@@ -190,7 +184,7 @@ def test_who_puts_lines_never_rotates(
 
 
 @pytest.mark.logs_warnings
-def test_a_line_that_got_there_in_part_is_completed_before_the_file_is_moved(
+def test_a_partly_written_line_is_completed_before_the_rotation(
     open_file: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full in the middle of line 2; when it has room again, line 9 needs a new file."""

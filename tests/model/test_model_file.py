@@ -44,7 +44,7 @@ def refusal(path: Path | str, sha256: str | None = None) -> str:
     return line.removeprefix(f"{path}: ")
 
 
-def test_whole_files_are_taken(model_file: Path, h5_file: Path):
+def test_whole_files_are_accepted(model_file: Path, h5_file: Path):
     check_file(model_file)
     check_file(str(model_file))
     check_file(h5_file)
@@ -54,11 +54,11 @@ def test_whole_files_are_taken(model_file: Path, h5_file: Path):
     "address", ["https://example.org/m.keras", "hf://org/m", "gs://bucket/m.keras", "file:///m.h5"]
 )
 @pytest.mark.parametrize("kind", [str, Path])
-def test_addresses_are_refused(address: str, kind: type):
+def test_addresses_are_rejected(address: str, kind: type):
     assert refusal(kind(address)).startswith("is an address; download the file")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path):
+def test_a_missing_file(tmp_path: Path):
     assert refusal(tmp_path / "m.keras").startswith("no such file; check the path")
 
 
@@ -73,7 +73,7 @@ def test_a_saved_model_folder(tmp_path: Path):
     assert refusal(tmp_path).startswith("is a SavedModel folder, not a file")
 
 
-def test_what_is_neither_file_nor_folder():
+def test_a_path_that_is_neither_file_nor_folder():
     assert refusal("/dev/null").startswith("is not a regular file")
 
 

@@ -58,7 +58,7 @@ def test_training_twice_gives_the_very_same_weights(train: Any):
     assert [array.tolist() for array in once] == [array.tolist() for array in twice]
 
 
-def test_training_takes_other_data_than_its_own(train: Any):
+def test_training_accepts_other_data(train: Any):
     """Plain lists, more features, and more rows than one batch of Keras holds."""
     features = [[a / 3, b / 3] for a in range(-5, 6) for b in range(-5, 6)]
     model = train.train_model(features, [2 * a - b for a, b in features], epochs=100)
@@ -109,7 +109,7 @@ def model(train: Any) -> Any:
     return train.train_model(*train.get_data(), epochs=1)
 
 
-def test_saving_makes_the_folder_and_leaves_nothing_else_in_it(
+def test_saving_creates_the_folder_with_only_the_model_in_it(
     train: Any, model: Any, tmp_path: Path
 ):
     path = tmp_path / "new" / "folder" / "m.keras"
@@ -118,7 +118,7 @@ def test_saving_makes_the_folder_and_leaves_nothing_else_in_it(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_saved_file_may_be_read_by_whom_the_umask_allows(train: Any, model: Any, tmp_path: Path):
+def test_the_permissions_of_a_saved_file_follow_the_umask(train: Any, model: Any, tmp_path: Path):
     """A server that runs under another user, say."""
     (tmp_path / "plain").touch()
     train.save_model(model, tmp_path / "m.keras")
@@ -143,7 +143,7 @@ def test_saving_that_fails_leaves_the_old_file_as_it_was(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_another_ending_is_refused_before_training(train: Any, capsys: pytest.CaptureFixture[str]):
+def test_another_ending_is_rejected_before_training(train: Any, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         train.main(["--out", "m.pkl"])
     assert ended.value.code == 2
