@@ -26,7 +26,7 @@ def write(tmp_path):
     return write
 
 
-def refusal(argv=(), environ=None, folder=Path("/nowhere")) -> str:
+def message_of(argv=(), environ=None, folder=Path("/nowhere")) -> str:
     """Return the message of the error that the settings cause."""
     with pytest.raises(ConfigError) as caught:
         load_settings(argv, environ or {}, folder)
@@ -209,7 +209,7 @@ def test_only_the_hash_of_a_key_is_kept(tmp_path, write):
 def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
     write(f"auth: {{api_keys: [{entry}]}}")
 
-    said = refusal(folder=tmp_path)
+    said = message_of(folder=tmp_path)
 
     assert "auth.api_keys[0]: the value is not a list of keys: each a mapping with name" in said
     assert "secret" not in said
@@ -288,26 +288,26 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
 def test_an_error_in_the_file_is_named(text, words, tmp_path, write):
     write(text)
 
-    assert refusal(folder=tmp_path).startswith(f"config.yaml: {words}")
+    assert message_of(folder=tmp_path).startswith(f"config.yaml: {words}")
 
 
 def test_an_error_in_the_file_counts_even_if_a_flag_overrides_it(tmp_path, write):
     write("http: {port: x}")
 
-    assert "http.port" in refusal(["--http.port", "1"], folder=tmp_path)
+    assert "http.port" in message_of(["--http.port", "1"], folder=tmp_path)
 
 
 def test_a_long_invalid_value_is_shortened(tmp_path, write):
     write(f"http: {{port: '{'9' * 5000}'}}")
 
-    assert len(refusal(folder=tmp_path)) < 200
+    assert len(message_of(folder=tmp_path)) < 200
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "config.yaml").mkdir()
 
-    assert refusal(folder=tmp_path) == "config.yaml: cannot be read: Is a directory"
-    assert refusal(["--config", "no.yaml"]) == "no.yaml: cannot be read: no such file"
+    assert message_of(folder=tmp_path) == "config.yaml: cannot be read: Is a directory"
+    assert message_of(["--config", "no.yaml"]) == "no.yaml: cannot be read: no such file"
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     ],
 )
 def test_an_error_in_the_environment_is_named(environ, words):
-    assert refusal(environ=environ).startswith(f"environment {words}")
+    assert message_of(environ=environ).startswith(f"environment {words}")
 
 
 def test_variables_injected_by_an_orchestrator_are_ignored(tmp_path):
@@ -373,7 +373,7 @@ def test_variables_injected_by_an_orchestrator_are_ignored(tmp_path):
     ],
 )
 def test_an_error_in_the_flags_is_named(argv, words):
-    assert refusal(argv) == words
+    assert message_of(argv) == words
 
 
 def test_help_shows_every_flag_with_its_sentence_and_default(capsys, tmp_path, monkeypatch):

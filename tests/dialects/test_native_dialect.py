@@ -51,7 +51,7 @@ def decode(dialect: NativeDialect, data: Any) -> DecodedRequest:
     return dialect.decode(json.dumps({"data": data}).encode())
 
 
-def refusal(dialect: NativeDialect, data: Any) -> InvalidData:
+def error_of(dialect: NativeDialect, data: Any) -> InvalidData:
     """Read a request that is refused; return why."""
     with pytest.raises(InvalidData) as caught:
         decode(dialect, data)
@@ -62,7 +62,7 @@ def refusal(dialect: NativeDialect, data: Any) -> InvalidData:
 
 def pointers(dialect: NativeDialect, data: Any) -> list[str]:
     """Read a request that is refused; return where it is wrong."""
-    return [violation.pointer for violation in refusal(dialect, data).violations]
+    return [violation.pointer for violation in error_of(dialect, data).violations]
 
 
 def encode(dialect: NativeDialect, single: bool, **arrays: Any) -> Any:
@@ -362,7 +362,7 @@ def test_several_inputs_are_given_by_name() -> None:
     ],
 )
 def test_several_inputs_must_all_be_there_and_alike(data: Any) -> None:
-    refusal(dialect_of(*USER_AND_ITEM), data)
+    error_of(dialect_of(*USER_AND_ITEM), data)
 
 
 def test_a_rejection_points_into_the_input_at_fault() -> None:
@@ -379,7 +379,7 @@ def test_several_inputs_of_rank_zero() -> None:
     one, batch = decode(dialect, {"a": 1, "b": 2}), decode(dialect, {"a": [1, 3], "b": [2, 4]})
     assert (one.form.single, batch.form.single) == (True, False)
     assert batch.tensors.arrays["b"].tolist() == [2, 4]
-    refusal(dialect, {"a": 1, "b": [2]})
+    error_of(dialect, {"a": 1, "b": [2]})
 
 
 def test_a_pointer_escapes_names_as_rfc_6901_says() -> None:
@@ -412,7 +412,7 @@ def test_the_message_says_how_to_send_one_and_how_to_send_two(
     inputs: tuple[TensorSpec, ...], data: Any, rows: int
 ) -> None:
     dialect = dialect_of(*inputs)
-    message = str(refusal(dialect, data))
+    message = str(error_of(dialect, data))
 
     examples = [dialect.decode(text.encode()) for text in documents_in(message)]
     assert [(len(e.tensors), e.form.single) for e in examples] == [(1, True), (rows, False)], (
@@ -429,7 +429,7 @@ def documents_in(text: str) -> Iterator[str]:
 
 
 def test_the_message_stays_short_for_a_large_input() -> None:
-    message = str(refusal(dialect_of(x(224, 224, 3)), [1]))
+    message = str(error_of(dialect_of(x(224, 224, 3)), [1]))
 
     assert "224" in message
     assert len(message) < 500
@@ -465,7 +465,7 @@ def test_an_error_has_a_pointer_for_small_and_large_bodies(cells: int) -> None:
 def test_explaining_a_large_body_is_short_and_cheap(data: Any) -> None:
     dialect = dialect_of(x(1))
     started = time.monotonic()
-    error = refusal(dialect, data)
+    error = error_of(dialect, data)
 
     assert len(str(error)) < 1000
     assert time.monotonic() - started < 5  # jsonschema alone would take minutes for some

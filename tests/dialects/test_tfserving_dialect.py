@@ -12,7 +12,7 @@ import pytest
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
 from server.batching import Overloaded
-from server.dialects.tfserving.dialect import TFServingDialect, refusal
+from server.dialects.tfserving.dialect import TFServingDialect, encode_error
 from server.dialects.tfserving.documents import metadata_document, status_document
 from server.errors import (
     InvalidData,
@@ -183,7 +183,7 @@ def test_the_signature_name_is_accepted(name):
 def test_invalid_requests_are_rejected(document, error, words):
     with pytest.raises(error) as caught:
         call(LINE, document)
-    status, body, headers = refusal(caught.value, "id")
+    status, body, headers = encode_error(caught.value, "id")
     assert status == 400
     assert headers["Content-Type"] == "application/json"
     assert words in json.loads(body)["error"]
@@ -275,11 +275,11 @@ def test_integers_of_a_large_body_are_checked_too(form):
 
 
 def test_errors_keep_their_status_and_headers():
-    assert refusal(UnknownModel("There is no model m."), "id")[:2] == (
+    assert encode_error(UnknownModel("There is no model m."), "id")[:2] == (
         404,
         b'{"error":"There is no model m."}',
     )
-    status, _, headers = refusal(Overloaded("full", 2.5), "id")
+    status, _, headers = encode_error(Overloaded("full", 2.5), "id")
     assert (status, headers["Retry-After"]) == (503, "3")
 
 

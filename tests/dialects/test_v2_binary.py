@@ -18,7 +18,7 @@ from model.tensors import Tensors
 from server.dialects.interface import Encoded
 from server.dialects.v2 import documents
 from server.dialects.v2.binary import to_bytes
-from server.dialects.v2.dialect import V2Dialect, refusal
+from server.dialects.v2.dialect import V2Dialect, encode_error
 from server.errors import InvalidData, InvalidJSON, InvalidRequest
 
 HEADER = "inference-header-content-length"
@@ -60,7 +60,7 @@ def refused(signature: Signature, body: bytes, headers: Any) -> str:
     """Return what is told of a request that is refused as the protocol has it."""
     with pytest.raises((InvalidData, InvalidRequest, InvalidJSON)) as caught:
         dialect_of(signature).decode(body, headers)
-    status, told, _ = refusal(caught.value, "id")
+    status, told, _ = encode_error(caught.value, "id")
     assert status == 400
     return json.loads(told)["error"]
 

@@ -17,7 +17,7 @@ from model.tensors import Tensors
 from server.batching import DeadlineExceeded, Overloaded
 from server.dialects.interface import Encoded
 from server.dialects.v2 import documents
-from server.dialects.v2.dialect import V2Dialect, refusal
+from server.dialects.v2.dialect import V2Dialect, encode_error
 from server.errors import (
     InvalidData,
     InvalidJSON,
@@ -65,7 +65,7 @@ def refused(body: bytes, signature: Signature = LINE) -> str:
     """Return what is told of a request that is refused as the protocol has it."""
     with pytest.raises((InvalidData, InvalidRequest, InvalidJSON)) as caught:
         dialect_of(signature).decode(body)
-    status, told, headers = refusal(caught.value, "id")
+    status, told, headers = encode_error(caught.value, "id")
     assert status == 400
     assert headers["Content-Type"] == "application/json"
     document = json.loads(told)
@@ -252,14 +252,14 @@ def test_the_shape_is_checked_against_the_size_of_the_data(size: float) -> None:
 
 
 def test_errors_keep_their_status_and_headers() -> None:
-    assert refusal(UnknownModel("There is no model m."), "id")[:2] == (
+    assert encode_error(UnknownModel("There is no model m."), "id")[:2] == (
         404,
         b'{"error":"There is no model m."}',
     )
-    assert refusal(DeadlineExceeded(), "id").status == 504
-    status, _, headers = refusal(Overloaded("full", 2.5), "id")
+    assert encode_error(DeadlineExceeded(), "id").status == 504
+    status, _, headers = encode_error(Overloaded("full", 2.5), "id")
     assert (status, headers["Retry-After"]) == (503, "3")
-    status, body, _ = refusal(ValueError("a secret"), "id")
+    status, body, _ = encode_error(ValueError("a secret"), "id")
     assert status == 500
     assert b"secret" not in body
 

@@ -57,7 +57,7 @@ def rows(*values: float) -> Tensors:
     return Tensors({"x": np.array(values, dtype="float32")[:, None]})
 
 
-def refusal(path: Path) -> tuple[str, BaseException | None]:
+def message_of(path: Path) -> tuple[str, BaseException | None]:
     """What the one line says after the path, and what led to it."""
     with pytest.raises(ModelError) as refused:
         KerasModel.load(path)
@@ -219,7 +219,7 @@ def test_bfloat16_comes_out_as_float32(load: Callable[..., KerasModel]):
 
 
 def test_a_wrong_file_is_rejected_before_keras_sees_it(tmp_path: Path):
-    assert refusal(tmp_path / "m.keras")[0].startswith("no such file")
+    assert message_of(tmp_path / "m.keras")[0].startswith("no such file")
 
 
 def test_a_wrong_digest_is_rejected(example_model: Path):
@@ -237,7 +237,7 @@ def test_python_code_in_a_file_is_rejected(save: Callable[..., Path], ending: st
     inner = sequential(lambda_layer())
     model = sequential(keras.layers.TimeDistributed(inner), shape=(2, 1)) if nested else inner
 
-    line, cause = refusal(save(model, ending))
+    line, cause = message_of(save(model, ending))
     assert line.startswith("has a Lambda layer with Python code in it")
     assert isinstance(cause, ValueError)
 
@@ -296,7 +296,7 @@ def test_code_slipped_into_a_file_never_runs(
 
     path = save(sequential(keras.layers.Dense(1, activation="relu", name="y")), ending)
     edit(path, change)
-    refusal(path)
+    message_of(path)
     assert not trap.exists()
 
 
@@ -306,7 +306,7 @@ def test_an_unknown_class_is_named(save: Callable[..., Path], ending: str):
         def call(self, x: Any) -> Any:
             return x
 
-    line, cause = refusal(save(sequential(Mine()), ending))
+    line, cause = message_of(save(sequential(Mine()), ending))
     assert line.startswith("needs Mine, which Keras does not know")
     assert cause is not None
 
@@ -314,7 +314,7 @@ def test_an_unknown_class_is_named(save: Callable[..., Path], ending: str):
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
 def test_a_sequential_without_an_input_shape(save: Callable[..., Path], ending: str):
-    line, _ = refusal(save(keras.Sequential([keras.layers.Dense(1)]), ending))
+    line, _ = message_of(save(keras.Sequential([keras.layers.Dense(1)]), ending))
     assert line.startswith("the model has no input shape; begin it with `keras.Input(shape)`")
 
 
@@ -322,14 +322,14 @@ def test_a_sequential_without_an_input_shape(save: Callable[..., Path], ending: 
 def test_a_configuration_that_is_none(save: Callable[..., Path], ending: str):
     path = save(sequential(keras.layers.Dense(1)), ending)
     edit(path, lambda config: config.clear())
-    line, _ = refusal(path)
+    line, _ = message_of(path)
     assert line.startswith(("Keras cannot load it (", "holds a dict where a model is expected"))
 
 
 def test_weights_of_another_model(save: Callable[..., Path], tmp_path: Path):
     path = save(sequential(keras.layers.Dense(1)))
     edit(path, lambda config: config["config"]["layers"][-1]["config"].update(units=2))
-    line, cause = refusal(path)
+    line, cause = message_of(path)
     assert line.startswith("Keras cannot load it (")
     assert line.endswith("save the model again with this version of Keras")
     assert cause is not None
@@ -337,14 +337,14 @@ def test_weights_of_another_model(save: Callable[..., Path], tmp_path: Path):
 
 def test_an_h5_file_under_the_other_ending(save: Callable[..., Path]):
     path = save(sequential(keras.layers.Dense(1)), ".h5")
-    assert refusal(Path(shutil.copy(path, path.with_suffix(".keras"))))[0].startswith(
+    assert message_of(Path(shutil.copy(path, path.with_suffix(".keras"))))[0].startswith(
         "is an HDF5 file; rename it to .h5"
     )
 
 
 def test_a_model_for_a_fixed_number_of_rows(save: Callable[..., Path]):
     x = keras.Input(batch_shape=(4, 3), name="x")
-    line, cause = refusal(save(keras.Model(x, keras.layers.Add()(keras.ops.unstack(x, axis=0)))))
+    line, cause = message_of(save(keras.Model(x, keras.layers.Add()(keras.ops.unstack(x, axis=0)))))
     assert line.startswith("cannot be called with a varying number of rows: ")
     assert cause is not None
 
@@ -352,23 +352,23 @@ def test_a_model_for_a_fixed_number_of_rows(save: Callable[..., Path]):
 def test_names_that_come_twice(save: Callable[..., Path]):
     x = keras.Input((1,), name="x")
     y = keras.layers.Dense(1, name="y")(x)
-    assert refusal(save(keras.Model(x, [y, y])))[0].endswith("are not unique: y, y; give a dict")
+    assert message_of(save(keras.Model(x, [y, y])))[0].endswith("are not unique: y, y; give a dict")
 
 
 def test_nested_inputs(save: Callable[..., Path]):
     a, b = keras.Input((1,), name="a"), keras.Input((1,), name="b")
-    line, _ = refusal(save(keras.Model([a, [b]], keras.layers.Add()([a, b]))))
+    line, _ = message_of(save(keras.Model([a, [b]], keras.layers.Add()([a, b]))))
     assert line.startswith("the model has nested inputs or outputs")
 
 
 def test_an_output_without_rows(save: Callable[..., Path]):
     x = keras.Input((1,), name="x")
-    assert "has no axis for the rows" in refusal(save(keras.Model(x, keras.ops.sum(x))))[0]
+    assert "has no axis for the rows" in message_of(save(keras.Model(x, keras.ops.sum(x))))[0]
 
 
 def test_a_type_that_is_neither_number_nor_string(save: Callable[..., Path]):
     x = keras.Input((1,), name="wave", dtype="complex64")
-    line, _ = refusal(save(keras.Model(x, keras.layers.Reshape((1, 1), dtype="complex64")(x))))
+    line, _ = message_of(save(keras.Model(x, keras.layers.Reshape((1, 1), dtype="complex64")(x))))
     assert line.startswith("wave is of type complex64, and only numbers and strings are served")
 
 
@@ -380,7 +380,7 @@ def test_a_subclassed_model(save: Callable[..., Path]):
         def call(self, x: Any) -> Any:
             return x
 
-    line, cause = refusal(save(Network()))
+    line, cause = message_of(save(Network()))
     assert line.startswith("needs Network, which Keras does not know")
     assert cause is not None
 
@@ -389,7 +389,7 @@ def test_a_ragged_output(save: Callable[..., Path]):
     """Its rows are of lengths of their own, so no array can hold them."""
     x = keras.Input((1,), name="x", dtype="string")
     words = keras.layers.TextVectorization(vocabulary=["a"], ragged=True)(x)
-    line, _ = refusal(save(keras.Model(x, words)))
+    line, _ = message_of(save(keras.Model(x, words)))
     assert line == "has a ragged output; end the model with dense ones"
 
 
