@@ -1,4 +1,4 @@
-"""`batching.max_rows: auto`: what is chosen, on a clock that only calls move."""
+"""`batching.max_rows: auto`: the choice, on a clock that advances only with calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMITS = Limits()
 
 
 class Machine:
-    """A clock, and calls that take what `seconds` says for their rows.
+    """A clock, and calls that take the time that `seconds` returns for their rows.
 
     Attributes:
         calls: the rows of every call that was timed.
@@ -48,21 +48,21 @@ class Machine:
 
 
 def seconds_of(size: BatchSize) -> list[float]:
-    """How long calls took, by rising rows."""
+    """How long calls took, by number of rows."""
     return [point.seconds for point in size.curve]
 
 
 def linear(fixed: float, per_row: float) -> Callable[[int], float]:
-    """The time of calls that cost so much, and so much more for each row."""
+    """Return a duration with a fixed part and a part per row."""
     return lambda rows: fixed + per_row * rows
 
 
 def saturated(rows: int) -> float:
-    """The time of calls that are no faster a row with more than 32 of them."""
+    """The duration of calls that are not faster per row with more than 32 rows."""
     return max(rows, 32) * 0.1 * MS
 
 
-# What is chosen
+# The choice
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_the_curve_is_one_line() -> None:
     assert str(BatchSize(17)) == "17"
 
 
-# Where it stops
+# Limits
 
 
 def test_it_stops_at_the_most_rows() -> None:
@@ -110,7 +110,7 @@ def test_it_stops_at_the_most_rows() -> None:
 
 
 def test_it_stops_at_a_call_that_is_too_long() -> None:
-    """Twice the rows would still be faster; but nobody is to wait for so long a call."""
+    """Twice the rows would have a better throughput, but the call would be too long."""
     machine = Machine(linear(10 * MS, 1 * MS))
 
     assert machine.measure(Limits(call_seconds=0.03)).rows == 16

@@ -1,4 +1,4 @@
-"""Deadlines: each heard of once, in its time, with one timer for all of them."""
+"""Deadlines: each expires once and on time, with one timer for all of them."""
 
 from __future__ import annotations
 

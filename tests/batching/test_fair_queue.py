@@ -1,4 +1,4 @@
-"""Which rows go into the next batch, asked of the queue itself."""
+"""The fair queue by itself: which rows go into the next batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Job:
         self.gone = False
 
     def done(self) -> bool:
-        """Tell whether nobody waits for it any more."""
+        """Return whether it is settled."""
         return self.gone
 
 
@@ -35,7 +35,7 @@ def queue_of(*jobs: Job, max_rows: int = 4) -> FairQueue[Job]:
 
 
 def leave(queue: FairQueue[Job], job: Job) -> None:
-    """Let the client of a request go."""
+    """Settle and remove a request."""
     job.gone = True
     queue.remove(job)
 
@@ -86,7 +86,7 @@ def test_a_batch_has_one_shape_and_the_first_request_goes_first():
 
 @pytest.mark.parametrize("size", [10, 5])
 def test_a_new_request_does_not_overtake_a_rest_that_has_waited_longer(size):
-    """The rest of `y` is tagged 2; `x` is served up to 3, and so is tagged who comes then.
+    """The rest of `y` is tagged 2; `x` is served up to 3, so later requests are tagged 3.
 
     That batch is full, or takes all that waits of its shape.
     """
@@ -105,9 +105,9 @@ def test_a_new_request_does_not_overtake_a_rest_that_has_waited_longer(size):
 
 @pytest.mark.parametrize("others, batches", [(2, 6), (3, 8)])
 def test_small_requests_that_fill_all_batches_do_not_starve_a_large_one(others, batches):
-    """Its rest is tagged 4, and goes before those tagged 8, who come after two batches of shares.
+    """Its rest is tagged 4, and goes before those tagged 8, from after two batches of credit.
 
-    Among three requests a batch gives each a share of 4/3 rows, among four of one row.
+    Among three requests a batch adds a credit of 4/3 rows, among four of one row.
     """
     queue = queue_of(Job("large", 100))
     assert take(queue) == [("large", 0, 4)]
@@ -136,7 +136,7 @@ def test_small_requests_that_fill_all_batches_do_not_starve_a_large_one(others, 
     ],
 )
 def test_ahead_counts_the_batches_before_a_new_request(jobs, shape, ahead):
-    """Whole batches of its own shape, as it joins the last; every batch of others."""
+    """Full batches of its own shape, as it joins the last one; all batches of other shapes."""
     assert queue_of(*jobs).ahead(shape) == ahead
 
 
