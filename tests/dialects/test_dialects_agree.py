@@ -1,4 +1,4 @@
-"""Every dialect decodes the same rows to the same tensors, and has a schema for what it takes."""
+"""Every dialect decodes the same rows to the same tensors, and has schemas that fit."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _text(array: np.ndarray) -> list:
 
 def check_agreement(dialects: Dialects, arrays: dict[str, np.ndarray]) -> None:
     for name, body, headers in ways(arrays):
-        for padded in (body, b" " * 5000 + body):  # small and large bodies go different ways
+        for padded in (body, b" " * 5000 + body):  # small and large bodies are decoded differently
             if padded is not body and headers:
                 continue
             decoded = dialects.by_name[name].decode(padded, headers)

@@ -47,12 +47,12 @@ def answering(*outputs: TensorSpec, as_null: bool = False) -> NativeDialect:
 
 
 def decode(dialect: NativeDialect, data: Any) -> DecodedRequest:
-    """Read a request with this data."""
+    """Decode a request with this data."""
     return dialect.decode(json.dumps({"data": data}).encode())
 
 
 def error_of(dialect: NativeDialect, data: Any) -> InvalidData:
-    """Read a request that is refused; return why."""
+    """Decode an invalid request; return the error."""
     with pytest.raises(InvalidData) as caught:
         decode(dialect, data)
     assert 1 <= len(caught.value.violations) <= 8
@@ -61,12 +61,12 @@ def error_of(dialect: NativeDialect, data: Any) -> InvalidData:
 
 
 def pointers(dialect: NativeDialect, data: Any) -> list[str]:
-    """Read a request that is refused; return where it is wrong."""
+    """Decode an invalid request; return the pointers of its violations."""
     return [violation.pointer for violation in error_of(dialect, data).violations]
 
 
 def encode(dialect: NativeDialect, single: bool, **arrays: Any) -> Any:
-    """Write an answer, and read it."""
+    """Encode an answer, and parse it."""
     return json.loads(dialect.json.write(Tensors(arrays), single))["prediction"]
 
 
@@ -175,7 +175,7 @@ def test_requests_of_different_lengths_are_told_apart_by_their_row_shape() -> No
     assert two.tensors.row_shape == batch.tensors.row_shape != three.tensors.row_shape
 
 
-# What is no number, or does not fit
+# Values that are not numbers, or do not fit
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int32", "uint8"])
@@ -396,7 +396,7 @@ def test_names_of_inputs_are_keras_own_whatever_they_are() -> None:
     assert [array.tolist() for array in arrays.values()] == [[[n]] for n in range(len(names))]
 
 
-# Refusals help
+# Errors help
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_the_message_stays_short_for_a_large_input() -> None:
 
 @pytest.mark.parametrize("cells", [1, 300, 30_000])
 def test_an_error_has_a_pointer_for_small_and_large_bodies(cells: int) -> None:
-    """The branch of the schema that was meant explains: no error at `/data` hides the rest."""
+    """The branch of the schema that was meant explains the error, not `anyOf` at `/data`."""
     batch: list[Any] = [[1]] * cells + [["a"]]
     first: list[Any] = [["a"]] + [[1]] * cells
     single: list[Any] = [1] * cells + ["a"]
@@ -530,7 +530,7 @@ def test_a_large_body_leaves_the_garbage_collector_as_it_was(collecting: bool) -
 
 
 def test_a_rejected_large_body_is_released_at_once() -> None:
-    """Else the garbage collector goes through all of it before it is."""
+    """Otherwise the garbage collector would traverse all of it."""
     dialect, rows = dialect_of(x(None)), b"[1]," * 20_000
     for last in (b'["a"]', b"[1e39]", b"[1,2]"):
         body = b'{"data":[' + rows + last + b"]}"
@@ -701,7 +701,7 @@ def test_examples_are_valid(name: str, rows: int | None) -> None:
     assert (len(request.tensors), request.form.single) == (rows or 1, rows is None)
 
 
-# -2.0**63 is left to the dialect: its parser may not tell it from the integer that is one less.
+# The dialect decides on -2.0**63: its parser may have rounded the next smaller integer to it.
 finite = st.floats(allow_nan=False, allow_infinity=False).filter(lambda v: v != -(2.0**63))
 whole = st.integers(-(2**70), 2**70) | st.integers(-5, 300)
 edges = st.sampled_from(
@@ -763,7 +763,7 @@ def bodies(draw: st.DrawFn, inputs: tuple[TensorSpec, ...]) -> bytes:
 
 
 def verdict(dialect: NativeDialect, body: bytes) -> DecodedRequest | InvalidData:
-    """Return what a dialect makes of a body."""
+    """Return the decoded request, or the error."""
     try:
         return dialect.decode(body)
     except InvalidData as error:
@@ -771,7 +771,7 @@ def verdict(dialect: NativeDialect, body: bytes) -> DecodedRequest | InvalidData
 
 
 def agree(name: str, body: bytes) -> None:
-    """See that the dialect accepts what the reference does, and that fits; and takes its values.
+    """Check that the dialect accepts what the reference accepts and what fits, with its values.
 
     A large body goes other ways; white space makes it one, and no other.
     """
@@ -786,12 +786,12 @@ def agree(name: str, body: bytes) -> None:
     if isinstance(small, InvalidData) and isinstance(large, InvalidData):
         assert 1 <= len(small.violations) <= 8
         assert all(re.fullmatch(r"(/[^/]*)*", v.pointer) for v in small.violations)
-        if len(small.violations) < 8:  # else they may not be all
+        if len(small.violations) < 8:  # otherwise there may be more
             assert {v.pointer for v in large.violations} <= {v.pointer for v in small.violations}
 
 
 def agree_on_values(inputs: tuple[TensorSpec, ...], document: Any, request: DecodedRequest) -> None:
-    """See that a request has the numbers of its document, and no others."""
+    """Check that a request has the numbers of its document, and no others."""
     data = document["data"] if len(inputs) > 1 else {inputs[0].name: document["data"]}
     for spec in inputs:
         array = request.tensors.arrays[spec.name]
@@ -810,7 +810,7 @@ REFERENCES = {name: Draft202012Validator(dialect.schema) for name, dialect in DI
 
 
 def fits(data: Any, inputs: tuple[TensorSpec, ...]) -> bool:
-    """Tell whether valid data is rectangular, in the range of its dtype, and of as many rows."""
+    """Return whether valid data is rectangular, in the range of its dtype, with equal rows."""
     given = data if len(inputs) > 1 else {inputs[0].name: data}
     shapes = [shape_of(given[spec.name]) for spec in inputs]
     if None in shapes:
@@ -827,7 +827,7 @@ def fits(data: Any, inputs: tuple[TensorSpec, ...]) -> bool:
 
 
 def shape_of(data: Any) -> tuple[int, ...] | None:
-    """Return the shape of nested lists, None when they are ragged."""
+    """Return the shape of nested lists, None if they are ragged."""
     if not isinstance(data, list):
         return ()
     shapes = {shape_of(item) for item in data}
@@ -836,7 +836,7 @@ def shape_of(data: Any) -> tuple[int, ...] | None:
 
 
 def in_range_of(cell: Any, dtype: str) -> bool:
-    """Tell whether a dtype can hold a number, with exact arithmetic."""
+    """Return whether a dtype can hold a number, with exact arithmetic."""
     if np.dtype(dtype).kind == "f":
         largest = Fraction(float(np.finfo(dtype).max))
         half_a_step = largest - Fraction(float(np.nextafter(np.finfo(dtype).max, 0)))
@@ -857,7 +857,7 @@ MANY = settings(SOME, max_examples=10_000)
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_both_validators_agree(name: str) -> None:
-    """The reference is jsonschema with the document that is published; 2,000 bodies in all."""
+    """The reference is jsonschema with the published schema; 2,000 bodies in total."""
 
     @SOME
     @given(body=bodies(SIGNATURES[name]))

@@ -1,4 +1,4 @@
-"""Arrays in numpy's own format: one in, one out, and never anything that runs."""
+"""Arrays in numpy's file format: one in, one out, and nothing is ever executed."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_arrays_are_not_in_the_payload_log() -> None:
 
 
 class Bomb:
-    """What must never be unpickled."""
+    """An object that must never be unpickled."""
 
     def __reduce__(self) -> Any:
         return pytest.fail, ("it was unpickled",)
@@ -133,7 +133,7 @@ def test_other_arrays_are_rejected(array: np.ndarray, words: str) -> None:
 
 @pytest.mark.parametrize("shape", ["(1000000000000, 2)", "(9223372036854775807, 2)", "(2, 1)"])
 def test_the_shape_is_checked_against_the_size_of_the_data(shape: str) -> None:
-    """Nothing may be allocated for it."""
+    """Nothing may be allocated for the claimed shape."""
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"
     assert "size of the array does not match its shape" in refused(with_header(header))
 

@@ -1,4 +1,4 @@
-"""What payload lines do not show, in every dialect, and which answers get no line."""
+"""Redaction of payload lines in every dialect, and sampling."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from server.logs.open import open_payload_log
 from tests.dialects.test_dialects_agree import ways
 from tests.support.harness import NUMBER, over_http, serving, with_settings
 
-SECRET, PLAIN = 7411, 5033  # cells that stand nowhere else
+SECRET, PLAIN = 7411, 5033  # numbers that appear nowhere else
 SALARY, AGE = TensorSpec("salary", (2,), "float32"), TensorSpec("age", (), "int32")
 RISK, LIMIT = TensorSpec("risk", (1,), "float32"), TensorSpec("limit", (1,), "float32")
 ROWS = {
@@ -39,14 +39,14 @@ SOON = 10.0
 
 
 def lines(inputs: list[TensorSpec], outputs: list[TensorSpec], *names: str) -> Iterator[Any]:
-    """Return both sides of a line, in JSON, for the same rows in every form that there is."""
+    """Return both sides of a line, as JSON, for the same rows in every form of request."""
     dialects = Dialects("m", "1", Signature((*inputs,), (*outputs,)), PredictSettings())
     answer = Tensors({spec.name: ANSWER[spec.name] for spec in outputs})
     for name, body, headers in ways({spec.name: ROWS[spec.name] for spec in inputs}):
         dialect = dialects.by_name[name]
         call = dialect.decode(body, headers)
         if len(outputs) > 1 and headers.get("content-type"):
-            continue  # numpy's format says one output alone
+            continue  # numpy's format holds only one output
         told = dialect.encode(answer, call)
         data, prediction = dialect.excerpt(call, body, told.body)
         hidden = frozenset(names)
@@ -118,7 +118,7 @@ def test_a_single_input_with_another_name_is_shown() -> None:
     ],
 )
 def test_anything_beside_the_inputs_is_removed(dialect: Any, body: Any) -> None:
-    """In names that it has made up, in another spelling, in what came first of two."""
+    """With invented names, in another spelling, in the first of two duplicate keys."""
     signature = Signature((SALARY, AGE), (RISK,))
     spoken = Dialects("m", "1", signature, PredictSettings()).by_name[dialect.name]
     text = json.dumps(body)

@@ -1,4 +1,4 @@
-"""No schema that the service makes can be made to work hard, or to look elsewhere.
+"""No schema of the service is expensive to validate, or refers to other documents.
 
 A model's file names its inputs, and clients choose what is held against the schemas: `pattern` can
 be slow on what they send, `uniqueItems` compares all with all, and a remote `$ref` is a request to
@@ -46,7 +46,7 @@ SIGNATURES = [
 
 
 def schemas_in(schema: Any) -> Iterator[dict[str, Any]]:
-    """Return a schema and all within it; the names of properties are not taken for keywords."""
+    """Return a schema and all schemas within it; names of properties are not keywords."""
     if not isinstance(schema, dict):
         return
     yield schema
@@ -64,7 +64,7 @@ def schemas_in(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def faults_of(schema: Any) -> list[str]:
-    """Return what is wrong with a schema, or one within it."""
+    """Return the forbidden keywords in a schema."""
     found = []
     for each in schemas_in(schema):
         found += sorted(each.keys() & (HARD | ELSEWHERE))
@@ -75,7 +75,7 @@ def faults_of(schema: Any) -> list[str]:
 
 
 def roots_of(node: Any) -> Iterator[Any]:
-    """Return the schemas of an OpenAPI document, wherever they stand."""
+    """Return all schemas of an OpenAPI document."""
     if isinstance(node, list):
         for each in node:
             yield from roots_of(each)
@@ -113,4 +113,4 @@ def test_a_wrong_schema_would_be_found() -> None:
     hidden = {"properties": {"a": {"items": {"anyOf": [{"$ref": "https://evil.example/a.json"}]}}}}
 
     assert faults_of(hidden) == ["$ref to https://evil.example/a.json"]
-    assert "pattern" in faults_of(SCHEMA)  # of the settings, which are the operator's own
+    assert "pattern" in faults_of(SCHEMA)  # the settings are not from clients

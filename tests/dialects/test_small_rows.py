@@ -1,4 +1,4 @@
-"""One example alone is read and written without arrays; it must not show."""
+"""A single example is decoded and encoded without arrays, with the same results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dialect_of(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = Y) -> Nati
 
 
 def decoded(dialect: NativeDialect, data: Any) -> DecodedRequest | None:
-    """Read a request; None where it is refused."""
+    """Decode a request; None if it is rejected."""
     try:
         return dialect.decode(json.dumps({"data": data}).encode())
     except InvalidData:
@@ -53,7 +53,7 @@ def assert_same(one: DecodedRequest, batch: DecodedRequest) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(deadline=None)  # a busy machine takes its time
+@settings(deadline=None)  # the machine may be busy
 @given(row=st.lists(NUMBERS | NUMBERS.map(lambda n: -n), min_size=2, max_size=2))
 @example(row=[0, -(2**63)])
 @example(row=[0, -(2**63) - 1])

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST dialect: what it takes, what it answers, what it refuses."""
+"""TensorFlow Serving's REST dialect: requests, answers, errors."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def arrays(signature: Signature, document: Any) -> dict[str, list[Any]]:
 
 
 def answer(signature: Signature, document: Any, **outputs: Any) -> Any:
-    """Return what is answered to a request with these outputs."""
+    """Return the body of an answer with these outputs."""
     dialect = TFServingDialect(signature)
     asked = dialect.decode(json.dumps(document).encode())
     return dialect.encode(Tensors({n: np.array(a) for n, a in outputs.items()}), asked).body
 
 
-# The requests that TensorFlow Serving's own documentation prints.
+# The requests in the documentation of TensorFlow Serving.
 
 ROWS = {
     "instances": [
@@ -92,7 +92,7 @@ def test_the_documented_bytes_are_decoded():
     }
 
 
-# What is answered.
+# Answers.
 
 
 def test_a_single_output_has_no_name_and_keeps_its_axis():
@@ -132,7 +132,7 @@ def test_whole_floats_have_a_point_and_integers_none():
     )
 
 
-# Edge cases, each as json_tensor.cc has it.
+# Edge cases, all as in json_tensor.cc.
 
 
 def test_columns_ignore_other_names_and_rows_do_not():

@@ -1,4 +1,4 @@
-"""Tensors in bytes behind the JSON: the binary tensor data extension of the V2 protocol."""
+"""Binary tensors after the JSON: the binary tensor data extension of the V2 protocol."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DTYPES = [
 Y = TensorSpec("y", (1,), "float32")
 LINE = Signature((TensorSpec("x", (2,), "float32"),), (Y,))
 WORDS = Signature((TensorSpec("x", (), "string"),), (TensorSpec("y", (), "string"),))
-# The request that the extension's own text prints has these tensors, but for its shape [3].
+# The tensors of the example in the text of the extension, except for its shape [3].
 PRINTED = Signature(
     (TensorSpec("input0", (2,), "uint32"), TensorSpec("input1", (), "bool")),
     (TensorSpec("output0", (2,), "float32"),),
@@ -57,7 +57,7 @@ def line(shape: list[int], tail: bytes, size: Any = None) -> tuple[bytes, Any]:
 
 
 def refused(signature: Signature, body: bytes, headers: Any) -> str:
-    """Return what is told of a request that is refused as the protocol has it."""
+    """Decode an invalid request; return the message, which must have the protocol's form."""
     with pytest.raises((InvalidData, InvalidRequest, InvalidJSON)) as caught:
         dialect_of(signature).decode(body, headers)
     status, told, _ = encode_error(caught.value, "id")
@@ -66,12 +66,12 @@ def refused(signature: Signature, body: bytes, headers: Any) -> str:
 
 
 def split(encoded: Encoded) -> tuple[dict[str, Any], bytes]:
-    """Return the JSON of an answer, and the bytes behind it."""
+    """Return the JSON of an answer, and the bytes after it."""
     length = int(encoded.headers["Inference-Header-Content-Length"])
     return json.loads(encoded.body[:length]), encoded.body[length:]
 
 
-# What is taken
+# Requests
 
 
 def test_the_request_in_the_documentation_is_decoded() -> None:
@@ -95,7 +95,7 @@ def test_json_and_binary_tensors_can_be_mixed() -> None:
 
 
 def test_the_same_json_before_other_bytes_is_another_request() -> None:
-    """What is remembered of the JSON says nothing of what stands behind it."""
+    """The cache of parsed JSON does not hold the bytes after it."""
     dialect = dialect_of(LINE)
     for cells in ([1, 2], [3, 4], [1, 2]):
         body, headers = line([1, 2], np.float32(cells).tobytes())
@@ -108,7 +108,7 @@ def test_the_same_json_before_other_bytes_is_another_request() -> None:
 
 @pytest.mark.parametrize("rows", [1, 100, 1000])
 def test_json_before_bytes_may_have_data_of_any_length(rows: int) -> None:
-    """Short texts are remembered, long ones are not, the longest are read like large bodies."""
+    """Short JSON is cached, longer JSON is not, and the longest is decoded like large bodies."""
     dialect = dialect_of(PRINTED)
     flags = {"name": "input1", "datatype": "BOOL", "shape": [rows], "data": [True, *[False] * 999]}
     flags["data"] = flags["data"][:rows]
@@ -150,7 +150,7 @@ def test_elements_of_bytes_start_with_their_length() -> None:
     assert to_bytes(decoded) == tail
 
 
-# What is answered
+# Answers
 
 
 def test_outputs_are_binary_on_request() -> None:
@@ -200,12 +200,12 @@ def test_the_payload_log_has_the_json_of_a_request_without_binary() -> None:
     assert dialect.excerpt(call, body, answer.body) == (body[:-8], b"null")
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize("size", [10**12, 2**63 - 1, 2**64, 10**300])
 def test_the_shape_is_checked_against_the_size_of_the_data(size: int) -> None:
-    """Nothing may be allocated for it: a server that does ends here."""
+    """Nothing may be allocated for the claimed shape: that would end the process."""
     assert refused(LINE, *line([size, 2], bytes(8)))
     assert refused(LINE, *line([1, 2], bytes(8), size=size))
     words = request(tensor("x", "BYTES", [size], 8), tail=bytes(8))
@@ -291,7 +291,7 @@ def test_ids_out_of_range_are_rejected() -> None:
 
 
 def test_nan_as_an_id_is_rejected() -> None:
-    """A Sequential that was built by its first call takes its ids as floats."""
+    """A Sequential model that is built by its first call takes ids as floats."""
     ids = Signature((TensorSpec("x", (), "float32", 0, 9),), (Y,))
     for id_ in (np.nan, np.inf, -np.inf):
         tail = np.float32([0, id_]).tobytes()
@@ -304,7 +304,7 @@ def test_nan_as_an_id_is_rejected() -> None:
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
-    """Outputs in bytes are written as inputs are read: an answer can be the next request."""
+    """Binary outputs have the format of inputs, so an answer can be sent as a request."""
     dtype = data.draw(st.sampled_from(DTYPES))
     shape = data.draw(st_numpy.array_shapes(min_dims=1, max_dims=4, max_side=3))
     array = data.draw(st_numpy.arrays(dtype, shape))

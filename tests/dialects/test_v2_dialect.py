@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, in JSON: what it takes, answers and refuses."""
+"""The Open Inference Protocol, version 2, in JSON: requests, answers, errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from server.errors import (
 Y = TensorSpec("y", (1,), "float32")
 LINE = Signature((TensorSpec("x", (1,), "float32"),), (Y,))
 GRID = Signature((TensorSpec("x", (2, 3), "float32"),), (Y,))
-# The request and the answer that the protocol's own text prints have these tensors.
+# The tensors of the example in the text of the protocol.
 PRINTED = Signature(
     (TensorSpec("input0", (2,), "uint32"), TensorSpec("input1", (), "bool")),
     (TensorSpec("output0", (2,), "float32"),),
@@ -54,7 +54,7 @@ def arrays(signature: Signature, *inputs: dict[str, Any]) -> dict[str, list[Any]
 
 
 def asked(signature: Signature = LINE, **fields: Any) -> Encoded:
-    """Return the answer of ones to a request with these fields beside its inputs."""
+    """Return an answer of ones to a request with these additional fields."""
     dialect = dialect_of(signature)
     call = dialect.decode(json.dumps(json.loads(dialect.example(2)) | fields).encode())
     ones = {s.name: np.ones((2, *s.shape), s.array_dtype) for s in signature.outputs}
@@ -62,7 +62,7 @@ def asked(signature: Signature = LINE, **fields: Any) -> Encoded:
 
 
 def refused(body: bytes, signature: Signature = LINE) -> str:
-    """Return what is told of a request that is refused as the protocol has it."""
+    """Decode an invalid request; return the message, which must have the protocol's form."""
     with pytest.raises((InvalidData, InvalidRequest, InvalidJSON)) as caught:
         dialect_of(signature).decode(body)
     status, told, headers = encode_error(caught.value, "id")
@@ -73,7 +73,7 @@ def refused(body: bytes, signature: Signature = LINE) -> str:
     return document["error"]
 
 
-# What is taken
+# Requests
 
 
 def test_the_request_in_the_documentation_is_decoded() -> None:
@@ -131,7 +131,7 @@ def test_a_timeout_counts_microseconds_and_is_rounded_up() -> None:
         return dialect_of().decode(body_of(parameters={"timeout": microseconds})).timeout_ms
 
     assert dialect_of().decode(body_of()).timeout_ms is None
-    assert timeout(0) is None  # no timeout, as Triton has it
+    assert timeout(0) is None  # no timeout, as in Triton
     assert (timeout(1), timeout(1000), timeout(1001), timeout(2_500_000)) == (1, 1, 2, 2500)
     for wrong in (-1, 1.5, "1", True, [1]):
         assert "timeout" in refused(body_of(parameters={"timeout": wrong}))
@@ -142,7 +142,7 @@ def test_unknown_parameters_are_ignored() -> None:
     assert dialect_of().decode(body_of(tensor(parameters={"mine": 1}), parameters=parameters))
 
 
-# What is answered
+# Answers
 
 
 def test_an_answer_names_model_version_and_id() -> None:
@@ -187,7 +187,7 @@ def test_answers_follow_the_schema() -> None:
         Draft202012Validator(dialect.schema).validate(json.loads(dialect.example(2)))
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_inputs_that_are_missing_or_differ_in_rows_are_rejected() -> None:
 
 @pytest.mark.parametrize("size", [10**12, 2**63 - 1, 2**64 - 1, 2**64, 10**300, 1e300])
 def test_the_shape_is_checked_against_the_size_of_the_data(size: float) -> None:
-    """Nothing may be allocated for it: a server that does ends here."""
+    """Nothing may be allocated for the claimed shape: that would end the process."""
     assert refused(body_of(tensor(shape=[size, 1])))
     ragged = Signature((TensorSpec("x", (None, None), "float32"),), (Y,))
     assert refused(body_of(tensor(shape=[size, size, size])), ragged)
@@ -295,7 +295,7 @@ CELLS = st.floats(-1e6, 1e6, width=32)
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
-    """Outputs are written as inputs are read: an answer can be the next request."""
+    """Outputs have the format of inputs, so an answer can be sent as a request."""
     shape = data.draw(st.lists(st.integers(1, 3), max_size=3))
     rows = data.draw(st.integers(1, 3))
     count = rows * int(np.prod(shape))
@@ -332,7 +332,7 @@ def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
     )
 )
 def test_any_document_is_decoded_or_rejected(document: Any) -> None:
-    """Whatever stands in a request, it is read or refused."""
+    """Any document is decoded or rejected."""
     for body in (document, {"inputs": document}, {"inputs": [tensor() | {"data": document}]}):
         with contextlib.suppress(InvalidData, InvalidJSON, InvalidRequest):
             dialect_of().decode(json.dumps(body).encode())

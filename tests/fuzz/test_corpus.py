@@ -1,4 +1,4 @@
-"""The corpus that the fuzzer starts from, and what it once found, replayed without it."""
+"""The corpus of the fuzzer and the inputs it once found, replayed without it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_kept_inputs_with_changed_bytes_are_decoded_or_rejected(
 
 
 def test_a_mutated_document_is_still_json_and_differs() -> None:
-    """The same seed makes the same change, so that what is found can be found again."""
+    """The same seed makes the same change, so findings can be reproduced."""
     kept = (CORPUS / "tfserving" / "named").read_bytes()
     changed = [mutate(kept, seed) for seed in range(300)]
 

@@ -20,11 +20,11 @@ from server.logs.format import line_format_of
 
 ROOT = Path(__file__).parents[2]
 TEXT = line_format_of("text", None, {})
-SOON = 10.0  # seconds until something that should happen at once counts as missing
+SOON = 10.0  # seconds to wait for something that should happen at once
 
 
 class Warnings(logging.Handler):
-    """Keeps the warnings of the payload log away from other handlers, and tells of the first."""
+    """Takes the warnings of the payload log away from other handlers; signals the first."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -56,7 +56,7 @@ def pipe():
 
 @pytest.fixture
 def payload_log(warnings, pipe):
-    """Make payload logs; at the end they are closed, and their threads are gone."""
+    """Make payload logs; at the end they are closed, and their threads have ended."""
     logs = []
     before = set(threading.enumerate())
 
@@ -65,7 +65,7 @@ def payload_log(warnings, pipe):
         return logs[-1]
 
     yield make
-    pipe[0].close()  # lets go who is stuck in it
+    pipe[0].close()  # ends blocked writes
     for log in logs:
         log.close(SOON)
     for thread in set(threading.enumerate()) - before:
@@ -154,7 +154,7 @@ def test_a_body_that_is_too_large_is_left_out(payload_log, tmp_path):
 def test_names_are_encoded(payload_log, tmp_path):
     log = payload_log(str(tmp_path / "log"))
     write(log, request_id='a"b', model="c\\d\n", version="\u2028é")
-    write(log, model="a name of \udcff bytes")  # as os.fsdecode makes it from a file's name
+    write(log, model="a name of \udcff bytes")  # as from os.fsdecode of a file name
     log.close(SOON)
 
     first, second = records(tmp_path / "log")
@@ -166,7 +166,7 @@ def test_lines_are_written_without_a_flush_and_in_order(payload_log, pipe):
     log = payload_log(pipe[1].fileno())
     lines = os.fdopen(os.dup(pipe[0].fileno()), "rb")
 
-    for n in range(3):  # each is read before the next is written: nothing but itself brings it
+    for n in range(3):  # each is read before the next is written
         write(log, request_id=str(n))
         assert json.loads(lines.readline())["request_id"] == str(n)
     for n in range(500):
@@ -300,7 +300,7 @@ def test_a_descriptor_that_is_closed_is_counted_and_survived(payload_log, warnin
 @pytest.mark.logs_warnings
 @pytest.mark.parametrize("room", [0, 1, 30, -1])
 def test_a_partly_written_line_is_completed_first(room, payload_log, warnings, tmp_path):
-    """The disk is full after `room` bytes of the second of three lines; later it has room again."""
+    """The disk is full after `room` bytes of the second of three lines; later there is room."""
     path = tmp_path / "log"
     path.write_bytes(b'{"old": 1}\n' * 100_000)  # larger than any other file of this process
     size = path.stat().st_size
@@ -344,7 +344,7 @@ def length_of_line(payload_log, tmp_path) -> int:
 
 
 class file_size_limit:  # noqa: N801  # reads as a context manager does
-    """No file of this process grows beyond `size` bytes: a write gets there in part."""
+    """No file of this process grows beyond `size` bytes, so lines are partly written."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -390,7 +390,7 @@ def test_closing_does_not_wait_for_a_blocked_reader(payload_log, warnings, pipe)
     log = payload_log(pipe[1].fileno())
     for _ in range(3):
         write(log)
-    log.close(0.05)  # else the test's own timeout ends it
+    log.close(0.05)  # otherwise the timeout of the test ends it
     write(log)
     log.close(SOON)
 
@@ -419,7 +419,7 @@ def test_a_line_after_the_end_is_dropped(payload_log, tmp_path):
 
 
 def test_a_non_blocking_descriptor_gets_every_line(payload_log, warnings, pipe):
-    """Whoever shares a pipe with us can make it non-blocking for us, too."""
+    """Another process that shares the pipe can make it non-blocking."""
     os.set_blocking(pipe[1].fileno(), False)
     log = payload_log(pipe[1].fileno())
     for _ in range(2_000):
@@ -435,7 +435,7 @@ def test_a_non_blocking_descriptor_gets_every_line(payload_log, warnings, pipe):
 PROGRAM = """
 import sys
 from server.logs import PayloadLog
-with open(sys.argv[1], "w"):  # takes the number of a standard output that is closed
+with open(sys.argv[1], "w"):  # reuses the number of the closed standard output
     log = PayloadLog("")
     for _ in range(1000):
         log.write(request_id="r", model="m", version="1", input=b"1" * 500, prediction=b"1", ms="1")
@@ -445,7 +445,7 @@ print(log.dropped, file=sys.stderr)
 
 
 def lines_lost(tmp_path, stdout=None, redirection="") -> int:
-    """Return what a process of its own counts that logs to `stdout`, and see it end."""
+    """Run a process that logs to `stdout`; return its counters after it has ended."""
     command = ["sh", "-c", f'exec "$0" -c "$1" "$2" {redirection}', sys.executable, PROGRAM]
     process = subprocess.Popen(
         [*command, str(tmp_path / "other")], cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE
@@ -482,7 +482,7 @@ def test_a_process_exits_while_its_standard_output_is_blocked(tmp_path, pipe):
 
 @pytest.fixture
 def loggers():
-    """Put the loggers back as they were."""
+    """Restore the loggers."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield

@@ -14,7 +14,7 @@ def test_the_text_of_a_spec_has_name_dtype_and_shape():
 
 
 def test_the_text_of_a_spec_has_its_ids():
-    """Signatures that differ in them alone are told apart when one is refused."""
+    """So an error shows the difference between signatures that differ only in their ids."""
     assert str(TensorSpec("ids", (None,), "int32", 0, 9)) == "ids: int32[?] from 0 to 9"
 
 

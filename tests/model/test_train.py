@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def train() -> Any:
-    """The module, imported when a test runs and not when it is collected."""
+    """The module, imported when a test runs instead of when it is collected."""
     from model import train
 
     return train
@@ -50,7 +50,7 @@ def test_the_network_is_one_unit_on_one_number_and_learns_the_line(train: Any):
 
 
 def test_training_twice_gives_the_very_same_weights(train: Any):
-    """Whatever random numbers were drawn before."""
+    """Random numbers drawn before do not matter."""
     once = train.train_model(*train.get_data(), epochs=3).get_weights()
     np.random.rand(3)  # the state that Keras seeds
     twice = train.train_model(*train.get_data(), epochs=3).get_weights()
@@ -100,7 +100,7 @@ def test_it_draws_a_bar_on_a_terminal(tmp_path: Path):
 def read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 65536)
-    except OSError:  # Linux tells so that the other side has closed its terminal
+    except OSError:  # on Linux: the other side has closed its terminal
         return b""
 
 
@@ -119,7 +119,7 @@ def test_saving_creates_the_folder_with_only_the_model_in_it(
 
 
 def test_the_permissions_of_a_saved_file_follow_the_umask(train: Any, model: Any, tmp_path: Path):
-    """A server that runs under another user, say."""
+    """For example a server that runs as another user."""
     (tmp_path / "plain").touch()
     train.save_model(model, tmp_path / "m.keras")
     assert (tmp_path / "m.keras").stat().st_mode == (tmp_path / "plain").stat().st_mode
