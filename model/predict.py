@@ -1,4 +1,4 @@
-"""Ask a saved model: `python -m model.predict 10 [--model FILE]`."""
+"""Predict with a saved model: `python -m model.predict 10 [--model FILE]`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_keras_model(path: Path | str) -> KerasModel:
-    """Load a `.keras` or `.h5` file; raises ModelError with the reason when it cannot be."""
+    """Load a `.keras` or `.h5` file; raises ModelError with the reason if that fails."""
     model = KerasModel.load(path)
     logger.info("loaded %s", path)
     return model
@@ -31,8 +31,8 @@ def predict(data: ArrayLike, model: KerasModel) -> np.ndarray:
     """Return the predictions for `data`, one row each: shape [rows, ...].
 
     `data` is one example or several: an array of shape [rows, ...], or plain numbers for a
-    model that takes one number. Raises ValueError when it does not fit the model, or when the
-    model has several inputs or outputs.
+    model that takes one number. Raises ValueError if it does not fit the model, or if the model
+    has several inputs or outputs.
     """
     if len(model.signature.inputs) > 1 or len(model.signature.outputs) > 1:
         raise ValueError("the model has several inputs or outputs; use KerasModel.predict")
@@ -58,7 +58,7 @@ def _as_rows(data: ArrayLike, spec: TensorSpec) -> np.ndarray:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the prediction for each number; return 2 when the model cannot be used."""
+    """Print the prediction for each number; return 2 if the model cannot be used."""
     parser = argparse.ArgumentParser(prog="python -m model.predict", description=__doc__)
     parser.add_argument("numbers", type=float, nargs="+", metavar="NUMBER")
     parser.add_argument("--model", type=Path, default=MODEL_FILE, help="default: %(default)s")

@@ -1,4 +1,4 @@
-"""What a model takes and gives: names, shapes and dtypes."""
+"""The inputs and outputs of a model: names, shapes and dtypes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One named input or output; `shape` is that of one row, None where a dimension varies.
+    """One named input or output; `shape` is that of one row, with None for variable dimensions.
 
-    `dtype` is numpy's name, or "string". `minimum` and `maximum` are the ids that the model knows,
-    where it takes ids.
+    `dtype` is numpy's name, or "string". `minimum` and `maximum` are the valid ids, if the model
+    takes ids.
     """
 
     name: str
@@ -24,7 +24,7 @@ class TensorSpec:
 
     @cached_property
     def array_dtype(self) -> np.dtype:
-        """What arrays have; those of strings hold `str` (inputs only) or UTF-8 `bytes`."""
+        """The dtype of its arrays; those of strings hold `str` (inputs only) or UTF-8 `bytes`."""
         return np.dtype(object if self.dtype == "string" else self.dtype)
 
     @property
@@ -34,7 +34,7 @@ class TensorSpec:
 
     @property
     def shape_text(self) -> str:
-        """The shape as people write it: `[28, ?]`."""
+        """The shape for messages: `[28, ?]`."""
         return "[" + ", ".join("?" if size is None else str(size) for size in self.shape) + "]"
 
     def __str__(self) -> str:
@@ -44,7 +44,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs and outputs of a model, in its own order, names unique on either side."""
+    """The inputs and outputs of a model, in its order; names are unique on each side."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

@@ -1,4 +1,4 @@
-"""Named arrays that share their first axis: what goes into a model and comes out of it."""
+"""Named arrays that share their first axis: the inputs and outputs of a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class RowCountMismatch(ValueError):
-    """Arrays that should share their first axis do not, so no row can be given to its owner."""
+    """Arrays have different numbers of rows, so their rows cannot be matched with requests."""
 
 
 class Rows(Protocol):
@@ -30,15 +30,15 @@ class Rows(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """The size of all arrays in bytes, that of their strings included."""
+        """The size of all arrays in bytes, including their strings."""
 
 
 class Tensors:
     """Rows in arrays of their own.
 
     Attributes:
-        encoded: the bytes of each row, by what encoded them: the first request of a batch that is
-            answered has all rows encoded, and the others find theirs here.
+        encoded: a cache of the encoded rows, by encoder. The first answer of a batch encodes all
+            rows; the other answers take theirs from here.
     """
 
     __slots__ = ("arrays", "encoded", "rows")
@@ -49,7 +49,7 @@ class Tensors:
         for array in arrays.values():
             if rows not in (-1, len(array)):
                 lengths = sorted({len(array) for array in arrays.values()})
-                raise RowCountMismatch(f"arrays of {lengths} rows where all should have the same")
+                raise RowCountMismatch(f"arrays have {lengths} rows; all must have the same number")
             rows = len(array)
         if rows < 0:
             raise RowCountMismatch("no arrays, so no rows")
@@ -75,9 +75,9 @@ class Tensors:
 
 
 class View:
-    """The rows `start` to `stop` of `whole`, whose arrays are sliced when somebody needs them.
+    """The rows `start` to `stop` of `whole`. Its arrays are sliced only when they are used.
 
-    Nobody does where the rows of a whole batch are encoded together.
+    They are not used if the rows of the whole batch are encoded together.
     """
 
     __slots__ = ("rows", "start", "whole")
@@ -149,7 +149,7 @@ class Row:
 
 
 def merge(parts: Sequence[Rows]) -> Tensors:
-    """Put the rows of `parts`, all of one `row_shape`, one after another."""
+    """Concatenate the rows of `parts`, which all have the same `row_shape`."""
     rows = [part for part in parts if isinstance(part, Row)]
     if len(rows) == len(parts):
         return Tensors(_arrays_of(rows))
@@ -171,7 +171,7 @@ def _arrays_of(rows: Sequence[Row]) -> dict[str, np.ndarray]:
 def split(tensors: Tensors, lengths: Sequence[int]) -> list[View]:
     """Undo `merge`: views of `lengths[0]`, `lengths[1]`, … rows.
 
-    Raises RowCountMismatch when the lengths do not add up to the rows there are.
+    Raises RowCountMismatch if the sum of the lengths is not the number of rows.
     """
     if sum(lengths) != len(tensors):
         raise RowCountMismatch(f"{len(tensors)} rows came out where {sum(lengths)} went in")
@@ -188,7 +188,7 @@ def is_finite(tensors: Rows) -> bool:
 def distance(one: Rows, other: Rows) -> float:
     """Return the largest difference, relative to the largest value of `one`.
 
-    Arrays without numbers differ by 1 or not at all; it is infinite when names or shapes differ.
+    For strings it is 0 or 1. It is infinite if names or shapes differ.
     """
     if one.row_shape != other.row_shape or len(one) != len(other):
         return float("inf")
@@ -213,5 +213,5 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float:
     if not one.size or np.array_equal(one, other, equal_nan=True):
         return 0.0
     scale = np.abs(one).max() or 1.0
-    moved = np.abs(one - other).max() / scale
-    return float(moved) if np.isfinite(moved) else float("inf")
+    largest = np.abs(one - other).max() / scale
+    return float(largest) if np.isfinite(largest) else float("inf")

@@ -1,4 +1,4 @@
-"""Train the example model, and save it: `python -m model.train [--out FILE]`."""
+"""Train the example model and save it: `python -m model.train [--out FILE]`."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def train_model(
     batches = tf.data.Dataset.from_tensor_slices((X, y)).shuffle(len(X), seed=SEED).batch(32)
     with _progress(epochs) as progress:
         model.fit(
-            batches.repeat(),  # given X and y, Keras spends 35 ms an epoch on setting them up anew
+            batches.repeat(),  # with X and y, Keras would need 35 ms per epoch to set up a data set
             steps_per_epoch=len(batches),
             epochs=epochs,
-            shuffle=False,  # the data set does
+            shuffle=False,  # the data set shuffles
             verbose=0,
             callbacks=[progress],
         )
@@ -63,19 +63,19 @@ def train_model(
 
 
 def save_model(model: keras.Model, path: Path | str) -> None:
-    """Save `model` as a `.keras` file; whoever reads `path` finds a whole file at any time."""
+    """Save `model` as a `.keras` file; readers of `path` never see an incomplete file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".saving-") as folder:
         unfinished = Path(folder) / path.name
         model.save(unfinished)
-        os.replace(unfinished, path)  # noqa: PTH105  # the name says what matters: atomic
+        os.replace(unfinished, path)  # noqa: PTH105  # os.replace is known to be atomic
     logger.info("saved %s", path)
 
 
 @contextmanager
 def _progress(epochs: int) -> Iterator[keras.callbacks.Callback]:
-    """A bar on a terminal, a line every 100 epochs elsewhere."""
+    """Yield a callback that shows a bar on a terminal, else logs a line every 100 epochs."""
     if not sys.stderr.isatty():
         yield keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)
         return
@@ -90,7 +90,7 @@ def _log_epoch(epoch: int, logs: dict[str, float]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Get data, train, save."""
+    """Get the data, train and save the model; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m model.train", description=__doc__)
     parser.add_argument("--out", type=Path, default=MODEL_FILE, help="default: %(default)s")
     arguments = parser.parse_args(argv)

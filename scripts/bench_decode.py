@@ -1,7 +1,7 @@
-"""Measure how long a body holds the event loop, by its shape and size: a table in Markdown.
+"""Measure how long one request blocks the event loop, by the shape and size of its body.
 
-What is measured is the CPU time of all that happens on the loop with one request of the native
-dialect, in milliseconds: the longer of its two holds, reading (or refusing) it and answering it.
+It prints a table in Markdown: the CPU time in milliseconds of decoding (or rejecting) a request of
+the native dialect, or of encoding its answer, whichever is longer.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ Make = Callable[[int], bytes]
 
 
 def list_of(item: bytes, first: bytes = b"", last: bytes = b"") -> Make:
-    """Bodies whose data is a list of one item again and again, with others at its ends."""
+    """Make bodies whose data is a list of one item, repeated, with other items at its ends."""
     return filled(b'{"data":[' + first, item, last + b"]}")
 
 
 def filled(start: bytes, item: bytes, end: bytes, between: bytes = b",") -> Make:
-    """Bodies with an item again and again; `%d` in it is its number."""
+    """Make bodies with a repeated item; `%d` in it becomes its number."""
 
     def make(size: int) -> bytes:
         width = len(item % 10**6 if b"%" in item else item) + len(between)
@@ -48,7 +48,7 @@ def filled(start: bytes, item: bytes, end: bytes, between: bytes = b",") -> Make
 
 
 def stretched(start: bytes, item: bytes, end: bytes) -> Make:
-    """Bodies with one long thing in them."""
+    """Make bodies with one long value."""
     return filled(start, item, end, between=b"")
 
 
@@ -59,7 +59,7 @@ def two_lists(size: int) -> bytes:
 
 
 class Shape(NamedTuple):
-    """A shape of bodies, and the inputs of the model that gets them."""
+    """A shape of bodies, and the inputs of the model."""
 
     name: str
     make: Make
@@ -76,7 +76,7 @@ INT64, UINT64 = (of(None, dtype="int64"),), (of(None, dtype="uint64"),)
 TWO = (of(1, name="a"), of(1, name="b"))
 
 SHAPES = [
-    # What is taken
+    # Valid bodies
     Shape("rows of one number, `[1]`", list_of(b"[1]"), ONE),
     Shape("rows of one number, 17 digits", list_of(b"[0.12345678901234567]"), ONE),
     Shape("rows of one number, int32", list_of(b"[1]"), (of(1, dtype="int32"),)),
@@ -102,7 +102,7 @@ SHAPES = [
     Shape("the same key again and again", filled(b"{", b'"data":[1]', b"}"), ONE),
     Shape("white space around", stretched(b'{"data":[10]', b" \n", b"}"), ONE),
     Shape("white space between", list_of(b" [ 1 ] "), ONE),
-    # What is refused
+    # Invalid bodies
     Shape("out of float32", list_of(b"[1e39]"), ONE),
     Shape("out of int32", list_of(b"9999999999"), (of(None, dtype="int32"),)),
     Shape("out of int64", list_of(b"1e300"), INT64),
@@ -133,7 +133,7 @@ SHAPES = [
     Shape("a list", filled(b"[", b"[1]", b"]"), ONE),
     Shape("lists in lists, 900 deep", list_of(b"[" * 900 + b"]" * 900), ONE),
     Shape("lists in lists, 8 deep", list_of(b"[" * 8 + b"]" * 8), ONE),
-    # What is no JSON
+    # Not JSON
     Shape("lists in lists without end", stretched(b'{"data":', b"[", b""), ONE),
     Shape("cut off", filled(b'{"data":[', b"[1]", b""), ONE),
     Shape("white space alone", stretched(b"", b" ", b""), ONE),
@@ -142,7 +142,7 @@ SHAPES = [
 
 
 def holds(dialect: NativeDialect, body: bytes) -> tuple[int, float]:
-    """Return the status of the answer to a body, and the longest time on the loop in seconds."""
+    """Return the status code for a body, and the longest time on the loop, in seconds."""
     started = time.thread_time()
     try:
         request = dialect.decode(body)
@@ -159,7 +159,7 @@ def holds(dialect: NativeDialect, body: bytes) -> tuple[int, float]:
 
 
 def measure(shape: Shape, size: int, runs: int) -> tuple[int, float]:
-    """Return the status, and the least of the times: what else runs only adds to them."""
+    """Return the status code, and the shortest time, as other processes only add to it."""
     dialect = NativeDialect(Signature(shape.inputs, (OUTPUT,)))
     body = shape.make(size)
     results = [holds(dialect, body) for _ in range(runs)]

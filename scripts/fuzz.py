@@ -1,8 +1,8 @@
 """Fuzz one decoder, guided by coverage: `python scripts/fuzz.py TARGET --runs N`.
 
-It starts from tests/fuzz/corpus/TARGET, and adds inputs that reach something new to the folder that
---keep names. What breaks a property is put among the corpus, where `make test` replays it. Needs
-atheris (`requirements/fuzz.txt`).
+It starts from tests/fuzz/corpus/TARGET. Inputs that reach new code are added to the folder that
+--keep names. Inputs that break a property are added to the corpus, where `make test` replays them.
+Needs atheris (`requirements/fuzz.txt`).
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 
 
 def main() -> None:
-    """Run until `--runs` inputs were seen, or one of them breaks a property."""
+    """Run `--runs` inputs, or until one of them breaks a property."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("--runs", type=int, default=10_000, help="how many inputs (default: 10000)")
-    parser.add_argument("--seconds", type=int, default=0, help="end after so long; 0: never")
-    parser.add_argument("--keep", help="a folder for inputs that reach something new")
+    parser.add_argument("--seconds", type=int, default=0, help="end after this time; 0: no limit")
+    parser.add_argument("--keep", help="folder for inputs that reach new code")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as unkept:
         fuzz(given, Path(given.keep or unkept))
 
 
 def fuzz(given: argparse.Namespace, found: Path) -> None:
-    """Start from the corpus, put what reaches something new into `found`; ends the process."""
+    """Start from the corpus, put inputs that reach new code into `found`; ends the process."""
     options = [
         f"-runs={given.runs}",
         f"-max_len={MAX_BYTES}",
@@ -57,7 +57,7 @@ def fuzz(given: argparse.Namespace, found: Path) -> None:
 
 
 def json_mutator(*, has_length: bool) -> Callable[[bytes, int, int], bytes]:
-    """Return what changes bytes of any kind half of the time, else the JSON among them."""
+    """Return a mutator: half of the time it changes any bytes, else only the JSON."""
 
     def change(data: bytes, max_size: int, seed: int) -> bytes:
         if seed % 2:

@@ -1,4 +1,4 @@
-"""Change JSON documents so that they stay JSON: most changes of bytes end at the parser."""
+"""Change JSON documents so that they stay JSON: the parser rejects most random changes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES: Final = ("", "x", "ids", "é")
 
 
 def mutate(data: bytes, seed: int) -> bytes:
-    """Return a document that differs in up to four places; what is no JSON comes back as it is."""
+    """Return a document with up to four changes; a body that is not JSON is returned unchanged."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -63,7 +63,7 @@ class Mutation:
             self.root = [self.root[0] if self.root else None]
 
     def _places(self) -> list[tuple[Any, Any]]:
-        """Return all lists and objects, each with what stands where in it."""
+        """Return all lists and objects, each with its keys or indexes."""
         found: list[tuple[Any, Any]] = []
         waiting: list[Any] = [self.root]
         while waiting:

@@ -1,4 +1,4 @@
-"""What is fuzzed: every decoder, and what has to hold for any bytes whatever."""
+"""The fuzz targets: every decoder, and the properties that must hold for any bytes."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from server.dialects.validation import Validator
 from server.errors import InvalidData, InvalidJSON, InvalidRequest
 from server.transport.llhttp.head import BadRequest, parse_head
 
-REFUSALS: Final = (InvalidData, InvalidJSON, InvalidRequest)
-MAX_SECONDS: Final = 0.02  # for at most 4 KiB, while the fuzzer watches every branch
-TRIES: Final = 3  # another process may have had the core, and its cache
+REJECTIONS: Final = (InvalidData, InvalidJSON, InvalidRequest)
+MAX_SECONDS: Final = 0.02  # for up to 4 KiB, with the fuzzer's instrumentation
+TRIES: Final = 3  # another process may have slowed it down
 MAX_BYTES: Final = 4096
 
-# What goes in has the names and shapes of what comes out, so that an answer is a request again.
+# Inputs and outputs have the same names and shapes, so an answer can be sent as a request.
 _X: Final = TensorSpec("x", (2,), "float32")
 _IDS: Final = TensorSpec("ids", (None,), "int16", 0, 99)
 _ONE: Final = Signature((_X,), (_X,))
@@ -38,7 +38,7 @@ Headers = Mapping[str, str]
 
 
 class Decoder:
-    """A dialect under test; `again` makes the body of a request from that of an answer."""
+    """A dialect under test; `again` turns the body of an answer into that of a request."""
 
     def __init__(self, dialect: Dialect, again: Callable[[bytes], bytes]) -> None:
         self._dialect = dialect
@@ -47,7 +47,7 @@ class Decoder:
         self._reference = jsonschema.Draft202012Validator(dialect.schema)
 
     def check(self, body: bytes, headers: Headers | None = None) -> None:
-        """Decode; raises AssertionError, or whatever is no declared refusal."""
+        """Decode a body; raises AssertionError, or any exception that is not a declared one."""
         headers = headers or {}
         decoded = self._decode(body, headers)
         if not headers:
@@ -60,7 +60,7 @@ class Decoder:
             started = time.thread_time()
             try:
                 decoded = self._dialect.decode(body, headers)
-            except REFUSALS:
+            except REJECTIONS:
                 decoded = None
             if len(body) > MAX_BYTES or time.thread_time() - started < MAX_SECONDS:
                 return decoded
@@ -74,7 +74,7 @@ class Decoder:
             return
         is_valid = self._fast.accepts(document)
         assert is_valid == _accepts(self._reference, document), "the validators disagree"
-        assert is_valid or not is_decoded, "the published schema refuses what is decoded"
+        assert is_valid or not is_decoded, "the published schema rejects what is decoded"
 
     def _check_round_trip(self, decoded: DecodedRequest, headers: Headers) -> None:
         encoded = self._dialect.encode(merge([decoded.tensors]), decoded)
@@ -87,7 +87,7 @@ class Decoder:
 def _accepts(reference: Any, document: Any) -> bool:
     try:
         return bool(reference.is_valid(document))
-    except RecursionError:  # no valid request is so deep
+    except RecursionError:  # no valid request is that deep
         return False
 
 
@@ -119,7 +119,7 @@ def tfserving(data: bytes) -> None:
 
 
 def v2(data: bytes) -> None:
-    """Read the Open Inference Protocol in JSON; binary answers are left to `v2_binary`."""
+    """Read the Open Inference Protocol in JSON; `v2_binary` tests binary answers."""
     if b"binary_data" not in data and b'"outputs"' not in data and b"\\" not in data:
         _V2_JSON.check(data)
     else:
@@ -127,14 +127,14 @@ def v2(data: bytes) -> None:
 
 
 def v2_binary(data: bytes) -> None:
-    """Read the Open Inference Protocol with tensors behind the JSON.
+    """Read the Open Inference Protocol with binary tensors after the JSON.
 
     The first two bytes are the length of the JSON, little-endian.
     """
     length, body = int.from_bytes(data[:2], "little"), data[2:]
     try:
         decoded = _V2.decode(body, {LENGTH_HEADER.lower(): str(length)})
-    except REFUSALS:
+    except REJECTIONS:
         return
     assert {len(array) for array in decoded.tensors.arrays.values()} == {len(decoded.tensors)}
     _V2.encode(merge([decoded.tensors]), decoded)
@@ -162,5 +162,5 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "head": head,
 }
 
-# Targets whose bytes are JSON; in those of `v2_binary` its length is before it.
+# Targets whose input is JSON; in `v2_binary` the length of the JSON comes first.
 HAVE_JSON: Final = ("native", "tfserving", "v2", "v2_binary")

@@ -73,7 +73,7 @@ class Dialect(Protocol):
         """Return the body of a valid request with `rows` rows."""
 
 
-class Refusal(NamedTuple):
+class EncodedError(NamedTuple):
     """An error in the form of a dialect."""
 
     status: int

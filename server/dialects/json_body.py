@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from server.dialects.interface import DecodedRequest, Headers, Refusal
+from server.dialects.interface import DecodedRequest, EncodedError, Headers
 from server.errors import InvalidData, InvalidJSON, UnsupportedMediaType
 from server.problems import detail_of, headers_of, problem_of
 
@@ -76,7 +76,7 @@ def plain_status(status: HTTPStatus) -> int:
     return 400 if status == HTTPStatus.UNPROCESSABLE_ENTITY else status.value
 
 
-def plain_refusal(error: Exception) -> Refusal:
+def encode_plain_error(error: Exception) -> EncodedError:
     """Return an error as `{"error": …}`, with 400 for invalid data."""
     status = plain_status(problem_of(error).status)
     text = detail_of(error)
@@ -84,4 +84,4 @@ def plain_refusal(error: Exception) -> Refusal:
         first = error.violations[0]
         text = f"{text}: {first.pointer or 'the body'}: {first.detail}"
     headers = {"Content-Type": "application/json", **headers_of(error)}
-    return Refusal(status, orjson.dumps({"error": text}), headers)
+    return EncodedError(status, orjson.dumps({"error": text}), headers)

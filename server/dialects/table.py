@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from model.signature import Signature
 from server.config import PredictSettings
-from server.dialects.interface import Dialect, Refusal
+from server.dialects.interface import Dialect, EncodedError
 from server.dialects.native import dialect as native
 from server.dialects.native.dialect import NativeDialect
 from server.dialects.tfserving import dialect as tfserving
@@ -22,14 +22,14 @@ class DialectEntry(NamedTuple):
     Attributes:
         name: its name in the metrics.
         make: makes the Dialect of one version of a model.
-        refuse: returns an error in its form, for the request with this id.
+        encode_error: returns an error in its form, for the request with this id.
         roots: path prefixes under which errors have its form.
         paths: its paths for predictions, in OpenAPI's notation.
     """
 
     name: str
     make: Callable[[str, str, Signature, PredictSettings], Dialect]
-    refuse: Callable[[Exception, str], Refusal]
+    encode_error: Callable[[Exception, str], EncodedError]
     roots: tuple[str, ...]
     paths: tuple[str, ...]
 
@@ -46,21 +46,21 @@ def _v2(name: str, version: str, signature: Signature, settings: PredictSettings
 NATIVE: Final = DialectEntry(
     native.NAME,
     _native,
-    native.refusal,
+    native.encode_error,
     ("/",),
     ("/predict", "/models/{name}/predict", "/models/{name}/versions/{version}/predict"),
 )
 TFSERVING: Final = DialectEntry(
     tfserving.NAME,
     lambda _, __, signature, ___: TFServingDialect(signature),
-    tfserving.refusal,
+    tfserving.encode_error,
     ("/v1",),
     ("/v1/models/{name}:predict", "/v1/models/{name}/versions/{version}:predict"),
 )
 V2: Final = DialectEntry(
     v2.NAME,
     _v2,
-    v2.refusal,
+    v2.encode_error,
     ("/v2/models", "/v2/repository"),
     ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"),
 )

@@ -65,7 +65,7 @@ def request_id(headers: Headers) -> str:
 
 def problem(error: Exception, id_: str, entry: DialectEntry = NATIVE) -> Response:
     """Return the response for an error, in the format of a dialect."""
-    status, body, headers = entry.refuse(error, id_)
+    status, body, headers = entry.encode_error(error, id_)
     return Response(status, {**headers, "X-Request-ID": id_}, body)
 
 

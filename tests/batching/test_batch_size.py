@@ -1,4 +1,4 @@
-"""`batching.max_rows: auto`: what is chosen, on a clock that only calls move."""
+"""`batching.max_rows: auto`: the choice, on a clock that advances only with calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMITS = Limits()
 
 
 class Machine:
-    """A clock, and calls that take what `seconds` says for their rows.
+    """A clock, and calls that take the time that `seconds` returns for their rows.
 
     Attributes:
         calls: the rows of every call that was timed.
@@ -48,21 +48,21 @@ class Machine:
 
 
 def seconds_of(size: BatchSize) -> list[float]:
-    """How long calls took, by rising rows."""
+    """How long calls took, by number of rows."""
     return [point.seconds for point in size.curve]
 
 
 def linear(fixed: float, per_row: float) -> Callable[[int], float]:
-    """The time of calls that cost so much, and so much more for each row."""
+    """Return a duration with a fixed part and a part per row."""
     return lambda rows: fixed + per_row * rows
 
 
 def saturated(rows: int) -> float:
-    """The time of calls that are no faster a row with more than 32 of them."""
+    """The duration of calls that are not faster per row with more than 32 rows."""
     return max(rows, 32) * 0.1 * MS
 
 
-# What is chosen
+# The choice
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_the_fewest_rows_that_reach_95_percent_of_the_best_are_chosen(
     assert Machine(seconds).measure().rows == rows
 
 
-def test_what_was_measured_is_kept() -> None:
+def test_the_measurements_are_kept() -> None:
     size = Machine(linear(1 * MS, 1 * MS)).measure()
 
     assert [point.rows for point in size.curve] == [1, 2, 4, 8, 16, 32, 64]
@@ -99,7 +99,7 @@ def test_the_curve_is_one_line() -> None:
     assert str(BatchSize(17)) == "17"
 
 
-# Where it stops
+# Limits
 
 
 def test_it_stops_at_the_most_rows() -> None:
@@ -110,7 +110,7 @@ def test_it_stops_at_the_most_rows() -> None:
 
 
 def test_it_stops_at_a_call_that_is_too_long() -> None:
-    """Twice the rows would still be faster; but nobody is to wait for so long a call."""
+    """Twice the rows would have a better throughput, but the call would be too long."""
     machine = Machine(linear(10 * MS, 1 * MS))
 
     assert machine.measure(Limits(call_seconds=0.03)).rows == 16
@@ -162,7 +162,7 @@ def test_the_first_call_of_each_size_is_not_timed() -> None:
 # Noise
 
 
-def test_a_call_that_is_disturbed_does_not_end_it() -> None:
+def test_a_single_slow_call_does_not_end_the_measurement() -> None:
     machine = Machine(saturated)
     machine.disturb = lambda number: 1.0 if number in (3, 6) else 0.0
 
@@ -185,7 +185,7 @@ def test_a_machine_that_is_busy_for_a_while_does_not_change_the_choice() -> None
 
 
 @over_http
-async def test_the_service_measures_its_model_and_says_what_it_chose(caplog) -> None:
+async def test_the_service_measures_its_model_and_logs_its_choice(caplog) -> None:
     model = FakeModel()
     caplog.set_level("INFO")
     async with serving(model, with_settings(batching={"max_rows": "auto"})) as server:
@@ -209,7 +209,7 @@ async def test_a_call_may_be_as_long_as_the_settings_say() -> None:
 
 
 @over_http
-async def test_nothing_is_measured_where_the_rows_are_given(caplog) -> None:
+async def test_nothing_is_measured_if_max_rows_is_a_number(caplog) -> None:
     caplog.set_level("INFO")
     async with serving(settings=with_settings(batching={"max_rows": 17})) as server:
         assert server.service.model.batch_size == BatchSize(17)

@@ -1,4 +1,4 @@
-"""What batching promises, on plain integers: a fake model answers ten times each row.
+"""What batching promises, on plain integers: a fake model returns ten times each row.
 
 Time is fake: a test says how long things take, and its clock jumps (see `FakeTimeLoop`).
 """
@@ -39,7 +39,7 @@ Serving = Callable[..., Batcher]
 
 @pytest.fixture
 def io_loop() -> Iterator[IOLoop]:
-    """The loop that tests run in: one whose clock jumps."""
+    """The event loop of the tests, whose clock jumps."""
     io_loop = IOLoop(asyncio_loop=FakeTimeLoop(), make_current=False)
     io_loop.make_current()
     yield io_loop
@@ -59,7 +59,7 @@ def diary() -> Diary:
 
 @pytest.fixture
 def serving(io_loop: IOLoop, model: FakeModel, diary: Diary) -> Iterator[Serving]:
-    """Start batchers; whatever a test did, they drain, and nothing is left in their queues."""
+    """Start batchers; after a test they drain, and their queues must be empty."""
     started: list[tuple[Batcher, asyncio.Task[None]]] = []
 
     def serving(**settings: object) -> Batcher:
@@ -101,7 +101,7 @@ async def busy(batcher: Batcher, model: FakeModel) -> Job:
 
 
 async def outcomes(*jobs: Job) -> list[object]:
-    """Wait for all; return the answers, and for what failed the kind of error."""
+    """Wait for all jobs; return their answers, or the type of their error."""
     ends = await asyncio.gather(*jobs, return_exceptions=True)
     return [type(end) if isinstance(end, BaseException) else end for end in ends]
 
@@ -139,7 +139,7 @@ async def test_the_queue_is_bounded_in_rows_not_requests(serving, model):
 
 @fake_time
 async def test_a_request_without_rows_does_no_harm(serving, model):
-    """Whether it is refused or answered, the requests after it are served."""
+    """It is rejected or answered, and later requests are served."""
     batcher = serving()
     with contextlib.suppress(ValueError, BatchingError):
         job = batcher.submit([], deadline=soon(0.25))
@@ -154,7 +154,7 @@ async def test_a_request_without_rows_does_no_harm(serving, model):
 
 
 @fake_time
-async def test_a_lone_request_waits_for_nothing(serving, model):
+async def test_a_single_request_is_not_delayed(serving, model):
     """No time at all passes between a request and the call of an idle model."""
     batcher = serving()
     start = clock().time()
@@ -167,8 +167,8 @@ async def test_a_lone_request_waits_for_nothing(serving, model):
 
 
 @fake_time
-async def test_with_max_wait_an_idle_model_lets_its_batch_fill_up_so_long(serving, model):
-    """What comes within max_wait of the first request shares its batch; no longer than that."""
+async def test_an_idle_model_waits_max_wait_for_more_rows(serving, model):
+    """Requests that arrive within max_wait of the first one share its batch, later ones do not."""
     batcher = serving(max_wait=0.5)
     start = clock().time()
     first = batcher.submit([1], deadline=soon())
@@ -182,7 +182,7 @@ async def test_with_max_wait_an_idle_model_lets_its_batch_fill_up_so_long(servin
 
 @fake_time
 async def test_a_full_batch_does_not_wait_for_max_wait(serving, model):
-    """There is nothing to wait for once max_rows rows are there."""
+    """With max_rows rows the batch starts at once."""
     batcher = serving(max_wait=0.5, max_rows=2)
     start = clock().time()
     first = batcher.submit([1], deadline=soon())
@@ -196,7 +196,7 @@ async def test_a_full_batch_does_not_wait_for_max_wait(serving, model):
 
 @fake_time
 async def test_more_than_a_full_batch_does_not_wait_for_max_wait(serving, model):
-    """Nor when the rows that wait were never exactly a batch."""
+    """Nor if the waiting rows were never exactly a batch."""
     batcher = serving(max_wait=0.5, max_rows=2)
     start = clock().time()
     job = batcher.submit([1, 2, 3], deadline=soon())
@@ -207,8 +207,8 @@ async def test_more_than_a_full_batch_does_not_wait_for_max_wait(serving, model)
 
 
 @fake_time
-async def test_a_request_that_leaves_during_max_wait_costs_no_call(serving, model):
-    """When nobody is left after max_wait the model is not called, and the next one is answered."""
+async def test_a_request_cancelled_during_max_wait_causes_no_model_call(serving, model):
+    """If no request is left after max_wait, the model is not called."""
     batcher = serving(max_wait=0.5)
     job = batcher.submit([1], deadline=soon())
     await clock().quiet()
@@ -221,7 +221,7 @@ async def test_a_request_that_leaves_during_max_wait_costs_no_call(serving, mode
 
 @fake_time
 async def test_a_deadline_shorter_than_max_wait_is_kept(serving, model):
-    """Waiting for company does not make a request late."""
+    """Waiting for other rows does not delay a request beyond its deadline."""
     batcher = serving(max_wait=0.5)
     start = clock().time()
 
@@ -230,11 +230,11 @@ async def test_a_deadline_shorter_than_max_wait_is_kept(serving, model):
     assert clock().time() == pytest.approx(start + 0.2)
 
 
-# 3. While a batch runs requests gather; the next batch is decided when the model is free.
+# 3. While a batch runs, requests wait; the next batch is formed when the model is idle.
 
 
 @fake_time
-async def test_what_gathers_while_the_model_is_busy_is_one_batch(serving, model):
+async def test_requests_that_arrive_while_the_model_is_busy_form_one_batch(serving, model):
     """Requests of different times wait for the same call."""
     batcher = serving()
     first = await busy(batcher, model)
@@ -249,8 +249,8 @@ async def test_what_gathers_while_the_model_is_busy_is_one_batch(serving, model)
 
 
 @fake_time
-async def test_a_place_that_gets_free_while_the_model_is_busy_is_taken_by_another(serving, model):
-    """The next batch is not frozen before it runs: a leaver's place goes to the next in line."""
+async def test_a_place_freed_while_the_model_is_busy_goes_to_another_request(serving, model):
+    """The next batch is not fixed before it runs: the next request takes a free place."""
     batcher = serving(max_rows=2)
     first = await busy(batcher, model)
     jobs = [batcher.submit([n], deadline=soon()) for n in (1, 2, 3)]
@@ -263,12 +263,12 @@ async def test_a_place_that_gets_free_while_the_model_is_busy_is_taken_by_anothe
     assert model.batches == [[0], [2, 3]]
 
 
-# 4. At most max_rows rows a call.
+# 4. A model call has at most max_rows rows.
 
 
 @fake_time
-async def test_a_call_has_at_most_max_rows_rows(serving, model):
-    """Ten rows are three calls of a model that takes four."""
+async def test_a_model_call_has_at_most_max_rows_rows(serving, model):
+    """Ten rows take three calls of at most four rows."""
     batcher = serving(max_rows=4)
     first = await busy(batcher, model)
     jobs = [batcher.submit([n], deadline=soon()) for n in range(1, 11)]
@@ -279,7 +279,7 @@ async def test_a_call_has_at_most_max_rows_rows(serving, model):
 
 
 @fake_time
-async def test_the_model_is_called_with_one_part_a_request(serving, model):
+async def test_the_model_is_called_with_one_part_per_request(serving, model):
     """Parts are not padded, merged or reordered."""
     batcher = serving(max_rows=8)
     await busy(batcher, model)
@@ -291,12 +291,12 @@ async def test_the_model_is_called_with_one_part_a_request(serving, model):
     assert model.calls[1] == [[1], [2, 3]]
 
 
-# 5. A larger request is cut when rows are taken, and joined again; small ones overtake its rest.
+# 5. A larger request is split, and its answers joined; small requests overtake its rest.
 
 
 @fake_time
-async def test_a_large_request_is_cut_and_joined_again_in_order(serving, model):
-    """Ten rows through a model that takes four come back as they went in."""
+async def test_a_large_request_is_split_and_joined_in_order(serving, model):
+    """Ten rows in calls of at most four keep their order."""
     batcher = serving(max_rows=4)
 
     assert await batcher.submit(range(10), deadline=soon()) == tenfold(range(10))
@@ -318,7 +318,7 @@ async def test_a_large_request_fills_up_a_batch(serving, model):
 
 @fake_time
 async def test_a_small_request_goes_before_the_rest_of_a_large_one(serving, model):
-    """It may wait behind the large one or come while that is under way."""
+    """It may wait behind the large one, or arrive while that is computed."""
     batcher = serving(max_rows=4)
     await busy(batcher, model)
     large = batcher.submit(range(10, 30), deadline=soon())
@@ -339,7 +339,7 @@ async def test_a_small_request_goes_before_the_rest_of_a_large_one(serving, mode
 async def test_every_small_request_overtakes_the_rest_of_large_ones(
     serving, model, count, max_rows
 ):
-    """However many of them wait, a small one that comes now and then waits for one call."""
+    """However many large ones wait, a small one waits for one call."""
     batcher = serving(max_rows=max_rows)
     rows = [range(1000 * n, 1000 * n + 10 * max_rows) for n in range(1, count + 1)]
     model.hold()
@@ -362,7 +362,7 @@ async def test_every_small_request_overtakes_the_rest_of_large_ones(
 @pytest.mark.parametrize("waiting", [1, 4, 16])
 @fake_time
 async def test_a_steady_stream_of_small_requests_cannot_starve_a_large_one(serving, model, waiting):
-    """A large request gets its share though small ones would fill every batch."""
+    """A large request is served although small ones could fill every batch."""
     batcher = serving(max_rows=4)
     await busy(batcher, model)
     large = batcher.submit(range(-20, 0), deadline=soon())
@@ -385,8 +385,8 @@ async def test_a_steady_stream_of_small_requests_cannot_starve_a_large_one(servi
 
 
 @fake_time
-async def test_what_is_cut_is_joined_by_the_function_given(serving):
-    """Rows are whatever has a length and can be sliced: here letters of a word."""
+async def test_parts_are_joined_by_the_given_function(serving):
+    """Rows are anything with a length that can be sliced: here the letters of a word."""
 
     async def louder(parts):
         return [part.upper() for part in parts]
@@ -435,7 +435,7 @@ async def test_a_batch_has_one_shape(serving, model):
 
 @fake_time
 async def test_a_rare_shape_is_not_starved_by_a_frequent_one(serving, model):
-    """A shape goes first when its head does, however many of another come."""
+    """A shape is next when its first request is, however many of another shape arrive."""
     batcher = serving(max_rows=4)
     await busy(batcher, model)
     for n in range(4):
@@ -454,7 +454,7 @@ async def test_a_rare_shape_is_not_starved_by_a_frequent_one(serving, model):
 
 @fake_time
 async def test_a_request_of_another_shape_goes_before_the_rest_of_a_large_one(serving, model):
-    """A large request does not hold up small ones, whatever their shape."""
+    """A large request does not delay small ones of any shape."""
     batcher = serving(max_rows=4)
     model.hold()
     large = batcher.submit(range(10, 30), deadline=soon(), shape="large")
@@ -468,12 +468,12 @@ async def test_a_request_of_another_shape_goes_before_the_rest_of_a_large_one(se
     assert await large == tenfold(range(10, 30))
 
 
-# 7. The queue is bounded in rows, in bytes and in time.
+# 7. The queue is limited in rows, bytes and time.
 
 
 @fake_time
-async def test_beyond_its_bound_of_rows_the_queue_refuses_at_once(serving, model, diary):
-    """What runs is not counted; what does not fit leaves no trace; smaller ones still fit."""
+async def test_a_queue_full_of_rows_rejects_at_once(serving, model, diary):
+    """Running rows do not count; a rejected request leaves no trace; smaller ones still fit."""
     batcher = serving(queue_rows=4, max_rows=2)
     first = await busy(batcher, model)
     jobs = [batcher.submit([1, 2, 3], deadline=soon())]
@@ -490,8 +490,8 @@ async def test_beyond_its_bound_of_rows_the_queue_refuses_at_once(serving, model
 
 
 @fake_time
-async def test_beyond_its_bound_of_bytes_the_queue_refuses_at_once(serving, model, diary):
-    """Bytes are bounded as rows are, and given back as rows are taken."""
+async def test_a_queue_full_of_bytes_rejects_at_once(serving, model, diary):
+    """Bytes are limited like rows, and released when the rows are taken."""
     batcher = serving(queue_bytes=1000)
     first = await busy(batcher, model)
     jobs = [batcher.submit([1], deadline=soon(), nbytes=600)]
@@ -510,8 +510,8 @@ async def test_beyond_its_bound_of_bytes_the_queue_refuses_at_once(serving, mode
 
 
 @fake_time
-async def test_what_can_never_fit_is_refused_for_good(serving, diary):
-    """More than an empty queue holds is an error of the request: trying again cannot help."""
+async def test_a_request_larger_than_the_queue_gets_too_many_rows(serving, diary):
+    """A request larger than an empty queue is an error of the client: a retry cannot help."""
     batcher = serving(queue_rows=4, queue_bytes=1000)
 
     with pytest.raises(TooManyRows):
@@ -524,8 +524,8 @@ async def test_what_can_never_fit_is_refused_for_good(serving, diary):
 
 
 @fake_time
-async def test_whether_there_is_room_can_be_asked_without_rows(serving, model, diary):
-    """It says, and counts, what the smallest request of that size would be told."""
+async def test_check_room_needs_no_rows(serving, model, diary):
+    """It raises, and counts, what the smallest request with so many bytes would get."""
     batcher = serving(queue_rows=2, queue_bytes=100)
     model.hold()
     first = batcher.submit([0], deadline=soon())
@@ -547,9 +547,9 @@ async def test_whether_there_is_room_can_be_asked_without_rows(serving, model, d
 
 
 @fake_time
-async def test_it_is_crowded_from_a_refusal_until_somebody_is_let_in_again(serving, model):
+async def test_it_is_crowded_from_a_rejection_until_a_request_is_accepted(serving, model):
     batcher = serving(queue_rows=1, queue_bytes=100)
-    with pytest.raises(TooManyRows):  # which is no matter of who waits
+    with pytest.raises(TooManyRows):  # which does not depend on the queue
         batcher.submit([1], deadline=soon(), nbytes=101)
     assert not batcher.is_crowded
     await busy(batcher, model)
@@ -567,7 +567,7 @@ async def test_it_is_crowded_from_a_refusal_until_somebody_is_let_in_again(servi
 
 
 @fake_time
-async def test_who_does_not_say_how_many_bytes_takes_none(serving, model):
+async def test_nbytes_defaults_to_0(serving, model):
     batcher = serving(queue_bytes=10)
     await busy(batcher, model)
     batcher.submit([1], deadline=soon())
@@ -578,7 +578,7 @@ async def test_who_does_not_say_how_many_bytes_takes_none(serving, model):
 
 
 @fake_time
-async def test_there_is_room_where_one_more_row_fits(serving, model):
+async def test_check_room_accepts_if_one_more_row_fits(serving, model):
     batcher = serving(queue_rows=3)
     await busy(batcher, model)
     batcher.submit([1, 2], deadline=soon())
@@ -587,8 +587,8 @@ async def test_there_is_room_where_one_more_row_fits(serving, model):
 
 
 @fake_time
-async def test_what_waits_for_a_model_that_is_given_up_fails_at_once(serving, model, diary):
-    """The one in the call does not; that is for whoever made the call."""
+async def test_abandon_fails_waiting_requests_at_once(serving, model, diary):
+    """The request in the running call does not fail: the caller of the model fails it."""
     batcher = serving(max_rows=2)
     model.hold()
     first = batcher.submit([0], deadline=soon())
@@ -608,17 +608,15 @@ async def test_what_waits_for_a_model_that_is_given_up_fails_at_once(serving, mo
 
 
 async def learned(batcher: Batcher, model: FakeModel, seconds: float) -> None:
-    """Run a few batches of one to four rows that take so long each."""
+    """Run a few batches of one to four rows, each with this duration."""
     model.seconds = lambda rows: seconds
     for rows in (1, 2, 3, 4):
         await batcher.submit(range(rows), deadline=soon())
 
 
 @fake_time
-async def test_a_request_is_refused_when_the_batches_ahead_would_take_too_long(
-    serving, model, diary
-):
-    """At 0.4 s a batch, two may wait ahead of a request that wants to begin within 1 s."""
+async def test_a_request_is_rejected_if_the_batches_ahead_take_too_long(serving, model, diary):
+    """At 0.4 s per batch, two batches may be ahead of a request with a max_queue of 1 s."""
     batcher = serving(max_rows=4, max_queue=1.0)
     await learned(batcher, model, seconds=0.4)
     jobs = [await busy(batcher, model)]
@@ -632,7 +630,7 @@ async def test_a_request_is_refused_when_the_batches_ahead_would_take_too_long(
     assert await outcomes(*jobs) == [[0]] + [[10 * n] for n in range(12)]
 
 
-def test_a_batcher_that_is_told_nothing_has_the_bounds_of_the_settings():
+def test_the_default_limits_are_those_of_the_settings():
     given = inspect.signature(Batcher).parameters
     settings = BatchingSettings()
 
@@ -643,8 +641,8 @@ def test_a_batcher_that_is_told_nothing_has_the_bounds_of_the_settings():
 
 
 @fake_time
-async def test_a_wait_of_just_max_queue_is_accepted(serving, model):
-    """So where no time is allowed, nothing is refused before it was seen to take any."""
+async def test_a_wait_of_exactly_max_queue_is_accepted(serving, model):
+    """So with max_queue 0 nothing is rejected before batches were measured."""
     batcher = serving(max_rows=1, max_queue=0.0)
     jobs = [await busy(batcher, model)]
     jobs += [batcher.submit([n], deadline=soon()) for n in (1, 2)]
@@ -655,7 +653,7 @@ async def test_a_wait_of_just_max_queue_is_accepted(serving, model):
 
 @fake_time
 async def test_a_slow_model_can_always_fill_its_next_batch(serving, model):
-    """The batch that runs and the request's own are not counted against max_queue."""
+    """The running batch and the request's own do not count towards max_queue."""
     batcher = serving(max_rows=4, max_queue=1.0)
     await learned(batcher, model, seconds=30)
     jobs = [await busy(batcher, model)]
@@ -671,7 +669,7 @@ async def test_a_slow_model_can_always_fill_its_next_batch(serving, model):
 
 @fake_time
 async def test_the_batches_of_a_large_request_do_not_count_against_itself(serving, model):
-    """A slow model takes a large request when nothing waits ahead of it."""
+    """A slow model accepts a large request if the queue is empty."""
     batcher = serving(max_rows=4, max_queue=1.0)
     await learned(batcher, model, seconds=30)
     await busy(batcher, model)
@@ -682,8 +680,10 @@ async def test_the_batches_of_a_large_request_do_not_count_against_itself(servin
 
 
 @fake_time
-async def test_the_rest_of_a_large_request_does_not_count_for_those_who_overtake_it(serving, model):
-    """Behind a large request a small one waits for one batch, and is refused for no more."""
+async def test_the_rest_of_a_large_request_does_not_count_for_requests_that_overtake_it(
+    serving, model
+):
+    """A small request waits for one batch of a large one, and only that one counts."""
     batcher = serving(max_rows=4, max_queue=1.0)
     await learned(batcher, model, seconds=0.8)
     await busy(batcher, model)
@@ -701,7 +701,7 @@ async def test_the_rest_of_a_large_request_does_not_count_for_those_who_overtake
 
 @fake_time
 async def test_batches_of_other_shapes_are_ahead_and_a_waiting_one_can_be_joined(serving, model):
-    """At 0.8 s a batch, one other shape may wait; who joins the first batch waits for none."""
+    """At 0.8 s per batch, one other shape may wait; who joins the first batch waits for none."""
     batcher = serving(max_rows=4, max_queue=1.0)
     await learned(batcher, model, seconds=0.8)
     jobs = [await busy(batcher, model)]
@@ -739,7 +739,7 @@ async def test_retry_after_grows_as_the_measured_speed_falls(serving, model, bou
 
 
 async def seconds_to_empty(batcher: Batcher, model: FakeModel) -> float:
-    """Return what a refusal says of a queue of ten rows, in batches of four."""
+    """Return the retry_after of a rejection with ten rows in the queue, in batches of four."""
     jobs = [await busy(batcher, model)]
     jobs += [batcher.submit([n], deadline=soon()) for n in range(10)]
     with pytest.raises(Overloaded) as refusal:
@@ -758,14 +758,16 @@ TEN_ROWS = {"max_rows": 4, "queue_rows": 10, "max_queue": 1e9}
         (lambda rows: 0.2 + 0.1 * rows, 3 * 0.2 + 10 * 0.1),
         (lambda rows: 0.4, 3 * 0.4),
         (lambda rows: 0.3 * rows, 10 * 0.3),
-        (lambda rows: rows - 0.5, 10 * 1.0),  # nothing takes less than no time
-        # Larger batches take no less: the mean, in which each batch weighs a tenth less.
+        (lambda rows: rows - 0.5, 10 * 1.0),  # durations are never negative
+        # The prediction never falls with the rows: it is the weighted mean.
         (lambda rows: 1 - 0.1 * rows, 3 * (0.6 * 0.9**2 + 0.8 * 0.9 + 0.7 + 0.9 * 0.9**3) / 3.439),
     ],
 )
 @fake_time
-async def test_retry_after_is_what_the_rows_that_wait_will_take(serving, model, seconds, expected):
-    """So much a batch and so much a row, as batches of several sizes have shown."""
+async def test_retry_after_is_the_expected_duration_of_the_waiting_rows(
+    serving, model, seconds, expected
+):
+    """A fixed time per batch and a time per row, learned from batches of several sizes."""
     model.seconds = seconds
     batcher = serving(**TEN_ROWS)
     for rows in (1, 4, 2, 3):
@@ -775,8 +777,8 @@ async def test_retry_after_is_what_the_rows_that_wait_will_take(serving, model, 
 
 
 @fake_time
-async def test_what_batches_took_long_ago_is_forgotten(serving, model):
-    """Each weighs a tenth less than the next one: a slow call is not all, and does not stay."""
+async def test_old_durations_of_batches_lose_their_weight(serving, model):
+    """Each batch weighs a tenth less than the next one, so a slow call soon loses its weight."""
     batcher = serving(**TEN_ROWS)
     model.seconds = lambda rows: 0.1
     for _ in range(30):
@@ -792,12 +794,12 @@ async def test_what_batches_took_long_ago_is_forgotten(serving, model):
     assert await seconds_to_empty(batcher, model) == pytest.approx(3 * 0.1, rel=0.01)
 
 
-# 8. Every request has a deadline; it is answered at its time, and not computed afterwards.
+# 8. Every request has a deadline; it fails then, and is not computed afterwards.
 
 
 @fake_time
-async def test_a_deadline_that_passes_in_the_queue_is_answered_at_its_time(serving, model, diary):
-    """The request fails on time, gives its room back, and is never computed."""
+async def test_a_request_that_expires_in_the_queue_fails_at_its_deadline(serving, model, diary):
+    """The request fails on time, leaves the queue, and is never computed."""
     batcher = serving(queue_rows=1, queue_bytes=100)
     first = await busy(batcher, model)
     deadline = soon(0.25)
@@ -816,8 +818,8 @@ async def test_a_deadline_that_passes_in_the_queue_is_answered_at_its_time(servi
 
 
 @fake_time
-async def test_a_deadline_is_kept_while_the_model_is_stuck_on_the_request_itself(serving, model):
-    """Its batch is running, and the answer does not wait for it; the others' answers still come."""
+async def test_a_request_expires_at_its_deadline_while_the_model_computes_it(serving, model):
+    """It fails while its batch runs; the other requests of the batch are still answered."""
     batcher = serving()
     await busy(batcher, model)
     deadline = soon(0.25)
@@ -836,8 +838,8 @@ async def test_a_deadline_is_kept_while_the_model_is_stuck_on_the_request_itself
 
 
 @fake_time
-async def test_who_is_settled_is_not_kept_until_the_deadline(model):
-    """Else a busy service would keep the requests of half a minute."""
+async def test_a_settled_request_is_not_kept_until_its_deadline(model):
+    """Otherwise a busy service would keep the requests of half a minute in memory."""
     batcher = Batcher(model.run)
     served = asyncio.create_task(batcher.serve())
     jobs = [batcher.submit([n], deadline=soon()) for n in range(2)]
@@ -845,7 +847,7 @@ async def test_who_is_settled_is_not_kept_until_the_deadline(model):
     await outcomes(*jobs)
     kept = [weakref.ref(job) for job in jobs]
     jobs.clear()
-    await batcher.submit([2], deadline=soon())  # `serve` lets go of a batch when it has the next
+    await batcher.submit([2], deadline=soon())  # `serve` releases a batch when it has the next one
     gc.collect()
 
     assert [job() for job in kept] == [None, None]
@@ -855,7 +857,7 @@ async def test_who_is_settled_is_not_kept_until_the_deadline(model):
 
 @fake_time
 async def test_a_deadline_that_has_passed_at_submit_is_answered_at_once(serving, model):
-    """No time passes, and an idle model is not called for it."""
+    """It fails at once, and an idle model is not called."""
     batcher = serving()
     start = clock().time()
 
@@ -869,8 +871,8 @@ async def test_a_deadline_that_has_passed_at_submit_is_answered_at_once(serving,
 
 
 @fake_time
-async def test_a_deadline_that_passed_while_the_loop_was_blocked_is_not_computed(serving, model):
-    """The model is free before the timers have fired; late rows are left out all the same."""
+async def test_a_request_that_expired_while_the_loop_was_blocked_is_not_computed(serving, model):
+    """The model is idle before the timers have fired; expired rows are left out anyway."""
     batcher = serving()
     first = await busy(batcher, model)
     late, other = batcher.submit([1], deadline=soon(1)), batcher.submit([2], deadline=soon(3))
@@ -883,7 +885,7 @@ async def test_a_deadline_that_passed_while_the_loop_was_blocked_is_not_computed
 
 @fake_time
 async def test_the_rest_of_a_request_is_not_computed_after_its_deadline(serving, model):
-    """A large request that expires half-way leaves nothing behind."""
+    """The rest of a large request that expires half-way is removed."""
     batcher = serving(max_rows=4)
     model.hold()
     large = batcher.submit(range(20), deadline=soon(0.25), nbytes=2000)
@@ -900,7 +902,7 @@ async def test_the_rest_of_a_request_is_not_computed_after_its_deadline(serving,
 
 @fake_time
 async def test_an_answer_in_time_is_not_disturbed_by_the_deadline_after_it(serving, diary):
-    """The deadline of an answered request is forgotten."""
+    """The deadline of an answered request is removed."""
     batcher = serving()
     job = batcher.submit([1], deadline=soon(0.25))
 
@@ -909,12 +911,12 @@ async def test_an_answer_in_time_is_not_disturbed_by_the_deadline_after_it(servi
     assert diary.fates == [(job, "answered")]
 
 
-# 9. A client that leaves takes its waiting rows with it and disturbs nobody.
+# 9. Cancelling a request removes its waiting rows and disturbs no other request.
 
 
 @fake_time
-async def test_a_client_that_leaves_the_queue_is_not_computed(serving, model, diary):
-    """Its rows cost no call, and its room is free at once."""
+async def test_a_request_cancelled_in_the_queue_is_not_computed(serving, model, diary):
+    """Its rows are not computed, and its room is free at once."""
     batcher = serving(queue_rows=2, queue_bytes=100)
     first = await busy(batcher, model)
     leaver = batcher.submit([1, 2], deadline=soon(), nbytes=100)
@@ -930,8 +932,8 @@ async def test_a_client_that_leaves_the_queue_is_not_computed(serving, model, di
 
 
 @fake_time
-async def test_a_client_that_leaves_does_not_disturb_its_batch(serving, model):
-    """The rest of the batch is answered when one of its clients goes away meanwhile."""
+async def test_a_cancelled_request_does_not_disturb_its_batch(serving, model):
+    """The rest of the batch is answered if one of its requests is cancelled meanwhile."""
     batcher = serving()
     await busy(batcher, model)
     jobs = [batcher.submit([n], deadline=soon()) for n in (1, 2, 3)]
@@ -944,8 +946,8 @@ async def test_a_client_that_leaves_does_not_disturb_its_batch(serving, model):
 
 
 @fake_time
-async def test_a_batch_that_everybody_leaves_disturbs_nobody(serving, model):
-    """The model ends what it does, and goes on with the next request."""
+async def test_a_batch_whose_requests_are_all_cancelled_disturbs_no_other(serving, model):
+    """The model finishes its call and continues with the next request."""
     batcher = serving()
     leaver = await busy(batcher, model)
     leaver.cancel()
@@ -956,8 +958,8 @@ async def test_a_batch_that_everybody_leaves_disturbs_nobody(serving, model):
 
 
 @fake_time
-async def test_a_client_that_leaves_half_way_takes_the_rest_of_its_rows_along(serving, model):
-    """What waits of a large request is not computed."""
+async def test_the_rest_of_a_cancelled_request_is_not_computed(serving, model):
+    """The waiting rows of a large request are not computed."""
     batcher = serving(max_rows=4, queue_rows=16)
     model.hold()
     large = batcher.submit(range(16), deadline=soon(), nbytes=1600)
@@ -973,7 +975,7 @@ async def test_a_client_that_leaves_half_way_takes_the_rest_of_its_rows_along(se
 
 @fake_time
 async def test_a_task_that_is_cancelled_while_it_waits_withdraws_its_request(serving, model):
-    """A handler need not know: cancelling it is enough."""
+    """A handler needs no code for this: cancelling its task is enough."""
     batcher = serving()
     await busy(batcher, model)
 
@@ -992,8 +994,8 @@ async def test_a_task_that_is_cancelled_while_it_waits_withdraws_its_request(ser
 
 
 @fake_time
-async def test_leaving_twice_or_after_the_answer_changes_nothing(serving, model, diary):
-    """Only the first withdrawal counts, and none after the end."""
+async def test_cancelling_twice_or_after_the_answer_changes_nothing(serving, model, diary):
+    """Only the first cancellation counts, and none after the answer."""
     batcher = serving()
     answered = batcher.submit([1], deadline=soon())
     assert await answered == [10]
@@ -1007,11 +1009,11 @@ async def test_leaving_twice_or_after_the_answer_changes_nothing(serving, model,
     assert diary.fates == [(answered, "answered"), (leaver, "cancelled")]
 
 
-# 10. When a batch fails it is halved until only those at fault fail.
+# 10. A batch that fails is halved until only the failing requests fail.
 
 
 async def batch_of(batcher: Batcher, model: FakeModel, size: int) -> list[Job]:
-    """Run one batch of `size` requests with rows 1, 2, 3, …; forget the calls before it."""
+    """Run one batch of `size` requests with rows 1, 2, 3, …; clear the record of earlier calls."""
     await busy(batcher, model)
     jobs = [batcher.submit([n], deadline=soon()) for n in range(1, size + 1)]
     model.calls.clear()
@@ -1022,8 +1024,8 @@ async def batch_of(batcher: Batcher, model: FakeModel, size: int) -> list[Job]:
 
 @pytest.mark.parametrize("guilty", [1, 2, 33, 63, 64])
 @fake_time
-async def test_a_poisoned_request_among_63_good_ones_fails_alone(serving, model, guilty):
-    """Wherever it stands, it takes at most 24 further calls to answer the others."""
+async def test_one_bad_request_among_63_good_ones_fails_alone(serving, model, guilty):
+    """At any position, it takes at most 24 more calls to answer the others."""
     model.poison = {guilty}
     jobs = await batch_of(serving(max_rows=64), model, 64)
 
@@ -1034,8 +1036,8 @@ async def test_a_poisoned_request_among_63_good_ones_fails_alone(serving, model,
 
 
 @fake_time
-async def test_two_poisoned_requests_fail_and_nobody_else(serving, model):
-    """The bound on calls is wide enough for two that are far apart."""
+async def test_two_bad_requests_fail_and_no_other(serving, model):
+    """The limit of calls is enough for two that are far apart."""
     model.poison = {1, 64}
     jobs = await batch_of(serving(max_rows=64), model, 64)
 
@@ -1046,8 +1048,8 @@ async def test_two_poisoned_requests_fail_and_nobody_else(serving, model):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8, 64])
 @fake_time
-async def test_when_everyone_is_poisoned_the_calls_are_still_bounded(serving, model, size):
-    """A broken model is not called for every request on its own."""
+async def test_the_number_of_calls_is_bounded_if_all_requests_are_bad(serving, model, size):
+    """A broken model is not called for each request separately."""
     model.poison = set(range(1, size + 1))
     jobs = await batch_of(serving(max_rows=64), model, size)
 
@@ -1057,7 +1059,7 @@ async def test_when_everyone_is_poisoned_the_calls_are_still_bounded(serving, mo
 
 @fake_time
 async def test_the_answers_of_good_halves_are_kept_when_the_calls_run_out(serving, model):
-    """Every second one is poisoned: those fail, and nobody gets another's row."""
+    """Every second request fails, and no request gets another's row."""
     model.poison = set(range(1, 65, 2))
     jobs = await batch_of(serving(max_rows=64), model, 64)
 
@@ -1067,7 +1069,7 @@ async def test_the_answers_of_good_halves_are_kept_when_the_calls_run_out(servin
 
 
 @fake_time
-async def test_a_request_is_never_cut_to_find_out_who_is_at_fault(serving, model):
+async def test_a_request_is_never_split_to_isolate_a_failure(serving, model):
     """Batches are halved by request: all rows of one stay together."""
     model.poison = {3}
     batcher = serving(max_rows=16)
@@ -1087,7 +1089,7 @@ async def test_a_request_is_never_cut_to_find_out_who_is_at_fault(serving, model
 
 @fake_time
 async def test_a_lone_request_that_fails_is_not_tried_again(serving, model):
-    """There is nobody to tell it from."""
+    """There are no others to isolate it from."""
     model.poison = {1}
     batcher = serving()
 
@@ -1098,8 +1100,8 @@ async def test_a_lone_request_that_fails_is_not_tried_again(serving, model):
 
 
 @fake_time
-async def test_halves_never_mix_with_new_work(serving, model):
-    """What comes while the guilty are looked for waits until they are found."""
+async def test_halves_of_a_failed_batch_never_mix_with_new_requests(serving, model):
+    """Requests that arrive during isolation wait until it is over."""
     model.poison = {2}
     batcher = serving(max_rows=8)
     await busy(batcher, model)
@@ -1121,10 +1123,8 @@ async def test_halves_never_mix_with_new_work(serving, model):
 
 
 @fake_time
-async def test_a_request_settled_while_the_guilty_are_looked_for_is_not_computed_again(
-    serving, model
-):
-    """One leaves and one expires while the other half runs: both are left out from then on."""
+async def test_a_request_settled_during_isolation_is_not_computed_again(serving, model):
+    """One is cancelled and one expires while the other half runs: both are left out."""
     model.poison = {1, 8}
     batcher = serving(max_rows=8)
     await busy(batcher, model)
@@ -1147,9 +1147,7 @@ async def test_a_request_settled_while_the_guilty_are_looked_for_is_not_computed
 
 
 @fake_time
-async def test_a_deadline_that_passes_while_the_guilty_are_looked_for_and_the_loop_is_blocked(
-    serving, model
-):
+async def test_a_deadline_that_passes_during_isolation_while_the_loop_is_blocked(serving, model):
     """Its rows are left out of further calls even before the timers have fired."""
     model.poison = {1, 8}
     batcher = serving(max_rows=8)
@@ -1170,8 +1168,8 @@ async def test_a_deadline_that_passes_while_the_guilty_are_looked_for_and_the_lo
 
 
 @fake_time
-async def test_a_cut_request_that_fails_is_not_computed_any_further(serving, model):
-    """Once a part of it failed, the rest costs no call, and its room is free."""
+async def test_the_rest_of_a_split_request_that_failed_is_not_computed(serving, model):
+    """After one of its parts failed, the rest is not computed, and its room is free."""
     model.poison = {2}
     batcher = serving(max_rows=4)
     large = batcher.submit(range(20), deadline=soon(), nbytes=2000)
@@ -1184,8 +1182,8 @@ async def test_a_cut_request_that_fails_is_not_computed_any_further(serving, mod
 
 
 @fake_time
-async def test_a_cut_request_does_not_pull_down_those_that_share_its_batches(serving, model):
-    """The last rows of a large request are poisoned: those who ride with them are answered."""
+async def test_a_failing_split_request_does_not_fail_others_in_its_batches(serving, model):
+    """The last rows of a large request fail; other requests of that batch are answered."""
     model.poison = {19}
     batcher = serving(max_rows=4)
     await busy(batcher, model)
@@ -1209,7 +1207,7 @@ WRONG_COUNTS = {
 @pytest.mark.parametrize("spoil", WRONG_COUNTS.values(), ids=WRONG_COUNTS.keys())
 @fake_time
 async def test_a_wrong_number_of_rows_fails_the_whole_batch_at_once(serving, model, diary, spoil):
-    """Nobody gets another's row, and the model is not called again for this batch."""
+    """No request gets another's row, and the model is not called again for this batch."""
     model.spoil = spoil
     batcher = serving()
     jobs = await batch_of(batcher, model, 8)
@@ -1223,8 +1221,8 @@ async def test_a_wrong_number_of_rows_fails_the_whole_batch_at_once(serving, mod
 
 
 @fake_time
-async def test_errors_that_are_nobodys_fault_fail_the_whole_batch_at_once(serving, model):
-    """`whole_batch_errors` are not looked into."""
+async def test_whole_batch_errors_fail_the_whole_batch_at_once(serving, model):
+    """The requests of a batch are not isolated after one of `whole_batch_errors`."""
     model.poison = {3}
     jobs = await batch_of(serving(whole_batch_errors=(ValueError,)), model, 8)
 
@@ -1235,7 +1233,7 @@ async def test_errors_that_are_nobodys_fault_fail_the_whole_batch_at_once(servin
 @pytest.mark.parametrize("settings", [{}, {"whole_batch_errors": (ValueError,)}])
 @fake_time
 async def test_no_two_requests_share_an_exception(serving, model, settings):
-    """Each gets an error of its own: a traceback grows with everyone who awaits it."""
+    """Each gets its own exception, because a traceback grows with each await."""
     model.poison = set(range(1, 9))
     jobs = await batch_of(serving(**settings), model, 8)
 
@@ -1249,7 +1247,7 @@ async def test_no_two_requests_share_an_exception(serving, model, settings):
 
 @fake_time
 async def test_draining_answers_everything_that_was_accepted_then_ends(serving, model, diary):
-    """What runs, what waits and what is cut is answered; what comes later is refused."""
+    """Running, waiting and split requests are answered; later ones are rejected."""
     batcher = Batcher(model.run, max_rows=4, observers=[diary])
     served = asyncio.create_task(batcher.serve())
     jobs = [await busy(batcher, model)]
@@ -1270,7 +1268,7 @@ async def test_draining_answers_everything_that_was_accepted_then_ends(serving, 
 
 @fake_time
 async def test_draining_ends_an_idle_batcher_at_once(model):
-    """Twice asked is asked once."""
+    """Calling it twice is the same as once."""
     batcher = Batcher(model.run)
     served = asyncio.create_task(batcher.serve())
     await clock().quiet()
@@ -1284,7 +1282,7 @@ async def test_draining_ends_an_idle_batcher_at_once(model):
 
 @fake_time
 async def test_draining_before_it_serves_still_answers(model):
-    """What was accepted before the start is answered too."""
+    """Requests accepted before `serve` are answered, too."""
     batcher = Batcher(model.run)
     job = batcher.submit([1], deadline=soon())
     batcher.drain()
@@ -1294,8 +1292,8 @@ async def test_draining_before_it_serves_still_answers(model):
 
 
 @fake_time
-async def test_draining_ends_when_those_who_waited_have_left(serving, model):
-    """The last ones leave, expire or fail, and it ends."""
+async def test_draining_ends_when_all_waiting_requests_are_cancelled(serving, model):
+    """The last requests are cancelled, expire or fail, and it ends."""
     batcher = Batcher(model.run)
     served = asyncio.create_task(batcher.serve())
     model.poison = {0}
@@ -1311,11 +1309,11 @@ async def test_draining_ends_when_those_who_waited_have_left(serving, model):
     assert model.batches == [[0]]
 
 
-# 12. It tells an observer what happened.
+# 12. Observers are notified.
 
 
 @fake_time
-async def test_an_observer_hears_of_every_call(serving, model, diary):
+async def test_an_observer_is_notified_of_every_call(serving, model, diary):
     """Rows, requests and duration, whether it succeeded or not."""
     model.seconds = lambda rows: 0.5 * rows
     model.poison = {3}
@@ -1331,7 +1329,7 @@ async def test_an_observer_hears_of_every_call(serving, model, diary):
 
 @fake_time
 async def test_an_answered_request_knows_how_long_it_took(serving, model, diary):
-    """Queue, model and batch are there when the observer hears of it."""
+    """Queue time, model time and batch size are known when the observer is notified."""
     model.seconds = lambda rows: 0.5 * rows
     batcher = serving(max_rows=4)
     first = batcher.submit([0], deadline=soon())
@@ -1350,8 +1348,10 @@ async def test_an_answered_request_knows_how_long_it_took(serving, model, diary)
 
 
 @fake_time
-async def test_an_observer_hears_who_failed_and_whether_alone(serving, model, diary):
-    """The request at fault, the model's own error, and that its batch-mates are answered."""
+async def test_an_observer_is_told_which_requests_failed_and_whether_they_were_isolated(
+    serving, model, diary
+):
+    """The failed request, the model's own error, and that the rest of the batch was answered."""
     model.poison = {3}
     jobs = await batch_of(serving(), model, 4)
     await outcomes(*jobs)
@@ -1363,7 +1363,7 @@ async def test_an_observer_hears_who_failed_and_whether_alone(serving, model, di
 
 @pytest.mark.parametrize("size", [1, 2, 8, 64])
 @fake_time
-async def test_a_model_that_fails_for_everybody_has_isolated_nobody(serving, model, diary, size):
+async def test_a_model_that_fails_for_all_requests_isolates_none(serving, model, diary, size):
     """An observer can tell a broken model from a bad request among good ones."""
     model.poison = set(range(1, size + 1))
     await outcomes(*await batch_of(serving(), model, size))
@@ -1373,8 +1373,8 @@ async def test_a_model_that_fails_for_everybody_has_isolated_nobody(serving, mod
 
 
 @fake_time
-async def test_an_observer_hears_of_each_request_once(serving, model, diary):
-    """Answered, expired, left or failed: every accepted request has one fate."""
+async def test_an_observer_is_notified_of_each_request_once(serving, model, diary):
+    """Each accepted request is answered, expires, is cancelled or fails, exactly once."""
     model.poison = {4}
     batcher = serving(max_rows=4)
     jobs = [await busy(batcher, model)]
@@ -1393,7 +1393,7 @@ async def test_an_observer_hears_of_each_request_once(serving, model, diary):
 
 @fake_time
 async def test_a_batcher_needs_no_observer(model):
-    """The observer that nobody gave ignores everything."""
+    """Without observers, all events are ignored."""
     batcher = Batcher(model.run, queue_rows=1)
     served = asyncio.create_task(batcher.serve())
     model.poison = {0}

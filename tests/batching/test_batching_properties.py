@@ -1,4 +1,4 @@
-"""What batching promises whatever happens: Hypothesis looks for the script that breaks it."""
+"""What batching always promises: Hypothesis searches for a script that breaks it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ sizes = st.lists(st.integers(1, 20), min_size=1, max_size=20)
 @settings(deadline=None, max_examples=100)
 @given(sizes=sizes, max_rows=st.integers(1, 30))
 def test_every_request_gets_its_own_rows_from_full_batches(sizes: list[int], max_rows: int) -> None:
-    """However requests are cut, they are joined in order, and only the last batch is not full."""
+    """However requests are split, they are joined in order, and only the last batch is not full."""
 
     async def main() -> None:
         model = FakeModel()
@@ -79,8 +79,8 @@ def test_every_request_gets_its_own_rows_from_full_batches(sizes: list[int], max
 
 @settings(deadline=None, max_examples=100)
 @given(sizes=sizes, poison=st.sets(st.integers(0, 400), max_size=6))
-def test_the_guilty_fail_within_the_bound_on_calls(sizes: list[int], poison: set[int]) -> None:
-    """Whoever is poisoned fails; who is answered gets their own rows; one alone fails alone."""
+def test_bad_requests_fail_within_the_bound_on_calls(sizes: list[int], poison: set[int]) -> None:
+    """Bad requests fail; the others get their own rows; a single bad request fails alone."""
 
     async def main() -> None:
         model = FakeModel()
@@ -114,16 +114,16 @@ class Request:
     left: bool = False
 
     def waits(self) -> bool:
-        """Tell whether anybody still wants the answer."""
+        """Return whether the client still waits."""
         return not self.job.done() and self.deadline > self.job.get_loop().time()
 
 
 class BrokenDown(Exception):
-    """No single request is to blame."""
+    """An error that no single request causes."""
 
 
 class WatchedModel(FakeModel):
-    """Notes at every call which of its rows nobody waited for any more.
+    """Records at every call which of its rows belong to settled requests.
 
     Attributes:
         whole: the rows of calls that failed as a whole: they were miscounted, or it broke down.
@@ -150,7 +150,7 @@ class WatchedModel(FakeModel):
 
 
 class AnyScript(RuleBasedStateMachine):
-    """Clients come and leave, time passes, the model answers, fails, miscounts, it drains."""
+    """Requests arrive and are cancelled, time passes, the model answers or fails."""
 
     requests = Bundle("requests")
     MAX_ROWS, QUEUE_ROWS, QUEUE_BYTES = 4, 16, 150
@@ -168,7 +168,7 @@ class AnyScript(RuleBasedStateMachine):
 
     @initialize(max_wait=st.sampled_from([0, 0.5]), max_queue=st.sampled_from([math.inf, 0.3]))
     def start(self, max_wait: float, max_queue: float) -> None:
-        """Begin with an idle model that takes until the script lets it go on."""
+        """Start with an idle model whose calls end when the script says so."""
         self.model = WatchedModel(self.owners)
         self.model.hold()
         self.max_queue = max_queue
@@ -189,14 +189,14 @@ class AnyScript(RuleBasedStateMachine):
         self.served = asyncio.create_task(self.batcher.serve())
 
     def join(self, answers: list[Any]) -> Any:
-        """Join the answers to a request that was cut, unless one of them cannot be."""
+        """Join the answers to a split request, unless one of them cannot be joined."""
         joined = concatenate(answers)
         if self.unjoinable.intersection(joined):
             raise ValueError("these answers do not fit together")
         return joined
 
     def do(self, step: Coroutine[Any, Any, None] | None = None) -> None:
-        """Run a step, then all that it sets in motion at this very time."""
+        """Run a step, then everything that it causes at the same time."""
         if step is not None:
             self.loop.run_until_complete(step)
         self.loop.run_until_complete(self.quiet())
@@ -222,7 +222,7 @@ class AnyScript(RuleBasedStateMachine):
         fault: str | None,
         at_once: bool,
     ) -> Request | None:
-        """A request comes, maybe together with the next one."""
+        """A request arrives, maybe together with the next one."""
         request = self.enter(size, shape, seconds, row_bytes, fault)
         if not at_once:
             self.do()
@@ -230,7 +230,7 @@ class AnyScript(RuleBasedStateMachine):
 
     @rule(target=requests, faults=st.lists(st.sampled_from(FAULTS), min_size=2, max_size=4))
     def crowd(self, faults: list[str | None]) -> Any:
-        """Small requests come at once, and will share a batch."""
+        """Small requests arrive at once, and will share a batch."""
         requests = [self.enter(1, "a", NEVER, 0, fault) for fault in faults]
         self.do()
         return multiple(*requests)
@@ -238,7 +238,7 @@ class AnyScript(RuleBasedStateMachine):
     def enter(
         self, size: int, shape: str, seconds: float, row_bytes: int, fault: str | None
     ) -> Request | None:
-        """Submit a request; None when it is refused, and rightly."""
+        """Submit a request; return None if it is rightly rejected."""
         rows = range(len(self.owners), len(self.owners) + size)
         nbytes, deadline = row_bytes * size, self.loop.time() + seconds
         allowed, told = self.refusals(size, nbytes, shape), len(self.diary.refusals)
@@ -259,7 +259,7 @@ class AnyScript(RuleBasedStateMachine):
         return request
 
     def refusals(self, size: int, nbytes: int, shape: str) -> set[str]:
-        """Return the reasons for which a request must be refused now, or, for its wait, can be."""
+        """Return the reasons for which a request must, or for its wait may, be rejected now."""
         if self.draining:
             return {"draining"}
         if size > self.QUEUE_ROWS or nbytes > self.QUEUE_BYTES:
@@ -272,7 +272,7 @@ class AnyScript(RuleBasedStateMachine):
         return {"queue_wait"} if batches_wait and self.max_queue < math.inf else set()
 
     def check_refusal(self, refusal: BatchingError, allowed: set[str]) -> None:
-        """The error fits the reason that the observer has heard, and that is a right one."""
+        """The error fits the reason that the observer got, and the reason is a right one."""
         reason = self.diary.refusals[-1]
         assert reason in allowed
         errors = {"draining": Draining, "too_large": TooManyRows}
@@ -281,7 +281,7 @@ class AnyScript(RuleBasedStateMachine):
 
     @rule(request=requests)
     def leave(self, request: Request | None) -> None:
-        """A client leaves; that changes nothing when its request is settled."""
+        """A request is cancelled; that changes nothing if it is settled."""
         if request:
             was_done = request.job.done()
             assert request.job.cancel() is not was_done
@@ -289,14 +289,14 @@ class AnyScript(RuleBasedStateMachine):
 
     @rule(calls=st.integers(1, 3))
     def answer(self, calls: int) -> None:
-        """The model ends some calls."""
+        """Some model calls end."""
         for _ in range(calls):
             self.model.step()
             self.do()
 
     @rule()
     def miscount(self) -> None:
-        """The model ends a call with a row too many."""
+        """A model call returns one row too many."""
         self.model.spoil = lambda answers: [*answers[:-1], [*answers[-1], 7]]
         self.model.step()
         self.do()
@@ -304,7 +304,7 @@ class AnyScript(RuleBasedStateMachine):
 
     @rule()
     def break_down(self) -> None:
-        """The model ends a call with an error that is nobody's; nothing is tried again."""
+        """A model call raises a whole-batch error; nothing is tried again."""
         self.model.breaks_down = True
         self.model.step()
         self.do()
@@ -323,7 +323,7 @@ class AnyScript(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 2]))
     def block(self, seconds: float) -> None:
-        """Time passes without the event loop doing anything; then the model ends a call."""
+        """The event loop is blocked for a while; then a model call ends."""
         self.loop.block(seconds)
         self.model.step()
         self.do()
@@ -331,14 +331,14 @@ class AnyScript(RuleBasedStateMachine):
     @precondition(lambda self: len(self.all) > 3)
     @rule()
     def drain(self) -> None:
-        """The end is asked for."""
+        """The batcher is told to drain."""
         self.batcher.drain()
         self.draining = True
         self.do()
 
     @invariant()
     def batches_are_lawful(self) -> None:
-        """Not too large, of one shape, one at a time, and of rows that somebody waits for."""
+        """A call has one shape, is not too large, runs alone, and has no settled requests."""
         if not self.all:
             return
         assert all(0 < len(batch) <= self.MAX_ROWS for batch in self.model.batches)
@@ -354,7 +354,7 @@ class AnyScript(RuleBasedStateMachine):
 
     @invariant()
     def no_row_is_called_twice_but_to_find_who_is_at_fault(self) -> None:
-        """A row goes into another call only when its last one raised."""
+        """A row goes into another call only if its last one raised."""
         if not self.all:
             return
         for row in set(self.model.rows).difference(self.model.poison):
@@ -363,7 +363,7 @@ class AnyScript(RuleBasedStateMachine):
 
     @invariant()
     def the_queue_counts_what_waits(self) -> None:
-        """Its rows are those of open requests that were in no call yet; so are its bytes."""
+        """Its rows and bytes are those of open requests that were in no call yet."""
         if not self.all:
             return
         waiting = [(request, len(self.waiting_rows(request))) for request in self.all]
@@ -372,14 +372,14 @@ class AnyScript(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_late(self) -> None:
-        """Once the loop has had time for it, nothing waits a millisecond beyond its deadline."""
+        """If the loop is not blocked, nothing waits a millisecond beyond its deadline."""
         if self.all:
             self.do()
         for request in self.all:
             assert request.job.done() or request.deadline > self.loop.time() - TIMERS
 
     def teardown(self) -> None:
-        """In the end every request is settled once, and rightly."""
+        """In the end every request is settled once, and correctly."""
         if hasattr(self, "batcher"):
             self.model.release()
             self.batcher.drain()
@@ -400,7 +400,7 @@ class AnyScript(RuleBasedStateMachine):
         self.loop.close()
 
     def check(self, request: Request) -> None:
-        """Its own rows in order, or an error that it has deserved."""
+        """A request gets its own rows in order, or the right error."""
         job = request.job
         assert job.done()
         assert job.cancelled() == request.left
@@ -418,7 +418,7 @@ class AnyScript(RuleBasedStateMachine):
             assert error.__cause__ is not None
 
     def is_at_fault(self, request: Request) -> bool:
-        """Tell whether a request is one of those that fail without hurting others.
+        """Return whether a request is one of those that fail without affecting others.
 
         Of four requests in a batch halving always finds them: it takes six calls of eight.
         """
@@ -427,7 +427,7 @@ class AnyScript(RuleBasedStateMachine):
 
 
 def fate_of(job: Job) -> str:
-    """Return the word that an observer should have heard."""
+    """Return the event that an observer should have got."""
     if job.cancelled():
         return "cancelled"
     if isinstance(job.exception(), DeadlineExceeded):

@@ -1,4 +1,4 @@
-"""Deadlines: each heard of once, in its time, with one timer for all of them."""
+"""Deadlines: each expires once and on time, with one timer for all of them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CountingLoop:
         return self.timers[-1]
 
 
-async def test_each_expires_once_and_not_before_its_time():
+async def test_each_entry_expires_once_and_not_early():
     now = asyncio.get_running_loop().time()
     deadlines = Deadlines(asyncio.get_running_loop())
     times = [now + 0.03, now + 0.01, now + 0.02, now - 1]
@@ -72,7 +72,7 @@ async def test_an_earlier_deadline_is_not_missed():
     assert (len(late.expired), len(early.expired)) == (0, 1)
 
 
-async def test_those_who_were_forgotten_hear_nothing_and_those_behind_them_do():
+async def test_removed_entries_do_not_expire_and_later_ones_do():
     loop = asyncio.get_running_loop()
     deadlines = Deadlines(loop)
     gone, behind = [Entry(), Entry()], Entry()
@@ -102,7 +102,7 @@ async def test_an_entry_can_be_added_while_others_expire():
     assert later.expired < added.expired
 
 
-async def test_to_forget_one_as_others_of_its_time_expire_is_harmless():
+async def test_removing_an_entry_while_others_of_its_bucket_expire_is_harmless():
     loop = asyncio.get_running_loop()
     deadlines = Deadlines(loop)
     when = loop.time() + 0.01
@@ -123,7 +123,7 @@ async def test_to_forget_one_as_others_of_its_time_expire_is_harmless():
     assert len(again.expired) == 1
 
 
-async def test_what_was_forgotten_takes_no_memory():
+async def test_removed_entries_take_no_memory():
     loop = asyncio.get_running_loop()
     deadlines = Deadlines(loop)
     with keeping_less_than(100_000):  # 5 bytes for each

@@ -1,4 +1,4 @@
-"""Which rows go into the next batch, asked of the queue itself."""
+"""The fair queue by itself: which rows go into the next batch."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Job:
         self.gone = False
 
     def done(self) -> bool:
-        """Tell whether nobody waits for it any more."""
+        """Return whether it is settled."""
         return self.gone
 
 
@@ -35,7 +35,7 @@ def queue_of(*jobs: Job, max_rows: int = 4) -> FairQueue[Job]:
 
 
 def leave(queue: FairQueue[Job], job: Job) -> None:
-    """Let the client of a request go."""
+    """Settle and remove a request."""
     job.gone = True
     queue.remove(job)
 
@@ -57,7 +57,7 @@ def test_a_batch_is_filled_in_order_and_the_last_request_is_cut():
     assert take(queue) == []
 
 
-def test_small_ones_go_before_the_rest_of_a_large_one():
+def test_small_requests_go_before_the_rest_of_a_large_one():
     queue = queue_of(Job("large", 10), Job("a", 1), Job("b", 1))
 
     assert take(queue) == [("large", 0, 4)]
@@ -67,7 +67,7 @@ def test_small_ones_go_before_the_rest_of_a_large_one():
     assert take(queue) == [("large", 9, 10)]
 
 
-def test_large_ones_take_turns():
+def test_large_requests_take_turns():
     queue = queue_of(Job("a", 12), Job("b", 12))
 
     taken = [take(queue) for _ in range(6)]
@@ -75,7 +75,7 @@ def test_large_ones_take_turns():
     assert all(len(pieces) == 1 for pieces in taken)
 
 
-def test_a_batch_holds_one_shape_and_who_came_first_goes_first():
+def test_a_batch_has_one_shape_and_the_first_request_goes_first():
     queue = queue_of(Job("a", 1, shape=1), Job("b", 1, shape=2), Job("c", 2, shape=1))
 
     assert take(queue) == [("a", 0, 1), ("c", 0, 2)]
@@ -85,8 +85,8 @@ def test_a_batch_holds_one_shape_and_who_came_first_goes_first():
 
 
 @pytest.mark.parametrize("size", [10, 5])
-def test_a_newcomer_does_not_overtake_a_rest_that_has_waited_longer(size):
-    """The rest of `y` is tagged 2; `x` is served up to 3, and so is tagged who comes then.
+def test_a_new_request_does_not_overtake_a_rest_that_has_waited_longer(size):
+    """The rest of `y` is tagged 2; `x` is served up to 3, so later requests are tagged 3.
 
     That batch is full, or takes all that waits of its shape.
     """
@@ -104,10 +104,10 @@ def test_a_newcomer_does_not_overtake_a_rest_that_has_waited_longer(size):
 
 
 @pytest.mark.parametrize("others, batches", [(2, 6), (3, 8)])
-def test_small_ones_that_fill_all_batches_do_not_starve_a_large_one(others, batches):
-    """Its rest is tagged 4, and goes before those tagged 8, who come after two batches of shares.
+def test_small_requests_that_fill_all_batches_do_not_starve_a_large_one(others, batches):
+    """Its rest is tagged 4, and goes before those tagged 8, from after two batches of credit.
 
-    Among three requests a batch gives each a share of 4/3 rows, among four of one row.
+    Among three requests a batch adds a credit of 4/3 rows, among four of one row.
     """
     queue = queue_of(Job("large", 100))
     assert take(queue) == [("large", 0, 4)]
@@ -135,8 +135,8 @@ def test_small_ones_that_fill_all_batches_do_not_starve_a_large_one(others, batc
         ([Job("a", 4, shape=2), Job("b", 2, shape=1)], 1, (1, 4)),
     ],
 )
-def test_what_goes_before_a_newcomer(jobs, shape, ahead):
-    """Whole batches of its own shape, as it joins the last; every batch of others."""
+def test_ahead_counts_the_batches_before_a_new_request(jobs, shape, ahead):
+    """Full batches of its own shape, as it joins the last one; all batches of other shapes."""
     assert queue_of(*jobs).ahead(shape) == ahead
 
 
@@ -157,7 +157,7 @@ def test_rows_and_bytes_are_counted():
     assert (counted(queue), take(queue)) == ((0, 0), [])
 
 
-def test_who_leaves_is_not_taken_and_not_counted_ahead():
+def test_a_removed_request_is_not_taken_and_not_counted_ahead():
     jobs = [Job(str(n), 2) for n in range(6)]
     queue = queue_of(*jobs)
     leave(queue, jobs[0])
@@ -168,7 +168,7 @@ def test_who_leaves_is_not_taken_and_not_counted_ahead():
     assert take(queue) == [("4", 0, 2), ("5", 0, 2)]
 
 
-def test_a_large_one_that_leaves_counts_as_a_batch_until_then():
+def test_a_large_request_counts_as_one_batch_until_it_is_removed():
     large = Job("large", 100)
     queue = queue_of(large, Job("a", 3))
     take(queue)
@@ -177,7 +177,7 @@ def test_a_large_one_that_leaves_counts_as_a_batch_until_then():
     assert queue.ahead(()) == (0, 0)
 
 
-def test_those_who_left_take_no_memory():
+def test_removed_requests_take_no_memory():
     queue = queue_of(Job("stays", 1))
     with keeping_less_than(100_000):  # 5 bytes for each
         for n in range(20_000):

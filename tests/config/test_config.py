@@ -26,7 +26,7 @@ def write(tmp_path):
     return write
 
 
-def refusal(argv=(), environ=None, folder=Path("/nowhere")) -> str:
+def message_of(argv=(), environ=None, folder=Path("/nowhere")) -> str:
     """Return the message of the error that the settings cause."""
     with pytest.raises(ConfigError) as caught:
         load_settings(argv, environ or {}, folder)
@@ -44,7 +44,7 @@ def markdown_table() -> str:
     return "\n".join(["| setting | default | what it does |", "|---|---|---|", *rows])
 
 
-def test_without_anything_the_defaults_hold(tmp_path):
+def test_without_any_source_the_defaults_are_used(tmp_path):
     assert load_settings([], {}, tmp_path) == Settings()
 
 
@@ -65,7 +65,7 @@ def test_settings_cannot_be_changed(tmp_path):
         settings.http.port = 1
 
 
-def test_a_flag_beats_the_environment_and_that_the_file(tmp_path, write):
+def test_flags_override_the_environment_which_overrides_the_file(tmp_path, write):
     write("http: {port: 1, host: one, idle_timeout_s: 1}\nbatching: {max_rows: 1}")
     environ = {"SERVER_HTTP__PORT": "2", "SERVER_HTTP__HOST": "two"}
 
@@ -128,7 +128,7 @@ def test_the_types_are_the_declared_ones(tmp_path, write):
         ["--model.path", "a.keras"],
     ],
 )
-def test_the_model_stands_anywhere_among_the_flags(argv, tmp_path, write):
+def test_the_model_argument_may_stand_anywhere_among_the_flags(argv, tmp_path, write):
     write("model: {path: b.keras}")
 
     assert load_settings(argv, {"SERVER_MODEL__PATH": "c.keras"}, tmp_path).model.path == "a.keras"
@@ -149,13 +149,13 @@ def test_an_empty_file_or_section_changes_nothing(text, tmp_path, write):
     assert load_settings([], {}, tmp_path) == Settings()
 
 
-def test_a_model_without_a_name_is_called_as_its_file(tmp_path):
+def test_a_model_without_a_name_is_named_after_its_file(tmp_path):
     assert load_settings(["here/My Model.keras"], {}, tmp_path).model.served_name == "My Model"
     assert load_settings(["a.keras", "--model.name", "b"], {}, tmp_path).model.served_name == "b"
     assert load_settings(["\udcff.keras"], {}, tmp_path).model.served_name == "?"
 
 
-def test_several_models_stand_in_a_list(tmp_path, write):
+def test_several_models_are_given_in_a_list(tmp_path, write):
     write("models: [{path: a.keras}, {name: b, path: c/, version: '3'}]")
 
     sources = load_settings([], {}, tmp_path).sources
@@ -166,7 +166,7 @@ def test_several_models_stand_in_a_list(tmp_path, write):
     ]
 
 
-def test_a_model_that_is_named_at_the_start_beats_the_list(tmp_path, write):
+def test_a_model_given_as_argument_overrides_the_list(tmp_path, write):
     write("models: [{path: a.keras}, {path: b.keras}]")
 
     for settings in (
@@ -179,7 +179,7 @@ def test_a_model_that_is_named_at_the_start_beats_the_list(tmp_path, write):
 HASH = hashlib.sha256(b"secret").hexdigest()
 
 
-def test_of_a_key_only_the_hash_is_kept(tmp_path, write):
+def test_only_the_hash_of_a_key_is_kept(tmp_path, write):
     entry = f"{{name: ci, sha256: '{HASH.upper()}', allow: [repository, metrics]}}"
     write(f"auth: {{api_keys: [secret, 'sha256:{HASH}', {entry}]}}")
 
@@ -209,7 +209,7 @@ def test_of_a_key_only_the_hash_is_kept(tmp_path, write):
 def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
     write(f"auth: {{api_keys: [{entry}]}}")
 
-    said = refusal(folder=tmp_path)
+    said = message_of(folder=tmp_path)
 
     assert "auth.api_keys[0]: the value is not a list of keys: each a mapping with name" in said
     assert "secret" not in said
@@ -285,29 +285,29 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
         ("[" * 5000, "not YAML: maximum recursion depth exceeded"),
     ],
 )
-def test_a_mistake_in_the_file_is_named(text, words, tmp_path, write):
+def test_an_error_in_the_file_is_named(text, words, tmp_path, write):
     write(text)
 
-    assert refusal(folder=tmp_path).startswith(f"config.yaml: {words}")
+    assert message_of(folder=tmp_path).startswith(f"config.yaml: {words}")
 
 
-def test_a_mistake_in_the_file_counts_also_where_a_flag_beats_it(tmp_path, write):
+def test_an_error_in_the_file_counts_even_if_a_flag_overrides_it(tmp_path, write):
     write("http: {port: x}")
 
-    assert "http.port" in refusal(["--http.port", "1"], folder=tmp_path)
+    assert "http.port" in message_of(["--http.port", "1"], folder=tmp_path)
 
 
-def test_a_long_wrong_value_is_cut(tmp_path, write):
+def test_a_long_invalid_value_is_shortened(tmp_path, write):
     write(f"http: {{port: '{'9' * 5000}'}}")
 
-    assert len(refusal(folder=tmp_path)) < 200
+    assert len(message_of(folder=tmp_path)) < 200
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "config.yaml").mkdir()
 
-    assert refusal(folder=tmp_path) == "config.yaml: cannot be read: Is a directory"
-    assert refusal(["--config", "no.yaml"]) == "no.yaml: cannot be read: no such file"
+    assert message_of(folder=tmp_path) == "config.yaml: cannot be read: Is a directory"
+    assert message_of(["--config", "no.yaml"]) == "no.yaml: cannot be read: no such file"
 
 
 @pytest.mark.parametrize(
@@ -335,11 +335,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         ),
     ],
 )
-def test_a_mistake_in_the_environment_is_named(environ, words):
-    assert refusal(environ=environ).startswith(f"environment {words}")
+def test_an_error_in_the_environment_is_named(environ, words):
+    assert message_of(environ=environ).startswith(f"environment {words}")
 
 
-def test_what_an_orchestrator_injects_is_not_ours(tmp_path):
+def test_variables_injected_by_an_orchestrator_are_ignored(tmp_path):
     injected = {
         "SERVER_PORT": "tcp://10.0.0.1:8888",
         "SERVER_PORT_8888_TCP": "tcp://10.0.0.1:8888",
@@ -372,8 +372,8 @@ def test_what_an_orchestrator_injects_is_not_ours(tmp_path):
         ([""], "MODEL: must not be empty"),
     ],
 )
-def test_a_mistake_in_the_flags_is_named(argv, words):
-    assert refusal(argv) == words
+def test_an_error_in_the_flags_is_named(argv, words):
+    assert message_of(argv) == words
 
 
 def test_help_shows_every_flag_with_its_sentence_and_default(capsys, tmp_path, monkeypatch):
@@ -392,7 +392,7 @@ def test_help_shows_every_flag_with_its_sentence_and_default(capsys, tmp_path, m
         assert f"{item.sentence} (default: {plain(item.default)})" in words
 
 
-def test_the_schema_is_one_and_takes_the_defaults():
+def test_the_schema_is_valid_and_accepts_the_defaults():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     defaults = {section: {} for section in SECTIONS}
     for item in SETTINGS:
@@ -439,5 +439,5 @@ def test_the_documentation_shows_the_settings_as_they_are():
         (["--model.hang_timeout_s", "0"], 0),
     ],
 )
-def test_a_call_may_take_twice_the_deadline_unless_told_otherwise(flags, seconds, tmp_path):
+def test_the_hang_timeout_is_twice_the_deadline_by_default(flags, seconds, tmp_path):
     assert load_settings(flags, {}, tmp_path).hang_timeout == seconds

@@ -18,7 +18,7 @@ from server.http.auth import PREDICT, ApiKeys
 CHECKOUT = Path(__file__).parents[2]
 
 
-def test_what_is_printed_works_in_the_settings(
+def test_the_printed_entry_works_in_the_settings(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     code = main(["prometheus", "--allow", "metrics,repository"])
@@ -33,7 +33,7 @@ def test_what_is_printed_works_in_the_settings(
         keys.check({"x-api-key": key}, PREDICT)
 
 
-def test_it_opens_predictions_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_allows_only_predictions_by_default(capsys: pytest.CaptureFixture[str]) -> None:
     main([])
     printed = capsys.readouterr().out
     (entry,) = yaml.safe_load(printed[printed.index("auth:") :])["auth"]["api_keys"]
@@ -58,9 +58,7 @@ def test_no_two_keys_are_the_same_and_all_are_long(capsys: pytest.CaptureFixture
         (["x", "--allow", ""], "'' is not one of"),
     ],
 )
-def test_a_mistake_is_named(
-    argv: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_is_named(argv: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(argv)
 

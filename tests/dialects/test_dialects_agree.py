@@ -1,4 +1,4 @@
-"""Every dialect decodes the same rows to the same tensors, and has a schema for what it takes."""
+"""Every dialect decodes the same rows to the same tensors, and has schemas that fit."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _text(array: np.ndarray) -> list:
 
 def check_agreement(dialects: Dialects, arrays: dict[str, np.ndarray]) -> None:
     for name, body, headers in ways(arrays):
-        for padded in (body, b" " * 5000 + body):  # small and large bodies go different ways
+        for padded in (body, b" " * 5000 + body):  # small and large bodies are decoded differently
             if padded is not body and headers:
                 continue
             decoded = dialects.by_name[name].decode(padded, headers)
@@ -146,7 +146,9 @@ SIGNATURES = [
 
 
 @pytest.mark.parametrize("inputs", SIGNATURES)
-def test_every_example_follows_the_schema_and_is_read_alike(inputs: tuple[TensorSpec, ...]) -> None:
+def test_every_example_is_valid_and_decodes_to_the_same_tensors(
+    inputs: tuple[TensorSpec, ...],
+) -> None:
     dialects = dialects_of(*inputs)
     decoded = {}
     for name, dialect in dialects.by_name.items():

@@ -1,4 +1,4 @@
-"""Bodies that are broken, odd, deep or laborious, in every dialect that speaks JSON."""
+"""Bodies that are broken, odd, deep or expensive, in every dialect of JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.harness import (
     with_settings,
 )
 
-# Where the data stands in a request of each dialect.
+# A request of each dialect, with a placeholder for the data.
 FRAMES = {
     "/predict": b'{"data":%b}',
     "/v1/models/m:predict": b'{"instances":%b}',
@@ -35,7 +35,7 @@ BAD_JSON, BAD_DATA, GOOD = (400, 400), (422, 400), (200, 200)
 
 
 class Case(NamedTuple):
-    """What stands for the data, and the statuses: of the native dialect, and of the others."""
+    """The data of a body, and the status codes of the native dialect and of the others."""
 
     what: str
     data: bytes
@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
 
 def many(item: bytes, times: int) -> bytes:
-    """Return a list of one item again and again."""
+    """Return a list of one item, repeated."""
     return b"[" + b",".join([item] * times) + b"]"
 
 
@@ -92,7 +92,7 @@ DATA = [
 
 
 def whole(frame: bytes) -> list[Case]:
-    """Return bodies that are odd around a sound request."""
+    """Return bodies that are odd around a valid request."""
     sound = frame % b"[[1]]"
     text = sound.decode()
     return [
@@ -115,7 +115,7 @@ def bodies(frame: bytes) -> list[Case]:
 
 
 def assert_tells_little(response: Response, path: str) -> None:
-    """A refusal says what is wrong in the dialect's form, in few words, and shows no insides."""
+    """An error has the form of the dialect, is short, and shows no internals."""
     assert len(response.body) < 4096
     assert b"Traceback" not in response.body
     assert b"site-packages" not in response.body
@@ -143,15 +143,15 @@ async def test_every_body_has_its_answer_and_the_connection_goes_on(
         assert (await client.predict([10])).json == {"prediction": 31.0}
 
 
-# How long they hold the event loop
+# How long they block the event loop
 
 WIDE = Signature((TensorSpec("x", (None,), "float32"),), NUMBER.outputs)
 MAX_SECONDS = 0.010
-TRIES = 20  # another process may have had the core, and its cache
+TRIES = 20  # another process may have slowed it down
 
 
 def shortest(dialect: Dialect, body: bytes) -> float:
-    """Return the CPU time that reading, or refusing, a body takes."""
+    """Return the CPU time of decoding, or rejecting, a body."""
     seconds = []
     while len(seconds) < TRIES and (not seconds or min(seconds) > MAX_SECONDS / 2):
         started = time.thread_time()
@@ -163,7 +163,7 @@ def shortest(dialect: Dialect, body: bytes) -> float:
 
 @pytest.mark.torture
 @pytest.mark.parametrize("signature", [NUMBER, WIDE], ids=["one number", "any number"])
-def test_no_body_of_200_kb_holds_the_event_loop_for_10_ms(signature: Signature) -> None:
+def test_no_body_of_200_kb_blocks_the_event_loop_for_10_ms(signature: Signature) -> None:
     dialects = [
         NativeDialect(signature),
         TFServingDialect(signature),

@@ -47,12 +47,12 @@ def answering(*outputs: TensorSpec, as_null: bool = False) -> NativeDialect:
 
 
 def decode(dialect: NativeDialect, data: Any) -> DecodedRequest:
-    """Read a request with this data."""
+    """Decode a request with this data."""
     return dialect.decode(json.dumps({"data": data}).encode())
 
 
-def refusal(dialect: NativeDialect, data: Any) -> InvalidData:
-    """Read a request that is refused; return why."""
+def error_of(dialect: NativeDialect, data: Any) -> InvalidData:
+    """Decode an invalid request; return the error."""
     with pytest.raises(InvalidData) as caught:
         decode(dialect, data)
     assert 1 <= len(caught.value.violations) <= 8
@@ -61,12 +61,12 @@ def refusal(dialect: NativeDialect, data: Any) -> InvalidData:
 
 
 def pointers(dialect: NativeDialect, data: Any) -> list[str]:
-    """Read a request that is refused; return where it is wrong."""
-    return [violation.pointer for violation in refusal(dialect, data).violations]
+    """Decode an invalid request; return the pointers of its violations."""
+    return [violation.pointer for violation in error_of(dialect, data).violations]
 
 
 def encode(dialect: NativeDialect, single: bool, **arrays: Any) -> Any:
-    """Write an answer, and read it."""
+    """Encode an answer, and parse it."""
     return json.loads(dialect.json.write(Tensors(arrays), single))["prediction"]
 
 
@@ -127,7 +127,7 @@ def test_the_rank_of_the_data_tells_one_example_from_a_batch(
         (x(2, 3), [[1, 2, 3], [1, 2]], "/data/1"),
     ],
 )
-def test_data_of_another_shape_is_refused_where_it_is_wrong(
+def test_data_of_another_shape_is_rejected_where_it_is_wrong(
     spec: TensorSpec, data: Any, pointer: str
 ) -> None:
     assert pointer in pointers(dialect_of(spec), data)
@@ -148,7 +148,7 @@ def test_data_of_another_shape_is_refused_where_it_is_wrong(
         (x(2, None), [[], []], "/data/0"),
     ],
 )
-def test_an_empty_list_is_refused(spec: TensorSpec, data: Any, pointer: str) -> None:
+def test_an_empty_list_is_rejected(spec: TensorSpec, data: Any, pointer: str) -> None:
     assert pointer in pointers(dialect_of(spec), data)
 
 
@@ -175,12 +175,12 @@ def test_requests_of_different_lengths_are_told_apart_by_their_row_shape() -> No
     assert two.tensors.row_shape == batch.tensors.row_shape != three.tensors.row_shape
 
 
-# What is no number, or does not fit
+# Values that are not numbers, or do not fit
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int32", "uint8"])
 @pytest.mark.parametrize("cell", ["1", "", "NaN", True, False, None, {}, {"a": 1}])
-def test_what_is_no_number_is_refused(dtype: str, cell: Any) -> None:
+def test_values_that_are_not_numbers_are_rejected(dtype: str, cell: Any) -> None:
     dialect = dialect_of(x(2, dtype=dtype))
 
     assert pointers(dialect, [1, cell]) == ["/data/1"]
@@ -210,7 +210,7 @@ def test_what_is_no_number_is_refused(dtype: str, cell: Any) -> None:
         ("float64", 10**300),
     ],
 )
-def test_a_number_that_fits_is_taken_exactly(dtype: str, number: Any) -> None:
+def test_a_number_that_fits_is_decoded_exactly(dtype: str, number: Any) -> None:
     dialect = dialect_of(x(2, dtype=dtype))
 
     for data in ([number, 1], [[1, number]], [[number, 1], [1, number]]):
@@ -249,7 +249,7 @@ def test_a_number_that_fits_is_taken_exactly(dtype: str, number: Any) -> None:
         ("float16", 70_000),
     ],
 )
-def test_a_number_that_does_not_fit_is_refused_where_it_is(dtype: str, number: Any) -> None:
+def test_a_number_that_does_not_fit_is_rejected_where_it_is(dtype: str, number: Any) -> None:
     dialect = dialect_of(x(2, dtype=dtype))
 
     assert pointers(dialect, [1, number]) == ["/data/1"]
@@ -285,14 +285,14 @@ def test_floats_are_rounded_to_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"data":[1e400]}', b'{"data":[-1e400]}', b'{"data":[[1e999]]}'])
-def test_numbers_that_no_float_can_hold_are_refused(body: bytes) -> None:
+def test_numbers_beyond_any_float_are_rejected(body: bytes) -> None:
     for dtype in ("float32", "float64", "int64"):
         with pytest.raises((InvalidData, InvalidJSON)):
             dialect_of(x(1, dtype=dtype)).decode(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"NaN", b'{"data":[NaN]}', b'{"data":[Infinity]}'])
-def test_what_is_no_json_is_told_apart_from_wrong_data(body: bytes) -> None:
+def test_invalid_json_and_invalid_data_are_different_errors(body: bytes) -> None:
     with pytest.raises(InvalidJSON) as caught:
         dialect_of(x(1)).decode(body)
     assert str(caught.value)
@@ -316,7 +316,7 @@ def test_what_is_no_json_is_told_apart_from_wrong_data(body: bytes) -> None:
         {"data": [10], "instances": [[10]]},
     ],
 )
-def test_only_data_is_taken(document: Any) -> None:
+def test_only_the_key_data_is_accepted(document: Any) -> None:
     with pytest.raises(InvalidData) as caught:
         dialect_of(x(1)).decode(json.dumps(document).encode())
     assert {violation.pointer for violation in caught.value.violations} == {""}
@@ -362,10 +362,10 @@ def test_several_inputs_are_given_by_name() -> None:
     ],
 )
 def test_several_inputs_must_all_be_there_and_alike(data: Any) -> None:
-    refusal(dialect_of(*USER_AND_ITEM), data)
+    error_of(dialect_of(*USER_AND_ITEM), data)
 
 
-def test_a_refusal_points_into_the_input_at_fault() -> None:
+def test_a_rejection_points_into_the_input_at_fault() -> None:
     dialect = dialect_of(*USER_AND_ITEM)
 
     assert pointers(dialect, {"user": ["a"], "item": [7, 8]}) == ["/data/user/0"]
@@ -379,7 +379,7 @@ def test_several_inputs_of_rank_zero() -> None:
     one, batch = decode(dialect, {"a": 1, "b": 2}), decode(dialect, {"a": [1, 3], "b": [2, 4]})
     assert (one.form.single, batch.form.single) == (True, False)
     assert batch.tensors.arrays["b"].tolist() == [2, 4]
-    refusal(dialect, {"a": 1, "b": [2]})
+    error_of(dialect, {"a": 1, "b": [2]})
 
 
 def test_a_pointer_escapes_names_as_rfc_6901_says() -> None:
@@ -396,7 +396,7 @@ def test_names_of_inputs_are_keras_own_whatever_they_are() -> None:
     assert [array.tolist() for array in arrays.values()] == [[[n]] for n in range(len(names))]
 
 
-# Refusals help
+# Errors help
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ def test_the_message_says_how_to_send_one_and_how_to_send_two(
     inputs: tuple[TensorSpec, ...], data: Any, rows: int
 ) -> None:
     dialect = dialect_of(*inputs)
-    message = str(refusal(dialect, data))
+    message = str(error_of(dialect, data))
 
     examples = [dialect.decode(text.encode()) for text in documents_in(message)]
     assert [(len(e.tensors), e.form.single) for e in examples] == [(1, True), (rows, False)], (
@@ -429,15 +429,15 @@ def documents_in(text: str) -> Iterator[str]:
 
 
 def test_the_message_stays_short_for_a_large_input() -> None:
-    message = str(refusal(dialect_of(x(224, 224, 3)), [1]))
+    message = str(error_of(dialect_of(x(224, 224, 3)), [1]))
 
     assert "224" in message
     assert len(message) < 500
 
 
 @pytest.mark.parametrize("cells", [1, 300, 30_000])
-def test_a_refusal_names_the_place_whether_the_body_is_small_or_large(cells: int) -> None:
-    """The branch of the schema that was meant explains: no error at `/data` hides the rest."""
+def test_an_error_has_a_pointer_for_small_and_large_bodies(cells: int) -> None:
+    """The branch of the schema that was meant explains the error, not `anyOf` at `/data`."""
     batch: list[Any] = [[1]] * cells + [["a"]]
     first: list[Any] = [["a"]] + [[1]] * cells
     single: list[Any] = [1] * cells + ["a"]
@@ -465,7 +465,7 @@ def test_a_refusal_names_the_place_whether_the_body_is_small_or_large(cells: int
 def test_explaining_a_large_body_is_short_and_cheap(data: Any) -> None:
     dialect = dialect_of(x(1))
     started = time.monotonic()
-    error = refusal(dialect, data)
+    error = error_of(dialect, data)
 
     assert len(str(error)) < 1000
     assert time.monotonic() - started < 5  # jsonschema alone would take minutes for some
@@ -483,7 +483,9 @@ def test_explaining_a_large_body_is_short_and_cheap(data: Any) -> None:
         ([["a" * 9_000]] + [[1]] * 9_000 + [[None]], "/data/0/0", "number"),
     ],
 )
-def test_of_a_large_body_the_first_violation_is_told(data: Any, pointer: str, detail: str) -> None:
+def test_the_first_violation_of_a_large_body_is_reported(
+    data: Any, pointer: str, detail: str
+) -> None:
     body = json.dumps({"data": data}).encode() + LARGE
     with pytest.raises(InvalidData) as caught:
         dialect_of(x(1)).decode(body)
@@ -502,7 +504,7 @@ def test_of_a_large_body_the_first_violation_is_told(data: Any, pointer: str, de
         ([[1]] * 5_000, "object"),
     ],
 )
-def test_of_a_large_body_a_wrong_document_is_told(document: Any, detail: str) -> None:
+def test_a_large_body_of_another_structure_is_reported(document: Any, detail: str) -> None:
     with pytest.raises(InvalidData) as caught:
         dialect_of(x(1)).decode(json.dumps(document).encode())
 
@@ -527,8 +529,8 @@ def test_a_large_body_leaves_the_garbage_collector_as_it_was(collecting: bool) -
         gc.enable()
 
 
-def test_a_large_body_that_is_refused_is_let_go_at_once() -> None:
-    """Else the garbage collector goes through all of it before it is."""
+def test_a_rejected_large_body_is_released_at_once() -> None:
+    """Otherwise the garbage collector would traverse all of it."""
     dialect, rows = dialect_of(x(None)), b"[1]," * 20_000
     for last in (b'["a"]', b"[1e39]", b"[1,2]"):
         body = b'{"data":[' + rows + last + b"]}"
@@ -538,7 +540,7 @@ def test_a_large_body_that_is_refused_is_let_go_at_once() -> None:
         assert len(gc.get_objects()) < before + 1000
 
 
-def test_a_refusal_of_deep_data_is_a_refusal() -> None:
+def test_data_nested_too_deep_is_rejected() -> None:
     for depth in (10, 200, 400, 500, 900):
         body = b'{"data": ' + b"[" * depth + b"1" + b"]" * depth + b"}"
         with pytest.raises((InvalidData, InvalidJSON)):
@@ -568,7 +570,7 @@ def test_an_output_of_shape_1_is_a_number() -> None:
         ((None, 1), f32([[1]], [[2]]), [[1]], [[[1]], [[2]]]),
     ],
 )
-def test_the_signature_decides_the_form_and_not_what_came_out(
+def test_the_signature_decides_the_form_of_the_answer(
     shape: tuple[int | None, ...], array: np.ndarray, one: Any, batch: Any
 ) -> None:
     dialect = answering(TensorSpec("y", shape, "float32"))
@@ -625,7 +627,7 @@ def test_views_of_a_batch_are_written_as_well() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_an_output_that_is_not_finite_is_refused(value: float) -> None:
+def test_an_output_that_is_not_finite_is_rejected(value: float) -> None:
     two = answering(Y, TensorSpec("p", (2,), "float32"))
     for dialect, arrays in (
         (answering(Y), {"y": f32([1], [value])}),
@@ -699,7 +701,7 @@ def test_examples_are_valid(name: str, rows: int | None) -> None:
     assert (len(request.tensors), request.form.single) == (rows or 1, rows is None)
 
 
-# -2.0**63 is left to the dialect: its parser may not tell it from the integer that is one less.
+# The dialect decides on -2.0**63: its parser may have rounded the next smaller integer to it.
 finite = st.floats(allow_nan=False, allow_infinity=False).filter(lambda v: v != -(2.0**63))
 whole = st.integers(-(2**70), 2**70) | st.integers(-5, 300)
 edges = st.sampled_from(
@@ -761,7 +763,7 @@ def bodies(draw: st.DrawFn, inputs: tuple[TensorSpec, ...]) -> bytes:
 
 
 def verdict(dialect: NativeDialect, body: bytes) -> DecodedRequest | InvalidData:
-    """Return what a dialect makes of a body."""
+    """Return the decoded request, or the error."""
     try:
         return dialect.decode(body)
     except InvalidData as error:
@@ -769,7 +771,7 @@ def verdict(dialect: NativeDialect, body: bytes) -> DecodedRequest | InvalidData
 
 
 def agree(name: str, body: bytes) -> None:
-    """See that the dialect accepts what the reference does, and that fits; and takes its values.
+    """Check that the dialect accepts what the reference accepts and what fits, with its values.
 
     A large body goes other ways; white space makes it one, and no other.
     """
@@ -784,12 +786,12 @@ def agree(name: str, body: bytes) -> None:
     if isinstance(small, InvalidData) and isinstance(large, InvalidData):
         assert 1 <= len(small.violations) <= 8
         assert all(re.fullmatch(r"(/[^/]*)*", v.pointer) for v in small.violations)
-        if len(small.violations) < 8:  # else they may not be all
+        if len(small.violations) < 8:  # otherwise there may be more
             assert {v.pointer for v in large.violations} <= {v.pointer for v in small.violations}
 
 
 def agree_on_values(inputs: tuple[TensorSpec, ...], document: Any, request: DecodedRequest) -> None:
-    """See that a request has the numbers of its document, and no others."""
+    """Check that a request has the numbers of its document, and no others."""
     data = document["data"] if len(inputs) > 1 else {inputs[0].name: document["data"]}
     for spec in inputs:
         array = request.tensors.arrays[spec.name]
@@ -808,7 +810,7 @@ REFERENCES = {name: Draft202012Validator(dialect.schema) for name, dialect in DI
 
 
 def fits(data: Any, inputs: tuple[TensorSpec, ...]) -> bool:
-    """Tell whether valid data is rectangular, in the range of its dtype, and of as many rows."""
+    """Return whether valid data is rectangular, in the range of its dtype, with equal rows."""
     given = data if len(inputs) > 1 else {inputs[0].name: data}
     shapes = [shape_of(given[spec.name]) for spec in inputs]
     if None in shapes:
@@ -825,7 +827,7 @@ def fits(data: Any, inputs: tuple[TensorSpec, ...]) -> bool:
 
 
 def shape_of(data: Any) -> tuple[int, ...] | None:
-    """Return the shape of nested lists, None when they are ragged."""
+    """Return the shape of nested lists, None if they are ragged."""
     if not isinstance(data, list):
         return ()
     shapes = {shape_of(item) for item in data}
@@ -834,7 +836,7 @@ def shape_of(data: Any) -> tuple[int, ...] | None:
 
 
 def in_range_of(cell: Any, dtype: str) -> bool:
-    """Tell whether a dtype can hold a number, with exact arithmetic."""
+    """Return whether a dtype can hold a number, with exact arithmetic."""
     if np.dtype(dtype).kind == "f":
         largest = Fraction(float(np.finfo(dtype).max))
         half_a_step = largest - Fraction(float(np.nextafter(np.finfo(dtype).max, 0)))
@@ -854,8 +856,8 @@ MANY = settings(SOME, max_examples=10_000)
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_the_verdict_is_that_of_the_reference(name: str) -> None:
-    """The reference is jsonschema with the document that is published; 2,000 bodies in all."""
+def test_both_validators_agree(name: str) -> None:
+    """The reference is jsonschema with the published schema; 2,000 bodies in total."""
 
     @SOME
     @given(body=bodies(SIGNATURES[name]))
@@ -868,7 +870,7 @@ def test_the_verdict_is_that_of_the_reference(name: str) -> None:
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_the_verdict_is_that_of_the_reference_100_000_times(name: str) -> None:
+def test_both_validators_agree_100_000_times(name: str) -> None:
     @MANY
     @given(body=bodies(SIGNATURES[name]))
     def check(body: bytes) -> None:
@@ -902,7 +904,7 @@ def verdicts_on(reference: Draft202012Validator, inputs: tuple[TensorSpec, ...])
 
 @pytest.mark.parametrize("dtype", ["int32", "float32", "uint8"])
 @pytest.mark.parametrize("wrong", [-1, 3, 10**30])
-def test_ids_that_the_model_does_not_know_are_refused(dtype: str, wrong: int) -> None:
+def test_ids_that_the_model_does_not_know_are_rejected(dtype: str, wrong: int) -> None:
     dialect = dialect_of(ids(None, most=2, dtype=dtype))
 
     assert pointers(dialect, [0, 2, wrong]) == ["/data/2"]
@@ -910,7 +912,7 @@ def test_ids_that_the_model_does_not_know_are_refused(dtype: str, wrong: int) ->
     assert decode(dialect, [0, 1, 2]).tensors.arrays["x"].tolist() == [[0, 1, 2]]
 
 
-def test_ids_of_a_large_body_are_refused_where_they_are_wrong() -> None:
+def test_ids_of_a_large_body_are_rejected_where_they_are_wrong() -> None:
     dialect = dialect_of(ids(8, most=999))
     data = [[7] * 8 for _ in range(1000)]
     data[900][3] = 1000
@@ -929,7 +931,7 @@ TEXT = x(None, dtype="string")
 
 
 @pytest.mark.parametrize("data, single", [(["a", "naïve \0"], True), ([["a"], [""], ["b"]], False)])
-def test_strings_are_taken(data: Any, single: bool) -> None:
+def test_strings_are_accepted(data: Any, single: bool) -> None:
     request = decode(dialect_of(TEXT), data)
 
     assert request.form.single is single
@@ -948,11 +950,11 @@ def test_strings_are_taken(data: Any, single: bool) -> None:
         ([["a"], "b"], "/data/1"),
     ],
 )
-def test_what_is_no_list_of_strings_is_refused(data: Any, pointer: str) -> None:
+def test_values_that_are_not_strings_are_rejected(data: Any, pointer: str) -> None:
     assert pointers(dialect_of(TEXT), data) == [pointer]
 
 
-def test_strings_of_a_large_body_are_taken() -> None:
+def test_strings_of_a_large_body_are_accepted() -> None:
     dialect = dialect_of(x(2, dtype="string"))
     data = [["naïve", str(row)] for row in range(1000)]
 

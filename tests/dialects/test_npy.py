@@ -1,4 +1,4 @@
-"""Arrays in numpy's own format: one in, one out, and never anything that runs."""
+"""Arrays in numpy's file format: one in, one out, and nothing is ever executed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_columns_first_is_read_as_well() -> None:
     assert decoded.flags.c_contiguous
 
 
-def test_numbers_that_are_not_finite_are_carried() -> None:
+def test_non_finite_numbers_are_preserved() -> None:
     array = np.float32([[np.nan, np.inf]])
     dialect = dialect_of()
     call = dialect.decode(saved(array), HEADERS)
@@ -92,14 +92,14 @@ def test_numbers_that_are_not_finite_are_carried() -> None:
     assert np.isnan(np.load(io.BytesIO(body))).all()
 
 
-def test_the_record_has_neither() -> None:
+def test_arrays_are_not_in_the_payload_log() -> None:
     body = saved(np.float32([[1, 2]]))
     dialect = dialect_of()
     assert dialect.excerpt(dialect.decode(body, HEADERS), body, body) == (b"null", b"null")
 
 
 class Bomb:
-    """What must never be unpickled."""
+    """An object that must never be unpickled."""
 
     def __reduce__(self) -> Any:
         return pytest.fail, ("it was unpickled",)
@@ -127,13 +127,13 @@ def test_nothing_is_ever_unpickled() -> None:
         (np.zeros((0, 2), np.float32), "no rows"),
     ],
 )
-def test_other_arrays_are_refused(array: np.ndarray, words: str) -> None:
+def test_other_arrays_are_rejected(array: np.ndarray, words: str) -> None:
     assert words in refused(saved(array))
 
 
 @pytest.mark.parametrize("shape", ["(1000000000000, 2)", "(9223372036854775807, 2)", "(2, 1)"])
-def test_a_claimed_shape_is_held_against_what_is_there(shape: str) -> None:
-    """Nothing may be allocated for it."""
+def test_the_shape_is_checked_against_the_size_of_the_data(shape: str) -> None:
+    """Nothing may be allocated for the claimed shape."""
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"
     assert "size of the array does not match its shape" in refused(with_header(header))
 
@@ -161,11 +161,11 @@ def test_a_claimed_shape_is_held_against_what_is_there(shape: str) -> None:
         with_header("(" * 110),
     ],
 )
-def test_what_is_no_such_file_is_refused(body: bytes) -> None:
+def test_a_body_in_another_format_is_rejected(body: bytes) -> None:
     assert refused(body)
 
 
-def test_only_one_input_and_one_output_can_be_told() -> None:
+def test_arrays_need_one_input_and_one_output() -> None:
     body = saved(np.float32([[1, 2]]))
     two = dialect_of(X, TensorSpec("z", (2,), "float32"))
     several = dialect_of(X, outputs=(Y, TensorSpec("z", (1,), "float32")))
@@ -174,7 +174,7 @@ def test_only_one_input_and_one_output_can_be_told() -> None:
             dialect.decode(body, HEADERS)
 
 
-def test_strings_are_refused_on_either_side() -> None:
+def test_strings_are_rejected_on_either_side() -> None:
     words = TensorSpec("y", (), "string")
     with pytest.raises(InvalidRequest, match="of numbers"):
         dialect_of(X, outputs=(words,)).decode(saved(np.float32([[1, 2]])), HEADERS)
@@ -182,7 +182,7 @@ def test_strings_are_refused_on_either_side() -> None:
         dialect_of(words).decode(saved(np.array(["a"])), HEADERS)
 
 
-def test_ids_out_of_range_are_refused() -> None:
+def test_ids_out_of_range_are_rejected() -> None:
     for id_ in (-1, 10):
         assert "0 to 9" in refused(saved(np.int32([0, id_])), TensorSpec("x", (), "int32", 0, 9))
 
@@ -192,7 +192,7 @@ DTYPES = ["bool", "int8", "uint8", "int64", "uint32", "float16", "float32", "flo
 
 @settings(max_examples=100, deadline=None)
 @given(st.data())
-def test_what_goes_out_comes_in_again(data: st.DataObject) -> None:
+def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(DTYPES))
     shape = data.draw(st_numpy.array_shapes(min_dims=1, max_dims=4, max_side=3))
     array = data.draw(st_numpy.arrays(dtype, shape))
@@ -208,7 +208,7 @@ def test_what_goes_out_comes_in_again(data: st.DataObject) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=64), st.integers(0, 128))
-def test_no_bytes_are_more_than_refused(noise: bytes, at: int) -> None:
+def test_any_bytes_are_decoded_or_rejected(noise: bytes, at: int) -> None:
     sound = saved(np.float32([[1, 2], [3, 4]]))
     body = sound[:at] + noise + sound[at + len(noise) :]
     with contextlib.suppress(InvalidData, InvalidRequest):

@@ -1,4 +1,4 @@
-"""What payload lines do not show, in every dialect, and which answers get no line."""
+"""Redaction of payload lines in every dialect, and sampling."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from server.logs.open import open_payload_log
 from tests.dialects.test_dialects_agree import ways
 from tests.support.harness import NUMBER, over_http, serving, with_settings
 
-SECRET, PLAIN = 7411, 5033  # cells that stand nowhere else
+SECRET, PLAIN = 7411, 5033  # numbers that appear nowhere else
 SALARY, AGE = TensorSpec("salary", (2,), "float32"), TensorSpec("age", (), "int32")
 RISK, LIMIT = TensorSpec("risk", (1,), "float32"), TensorSpec("limit", (1,), "float32")
 ROWS = {
@@ -39,14 +39,14 @@ SOON = 10.0
 
 
 def lines(inputs: list[TensorSpec], outputs: list[TensorSpec], *names: str) -> Iterator[Any]:
-    """Return both sides of a line, in JSON, for the same rows in every form that there is."""
+    """Return both sides of a line, as JSON, for the same rows in every form of request."""
     dialects = Dialects("m", "1", Signature((*inputs,), (*outputs,)), PredictSettings())
     answer = Tensors({spec.name: ANSWER[spec.name] for spec in outputs})
     for name, body, headers in ways({spec.name: ROWS[spec.name] for spec in inputs}):
         dialect = dialects.by_name[name]
         call = dialect.decode(body, headers)
         if len(outputs) > 1 and headers.get("content-type"):
-            continue  # numpy's format says one output alone
+            continue  # numpy's format holds only one output
         told = dialect.encode(answer, call)
         data, prediction = dialect.excerpt(call, body, told.body)
         hidden = frozenset(names)
@@ -76,7 +76,7 @@ def test_an_output_of_several_is_hidden_in_every_dialect_and_the_others_stay() -
         assert HIDDEN not in data
 
 
-def test_a_lone_input_has_no_name_in_a_body_and_is_hidden_all_the_same() -> None:
+def test_a_single_input_is_hidden_although_it_has_no_name_in_the_body() -> None:
     seen = list(lines([SALARY], [RISK], "salary", "risk"))
 
     assert len(seen) >= 7
@@ -86,7 +86,7 @@ def test_a_lone_input_has_no_name_in_a_body_and_is_hidden_all_the_same() -> None
     assert sum(json.loads(data) == HIDDEN for data, _ in seen) >= 6
 
 
-def test_a_lone_input_of_another_name_stays() -> None:
+def test_a_single_input_with_another_name_is_shown() -> None:
     for data, prediction in lines([SALARY], [RISK], "age"):
         assert HIDDEN not in data + prediction
 
@@ -117,8 +117,8 @@ def test_a_lone_input_of_another_name_stays() -> None:
         ),
     ],
 )
-def test_what_a_client_sends_beside_its_inputs_is_not_left_either(dialect: Any, body: Any) -> None:
-    """In names that it has made up, in another spelling, in what came first of two."""
+def test_anything_beside_the_inputs_is_removed(dialect: Any, body: Any) -> None:
+    """With invented names, in another spelling, in the first of two duplicate keys."""
     signature = Signature((SALARY, AGE), (RISK,))
     spoken = Dialects("m", "1", signature, PredictSettings()).by_name[dialect.name]
     text = json.dumps(body)
@@ -134,7 +134,7 @@ def test_what_a_client_sends_beside_its_inputs_is_not_left_either(dialect: Any, 
         assert json.loads(shown)
 
 
-def test_a_key_that_is_there_twice_is_hidden_twice() -> None:
+def test_a_key_given_twice_is_hidden_twice() -> None:
     native = Dialects("m", "1", Signature((SALARY, AGE), (RISK,)), PredictSettings()).native
     body = b'{"data":{"salary":[1,%d],"salary":[1,2],"age":%d}}' % (SECRET, PLAIN)
     request = native.decode(body, {})
@@ -143,7 +143,7 @@ def test_a_key_that_is_there_twice_is_hidden_twice() -> None:
     assert str(SECRET) not in native.redacted("input", data, frozenset({"salary"})).decode()
 
 
-def test_tensors_in_bytes_are_never_written() -> None:
+def test_binary_tensors_are_not_logged() -> None:
     body = b'{"inputs":[{"name":"salary","shape":[1,2],"datatype":"FP32","parameters":'
     body += b'{"binary_data_size":8}},{"name":"age","shape":[1],"datatype":"INT32","data":[5033]}]}'
     headers = {v2_binary.LENGTH_HEADER.lower(): str(len(body))}
@@ -183,7 +183,7 @@ def test_all_inputs_or_all_predictions_can_be_hidden(tmp_path: Path) -> None:
         assert line["prediction"] == (HIDDEN if "prediction" in names else 31.0)
 
 
-def test_who_does_not_say_how_to_redact_shows_nothing(tmp_path: Path) -> None:
+def test_without_a_redact_function_everything_is_hidden(tmp_path: Path) -> None:
     log = PayloadLog(str(tmp_path / "log"), redact=["salary"])
     write(log)
     log.close(SOON)
@@ -192,7 +192,7 @@ def test_who_does_not_say_how_to_redact_shows_nothing(tmp_path: Path) -> None:
     assert (line["input"], line["prediction"]) == (HIDDEN, HIDDEN)
 
 
-def test_what_is_too_large_is_not_even_looked_at(tmp_path: Path) -> None:
+def test_a_value_that_is_too_large_is_not_redacted(tmp_path: Path) -> None:
     log = PayloadLog(str(tmp_path / "log"), redact=["salary"], max_bytes=4)
     write(log, input=b"[10, 20]", redacted=lambda side, _, __: {"prediction": b"1"}[side])
     log.close(SOON)
@@ -226,7 +226,7 @@ async def test_the_lines_of_requests_are_redacted(tmp_path: Path) -> None:
 
 
 @over_http
-async def test_a_share_of_the_answers_is_written_and_no_other_counted_as_lost(
+async def test_sampled_answers_are_logged_and_others_not_counted_as_dropped(
     tmp_path: Path,
 ) -> None:
     log = PayloadLog(
@@ -241,7 +241,7 @@ async def test_a_share_of_the_answers_is_written_and_no_other_counted_as_lost(
     assert log.dropped == 0
 
 
-def test_the_share_is_that_of_all_answers(tmp_path: Path) -> None:
+def test_the_sample_rate_is_the_fraction_of_answers(tmp_path: Path) -> None:
     log = PayloadLog(str(tmp_path / "log"), sample_rate=0.25, draw=Random(1).random)
     taken = sum(log.takes_next() for _ in range(100_000))
     log.close(SOON)
@@ -249,14 +249,14 @@ def test_the_share_is_that_of_all_answers(tmp_path: Path) -> None:
     assert taken == pytest.approx(25_000, abs=600)  # four standard deviations
 
 
-def test_whose_share_is_all_draws_no_lots(tmp_path: Path) -> None:
+def test_a_sample_rate_of_1_draws_no_random_numbers(tmp_path: Path) -> None:
     log = PayloadLog(str(tmp_path / "log"), draw=lambda: pytest.fail("it drew"))
     assert log.takes_next()
     log.close(SOON)
 
 
 @pytest.mark.parametrize("changes", [{"payload_sample": 0.0}, {"payloads": False}])
-def test_a_share_of_nothing_opens_nothing(changes: dict[str, Any], tmp_path: Path) -> None:
+def test_a_sample_rate_of_0_opens_no_file(changes: dict[str, Any], tmp_path: Path) -> None:
     file = str(tmp_path / "log")
     settings = with_settings(logging={"file": file, **changes})
 

@@ -1,4 +1,4 @@
-"""No schema that the service makes can be made to work hard, or to look elsewhere.
+"""No schema of the service is expensive to validate, or refers to other documents.
 
 A model's file names its inputs, and clients choose what is held against the schemas: `pattern` can
 be slow on what they send, `uniqueItems` compares all with all, and a remote `$ref` is a request to
@@ -46,7 +46,7 @@ SIGNATURES = [
 
 
 def schemas_in(schema: Any) -> Iterator[dict[str, Any]]:
-    """Return a schema and all within it; the names of properties are not taken for keywords."""
+    """Return a schema and all schemas within it; names of properties are not keywords."""
     if not isinstance(schema, dict):
         return
     yield schema
@@ -64,7 +64,7 @@ def schemas_in(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 def faults_of(schema: Any) -> list[str]:
-    """Return what is wrong with a schema, or one within it."""
+    """Return the forbidden keywords in a schema."""
     found = []
     for each in schemas_in(schema):
         found += sorted(each.keys() & (HARD | ELSEWHERE))
@@ -75,7 +75,7 @@ def faults_of(schema: Any) -> list[str]:
 
 
 def roots_of(node: Any) -> Iterator[Any]:
-    """Return the schemas of an OpenAPI document, wherever they stand."""
+    """Return all schemas of an OpenAPI document."""
     if isinstance(node, list):
         for each in node:
             yield from roots_of(each)
@@ -90,7 +90,7 @@ def roots_of(node: Any) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("signature", SIGNATURES, ids=lambda s: str(s.inputs[0])[:60])
-def test_what_validates_and_what_is_answered(signature: Signature) -> None:
+def test_schemas_of_requests_and_answers_are_allowed_ones(signature: Signature) -> None:
     dialects = Dialects("m", "1", signature, PredictSettings())
 
     for dialect in dialects.by_name.values():
@@ -99,7 +99,7 @@ def test_what_validates_and_what_is_answered(signature: Signature) -> None:
 
 
 @over_http
-async def test_what_is_documented() -> None:
+async def test_schemas_of_the_documentation_are_allowed_ones() -> None:
     for signature in (SIGNATURES[0], SIGNATURES[-1]):
         async with serving(FakeModel(signature)) as server:
             document = (await server.ask("GET", "/openapi.json")).json
@@ -109,8 +109,8 @@ async def test_what_is_documented() -> None:
         assert [fault for root in roots for fault in faults_of(root)] == []
 
 
-def test_a_fault_would_be_found() -> None:
+def test_a_wrong_schema_would_be_found() -> None:
     hidden = {"properties": {"a": {"items": {"anyOf": [{"$ref": "https://evil.example/a.json"}]}}}}
 
     assert faults_of(hidden) == ["$ref to https://evil.example/a.json"]
-    assert "pattern" in faults_of(SCHEMA)  # of the settings, which are the operator's own
+    assert "pattern" in faults_of(SCHEMA)  # the settings are not from clients

@@ -1,4 +1,4 @@
-"""One example alone is read and written without arrays; it must not show."""
+"""A single example is decoded and encoded without arrays, with the same results."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def dialect_of(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = Y) -> Nati
 
 
 def decoded(dialect: NativeDialect, data: Any) -> DecodedRequest | None:
-    """Read a request; None where it is refused."""
+    """Decode a request; None if it is rejected."""
     try:
         return dialect.decode(json.dumps({"data": data}).encode())
     except InvalidData:
@@ -53,7 +53,7 @@ def assert_same(one: DecodedRequest, batch: DecodedRequest) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(deadline=None)  # a busy machine takes its time
+@settings(deadline=None)  # the machine may be busy
 @given(row=st.lists(NUMBERS | NUMBERS.map(lambda n: -n), min_size=2, max_size=2))
 @example(row=[0, -(2**63)])
 @example(row=[0, -(2**63) - 1])
@@ -107,7 +107,9 @@ OUTPUTS = [
 
 
 @pytest.mark.parametrize("array, shape", OUTPUTS)
-def test_each_of_a_batch_is_written_as_the_batch_is(array: np.ndarray, shape: tuple[int, ...]):
+def test_single_answers_are_written_like_those_of_a_batch(
+    array: np.ndarray, shape: tuple[int, ...]
+):
     spec = TensorSpec("y", shape, array.dtype.name)
     dialect = dialect_of(TensorSpec("x", (1,), "float32"), outputs=(spec,))
     batch = Tensors({"y": array})
@@ -129,7 +131,7 @@ def test_several_outputs_are_written_by_their_names_whatever_these_are():
     ]
 
 
-def test_what_is_not_finite_concerns_its_own_row_alone():
+def test_a_non_finite_number_affects_only_its_own_row():
     dialect = dialect_of(TensorSpec("x", (1,), "float32"))
     rows = split(Tensors({"y": np.array([[1.0], [np.nan], [3.0]], np.float32)}), [1, 1, 1])
 
@@ -139,7 +141,7 @@ def test_what_is_not_finite_concerns_its_own_row_alone():
     assert dialect.json.write(rows[2], single=True) == b'{"prediction":3.0}'
 
 
-def test_a_row_of_a_part_of_a_batch_is_its_own():
+def test_a_row_of_a_slice_of_a_batch_is_the_right_one():
     dialect = dialect_of(TensorSpec("x", (1,), "float32"))
     whole = Tensors({"y": np.arange(6, dtype=np.float32).reshape(6, 1)})
 

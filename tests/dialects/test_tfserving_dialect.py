@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST dialect: what it takes, what it answers, what it refuses."""
+"""TensorFlow Serving's REST dialect: requests, answers, errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
 from server.batching import Overloaded
-from server.dialects.tfserving.dialect import TFServingDialect, refusal
+from server.dialects.tfserving.dialect import TFServingDialect, encode_error
 from server.dialects.tfserving.documents import metadata_document, status_document
 from server.errors import (
     InvalidData,
@@ -46,13 +46,13 @@ def arrays(signature: Signature, document: Any) -> dict[str, list[Any]]:
 
 
 def answer(signature: Signature, document: Any, **outputs: Any) -> Any:
-    """Return what is answered to a request with these outputs."""
+    """Return the body of an answer with these outputs."""
     dialect = TFServingDialect(signature)
     asked = dialect.decode(json.dumps(document).encode())
     return dialect.encode(Tensors({n: np.array(a) for n, a in outputs.items()}), asked).body
 
 
-# The requests that TensorFlow Serving's own documentation prints.
+# The requests in the documentation of TensorFlow Serving.
 
 ROWS = {
     "instances": [
@@ -92,10 +92,10 @@ def test_the_documented_bytes_are_decoded():
     }
 
 
-# What is answered.
+# Answers.
 
 
-def test_one_output_stands_for_itself_and_keeps_its_axis():
+def test_a_single_output_has_no_name_and_keeps_its_axis():
     y = np.float32([[30.99], [31]])
     assert answer(LINE, {"instances": [[1], [2]]}, y=y) == b'{"predictions":[[30.99],[31.0]]}'
     assert answer(LINE, {"inputs": [[1], [2]]}, y=y) == b'{"outputs":[[30.99],[31.0]]}'
@@ -118,7 +118,7 @@ def test_several_outputs_are_objects_and_bytes_are_base64():
     }
 
 
-def test_numbers_that_are_not_finite_have_their_names():
+def test_non_finite_numbers_are_written_by_name():
     y = np.float32([[np.nan], [np.inf], [-np.inf], [0.5]])
     text = answer(LINE, {"instances": [[1]] * 4}, y=y)
     assert text == b'{"predictions":[[NaN],[Infinity],[-Infinity],[0.5]]}'
@@ -132,7 +132,7 @@ def test_whole_floats_have_a_point_and_integers_none():
     )
 
 
-# Edge cases, each as json_tensor.cc has it.
+# Edge cases, all as in json_tensor.cc.
 
 
 def test_columns_ignore_other_names_and_rows_do_not():
@@ -152,7 +152,7 @@ def test_integers_must_be_written_as_such():
 
 
 @pytest.mark.parametrize("name", ["", "serving_default"])
-def test_the_one_signature_can_be_named(name):
+def test_the_signature_name_is_accepted(name):
     assert arrays(LINE, {"signature_name": name, "instances": [[1]]}) == {"x": [[1]]}
 
 
@@ -180,23 +180,23 @@ def test_the_one_signature_can_be_named(name):
         ({"signature_name": 1, "instances": [[1]]}, InvalidData, "instances"),
     ],
 )
-def test_what_is_refused(document, error, words):
+def test_invalid_requests_are_rejected(document, error, words):
     with pytest.raises(error) as caught:
         call(LINE, document)
-    status, body, headers = refusal(caught.value, "id")
+    status, body, headers = encode_error(caught.value, "id")
     assert status == 400
     assert headers["Content-Type"] == "application/json"
     assert words in json.loads(body)["error"]
 
 
-def test_rows_of_different_shapes_and_columns_of_different_lengths_are_refused():
+def test_rows_of_different_shapes_and_columns_of_different_lengths_are_rejected():
     with pytest.raises(InvalidData):
         call(TAGGED, {"instances": [ROWS["instances"][0], {**ROWS["instances"][1], "signal": [1]}]})
     with pytest.raises(InvalidData):
         call(TAGGED, {"inputs": {**COLUMNS["inputs"], "tag": ["foo"]}})
 
 
-def test_bad_base64_is_refused():
+def test_bad_base64_is_rejected():
     words = Signature((TensorSpec("text", (), "string"),), LINE.outputs)
     with pytest.raises(InvalidData):
         call(words, {"instances": [{"b64": "*"}]})
@@ -205,7 +205,7 @@ def test_bad_base64_is_refused():
 
 
 @pytest.mark.parametrize("text", ["/wA=", "/wA", "/wA=="])
-def test_base64_may_lack_its_end_and_not_have_too_much(text):
+def test_base64_padding_is_optional_but_not_excessive(text):
     words = Signature((TensorSpec("text", (), "string"),), LINE.outputs)
     body = {"instances": [{"b64": text}]}
     if text.endswith("=="):
@@ -224,13 +224,13 @@ def test_white_space_in_base64_is_skipped():
 
 
 @pytest.mark.parametrize("text", ["*", "é", "A", "Y*Q="])
-def test_what_is_no_base64_is_refused(text):
+def test_invalid_base64_is_rejected(text):
     words = Signature((TensorSpec("text", (), "string"),), LINE.outputs)
     with pytest.raises(InvalidData):
         call(words, {"instances": [{"b64": text}]})
 
 
-def test_a_refusal_tells_the_place_in_the_request():
+def test_an_error_points_into_the_request():
     two = Signature((*LINE.inputs, TensorSpec("a/b", (2,), "int8")), LINE.outputs)
     rows = [{"x": [1], "a/b": [1, 2]}, {"x": [1], "a/b": [1, 300]}]
     with pytest.raises(InvalidData) as caught:
@@ -264,7 +264,7 @@ def test_rows_of_several_outputs_are_those_of_each(shape):
 
 
 @pytest.mark.parametrize("form", ["instances", "inputs"])
-def test_a_large_body_of_integers_is_held_to_the_same(form):
+def test_integers_of_a_large_body_are_checked_too(form):
     whole = Signature((TensorSpec("x", (2,), "int32"),), LINE.outputs)
     rows = [[1, 2]] * 3000
     assert arrays(whole, {form: rows}) == {"x": rows}
@@ -274,16 +274,16 @@ def test_a_large_body_of_integers_is_held_to_the_same(form):
             call(whole, {form: [*rows, wrong]})
 
 
-def test_errors_keep_their_status_and_what_they_carry():
-    assert refusal(UnknownModel("There is no model m."), "id")[:2] == (
+def test_errors_keep_their_status_and_headers():
+    assert encode_error(UnknownModel("There is no model m."), "id")[:2] == (
         404,
         b'{"error":"There is no model m."}',
     )
-    status, _, headers = refusal(Overloaded("full", 2.5), "id")
+    status, _, headers = encode_error(Overloaded("full", 2.5), "id")
     assert (status, headers["Retry-After"]) == (503, "3")
 
 
-def test_the_media_type_is_not_looked_at_and_the_coding_is():
+def test_any_media_type_but_no_compression_is_accepted():
     dialect = TFServingDialect(LINE)
     dialect.check({"content-type": "application/x-www-form-urlencoded"})
     with pytest.raises(UnsupportedMediaType):
@@ -291,7 +291,7 @@ def test_the_media_type_is_not_looked_at_and_the_coding_is():
 
 
 @pytest.mark.parametrize("signature", [LINE, HALVES, TAGGED])
-def test_its_own_example_is_valid_and_a_large_body_is_read_alike(signature):
+def test_the_example_is_valid_and_a_large_body_decodes_alike(signature):
     dialect = TFServingDialect(signature)
     body = dialect.example(3)
     small, large = (dialect.decode(text).tensors for text in (body, body + b" " * 5000))
@@ -301,7 +301,7 @@ def test_its_own_example_is_valid_and_a_large_body_is_read_alike(signature):
         assert array.dtype == large.arrays[name].dtype
 
 
-def test_status_and_metadata_are_as_the_protocol_buffers_have_them():
+def test_status_and_metadata_follow_the_protocol_buffers():
     assert status_document([("2", "AVAILABLE", ""), ("1", "END", "damaged")]) == {
         "model_version_status": [
             {

@@ -1,4 +1,4 @@
-"""Tensors in bytes behind the JSON: the binary tensor data extension of the V2 protocol."""
+"""Binary tensors after the JSON: the binary tensor data extension of the V2 protocol."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from model.tensors import Tensors
 from server.dialects.interface import Encoded
 from server.dialects.v2 import documents
 from server.dialects.v2.binary import to_bytes
-from server.dialects.v2.dialect import V2Dialect, refusal
+from server.dialects.v2.dialect import V2Dialect, encode_error
 from server.errors import InvalidData, InvalidJSON, InvalidRequest
 
 HEADER = "inference-header-content-length"
@@ -29,7 +29,7 @@ DTYPES = [
 Y = TensorSpec("y", (1,), "float32")
 LINE = Signature((TensorSpec("x", (2,), "float32"),), (Y,))
 WORDS = Signature((TensorSpec("x", (), "string"),), (TensorSpec("y", (), "string"),))
-# The request that the extension's own text prints has these tensors, but for its shape [3].
+# The tensors of the example in the text of the extension, except for its shape [3].
 PRINTED = Signature(
     (TensorSpec("input0", (2,), "uint32"), TensorSpec("input1", (), "bool")),
     (TensorSpec("output0", (2,), "float32"),),
@@ -57,24 +57,24 @@ def line(shape: list[int], tail: bytes, size: Any = None) -> tuple[bytes, Any]:
 
 
 def refused(signature: Signature, body: bytes, headers: Any) -> str:
-    """Return what is told of a request that is refused as the protocol has it."""
+    """Decode an invalid request; return the message, which must have the protocol's form."""
     with pytest.raises((InvalidData, InvalidRequest, InvalidJSON)) as caught:
         dialect_of(signature).decode(body, headers)
-    status, told, _ = refusal(caught.value, "id")
+    status, told, _ = encode_error(caught.value, "id")
     assert status == 400
     return json.loads(told)["error"]
 
 
 def split(encoded: Encoded) -> tuple[dict[str, Any], bytes]:
-    """Return the JSON of an answer, and the bytes behind it."""
+    """Return the JSON of an answer, and the bytes after it."""
     length = int(encoded.headers["Inference-Header-Content-Length"])
     return json.loads(encoded.body[:length]), encoded.body[length:]
 
 
-# What is taken
+# Requests
 
 
-def test_the_printed_request_is_read() -> None:
+def test_the_request_in_the_documentation_is_decoded() -> None:
     body, headers = request(
         tensor("input0", "UINT32", [2, 2], 16),
         tensor("input1", "BOOL", [2], 2),
@@ -87,7 +87,7 @@ def test_the_printed_request_is_read() -> None:
     assert decoded["input1"].tolist() == [True, False]
 
 
-def test_tensors_in_json_and_in_bytes_go_together() -> None:
+def test_json_and_binary_tensors_can_be_mixed() -> None:
     flags = {"name": "input1", "datatype": "BOOL", "shape": [1], "data": [True]}
     body, headers = request(flags, tensor("input0", "UINT32", [1, 2], 8), tail=bytes(8))
     decoded = dialect_of(PRINTED).decode(body, headers).tensors.arrays
@@ -95,7 +95,7 @@ def test_tensors_in_json_and_in_bytes_go_together() -> None:
 
 
 def test_the_same_json_before_other_bytes_is_another_request() -> None:
-    """What is remembered of the JSON says nothing of what stands behind it."""
+    """The cache of parsed JSON does not hold the bytes after it."""
     dialect = dialect_of(LINE)
     for cells in ([1, 2], [3, 4], [1, 2]):
         body, headers = line([1, 2], np.float32(cells).tobytes())
@@ -108,7 +108,7 @@ def test_the_same_json_before_other_bytes_is_another_request() -> None:
 
 @pytest.mark.parametrize("rows", [1, 100, 1000])
 def test_json_before_bytes_may_have_data_of_any_length(rows: int) -> None:
-    """Short texts are remembered, long ones are not, the longest are read like large bodies."""
+    """Short JSON is cached, longer JSON is not, and the longest is decoded like large bodies."""
     dialect = dialect_of(PRINTED)
     flags = {"name": "input1", "datatype": "BOOL", "shape": [rows], "data": [True, *[False] * 999]}
     flags["data"] = flags["data"][:rows]
@@ -121,7 +121,7 @@ def test_json_before_bytes_may_have_data_of_any_length(rows: int) -> None:
 
 
 @pytest.mark.parametrize("padding", range(4))
-def test_numbers_are_not_copied_where_they_lie_aligned(padding: int) -> None:
+def test_aligned_numbers_are_not_copied(padding: int) -> None:
     tail = np.float32([[1, 2], [3, 4]]).tobytes()
     body, headers = line([2, 2], tail)
     length = int(headers[HEADER]) + padding
@@ -134,14 +134,14 @@ def test_numbers_are_not_copied_where_they_lie_aligned(padding: int) -> None:
     assert is_view == (address % 4 == 0)
 
 
-def test_numbers_that_are_not_finite_are_carried_both_ways() -> None:
+def test_non_finite_numbers_are_preserved_in_both_directions() -> None:
     body, headers = line([2, 2], np.float32([np.nan, np.inf, -np.inf, 0]).tobytes())
     decoded = dialect_of(LINE).decode(body, headers).tensors.arrays["x"]
     np.testing.assert_array_equal(decoded, np.float32([[np.nan, np.inf], [-np.inf, 0]]))
     assert np.isnan(np.frombuffer(to_bytes(np.float32([np.nan])), np.float32))
 
 
-def test_bytes_have_their_length_before_them() -> None:
+def test_elements_of_bytes_start_with_their_length() -> None:
     texts = [b"", b"word", "Straße".encode(), b"\xff\x00"]
     tail = b"".join(struct.pack("<I", len(text)) + text for text in texts)
     body, headers = request(tensor("x", "BYTES", [4], len(tail)), tail=tail)
@@ -150,10 +150,10 @@ def test_bytes_have_their_length_before_them() -> None:
     assert to_bytes(decoded) == tail
 
 
-# What is answered
+# Answers
 
 
-def test_outputs_are_in_bytes_where_that_is_asked_for() -> None:
+def test_outputs_are_binary_on_request() -> None:
     signature = Signature(LINE.inputs, tuple(TensorSpec(n, (1,), "float32") for n in "abc"))
     dialect, inputs = dialect_of(signature), tensor("x", "FP32", [1, 2], 8)
     answer = Tensors({name: np.float32([[n]]) for n, name in enumerate("abc")})
@@ -177,7 +177,7 @@ def test_outputs_are_in_bytes_where_that_is_asked_for() -> None:
     assert sizes(**everything, outputs=outputs) == {"b": None, "c": 4, "a": 4}
 
 
-def test_an_answer_all_in_json_is_a_plain_one() -> None:
+def test_an_answer_in_json_has_no_extra_headers() -> None:
     body, headers = line([1, 2], bytes(8))
     dialect = dialect_of(LINE)
     encoded = dialect.encode(Tensors({"y": np.float32([[1]])}), dialect.decode(body, headers))
@@ -186,7 +186,7 @@ def test_an_answer_all_in_json_is_a_plain_one() -> None:
     assert json.loads(encoded.body)["outputs"][0]["data"] == [1.0]
 
 
-def test_the_record_has_the_json_of_a_request_and_no_bytes() -> None:
+def test_the_payload_log_has_the_json_of_a_request_without_binary() -> None:
     body, headers = request(
         tensor("x", "FP32", [1, 2], 8),
         tail=b"{}{}{}{}",
@@ -200,12 +200,12 @@ def test_the_record_has_the_json_of_a_request_and_no_bytes() -> None:
     assert dialect.excerpt(call, body, answer.body) == (body[:-8], b"null")
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize("size", [10**12, 2**63 - 1, 2**64, 10**300])
-def test_a_claimed_shape_is_held_against_what_is_there(size: int) -> None:
-    """Nothing may be allocated for it: a server that does ends here."""
+def test_the_shape_is_checked_against_the_size_of_the_data(size: int) -> None:
+    """Nothing may be allocated for the claimed shape: that would end the process."""
     assert refused(LINE, *line([size, 2], bytes(8)))
     assert refused(LINE, *line([1, 2], bytes(8), size=size))
     words = request(tensor("x", "BYTES", [size], 8), tail=bytes(8))
@@ -227,7 +227,7 @@ def test_a_claimed_shape_is_held_against_what_is_there(size: int) -> None:
         ([1, 3], bytes(12), 12, "has the shape"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(
+def test_sizes_that_do_not_fit_are_rejected(
     shape: list[int], tail: bytes, size: Any, words: str
 ) -> None:
     assert words in refused(LINE, *line(shape, tail, size))
@@ -243,7 +243,7 @@ def test_sizes_that_do_not_fit_are_refused(
         (b"\x01\x00\x00\x00a\x01\x00\x00\x00bc", "longer than its 2 elements"),
     ],
 )
-def test_bytes_that_do_not_fit_are_refused(tail: bytes, words: str) -> None:
+def test_bytes_that_do_not_fit_are_rejected(tail: bytes, words: str) -> None:
     assert words in refused(WORDS, *request(tensor("x", "BYTES", [2], len(tail)), tail=tail))
 
 
@@ -261,19 +261,19 @@ def test_bytes_that_do_not_fit_are_refused(tail: bytes, words: str) -> None:
         ("5", "JSON"),
     ],
 )
-def test_a_length_of_the_json_that_is_none_is_refused(header: str, words: str) -> None:
+def test_an_invalid_length_of_the_json_is_rejected(header: str, words: str) -> None:
     body, _ = line([1, 2], bytes(8))
     assert words in refused(LINE, body, {HEADER: header})
 
 
-def test_bytes_without_the_length_of_the_json_are_refused() -> None:
+def test_bytes_without_the_length_of_the_json_are_rejected() -> None:
     body, headers = line([1, 2], bytes(8))
     assert "JSON" in refused(LINE, body, {})
     without_tail = body[: int(headers[HEADER])]
     assert "too short" in refused(LINE, without_tail, {})
 
 
-def test_data_and_bytes_for_one_input_are_refused() -> None:
+def test_data_and_bytes_for_one_input_are_rejected() -> None:
     both = tensor("x", "FP32", [1, 2], 8) | {"data": [1, 2]}
     assert "both" in refused(LINE, *request(both, tail=bytes(8)))
 
@@ -283,15 +283,15 @@ def test_a_bool_is_0_or_1() -> None:
     assert "0 or 1" in refused(flags, *request(tensor("x", "BOOL", [2], 2), tail=b"\x01\x02"))
 
 
-def test_ids_out_of_range_are_refused() -> None:
+def test_ids_out_of_range_are_rejected() -> None:
     ids = Signature((TensorSpec("x", (), "int64", 0, 9),), (Y,))
     for id_ in (-1, 10):
         tail = np.int64([0, id_]).tobytes()
         assert "0 to 9" in refused(ids, *request(tensor("x", "INT64", [2], 16), tail=tail))
 
 
-def test_ids_that_are_floats_are_no_nan() -> None:
-    """A Sequential that was built by its first call takes its ids as floats."""
+def test_nan_as_an_id_is_rejected() -> None:
+    """A Sequential model that is built by its first call takes ids as floats."""
     ids = Signature((TensorSpec("x", (), "float32", 0, 9),), (Y,))
     for id_ in (np.nan, np.inf, -np.inf):
         tail = np.float32([0, id_]).tobytes()
@@ -303,8 +303,8 @@ def test_ids_that_are_floats_are_no_nan() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_what_goes_out_comes_in_again(data: st.DataObject) -> None:
-    """Outputs in bytes are written as inputs are read: an answer can be the next request."""
+def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
+    """Binary outputs have the format of inputs, so an answer can be sent as a request."""
     dtype = data.draw(st.sampled_from(DTYPES))
     shape = data.draw(st_numpy.array_shapes(min_dims=1, max_dims=4, max_side=3))
     array = data.draw(st_numpy.arrays(dtype, shape))
@@ -313,7 +313,7 @@ def test_what_goes_out_comes_in_again(data: st.DataObject) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.binary(max_size=9), min_size=1, max_size=6))
-def test_strings_that_go_out_come_in_again(texts: list[bytes]) -> None:
+def test_an_answer_with_strings_decodes_to_the_same_tensors(texts: list[bytes]) -> None:
     check_round_trip(WORDS.inputs[0], np.array([*texts, b""], object)[:-1])
 
 
@@ -336,7 +336,7 @@ def check_round_trip(spec: TensorSpec, array: np.ndarray) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=24), st.integers(-2, 30), st.lists(st.integers(-2, 9), max_size=3))
-def test_no_bytes_are_more_than_refused(tail: bytes, size: int, shape: list[int]) -> None:
+def test_any_bytes_are_decoded_or_rejected(tail: bytes, size: int, shape: list[int]) -> None:
     for signature, datatype in ((LINE, "FP32"), (WORDS, "BYTES")):
         body, headers = request(tensor("x", datatype, shape, size), tail=tail)
         with contextlib.suppress(InvalidData, InvalidRequest):

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2, in JSON: what it takes, answers and refuses."""
+"""The Open Inference Protocol, version 2, in JSON: requests, answers, errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from model.tensors import Tensors
 from server.batching import DeadlineExceeded, Overloaded
 from server.dialects.interface import Encoded
 from server.dialects.v2 import documents
-from server.dialects.v2.dialect import V2Dialect, refusal
+from server.dialects.v2.dialect import V2Dialect, encode_error
 from server.errors import (
     InvalidData,
     InvalidJSON,
@@ -29,7 +29,7 @@ from server.errors import (
 Y = TensorSpec("y", (1,), "float32")
 LINE = Signature((TensorSpec("x", (1,), "float32"),), (Y,))
 GRID = Signature((TensorSpec("x", (2, 3), "float32"),), (Y,))
-# The request and the answer that the protocol's own text prints have these tensors.
+# The tensors of the example in the text of the protocol.
 PRINTED = Signature(
     (TensorSpec("input0", (2,), "uint32"), TensorSpec("input1", (), "bool")),
     (TensorSpec("output0", (2,), "float32"),),
@@ -54,7 +54,7 @@ def arrays(signature: Signature, *inputs: dict[str, Any]) -> dict[str, list[Any]
 
 
 def asked(signature: Signature = LINE, **fields: Any) -> Encoded:
-    """Return the answer of ones to a request with these fields beside its inputs."""
+    """Return an answer of ones to a request with these additional fields."""
     dialect = dialect_of(signature)
     call = dialect.decode(json.dumps(json.loads(dialect.example(2)) | fields).encode())
     ones = {s.name: np.ones((2, *s.shape), s.array_dtype) for s in signature.outputs}
@@ -62,10 +62,10 @@ def asked(signature: Signature = LINE, **fields: Any) -> Encoded:
 
 
 def refused(body: bytes, signature: Signature = LINE) -> str:
-    """Return what is told of a request that is refused as the protocol has it."""
+    """Decode an invalid request; return the message, which must have the protocol's form."""
     with pytest.raises((InvalidData, InvalidRequest, InvalidJSON)) as caught:
         dialect_of(signature).decode(body)
-    status, told, headers = refusal(caught.value, "id")
+    status, told, headers = encode_error(caught.value, "id")
     assert status == 400
     assert headers["Content-Type"] == "application/json"
     document = json.loads(told)
@@ -73,10 +73,10 @@ def refused(body: bytes, signature: Signature = LINE) -> str:
     return document["error"]
 
 
-# What is taken
+# Requests
 
 
-def test_the_printed_request_is_read() -> None:
+def test_the_request_in_the_documentation_is_decoded() -> None:
     inputs = (
         tensor("input0", "UINT32", shape=[2, 2], data=[1, 2, 3, 4]),
         tensor("input1", "BOOL", shape=[2], data=[True, False]),
@@ -131,18 +131,18 @@ def test_a_timeout_counts_microseconds_and_is_rounded_up() -> None:
         return dialect_of().decode(body_of(parameters={"timeout": microseconds})).timeout_ms
 
     assert dialect_of().decode(body_of()).timeout_ms is None
-    assert timeout(0) is None  # no timeout, as Triton has it
+    assert timeout(0) is None  # no timeout, as in Triton
     assert (timeout(1), timeout(1000), timeout(1001), timeout(2_500_000)) == (1, 1, 2, 2500)
     for wrong in (-1, 1.5, "1", True, [1]):
         assert "timeout" in refused(body_of(parameters={"timeout": wrong}))
 
 
-def test_parameters_that_say_nothing_here_are_taken() -> None:
+def test_unknown_parameters_are_ignored() -> None:
     parameters = {"priority": 1, "sequence_id": 0, "sequence_start": False, "mine": "yes"}
     assert dialect_of().decode(body_of(tensor(parameters={"mine": 1}), parameters=parameters))
 
 
-# What is answered
+# Answers
 
 
 def test_an_answer_names_model_version_and_id() -> None:
@@ -157,7 +157,7 @@ def test_an_answer_names_model_version_and_id() -> None:
     assert not asked().headers
 
 
-def test_outputs_are_those_asked_for_in_that_order() -> None:
+def test_requested_outputs_come_in_the_requested_order() -> None:
     signature = Signature(LINE.inputs, tuple(TensorSpec(n, (1,), "float32") for n in "abc"))
 
     def names(**fields: Any) -> list[str]:
@@ -169,7 +169,7 @@ def test_outputs_are_those_asked_for_in_that_order() -> None:
         assert words in refused(body_of(outputs=wrong), signature)
 
 
-def test_numbers_that_are_not_finite_have_their_names_or_are_null() -> None:
+def test_non_finite_numbers_are_written_by_name_or_as_null() -> None:
     y = np.float32([[np.nan], [np.inf], [-np.inf], [0.5]])
     for as_null, text in (
         (False, b"[NaN,Infinity,-Infinity,0.5]"),
@@ -180,14 +180,14 @@ def test_numbers_that_are_not_finite_have_their_names_or_are_null() -> None:
         assert body.endswith(b'"data":' + text + b"}]}")
 
 
-def test_what_an_answer_is_follows_its_schema() -> None:
+def test_answers_follow_the_schema() -> None:
     for signature in (LINE, PRINTED):
         dialect = dialect_of(signature)
         Draft202012Validator(dialect.answer_schema).validate(json.loads(asked(signature).body))
         Draft202012Validator(dialect.schema).validate(json.loads(dialect.example(2)))
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -232,11 +232,11 @@ def test_what_an_answer_is_follows_its_schema() -> None:
         (body_of(parameters={"binary_data_output": 1}), "binary_data_output"),
     ],
 )
-def test_what_is_refused(body: bytes, words: str) -> None:
+def test_invalid_requests_are_rejected(body: bytes, words: str) -> None:
     assert words in refused(body)
 
 
-def test_inputs_that_are_missing_or_differ_in_rows_are_refused() -> None:
+def test_inputs_that_are_missing_or_differ_in_rows_are_rejected() -> None:
     first = tensor("input0", "UINT32", shape=[2, 2], data=[1, 2, 3, 4])
     assert "input1 is missing" in refused(body_of(first), PRINTED)
     second = tensor("input1", "BOOL", shape=[3], data=[True] * 3)
@@ -244,34 +244,34 @@ def test_inputs_that_are_missing_or_differ_in_rows_are_refused() -> None:
 
 
 @pytest.mark.parametrize("size", [10**12, 2**63 - 1, 2**64 - 1, 2**64, 10**300, 1e300])
-def test_a_claimed_shape_is_held_against_what_is_there(size: float) -> None:
-    """Nothing may be allocated for it: a server that does ends here."""
+def test_the_shape_is_checked_against_the_size_of_the_data(size: float) -> None:
+    """Nothing may be allocated for the claimed shape: that would end the process."""
     assert refused(body_of(tensor(shape=[size, 1])))
     ragged = Signature((TensorSpec("x", (None, None), "float32"),), (Y,))
     assert refused(body_of(tensor(shape=[size, size, size])), ragged)
 
 
-def test_errors_keep_their_status_and_what_they_carry() -> None:
-    assert refusal(UnknownModel("There is no model m."), "id")[:2] == (
+def test_errors_keep_their_status_and_headers() -> None:
+    assert encode_error(UnknownModel("There is no model m."), "id")[:2] == (
         404,
         b'{"error":"There is no model m."}',
     )
-    assert refusal(DeadlineExceeded(), "id").status == 504
-    status, _, headers = refusal(Overloaded("full", 2.5), "id")
+    assert encode_error(DeadlineExceeded(), "id").status == 504
+    status, _, headers = encode_error(Overloaded("full", 2.5), "id")
     assert (status, headers["Retry-After"]) == (503, "3")
-    status, body, _ = refusal(ValueError("a secret"), "id")
+    status, body, _ = encode_error(ValueError("a secret"), "id")
     assert status == 500
     assert b"secret" not in body
 
 
-def test_the_media_type_is_not_looked_at_and_the_coding_is() -> None:
+def test_any_media_type_but_no_compression_is_accepted() -> None:
     dialect_of().check({})
     dialect_of().check({"content-type": "application/octet-stream"})
     with pytest.raises(UnsupportedMediaType):
         dialect_of().check({"content-encoding": "gzip"})
 
 
-def test_the_record_has_what_is_json() -> None:
+def test_the_payload_log_has_only_json() -> None:
     dialect, body = dialect_of(), body_of()
     answer = asked().body
     request = dialect.decode(body)
@@ -294,8 +294,8 @@ CELLS = st.floats(-1e6, 1e6, width=32)
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_what_goes_out_comes_in_again(data: st.DataObject) -> None:
-    """Outputs are written as inputs are read: an answer can be the next request."""
+def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
+    """Outputs have the format of inputs, so an answer can be sent as a request."""
     shape = data.draw(st.lists(st.integers(1, 3), max_size=3))
     rows = data.draw(st.integers(1, 3))
     count = rows * int(np.prod(shape))
@@ -331,8 +331,8 @@ def test_what_goes_out_comes_in_again(data: st.DataObject) -> None:
         max_leaves=8,
     )
 )
-def test_no_document_is_more_than_refused(document: Any) -> None:
-    """Whatever stands in a request, it is read or refused."""
+def test_any_document_is_decoded_or_rejected(document: Any) -> None:
+    """Any document is decoded or rejected."""
     for body in (document, {"inputs": document}, {"inputs": [tensor() | {"data": document}]}):
         with contextlib.suppress(InvalidData, InvalidJSON, InvalidRequest):
             dialect_of().decode(json.dumps(body).encode())

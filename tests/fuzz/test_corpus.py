@@ -1,4 +1,4 @@
-"""The corpus that the fuzzer starts from, and what it once found, replayed without it."""
+"""The corpus of the fuzzer and the inputs it once found, replayed without it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def test_every_decoder_has_a_corpus() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_what_was_kept_is_read_or_refused(case: Path) -> None:
+def test_kept_inputs_are_decoded_or_rejected(case: Path) -> None:
     TARGETS[case.parent.name](case.read_bytes())
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}/{path.name}")
 @settings(deadline=None, max_examples=30)
 @given(data=st.data())
-def test_with_a_few_bytes_changed_it_is_still_read_or_refused(
+def test_kept_inputs_with_changed_bytes_are_decoded_or_rejected(
     case: Path, data: st.DataObject
 ) -> None:
     kept = bytearray(case.read_bytes())
@@ -38,8 +38,8 @@ def test_with_a_few_bytes_changed_it_is_still_read_or_refused(
     TARGETS[case.parent.name](bytes(kept))
 
 
-def test_a_changed_document_is_still_one_and_differs() -> None:
-    """The same seed makes the same change, so that what is found can be found again."""
+def test_a_mutated_document_is_still_json_and_differs() -> None:
+    """The same seed makes the same change, so findings can be reproduced."""
     kept = (CORPUS / "tfserving" / "named").read_bytes()
     changed = [mutate(kept, seed) for seed in range(300)]
 

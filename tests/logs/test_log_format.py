@@ -1,4 +1,4 @@
-"""What a line on standard error looks like, for programs and for people."""
+"""The format of lines on standard error: JSON for programs, text for people."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ COLOURED = line_format_of("text", Terminal(), {})
 
 @pytest.fixture
 def loggers() -> Iterator[None]:
-    """Put the loggers back as they were."""
+    """Restore the loggers."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -64,14 +64,14 @@ def record(
 
 
 def broken() -> Any:
-    """Return what describes an exception with a client's words in it."""
+    """Return the exc_info of an exception whose message has text from a client."""
     try:
         raise RuntimeError("broken\nINFO server: all is well\x1b[2J")
     except RuntimeError:
         return sys.exc_info()
 
 
-# Which form.
+# The choice of the format.
 
 
 @pytest.mark.parametrize(
@@ -81,14 +81,14 @@ def broken() -> Any:
         ("auto", None, {}, "json"),  # standard error was closed
         ("auto", Terminal(), {"TERM": "xterm"}, "coloured"),
         ("auto", Terminal(), {"NO_COLOR": "1"}, "text"),
-        ("auto", Terminal(), {"NO_COLOR": ""}, "coloured"),  # as no-color.org has it
+        ("auto", Terminal(), {"NO_COLOR": ""}, "coloured"),  # see no-color.org
         ("auto", Terminal(), {"TERM": "dumb"}, "text"),
         ("json", Terminal(), {}, "json"),
         ("text", io.StringIO(), {}, "text"),
         ("text", Terminal(), {}, "coloured"),
     ],
 )
-def test_the_form_is_that_of_the_setting_and_of_the_reader(
+def test_the_line_format_depends_on_the_setting_and_the_terminal(
     word: str, stream: Any, environ: dict[str, str], expected: str
 ) -> None:
     line = line_format_of(word, stream, environ).formatter.format(record("it"))
@@ -127,13 +127,13 @@ def test_a_line_of_several_requests_has_the_ids_of_all() -> None:
     assert TEXT.formatter.format(made).endswith("failed request_ids=a,b")
 
 
-def test_people_read_the_id_behind_the_message() -> None:
+def test_text_lines_have_the_request_id_after_the_message() -> None:
     line = TEXT.formatter.format(record("failed", level=logging.ERROR, extra=of_request("my-id")))
 
     assert line == "2023-11-14T22:13:20.062Z ERROR server: failed request_id=my-id"
 
 
-def test_colours_change_no_word() -> None:
+def test_colours_change_no_text() -> None:
     for made in (
         record("a"),
         record("b", level=logging.WARNING, extra=of_request("my-id")),
@@ -149,7 +149,7 @@ def uncoloured(text: str) -> str:
     return re.sub(r"\x1b\[\d+m", "", text)
 
 
-def test_a_traceback_follows_on_lines_that_look_like_no_other() -> None:
+def test_lines_of_a_traceback_are_indented() -> None:
     first, *below = TEXT.formatter.format(record("failed", exc_info=broken())).splitlines()
 
     assert first.endswith("INFO server: failed")
@@ -158,7 +158,7 @@ def test_a_traceback_follows_on_lines_that_look_like_no_other() -> None:
 
 
 def log_everything(line_format: LineFormat) -> None:
-    """Log through the queue and the thread, as the service does, and wait for it."""
+    """Log through the queue and the thread, as the service does, and wait until it is written."""
     configure("info", line_format)
     flush = write_in_background()
     log = logging.getLogger("server")
@@ -167,7 +167,7 @@ def log_everything(line_format: LineFormat) -> None:
     assert flush(SOON)
 
 
-def test_what_is_written_in_the_background_loses_nothing(loggers: None, capsys: Any) -> None:
+def test_the_background_writer_loses_nothing(loggers: None, capsys: Any) -> None:
     log_everything(JSON)
 
     first, second = map(json.loads, capsys.readouterr().err.splitlines())
@@ -176,7 +176,7 @@ def test_what_is_written_in_the_background_loses_nothing(loggers: None, capsys: 
     assert second["traceback"].startswith("Traceback")
 
 
-def test_text_in_the_background_has_its_traceback_on_lines_of_its_own(
+def test_the_background_writer_keeps_tracebacks_on_separate_lines(
     loggers: None, capsys: Any
 ) -> None:
     log_everything(TEXT)
@@ -187,14 +187,14 @@ def test_text_in_the_background_has_its_traceback_on_lines_of_its_own(
     assert below[0] == "    Traceback (most recent call last):"
 
 
-# Words of clients.
+# Text from clients.
 
 TEXTS = st.text(st.characters(codec=None), max_size=50)  # lone surrogates, too
 
 
 @given(TEXTS, TEXTS, TEXTS)
-def test_whatever_is_said_it_is_one_line_of_json(method: str, path: str, client: str) -> None:
-    """Whoever splits lines at U+2028 or at C1 controls, as Python does, sees one as well."""
+def test_any_message_is_one_line_of_json(method: str, path: str, client: str) -> None:
+    """It is also one line for readers that split at U+2028 and C1 controls, as Python does."""
     lines = [
         JSON.access(NOW, Access(method, path, 200, 0.0123, "id", client)).decode(),
         JSON.formatter.format(record("%s", path, extra=of_requests([client]))) + "\n",
@@ -207,7 +207,7 @@ def test_whatever_is_said_it_is_one_line_of_json(method: str, path: str, client:
 
 
 @given(TEXTS, TEXTS, TEXTS)
-def test_whatever_is_said_it_is_one_line_of_text(method: str, path: str, client: str) -> None:
+def test_any_message_is_one_line_of_text(method: str, path: str, client: str) -> None:
     lines = [
         TEXT.access(NOW, Access(method, path, 200, 0.0123, "id", client)).decode(),
         TEXT.formatter.format(record("%s", path)) + "\n",
@@ -222,7 +222,7 @@ def test_whatever_is_said_it_is_one_line_of_text(method: str, path: str, client:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., bytes]:
-    """Return the line that an access log writes in a form."""
+    """Return the line that an access log writes in a format."""
 
     def write(line_format: LineFormat, *access: Any) -> bytes:
         path = tmp_path / "access"
@@ -251,7 +251,7 @@ def test_a_request_is_one_json_object(write: Callable[..., bytes]) -> None:
     ]
 
 
-def test_a_request_is_one_line_in_the_form_of_the_application_log(
+def test_a_request_is_one_line_in_the_format_of_the_application_log(
     write: Callable[..., bytes],
 ) -> None:
     access = ("GET", "/a\x1b[2J\x85", 404, 0.0123, "id-1", "127.0.0.1")
@@ -271,7 +271,7 @@ def test_a_request_is_one_line_in_the_form_of_the_application_log(
 def test_a_line_has_400_bytes_at_most(
     line_format: LineFormat, cell: str, write: Callable[..., bytes]
 ) -> None:
-    """The method, the path and the request's id are the client's, the longest address is IPv6's."""
+    """Clients choose method, path and request id; the longest address is of IPv6."""
     client = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
     for length in (1, 100, 300, 16_384):
         line = write(line_format, "M" * length, f"/{cell * length}", 404, 9.9, "i" * 128, client)
@@ -282,7 +282,7 @@ def test_a_line_has_400_bytes_at_most(
             assert json.loads(line)["request_id"] == "i" * 128
 
 
-def test_a_path_is_cut_no_more_than_need_be(write: Callable[..., bytes]) -> None:
+def test_a_path_is_shortened_no_more_than_necessary(write: Callable[..., bytes]) -> None:
     path = "/" + "x" * 1000
     line = write(JSON, "GET", path, 404, 0.0123, "i" * 32, "127.0.0.1")
 
@@ -290,11 +290,11 @@ def test_a_path_is_cut_no_more_than_need_be(write: Callable[..., bytes]) -> None
     assert json.loads(line)["path"].endswith("x…")
 
 
-# Nothing gets into another line.
+# Lines do not mix.
 
 
-def test_two_who_share_a_pipe_never_get_into_each_other_s_lines() -> None:
-    """Their reader is so slow that writes get there in part."""
+def test_two_writers_of_one_pipe_do_not_mix_their_lines() -> None:
+    """Their reader is so slow that lines are partly written."""
     reader, writer = os.pipe()
     lock = threading.Lock()
     one, two = (LineWriter(writer, name, lock=lock) for name in ("one", "two"))
@@ -312,7 +312,7 @@ def test_two_who_share_a_pipe_never_get_into_each_other_s_lines() -> None:
     os.close(writer)
 
 
-# What nobody catches.
+# Unhandled exceptions.
 
 PROGRAM = """
 import sys, threading, warnings
@@ -329,7 +329,7 @@ raise ValueError("process")
 """
 
 
-def test_what_nobody_catches_is_a_line_of_its_own() -> None:
+def test_an_unhandled_exception_is_one_line() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "default", "-c", PROGRAM],
         cwd=ROOT,
@@ -351,8 +351,8 @@ def test_what_nobody_catches_is_a_line_of_its_own() -> None:
     assert process["traceback"].endswith("ValueError: process")
 
 
-def test_the_forms_of_json_are_alike() -> None:
-    """Whoever reads one of the logs reads the other."""
+def test_json_of_application_and_access_log_agree() -> None:
+    """A program that reads one of the logs can read the other."""
     access = json.loads(json_format().access(NOW, Access("GET", "/", 200, 0.1, "id", "::1")))
     ours = json.loads(JSON.formatter.format(record("it", extra=of_request("id"))))
 

@@ -20,11 +20,11 @@ from server.logs.format import line_format_of
 
 ROOT = Path(__file__).parents[2]
 TEXT = line_format_of("text", None, {})
-SOON = 10.0  # seconds until something that should happen at once counts as missing
+SOON = 10.0  # seconds to wait for something that should happen at once
 
 
 class Warnings(logging.Handler):
-    """Keeps the warnings of the payload log away from other handlers, and tells of the first."""
+    """Takes the warnings of the payload log away from other handlers; signals the first."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -56,7 +56,7 @@ def pipe():
 
 @pytest.fixture
 def payload_log(warnings, pipe):
-    """Make payload logs; at the end they are closed, and their threads are gone."""
+    """Make payload logs; at the end they are closed, and their threads have ended."""
     logs = []
     before = set(threading.enumerate())
 
@@ -65,7 +65,7 @@ def payload_log(warnings, pipe):
         return logs[-1]
 
     yield make
-    pipe[0].close()  # lets go who is stuck in it
+    pipe[0].close()  # ends blocked writes
     for log in logs:
         log.close(SOON)
     for thread in set(threading.enumerate()) - before:
@@ -154,7 +154,7 @@ def test_a_body_that_is_too_large_is_left_out(payload_log, tmp_path):
 def test_names_are_encoded(payload_log, tmp_path):
     log = payload_log(str(tmp_path / "log"))
     write(log, request_id='a"b', model="c\\d\n", version="\u2028é")
-    write(log, model="a name of \udcff bytes")  # as os.fsdecode makes it from a file's name
+    write(log, model="a name of \udcff bytes")  # as from os.fsdecode of a file name
     log.close(SOON)
 
     first, second = records(tmp_path / "log")
@@ -162,11 +162,11 @@ def test_names_are_encoded(payload_log, tmp_path):
     assert second["model"] == "a name of ? bytes"
 
 
-def test_lines_come_without_being_asked_for_and_in_order(payload_log, pipe):
+def test_lines_are_written_without_a_flush_and_in_order(payload_log, pipe):
     log = payload_log(pipe[1].fileno())
     lines = os.fdopen(os.dup(pipe[0].fileno()), "rb")
 
-    for n in range(3):  # each is read before the next is written: nothing but itself brings it
+    for n in range(3):  # each is read before the next is written
         write(log, request_id=str(n))
         assert json.loads(lines.readline())["request_id"] == str(n)
     for n in range(500):
@@ -197,7 +197,7 @@ def test_a_file_is_appended_to(payload_log, tmp_path):
 
 
 @pytest.mark.parametrize("torn", [b'{"old": 1}\n{"to', b"{"])
-def test_a_line_that_was_torn_earlier_is_not_continued(torn, payload_log, tmp_path):
+def test_an_incomplete_last_line_is_ended_first(torn, payload_log, tmp_path):
     (tmp_path / "log").write_bytes(torn)
     log = payload_log(str(tmp_path / "log"))
     write(log)
@@ -208,7 +208,7 @@ def test_a_line_that_was_torn_earlier_is_not_continued(torn, payload_log, tmp_pa
     assert json.loads(new)["request_id"] == "r-1"
 
 
-def test_after_a_rotation_the_file_is_opened_anew(payload_log, tmp_path):
+def test_the_file_is_opened_again_after_a_rotation(payload_log, tmp_path):
     log = payload_log(str(tmp_path / "log"))
     (tmp_path / "log").rename(tmp_path / "log.1")
     write(log)
@@ -218,7 +218,7 @@ def test_after_a_rotation_the_file_is_opened_anew(payload_log, tmp_path):
     assert len(records(tmp_path / "log")) == 1
 
 
-def test_a_file_that_another_has_replaced_is_opened_anew(payload_log, tmp_path):
+def test_a_replaced_file_is_opened_again(payload_log, tmp_path):
     log = payload_log(str(tmp_path / "log"))
     (tmp_path / "new").write_bytes(b'{"new": 1}\n{"torn')
     (tmp_path / "new").replace(tmp_path / "log")
@@ -230,7 +230,7 @@ def test_a_file_that_another_has_replaced_is_opened_anew(payload_log, tmp_path):
 
 
 @pytest.mark.logs_warnings
-def test_a_file_whose_folder_is_gone_is_tried_again(payload_log, warnings, tmp_path):
+def test_a_file_whose_folder_was_removed_is_tried_again(payload_log, warnings, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     log = payload_log(str(folder / "log"))
@@ -246,7 +246,7 @@ def test_a_file_whose_folder_is_gone_is_tried_again(payload_log, warnings, tmp_p
     assert [line["request_id"] for line in records(folder / "log")] == ["r-2"]
 
 
-def test_a_file_that_cannot_be_opened_is_told_at_once(tmp_path):
+def test_a_file_that_cannot_be_opened_is_a_config_error(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     for path, reason in [
         (tmp_path / "no" / "log", "No such file or directory"),
@@ -274,7 +274,7 @@ def test_a_full_disk_is_counted_and_survived_and_warned_of_once(payload_log, war
 
 
 @pytest.mark.logs_warnings
-def test_a_reader_that_has_gone_is_counted_and_survived(payload_log, warnings, pipe):
+def test_a_closed_pipe_is_counted_and_survived(payload_log, warnings, pipe):
     log = payload_log(pipe[1].fileno())
     pipe[0].close()
     for _ in range(10):
@@ -299,8 +299,8 @@ def test_a_descriptor_that_is_closed_is_counted_and_survived(payload_log, warnin
 
 @pytest.mark.logs_warnings
 @pytest.mark.parametrize("room", [0, 1, 30, -1])
-def test_a_line_that_was_written_in_part_is_completed_first(room, payload_log, warnings, tmp_path):
-    """The disk is full after `room` bytes of the second of three lines; later it has room again."""
+def test_a_partly_written_line_is_completed_first(room, payload_log, warnings, tmp_path):
+    """The disk is full after `room` bytes of the second of three lines; later there is room."""
     path = tmp_path / "log"
     path.write_bytes(b'{"old": 1}\n' * 100_000)  # larger than any other file of this process
     size = path.stat().st_size
@@ -320,7 +320,7 @@ def test_a_line_that_was_written_in_part_is_completed_first(room, payload_log, w
 
 
 @pytest.mark.logs_warnings
-def test_a_line_that_was_written_in_part_waits_until_there_is_room(payload_log, warnings, tmp_path):
+def test_a_partly_written_line_waits_for_room(payload_log, warnings, tmp_path):
     path = tmp_path / "log"
     path.write_bytes(b'{"old": 1}\n' * 100_000)
     log = payload_log(str(path), warn_every_s=0)
@@ -344,7 +344,7 @@ def length_of_line(payload_log, tmp_path) -> int:
 
 
 class file_size_limit:  # noqa: N801  # reads as a context manager does
-    """No file of this process grows beyond `size` bytes: a write gets there in part."""
+    """No file of this process grows beyond `size` bytes, so lines are partly written."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -358,7 +358,7 @@ class file_size_limit:  # noqa: N801  # reads as a context manager does
 
 
 @pytest.mark.logs_warnings
-def test_a_stuck_reader_stops_nobody_and_finds_all_that_was_accepted(payload_log, warnings, pipe):
+def test_a_blocked_reader_blocks_no_writer_and_gets_all_accepted_lines(payload_log, warnings, pipe):
     fill(pipe[1])
     log = payload_log(pipe[1].fileno(), buffer_lines=10)
     for n in range(100):
@@ -385,19 +385,19 @@ def test_the_buffer_is_bounded_in_bytes(payload_log, warnings, pipe):
     assert log.dropped == 96
 
 
-def test_closing_does_not_wait_for_a_stuck_reader(payload_log, warnings, pipe):
+def test_closing_does_not_wait_for_a_blocked_reader(payload_log, warnings, pipe):
     fill(pipe[1])
     log = payload_log(pipe[1].fileno())
     for _ in range(3):
         write(log)
-    log.close(0.05)  # else the test's own timeout ends it
+    log.close(0.05)  # otherwise the timeout of the test ends it
     write(log)
     log.close(SOON)
 
     assert log.dropped == 4
 
 
-def test_closing_writes_what_waits(payload_log, tmp_path):
+def test_closing_writes_waiting_lines(payload_log, tmp_path):
     log = payload_log(str(tmp_path / "log"))
     for n in range(20_000):
         write(log, request_id=str(n))
@@ -418,8 +418,8 @@ def test_a_line_after_the_end_is_dropped(payload_log, tmp_path):
     assert (tmp_path / "log").read_bytes() == b""
 
 
-def test_a_sink_that_does_not_block_gets_every_line(payload_log, warnings, pipe):
-    """Whoever shares a pipe with us can make it non-blocking for us, too."""
+def test_a_non_blocking_descriptor_gets_every_line(payload_log, warnings, pipe):
+    """Another process that shares the pipe can make it non-blocking."""
     os.set_blocking(pipe[1].fileno(), False)
     log = payload_log(pipe[1].fileno())
     for _ in range(2_000):
@@ -435,7 +435,7 @@ def test_a_sink_that_does_not_block_gets_every_line(payload_log, warnings, pipe)
 PROGRAM = """
 import sys
 from server.logs import PayloadLog
-with open(sys.argv[1], "w"):  # takes the number of a standard output that is closed
+with open(sys.argv[1], "w"):  # reuses the number of the closed standard output
     log = PayloadLog("")
     for _ in range(1000):
         log.write(request_id="r", model="m", version="1", input=b"1" * 500, prediction=b"1", ms="1")
@@ -445,7 +445,7 @@ print(log.dropped, file=sys.stderr)
 
 
 def lines_lost(tmp_path, stdout=None, redirection="") -> int:
-    """Return what a process of its own counts that logs to `stdout`, and see it end."""
+    """Run a process that logs to `stdout`; return its counters after it has ended."""
     command = ["sh", "-c", f'exec "$0" -c "$1" "$2" {redirection}', sys.executable, PROGRAM]
     process = subprocess.Popen(
         [*command, str(tmp_path / "other")], cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE
@@ -468,12 +468,12 @@ def test_a_process_survives_a_standard_output_that_is_full(tmp_path):
     assert lines_lost(tmp_path, redirection=">/dev/full") == 1000
 
 
-def test_a_process_survives_a_standard_output_that_has_gone(tmp_path, pipe):
+def test_a_process_survives_a_standard_output_without_a_reader(tmp_path, pipe):
     pipe[0].close()
     assert lines_lost(tmp_path, stdout=pipe[1]) == 1000
 
 
-def test_a_process_ends_though_its_standard_output_is_stuck(tmp_path, pipe):
+def test_a_process_exits_while_its_standard_output_is_blocked(tmp_path, pipe):
     assert lines_lost(tmp_path, stdout=pipe[1]) > 0
 
 
@@ -482,7 +482,7 @@ def test_a_process_ends_though_its_standard_output_is_stuck(tmp_path, pipe):
 
 @pytest.fixture
 def loggers():
-    """Put the loggers back as they were."""
+    """Restore the loggers."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -515,7 +515,7 @@ def test_the_level_is_the_lowest_that_is_shown(loggers, capsys):
     assert capsys.readouterr().err.endswith("DEBUG server.run: shown\n")
 
 
-def test_no_words_of_a_client_look_like_another_line(loggers, capsys):
+def test_text_from_clients_cannot_look_like_another_line(loggers, capsys):
     configure("info", TEXT)
     logging.getLogger("server.access").info("GET %s", "/\r\nINFO \x1b[2J\x85\u2028é")
 

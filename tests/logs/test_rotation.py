@@ -1,4 +1,4 @@
-"""Files of lines that make room for new ones by themselves, or when somebody else moves them."""
+"""Log files that are rotated by the server or by another program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOON = 10.0
 
 
 class Open(Protocol):
-    """Opens a file for lines that is rotated."""
+    """Opens a log file that is rotated."""
 
     def __call__(self, max_bytes: int, backups: int = 3) -> LineWriter: ...
 
@@ -52,7 +52,7 @@ def put(writer: LineWriter, first: int, last: int) -> None:
 
 
 def numbers(file: Path) -> list[int]:
-    """Return the numbers of the lines in a file, all of which are whole."""
+    """Return the numbers of the lines in a file; all lines must be complete."""
     read = file.read_bytes()
     found = [int(text.removeprefix(b"line ")) for text in read.splitlines()]
     assert read == b"".join(map(line, found))
@@ -60,7 +60,7 @@ def numbers(file: Path) -> list[int]:
 
 
 def numbers_of_all(path: Path, backups: int) -> list[list[int]]:
-    """Return what is in each file, the newest first."""
+    """Return the contents of the files, the newest first."""
     files = [path, *(path.with_name(f"log.{n}") for n in range(1, backups + 1))]
     assert sorted(path.parent.iterdir()) == sorted(files)
     return [numbers(file) for file in files]
@@ -75,9 +75,7 @@ def test_a_file_that_is_full_becomes_the_first_of_its_backups(open_file: Open, p
     assert writer.dropped == 0
 
 
-def test_a_line_that_fits_to_the_byte_does_not_begin_a_new_file(
-    open_file: Open, path: Path
-) -> None:
+def test_a_line_that_fits_exactly_does_not_start_a_new_file(open_file: Open, path: Path) -> None:
     writer = open_file(max_bytes=30)
     put(writer, 1, 3)
     writer.close(SOON)
@@ -101,7 +99,7 @@ def test_a_line_that_is_larger_than_a_file_has_one_of_its_own(open_file: Open, p
     assert numbers_of_all(path, 2) == [[3], [2], [1]]
 
 
-def test_what_an_earlier_process_left_counts(open_file: Open, path: Path) -> None:
+def test_bytes_of_an_earlier_process_count(open_file: Open, path: Path) -> None:
     path.write_bytes(line(1) + line(2))
     path.with_name("log.1").write_bytes(line(0))
     writer = open_file(max_bytes=25)
@@ -111,9 +109,7 @@ def test_what_an_earlier_process_left_counts(open_file: Open, path: Path) -> Non
     assert numbers_of_all(path, 2) == [[3], [1, 2], [0]]
 
 
-def test_of_many_lines_as_many_are_written_as_there_is_room_for(
-    open_file: Open, path: Path
-) -> None:
+def test_as_many_lines_are_written_as_fit(open_file: Open, path: Path) -> None:
     path.write_bytes(line(1))
     writer = open_file(max_bytes=30)
     put(writer, 2, 4)
@@ -122,8 +118,8 @@ def test_of_many_lines_as_many_are_written_as_there_is_room_for(
     assert numbers_of_all(path, 1) == [[4], [1, 2, 3]]
 
 
-def test_somebody_else_s_rotation_is_followed_beside_its_own(open_file: Open, path: Path) -> None:
-    """As logrotate does it: a rename, and by copying and cutting."""
+def test_a_rotation_by_another_program_is_followed(open_file: Open, path: Path) -> None:
+    """As logrotate does it: by renaming, and by copying and truncating."""
     writer = open_file(max_bytes=1000)
     path.rename(path.with_name("moved"))
     put(writer, 1, 1)
@@ -146,11 +142,11 @@ def test_without_a_limit_a_file_grows(open_file: Open, path: Path) -> None:
 
 
 @pytest.mark.logs_warnings
-def test_a_file_that_cannot_be_moved_grows_and_one_line_says_so(
+def test_a_file_that_cannot_be_rotated_grows_with_one_warning(
     open_file: Open, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.with_name("log.1").mkdir()
-    path.with_name("log.1").joinpath("full").touch()  # no file takes the place of such a folder
+    path.with_name("log.1").joinpath("full").touch()  # no file can replace such a folder
     writer = open_file(max_bytes=20, backups=1)
     put(writer, 1, 50)
     writer.close(SOON)
@@ -170,10 +166,8 @@ def test_a_device_is_not_moved(caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.records
 
 
-def test_who_puts_lines_never_rotates(
-    open_file: Open, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is the writing thread that waits for the disk."""
+def test_put_never_rotates(open_file: Open, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the writing thread waits for the disk."""
     moved_by = []
     replace = Path.replace
 
@@ -190,10 +184,10 @@ def test_who_puts_lines_never_rotates(
 
 
 @pytest.mark.logs_warnings
-def test_a_line_that_got_there_in_part_is_completed_before_the_file_is_moved(
+def test_a_partly_written_line_is_completed_before_the_rotation(
     open_file: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk is full in the middle of line 2; when it has room again, line 9 needs a new file."""
+    """The disk is full in the middle of line 2; later line 9 needs a new file."""
     torn = threading.Event()
     write, room = os.write, [14]
 

@@ -57,7 +57,7 @@ def rows(*values: float) -> Tensors:
     return Tensors({"x": np.array(values, dtype="float32")[:, None]})
 
 
-def refusal(path: Path) -> tuple[str, BaseException | None]:
+def message_of(path: Path) -> tuple[str, BaseException | None]:
     """What the one line says after the path, and what led to it."""
     with pytest.raises(ModelError) as refused:
         KerasModel.load(path)
@@ -125,14 +125,14 @@ def test_variable_dimensions_are_never_traced_again(load: Callable[..., KerasMod
     assert model.traces == 1
 
 
-def test_a_model_that_answers_too_many_rows_answers_nobody(load: Callable[..., KerasModel]):
+def test_a_model_that_returns_too_many_rows_is_an_error(load: Callable[..., KerasModel]):
     x = keras.Input((1,), name="x")
     model = load(keras.Model(x, keras.ops.concatenate([x, x], axis=0)))
     with pytest.raises(RowCountMismatch, match="4 rows came out where 2 went in"):
         model.predict([rows(1), rows(2)])
 
 
-def test_a_model_that_mixes_its_rows_into_one_answers_nobody(load: Callable[..., KerasModel]):
+def test_a_model_that_merges_its_rows_into_one_is_an_error(load: Callable[..., KerasModel]):
     x = keras.Input((1,), name="x")
     model = load(keras.Model(x, keras.ops.mean(x, axis=0, keepdims=True)))
     with pytest.raises(RowCountMismatch, match="1 rows came out where 2 went in"):
@@ -218,11 +218,11 @@ def test_bfloat16_comes_out_as_float32(load: Callable[..., KerasModel]):
 # What it refuses
 
 
-def test_a_wrong_file_is_refused_before_keras_sees_it(tmp_path: Path):
-    assert refusal(tmp_path / "m.keras")[0].startswith("no such file")
+def test_a_wrong_file_is_rejected_before_keras_sees_it(tmp_path: Path):
+    assert message_of(tmp_path / "m.keras")[0].startswith("no such file")
 
 
-def test_a_wrong_digest_is_refused(example_model: Path):
+def test_a_wrong_digest_is_rejected(example_model: Path):
     with pytest.raises(ModelError, match=r"its SHA-256 is [0-9a-f]{64}, but ff is expected"):
         KerasModel.load(example_model, "ff")
 
@@ -233,11 +233,11 @@ def lambda_layer() -> Any:
 
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 @pytest.mark.parametrize("nested", [False, True])
-def test_python_code_in_a_file_is_refused(save: Callable[..., Path], ending: str, nested: bool):
+def test_python_code_in_a_file_is_rejected(save: Callable[..., Path], ending: str, nested: bool):
     inner = sequential(lambda_layer())
     model = sequential(keras.layers.TimeDistributed(inner), shape=(2, 1)) if nested else inner
 
-    line, cause = refusal(save(model, ending))
+    line, cause = message_of(save(model, ending))
     assert line.startswith("has a Lambda layer with Python code in it")
     assert isinstance(cause, ValueError)
 
@@ -296,17 +296,17 @@ def test_code_slipped_into_a_file_never_runs(
 
     path = save(sequential(keras.layers.Dense(1, activation="relu", name="y")), ending)
     edit(path, change)
-    refusal(path)
+    message_of(path)
     assert not trap.exists()
 
 
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
-def test_a_class_of_ones_own_is_named(save: Callable[..., Path], ending: str):
+def test_an_unknown_class_is_named(save: Callable[..., Path], ending: str):
     class Mine(keras.layers.Layer):
         def call(self, x: Any) -> Any:
             return x
 
-    line, cause = refusal(save(sequential(Mine()), ending))
+    line, cause = message_of(save(sequential(Mine()), ending))
     assert line.startswith("needs Mine, which Keras does not know")
     assert cause is not None
 
@@ -314,7 +314,7 @@ def test_a_class_of_ones_own_is_named(save: Callable[..., Path], ending: str):
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")
 def test_a_sequential_without_an_input_shape(save: Callable[..., Path], ending: str):
-    line, _ = refusal(save(keras.Sequential([keras.layers.Dense(1)]), ending))
+    line, _ = message_of(save(keras.Sequential([keras.layers.Dense(1)]), ending))
     assert line.startswith("the model has no input shape; begin it with `keras.Input(shape)`")
 
 
@@ -322,14 +322,14 @@ def test_a_sequential_without_an_input_shape(save: Callable[..., Path], ending: 
 def test_a_configuration_that_is_none(save: Callable[..., Path], ending: str):
     path = save(sequential(keras.layers.Dense(1)), ending)
     edit(path, lambda config: config.clear())
-    line, _ = refusal(path)
+    line, _ = message_of(path)
     assert line.startswith(("Keras cannot load it (", "holds a dict where a model is expected"))
 
 
 def test_weights_of_another_model(save: Callable[..., Path], tmp_path: Path):
     path = save(sequential(keras.layers.Dense(1)))
     edit(path, lambda config: config["config"]["layers"][-1]["config"].update(units=2))
-    line, cause = refusal(path)
+    line, cause = message_of(path)
     assert line.startswith("Keras cannot load it (")
     assert line.endswith("save the model again with this version of Keras")
     assert cause is not None
@@ -337,14 +337,14 @@ def test_weights_of_another_model(save: Callable[..., Path], tmp_path: Path):
 
 def test_an_h5_file_under_the_other_ending(save: Callable[..., Path]):
     path = save(sequential(keras.layers.Dense(1)), ".h5")
-    assert refusal(Path(shutil.copy(path, path.with_suffix(".keras"))))[0].startswith(
+    assert message_of(Path(shutil.copy(path, path.with_suffix(".keras"))))[0].startswith(
         "is an HDF5 file; rename it to .h5"
     )
 
 
 def test_a_model_for_a_fixed_number_of_rows(save: Callable[..., Path]):
     x = keras.Input(batch_shape=(4, 3), name="x")
-    line, cause = refusal(save(keras.Model(x, keras.layers.Add()(keras.ops.unstack(x, axis=0)))))
+    line, cause = message_of(save(keras.Model(x, keras.layers.Add()(keras.ops.unstack(x, axis=0)))))
     assert line.startswith("cannot be called with a varying number of rows: ")
     assert cause is not None
 
@@ -352,23 +352,23 @@ def test_a_model_for_a_fixed_number_of_rows(save: Callable[..., Path]):
 def test_names_that_come_twice(save: Callable[..., Path]):
     x = keras.Input((1,), name="x")
     y = keras.layers.Dense(1, name="y")(x)
-    assert refusal(save(keras.Model(x, [y, y])))[0].endswith("are not unique: y, y; give a dict")
+    assert message_of(save(keras.Model(x, [y, y])))[0].endswith("are not unique: y, y; give a dict")
 
 
 def test_nested_inputs(save: Callable[..., Path]):
     a, b = keras.Input((1,), name="a"), keras.Input((1,), name="b")
-    line, _ = refusal(save(keras.Model([a, [b]], keras.layers.Add()([a, b]))))
+    line, _ = message_of(save(keras.Model([a, [b]], keras.layers.Add()([a, b]))))
     assert line.startswith("the model has nested inputs or outputs")
 
 
 def test_an_output_without_rows(save: Callable[..., Path]):
     x = keras.Input((1,), name="x")
-    assert "has no axis for the rows" in refusal(save(keras.Model(x, keras.ops.sum(x))))[0]
+    assert "has no axis for the rows" in message_of(save(keras.Model(x, keras.ops.sum(x))))[0]
 
 
 def test_a_type_that_is_neither_number_nor_string(save: Callable[..., Path]):
     x = keras.Input((1,), name="wave", dtype="complex64")
-    line, _ = refusal(save(keras.Model(x, keras.layers.Reshape((1, 1), dtype="complex64")(x))))
+    line, _ = message_of(save(keras.Model(x, keras.layers.Reshape((1, 1), dtype="complex64")(x))))
     assert line.startswith("wave is of type complex64, and only numbers and strings are served")
 
 
@@ -380,7 +380,7 @@ def test_a_subclassed_model(save: Callable[..., Path]):
         def call(self, x: Any) -> Any:
             return x
 
-    line, cause = refusal(save(Network()))
+    line, cause = message_of(save(Network()))
     assert line.startswith("needs Network, which Keras does not know")
     assert cause is not None
 
@@ -389,7 +389,7 @@ def test_a_ragged_output(save: Callable[..., Path]):
     """Its rows are of lengths of their own, so no array can hold them."""
     x = keras.Input((1,), name="x", dtype="string")
     words = keras.layers.TextVectorization(vocabulary=["a"], ragged=True)(x)
-    line, _ = refusal(save(keras.Model(x, words)))
+    line, _ = message_of(save(keras.Model(x, words)))
     assert line == "has a ragged output; end the model with dense ones"
 
 
@@ -415,14 +415,14 @@ def test_the_smallest_of_several_tables_counts(load: Callable[..., KerasModel]):
     assert ranges(load(keras.Model([x, other], outputs))) == {"x": (0, 4), "other": (0, 8)}
 
 
-def test_ids_are_known_through_models_in_models(load: Callable[..., KerasModel]):
+def test_ids_of_nested_models_are_known(load: Callable[..., KerasModel]):
     inner = keras.Sequential([keras.Input((3,)), keras.layers.Embedding(7, 2)])
     x = keras.Input((3,), name="x")
     assert ranges(load(keras.Model(x, inner(x)))) == {"x": (0, 6)}
 
 
 @pytest.mark.parametrize("ending", [".keras", ".h5"])
-def test_a_sequential_begins_with_ids(load: Callable[..., KerasModel], ending: str):
+def test_a_sequential_model_can_start_with_ids(load: Callable[..., KerasModel], ending: str):
     model = load(sequential(keras.layers.Embedding(7, 2), shape=(None,)), ending)
     assert ranges(model) == {"x": (0, 6)}
 
@@ -435,7 +435,7 @@ def test_ids_that_a_layer_changes_are_not_known(load: Callable[..., KerasModel])
 # Strings
 
 
-def test_strings_that_look_up_others_are_seen_to_be_strings(load: Callable[..., KerasModel]):
+def test_strings_in_lookup_layers_are_detected(load: Callable[..., KerasModel]):
     """Keras itself takes them for int64."""
     vocabulary = ["yes", "no"]
     x = keras.Input((1,), name="x", dtype="int64")
@@ -447,7 +447,7 @@ def test_strings_that_look_up_others_are_seen_to_be_strings(load: Callable[..., 
     assert answer.arrays["y"].tolist() == [[b"yes"], [b"no"]]
 
 
-def test_words_that_depend_on_each_other_are_seen(load: Callable[..., KerasModel]):
+def test_dependent_rows_of_strings_are_detected(load: Callable[..., KerasModel]):
     x = keras.Input((), name="x", dtype="int64")
     total = keras.ops.cumsum(x + 1, axis=0)
     y = keras.layers.StringLookup(vocabulary=list("abcdefgh"), invert=True)(total)
@@ -481,7 +481,7 @@ def test_warming_up_finds_a_size_that_variable_dimensions_may_have(
     assert model.row_dependence() < 1e-5
 
 
-def test_a_model_that_cannot_be_batched_is_told_at_warm_up(load: Callable[..., KerasModel]):
+def test_a_model_that_cannot_be_batched_is_rejected_at_warm_up(load: Callable[..., KerasModel]):
     x = keras.Input((1,), name="x")
     model = load(keras.Model(x, keras.ops.mean(x, axis=0, keepdims=True)))
 
@@ -491,7 +491,7 @@ def test_a_model_that_cannot_be_batched_is_told_at_warm_up(load: Callable[..., K
     assert isinstance(refused.value.__cause__, RowCountMismatch)
 
 
-def test_a_model_that_keeps_state_is_told_at_warm_up(load: Callable[..., KerasModel]):
+def test_a_model_that_keeps_state_is_rejected_at_warm_up(load: Callable[..., KerasModel]):
     """It is made for a fixed number of rows, and would mix what its clients send."""
     x = keras.Input(batch_shape=(4, 3, 1), name="x")
     model = load(keras.Model(x, keras.layers.LSTM(2, stateful=True)(x)))
@@ -500,7 +500,7 @@ def test_a_model_that_keeps_state_is_told_at_warm_up(load: Callable[..., KerasMo
         model.warm_up(4)
 
 
-def test_a_trial_is_a_call_with_so_many_rows(
+def test_a_trial_is_a_call_with_the_given_rows(
     load: Callable[..., KerasModel], monkeypatch: pytest.MonkeyPatch
 ):
     """It has been made once when it is returned."""
@@ -533,12 +533,12 @@ def test_rows_of_the_example_do_not_depend_on_each_other(example: KerasModel):
     assert example.row_dependence() < 1e-5
 
 
-def test_a_softmax_over_the_batch_is_seen(load: Callable[..., KerasModel]):
+def test_a_softmax_over_the_batch_is_detected(load: Callable[..., KerasModel]):
     model = load(sequential(keras.layers.Softmax(axis=0)))
     assert model.row_dependence() > 0.1
 
 
-def test_a_count_of_the_batch_is_seen_in_integers(load: Callable[..., KerasModel]):
+def test_a_count_over_the_batch_is_detected_in_integers(load: Callable[..., KerasModel]):
     x = keras.Input((1,), name="x", dtype="int32")
     model = load(keras.Model(x, keras.ops.cumsum(keras.ops.ones_like(x), axis=0)))
     assert model.row_dependence() > 0.1

@@ -34,7 +34,7 @@ def h5_file(tmp_path: Path) -> Path:
     return path
 
 
-def refusal(path: Path | str, sha256: str | None = None) -> str:
+def message_of(path: Path | str, sha256: str | None = None) -> str:
     """What the one line says after the path."""
     with pytest.raises(ModelError) as refused:
         check_file(path, sha256)
@@ -44,7 +44,7 @@ def refusal(path: Path | str, sha256: str | None = None) -> str:
     return line.removeprefix(f"{path}: ")
 
 
-def test_whole_files_are_taken(model_file: Path, h5_file: Path):
+def test_whole_files_are_accepted(model_file: Path, h5_file: Path):
     check_file(model_file)
     check_file(str(model_file))
     check_file(h5_file)
@@ -54,27 +54,27 @@ def test_whole_files_are_taken(model_file: Path, h5_file: Path):
     "address", ["https://example.org/m.keras", "hf://org/m", "gs://bucket/m.keras", "file:///m.h5"]
 )
 @pytest.mark.parametrize("kind", [str, Path])
-def test_addresses_are_refused(address: str, kind: type):
-    assert refusal(kind(address)).startswith("is an address; download the file")
+def test_addresses_are_rejected(address: str, kind: type):
+    assert message_of(kind(address)).startswith("is an address; download the file")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path):
-    assert refusal(tmp_path / "m.keras").startswith("no such file; check the path")
+def test_a_missing_file(tmp_path: Path):
+    assert message_of(tmp_path / "m.keras").startswith("no such file; check the path")
 
 
 @pytest.mark.parametrize("name", ["folder", "m.keras"])
 def test_a_folder(tmp_path: Path, name: str):
     (tmp_path / name).mkdir()
-    assert refusal(tmp_path / name).startswith("is a folder without models named 1.keras,")
+    assert message_of(tmp_path / name).startswith("is a folder without models named 1.keras,")
 
 
 def test_a_saved_model_folder(tmp_path: Path):
     (tmp_path / "saved_model.pb").touch()
-    assert refusal(tmp_path).startswith("is a SavedModel folder, not a file")
+    assert message_of(tmp_path).startswith("is a SavedModel folder, not a file")
 
 
-def test_what_is_neither_file_nor_folder():
-    assert refusal("/dev/null").startswith("is not a regular file")
+def test_a_path_that_is_neither_file_nor_folder():
+    assert message_of("/dev/null").startswith("is not a regular file")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_what_is_neither_file_nor_folder():
 )
 def test_another_ending(tmp_path: Path, name: str, why: str):
     (tmp_path / name).write_text("?")
-    assert refusal(tmp_path / name).startswith(f"{why}, and only .keras and .h5 are served")
+    assert message_of(tmp_path / name).startswith(f"{why}, and only .keras and .h5 are served")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_another_ending(tmp_path: Path, name: str, why: str):
 def test_content_that_is_no_keras_file(tmp_path: Path, content: bytes, why: str):
     path = tmp_path / "m.keras"
     path.write_bytes(content)
-    assert refusal(path).startswith(why)
+    assert message_of(path).startswith(why)
 
 
 @pytest.mark.parametrize(
@@ -114,14 +114,14 @@ def test_content_that_is_no_keras_file(tmp_path: Path, content: bytes, why: str)
 def test_content_that_is_no_h5_file(tmp_path: Path, content: bytes, why: str):
     path = tmp_path / "m.h5"
     path.write_bytes(content)
-    assert refusal(path).startswith(why)
+    assert message_of(path).startswith(why)
 
 
 def test_archives_that_hold_no_model(tmp_path: Path):
-    assert refusal(zipped(tmp_path / "a.keras", a="b")).startswith(
+    assert message_of(zipped(tmp_path / "a.keras", a="b")).startswith(
         "is a zip archive without config.json"
     )
-    assert refusal(zipped(tmp_path / "b.keras", config__json="{}")).startswith(
+    assert message_of(zipped(tmp_path / "b.keras", config__json="{}")).startswith(
         "is a zip archive without weights"
     )
 
@@ -129,7 +129,7 @@ def test_archives_that_hold_no_model(tmp_path: Path):
 def test_an_h5_file_of_weights_alone(tmp_path: Path):
     with h5py.File(tmp_path / "m.weights.h5", "w") as file:
         file["kernel"] = [1.0]
-    assert refusal(tmp_path / "m.weights.h5").startswith("does not hold a whole model, weights")
+    assert message_of(tmp_path / "m.weights.h5").startswith("does not hold a whole model, weights")
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
@@ -137,7 +137,7 @@ def test_files_that_are_cut_off(model_file: Path, h5_file: Path, kept: float):
     for path in (model_file, h5_file):
         content = path.read_bytes()
         path.write_bytes(content[: int(len(content) * kept)])
-        assert refusal(path).startswith("is cut off or damaged")
+        assert message_of(path).startswith("is cut off or damaged")
 
 
 @pytest.mark.parametrize("member, text", [("model.weights.h5", b"wwww"), ("config.json", b"{}")])
@@ -145,7 +145,7 @@ def test_a_single_wrong_byte_in_an_archive(model_file: Path, member: str, text: 
     content = bytearray(model_file.read_bytes())
     content[content.index(text)] ^= 1
     model_file.write_bytes(content)
-    assert refusal(model_file).startswith(f"is damaged: the checksum of {member} is wrong")
+    assert message_of(model_file).startswith(f"is damaged: the checksum of {member} is wrong")
 
 
 def test_the_digest_pins_the_content(model_file: Path):
@@ -153,13 +153,15 @@ def test_the_digest_pins_the_content(model_file: Path):
 
     check_file(model_file, right)
     check_file(model_file, f" {right.upper()}\n")
-    assert re.match(f"its SHA-256 is {right}, but {wrong} is expected", refusal(model_file, wrong))
+    assert re.match(
+        f"its SHA-256 is {right}, but {wrong} is expected", message_of(model_file, wrong)
+    )
 
 
 def test_the_digest_is_looked_at_before_the_content(h5_file: Path):
     """No parser sees a file that is not the pinned one."""
     h5_file.write_bytes(b"\x89HDF\r\n\x1a\n...")
-    assert refusal(h5_file, "0" * 64).startswith("its SHA-256 is")
+    assert message_of(h5_file, "0" * 64).startswith("its SHA-256 is")
 
 
 def test_a_line_end_in_a_path_does_not_make_two_lines():

@@ -57,7 +57,7 @@ def first_number(text: str) -> float:
     return float(match[0])
 
 
-def test_words_stand_between_the_cells(stored: Any):
+def test_text_stands_between_the_cells(stored: Any):
     kinds = [cell.cell_type for cell in stored.cells]
     assert kinds[0] == "markdown"
     assert all("markdown" in pair for pair in pairwise(kinds))

@@ -68,17 +68,17 @@ def test_dimensions_may_vary():
         ("a", (1,)),
     ],
 )
-def test_data_that_do_not_fit_are_refused(data: Any, shape: tuple[int, ...]):
+def test_data_that_do_not_fit_are_rejected(data: Any, shape: tuple[int, ...]):
     with pytest.raises(ValueError):
         ask(data, *shape)
 
 
-def test_the_refusal_names_both_shapes():
+def test_the_rejection_names_both_shapes():
     with pytest.raises(ValueError, match=r"shape \[1, 2\] does not fit the input x: float32\[3\]"):
         ask([1, 2], 3)
 
 
-def test_several_outputs_are_refused():
+def test_several_outputs_are_rejected():
     with pytest.raises(ValueError, match="several inputs or outputs"):
         predict(1, Doubling(1, outputs=2))  # type: ignore[arg-type]  # a fake
 
@@ -99,7 +99,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True)
 
 
-def test_the_command_tells_of_a_wrong_file_in_one_line(tmp_path: Path):
+def test_the_command_reports_a_wrong_file_in_one_line(tmp_path: Path):
     path = tmp_path / "m.keras"
     path.write_text("nonsense")
     ended = run("10", "--model", str(path))

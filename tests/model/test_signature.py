@@ -7,14 +7,14 @@ from model.signature import Signature, TensorSpec
 X = TensorSpec("x", (1,), "float32")
 
 
-def test_a_spec_is_written_as_people_write_it():
+def test_the_text_of_a_spec_has_name_dtype_and_shape():
     assert str(X) == "x: float32[1]"
     assert str(TensorSpec("image", (28, None, 3), "uint8")) == "image: uint8[28, ?, 3]"
     assert str(TensorSpec("id", (), "int64")) == "id: int64[]"
 
 
-def test_the_ids_that_are_known_are_told():
-    """Signatures that differ in them alone are told apart when one is refused."""
+def test_the_text_of_a_spec_has_its_ids():
+    """So an error shows the difference between signatures that differ only in their ids."""
     assert str(TensorSpec("ids", (None,), "int32", 0, 9)) == "ids: int32[?] from 0 to 9"
 
 
@@ -28,7 +28,7 @@ def test_the_same_name_on_both_sides_is_fine():
 
 
 @pytest.mark.parametrize("sides", [((X, X), (X,)), ((X,), (X, X))], ids=["inputs", "outputs"])
-def test_a_name_that_comes_twice_on_one_side_is_refused(sides: tuple[tuple[TensorSpec, ...], ...]):
+def test_duplicate_names_on_one_side_are_rejected(sides: tuple[tuple[TensorSpec, ...], ...]):
     with pytest.raises(ValueError, match="not unique: x, x"):
         Signature(*sides)
 

@@ -25,17 +25,17 @@ def test_the_length_is_the_number_of_rows():
     assert len(tensors(3)) == 3
 
 
-def test_arrays_of_different_lengths_are_refused():
+def test_arrays_of_different_lengths_are_rejected():
     with pytest.raises(RowCountMismatch, match=r"\[2, 3\]"):
         Tensors({"x": np.zeros((2, 1)), "y": np.zeros((3, 1))})
 
 
-def test_no_arrays_at_all_are_refused():
+def test_no_arrays_at_all_are_rejected():
     with pytest.raises(RowCountMismatch):
         Tensors({})
 
 
-def test_a_slice_cuts_every_array_and_copies_none():
+def test_a_slice_is_a_view_of_every_array():
     whole = tensors(5)
     part = whole[1:3]
 
@@ -70,12 +70,12 @@ def test_merge_goes_by_name_whatever_the_order_of_the_arrays():
 
 
 @pytest.mark.parametrize("lengths", [[2], [2, 2], [1, 1], []])
-def test_rows_that_do_not_add_up_are_given_to_nobody(lengths: list[int]):
+def test_split_rejects_lengths_that_do_not_add_up(lengths: list[int]):
     with pytest.raises(RowCountMismatch, match="3 rows came out"):
         split(tensors(3), lengths)
 
 
-def test_the_row_shape_says_what_may_share_a_batch():
+def test_row_shapes_are_equal_if_rows_can_share_a_batch():
     assert tensors(1).row_shape == tensors(7, start=3).row_shape
     assert tensors(1, width=2).row_shape != tensors(1, width=3).row_shape
 
@@ -93,7 +93,7 @@ def test_importing_does_not_import_tensorflow(module: str):
     assert output.strip() == "set()"
 
 
-def test_the_size_is_that_of_the_strings_too():
+def test_nbytes_includes_strings():
     words = np.array([["ab", "cde"], ["", b"f"]], object)
     assert Tensors({"w": words}).nbytes == 4 * 8 + 6
 

@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def train() -> Any:
-    """The module, imported when a test runs and not when it is collected."""
+    """The module, imported when a test runs instead of when it is collected."""
     from model import train
 
     return train
@@ -50,7 +50,7 @@ def test_the_network_is_one_unit_on_one_number_and_learns_the_line(train: Any):
 
 
 def test_training_twice_gives_the_very_same_weights(train: Any):
-    """Whatever random numbers were drawn before."""
+    """Random numbers drawn before do not matter."""
     once = train.train_model(*train.get_data(), epochs=3).get_weights()
     np.random.rand(3)  # the state that Keras seeds
     twice = train.train_model(*train.get_data(), epochs=3).get_weights()
@@ -58,7 +58,7 @@ def test_training_twice_gives_the_very_same_weights(train: Any):
     assert [array.tolist() for array in once] == [array.tolist() for array in twice]
 
 
-def test_training_takes_other_data_than_its_own(train: Any):
+def test_training_accepts_other_data(train: Any):
     """Plain lists, more features, and more rows than one batch of Keras holds."""
     features = [[a / 3, b / 3] for a in range(-5, 6) for b in range(-5, 6)]
     model = train.train_model(features, [2 * a - b for a, b in features], epochs=100)
@@ -100,7 +100,7 @@ def test_it_draws_a_bar_on_a_terminal(tmp_path: Path):
 def read(descriptor: int) -> bytes:
     try:
         return os.read(descriptor, 65536)
-    except OSError:  # Linux tells so that the other side has closed its terminal
+    except OSError:  # on Linux: the other side has closed its terminal
         return b""
 
 
@@ -109,7 +109,7 @@ def model(train: Any) -> Any:
     return train.train_model(*train.get_data(), epochs=1)
 
 
-def test_saving_makes_the_folder_and_leaves_nothing_else_in_it(
+def test_saving_creates_the_folder_with_only_the_model_in_it(
     train: Any, model: Any, tmp_path: Path
 ):
     path = tmp_path / "new" / "folder" / "m.keras"
@@ -118,8 +118,8 @@ def test_saving_makes_the_folder_and_leaves_nothing_else_in_it(
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_saved_file_may_be_read_by_whom_the_umask_allows(train: Any, model: Any, tmp_path: Path):
-    """A server that runs under another user, say."""
+def test_the_permissions_of_a_saved_file_follow_the_umask(train: Any, model: Any, tmp_path: Path):
+    """For example a server that runs as another user."""
     (tmp_path / "plain").touch()
     train.save_model(model, tmp_path / "m.keras")
     assert (tmp_path / "m.keras").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -143,7 +143,7 @@ def test_saving_that_fails_leaves_the_old_file_as_it_was(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_another_ending_is_refused_before_training(train: Any, capsys: pytest.CaptureFixture[str]):
+def test_another_ending_is_rejected_before_training(train: Any, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         train.main(["--out", "m.pkl"])
     assert ended.value.code == 2

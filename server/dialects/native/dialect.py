@@ -12,7 +12,14 @@ import orjson
 
 from model.signature import Signature
 from model.tensors import Rows
-from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded, Headers, Refusal, Side
+from server.dialects.interface import (
+    NO_HEADERS,
+    DecodedRequest,
+    Encoded,
+    EncodedError,
+    Headers,
+    Side,
+)
 from server.dialects.json_body import check_coding
 from server.dialects.native import json_codec, npy
 from server.dialects.native.codec import Codec, RequestForm
@@ -26,7 +33,7 @@ from server.problems import detail_of, headers_of, problem_of
 NAME: Final = "native"
 
 
-def refusal(error: Exception, id_: str) -> Refusal:
+def encode_error(error: Exception, id_: str) -> EncodedError:
     """Return an error as a problem document (RFC 9457); `instance` is the request's id."""
     what = problem_of(error)
     document: dict[str, Any] = {
@@ -39,7 +46,7 @@ def refusal(error: Exception, id_: str) -> Refusal:
     if isinstance(error, InvalidData):
         document["errors"] = error.violations
     headers = {"Content-Type": "application/problem+json", **headers_of(error)}
-    return Refusal(what.status.value, orjson.dumps(document), headers)
+    return EncodedError(what.status.value, orjson.dumps(document), headers)
 
 
 class NativeDialect:

@@ -61,7 +61,7 @@ class JsonCodec:
         elif self._batch_validator.accepts(document):
             form = self._batch
         else:
-            raise self._refusal(document, len(body))
+            raise self._invalid(document, len(body))
         is_large = len(body) > LARGE_BODY
         return DecodedRequest(self._tensors(document["data"], form.single, is_large), form)
 
@@ -96,7 +96,7 @@ class JsonCodec:
         given = data if isinstance(data, dict) else {}
         return any(_depth(given[spec.name]) <= spec.rank for spec in inputs if spec.name in given)
 
-    def _refusal(self, document: Any, size: int) -> InvalidData:
+    def _invalid(self, document: Any, size: int) -> InvalidData:
         """Return an error that explains the data by the branch of the schema it is meant for."""
         data = document.get("data") if isinstance(document, dict) else None
         validator = self._single_validator if self._is_single(data) else self._batch_validator

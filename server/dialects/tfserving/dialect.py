@@ -16,14 +16,21 @@ from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
-from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded, Headers, Refusal, Side
+from server.dialects.interface import (
+    NO_HEADERS,
+    DecodedRequest,
+    Encoded,
+    EncodedError,
+    Headers,
+    Side,
+)
 from server.dialects.json_body import (
     LARGE_BODY,
     check_coding,
     decode_large,
+    encode_plain_error,
     format_of,
     parse,
-    plain_refusal,
 )
 from server.dialects.redaction import named, redact
 from server.dialects.tfserving.schema import SIGNATURES, RequestForm, answer_schema, request_forms
@@ -151,9 +158,9 @@ class TFServingDialect:
             raise InvalidData("All inputs must have the same number of rows", []) from None
 
 
-def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # errors of this dialect have no id
+def encode_error(error: Exception, id_: str) -> EncodedError:  # noqa: ARG001  # errors of this dialect have no id
     """Return an error as `{"error": …}`."""
-    return plain_refusal(error)
+    return encode_plain_error(error)
 
 
 def _check_signature_name(given: Any) -> None:

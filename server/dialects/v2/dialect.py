@@ -17,13 +17,20 @@ from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
-from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded, Headers, Refusal, Side
+from server.dialects.interface import (
+    NO_HEADERS,
+    DecodedRequest,
+    Encoded,
+    EncodedError,
+    Headers,
+    Side,
+)
 from server.dialects.json_body import (
     LARGE_BODY,
     check_coding,
     decode_large,
+    encode_plain_error,
     parse,
-    plain_refusal,
 )
 from server.dialects.redaction import HIDDEN, redact
 from server.dialects.v2 import binary as v2_binary
@@ -244,9 +251,9 @@ class V2Dialect:
         return orjson.Fragment(json_cells.dump_numbers(cells))
 
 
-def refusal(error: Exception, id_: str) -> Refusal:  # noqa: ARG001  # errors of this dialect have no id
+def encode_error(error: Exception, id_: str) -> EncodedError:  # noqa: ARG001  # errors of this dialect have no id
     """Return an error as `{"error": …}`."""
-    return plain_refusal(error)
+    return encode_plain_error(error)
 
 
 def _shown_tensor(tensor: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
