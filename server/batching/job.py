@@ -14,7 +14,7 @@ Rows = Any  # a sequence of rows: has `len()` and can be sliced
 
 
 class JobObserver(Protocol):
-    """Is notified when a job ends without the batcher; see `Observer`."""
+    """Is notified of jobs that expire, are cancelled, or whose answers cannot be joined."""
 
     def expired(self, job: Job) -> None: ...
 
@@ -37,10 +37,10 @@ class JobOwner(Protocol):
 
 
 class Job(asyncio.Future[Rows]):
-    """A request: await it for its answer, cancel it to withdraw it.
+    """A request: await it for its answer, cancel it when its client disconnects.
 
     Attributes:
-        name: what the caller of `submit` calls it, for observers.
+        name: set by the caller of `submit`, for observers.
         size: its number of rows.
         taken: how many of them have gone into a batch, or are no longer needed.
         queue_seconds: from `submit` to its first batch.
@@ -86,7 +86,7 @@ class Job(asyncio.Future[Rows]):
         self._bucket: Bucket | None = None
 
     def cancel(self, msg: Any = None) -> bool:
-        """Withdraw the request: rows that still wait are not computed."""
+        """Cancel the request: rows that still wait are not computed."""
         if not super().cancel(msg):
             return False
         self._leave()

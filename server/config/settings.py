@@ -135,7 +135,7 @@ class HttpSettings:
     )
     body_timeout_s: float = setting(
         10,
-        "Seconds within which a body must arrive; also how long a client may stop reading.",
+        "Seconds within which a body must arrive, or a client must read some of its response.",
         minimum=0.1,
         maximum=A_DAY_S,
     )
@@ -147,7 +147,7 @@ class HttpSettings:
     )
     drain_timeout_s: float = setting(
         30,
-        "Longest drain, in seconds; if requests are left then, the process exits with 3.",
+        "Longest drain, in seconds; if requests are left then, the process exits with code 3.",
         minimum=0,
         maximum=A_DAY_S,
     )
@@ -162,7 +162,7 @@ class BatchingSettings:
     )
     max_batch_ms: float = setting(
         50,
-        "With max_rows auto: the longest model call to choose, in milliseconds.",
+        "Longest model call, in milliseconds; limits the number of rows that auto chooses.",
         minimum=0.001,
         maximum=A_DAY_MS,
     )
@@ -230,7 +230,7 @@ class LoggingSettings:
     )
     payload_redact: tuple[str, ...] = setting(
         (),
-        "Inputs and outputs to redact, by name; input and prediction stand for all of them.",
+        "Names of inputs and outputs to redact; input and prediction mean all of them.",
         wanted="a list of names of inputs and outputs",
         items={"type": "string", "minLength": 1},
     )
@@ -281,7 +281,7 @@ class AuthSettings:
 
     api_keys: tuple[ApiKey, ...] = setting(
         (),
-        "API keys, each {name, sha256, allow}. With any key, predictions and repository need one.",
+        "API keys, each {name, sha256, allow}. If set, predictions and the repository require one.",
         wanted="a list of keys: each a mapping with name, sha256 and allow (a list of "
         f"{', '.join(GROUPS)}), or visible ASCII without commas, or sha256: and 64 hex digits",
         items={

@@ -45,7 +45,7 @@ def dump_rows(cells: np.ndarray) -> list[bytes]:
     if not cells.size:
         return [dump_numbers(row) for row in cells]
     depth = cells.ndim - 1
-    start, end = b"[" * depth, b"]" * depth  # so deep only between two rows
+    start, end = b"[" * depth, b"]" * depth  # brackets this deep stand only between rows
     inner = dump_numbers(cells)[1 + depth : -1 - depth].split(end + b"," + start)
     return [start + row + end for row in inner] if depth else inner
 

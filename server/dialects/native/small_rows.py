@@ -19,7 +19,7 @@ from model.tensors import Row, Rows, Tensors, View
 from server.dialects.json_body import format_of
 
 MAX_CELLS: Final = 256  # of a row; above, checking each cell in Python costs more than an array
-MAX_BATCH_CELLS: Final = 8192  # of an answer; above, it may have few small rows
+MAX_BATCH_CELLS: Final = 8192  # of an answer; above, few of its rows may be small
 
 
 class RowReader:

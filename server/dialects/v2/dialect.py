@@ -44,11 +44,11 @@ from server.errors import InvalidData
 NAME: Final = "v2"
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
-# Clients that send binary tensors repeat the same JSON, so it is parsed once.
-_REMEMBERED: Final = 64
-_LONGEST_REMEMBERED: Final = 1024  # longer JSON holds data, and differs each time
+# Clients that send binary tensors repeat the same JSON, so parsed JSON is cached.
+_CACHED: Final = 64
+_LONGEST_CACHED: Final = 1024  # longer JSON holds data, and differs each time
 _SHOWN: Final[Sequence[str]] = ("name", "datatype", "shape", "data")
-_NON_FINITE: Final = (b"NaN", b"Infinity")  # these numbers are no JSON
+_NON_FINITE: Final = (b"NaN", b"Infinity")  # numbers that are not valid JSON
 
 
 class Wanted(NamedTuple):
@@ -99,7 +99,7 @@ class V2Dialect:
         self._outputs = {spec.name: spec for spec in signature.outputs}
         self._all_outputs = tuple(Wanted(spec, False) for spec in signature.outputs)
         self._envelope = Validator(v2_schema.ENVELOPE)
-        self._read_again = lru_cache(_REMEMBERED)(self._read)
+        self._read_cached = lru_cache(_CACHED)(self._read)
         self.schema = v2_schema.request_schema(signature)
         self.answer_schema = v2_schema.answer_schema(signature.outputs, nullable=non_finite_as_null)
 
@@ -117,8 +117,8 @@ class V2Dialect:
     def _decode(self, body: bytes, length: int) -> DecodedRequest:
         if length == len(body):
             parsed = self._read(body)
-        elif length <= _LONGEST_REMEMBERED:
-            parsed = self._read_again(body[:length])
+        elif length <= _LONGEST_CACHED:
+            parsed = self._read_cached(body[:length])
         else:
             parsed = self._read(memoryview(body)[:length])
         tails = v2_binary.Tails(body, length)
@@ -127,7 +127,7 @@ class V2Dialect:
         try:
             tensors = Tensors({name: arrays[name] for name in self._inputs})
         except RowCountMismatch:
-            message = "All inputs must have the same number of rows, their first dimension"
+            message = "All inputs must have the same first dimension, the number of rows"
             raise InvalidData(message, []) from None
         return DecodedRequest(tensors, parsed.form, parsed.timeout_ms)
 
