@@ -106,3 +106,10 @@ def _check_h5(path: Path) -> None:
         raise ModelError(path, f"is cut off or damaged ({error}); {AGAIN}") from error
     if not complete:
         raise ModelError(path, f"does not hold a whole model, weights alone perhaps; {SAVE}")
+
+
+def in_one_line(error: Exception) -> str:
+    """Return what an exception of Keras or TensorFlow says in the end, in 200 characters."""
+    text = str(error).rpartition("Exception encountered: ")[2]
+    line = " ".join(text.split()) or type(error).__name__
+    return line if len(line) <= 200 else f"{line[:199]}…"

@@ -7,13 +7,20 @@ from functools import cached_property
 
 import numpy as np
 
+DTYPES = frozenset(
+    {
+        *("bool", "float16", "float32", "float64", "string"),
+        *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    }
+)
+
 
 @dataclass(frozen=True)
 class TensorSpec:
     """One named input or output; `shape` is that of one row, with None for variable dimensions.
 
-    `dtype` is numpy's name, or "string". `minimum` and `maximum` are the valid ids, if the model
-    takes ids.
+    `dtype` is one of DTYPES: numpy's name, or "string". `minimum` and `maximum` are the valid ids,
+    if the model takes ids.
     """
 
     name: str
@@ -31,6 +38,10 @@ class TensorSpec:
     def rank(self) -> int:
         """The number of dimensions of one row."""
         return len(self.shape)
+
+    def row_shape(self, variable_size: int) -> tuple[int, ...]:
+        """The shape of one row whose variable dimensions have this size."""
+        return tuple(variable_size if size is None else size for size in self.shape)
 
     @property
     def shape_text(self) -> str:

@@ -5,7 +5,7 @@ import json
 import marshal
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from model.keras_model import KerasModel, ModelError
+from model.process.trials import Trials
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Tensors
 
@@ -49,6 +50,13 @@ def load(save: Callable[..., Path]) -> Callable[..., KerasModel]:
     return lambda model, ending=".keras": KerasModel.load(save(model, ending))
 
 
+def trials(model: KerasModel) -> Trials:
+    """Calls that try a model, whose variable dimensions have a size that it takes."""
+    trials = Trials(model, "m.keras")
+    trials.find_variable_size()
+    return trials
+
+
 def sequential(*layers: Any, shape: tuple[int | None, ...] = (1,)) -> Any:
     return keras.Sequential([keras.Input(shape, name="x"), *layers])
 
@@ -73,7 +81,7 @@ def message_of(path: Path) -> tuple[str, BaseException | None]:
 @pytest.fixture(scope="module")
 def example(example_model: Path) -> KerasModel:
     model = KerasModel.load(example_model)
-    model.warm_up(64)
+    trials(model).warm_up(64)
     return model
 
 
@@ -116,7 +124,7 @@ def test_batches_of_any_size_are_never_traced_again(example: KerasModel):
 
 def test_variable_dimensions_are_never_traced_again(load: Callable[..., KerasModel]):
     model = load(sequential(keras.layers.GlobalMaxPooling1D(name="y"), shape=(None, 2)))
-    model.warm_up(3)
+    trials(model).warm_up(3)
     for length in (1, 2, 7, 100):
         for size in (1, 4):
             x = np.arange(size * length * 2, dtype="float32").reshape(size, length, 2)
@@ -174,7 +182,7 @@ def test_dicts_go_by_their_keys(load: Callable[..., KerasModel], ending: str):
     """In the order they were written in, and whatever their tensors are called."""
     user, item, score, best = two_inputs()
     model = load(keras.Model({"u": user, "i": item}, {"s": score, "b": best}), ending)
-    model.warm_up(2)
+    trials(model).warm_up(2)
 
     assert list(map(str, model.signature.inputs)) == [
         "u: int32[2] from 0 to 3",
@@ -205,7 +213,7 @@ def test_a_file_that_was_built_on_a_batch_of_two_takes_any_number(load: Callable
 
     model = load(model)
     assert str(model.signature.inputs[0]).endswith("float32[3]")
-    model.warm_up(5)
+    trials(model).warm_up(5)
 
 
 def test_bfloat16_comes_out_as_float32(load: Callable[..., KerasModel]):
@@ -451,7 +459,7 @@ def test_dependent_rows_of_strings_are_detected(load: Callable[..., KerasModel])
     x = keras.Input((), name="x", dtype="int64")
     total = keras.ops.cumsum(x + 1, axis=0)
     y = keras.layers.StringLookup(vocabulary=list("abcdefgh"), invert=True)(total)
-    assert load(keras.Model(x, y)).row_dependence() > 0.1
+    assert trials(load(keras.Model(x, y))).row_dependence() > 0.1
 
 
 # Warm-up
@@ -462,13 +470,11 @@ def test_warming_up_calls_for_1_2_4_and_the_largest(
 ):
     model = load(sequential(keras.layers.Dense(1)))
     sizes: list[int] = []
-    predict = model.predict
-    monkeypatch.setattr(
-        model, "predict", lambda parts: sizes.append(len(parts[0])) or predict(parts)
-    )
+    call = model.call
+    monkeypatch.setattr(model, "call", lambda arrays: sizes.append(len(arrays[0])) or call(arrays))
 
     for max_rows in (1, 4, 6):
-        model.warm_up(max_rows)
+        trials(model).warm_up(max_rows)
     assert sizes == [1, 1, 2, 4, 1, 2, 4, 6]
 
 
@@ -477,17 +483,18 @@ def test_warming_up_finds_a_size_that_variable_dimensions_may_have(
 ):
     """A convolution over 5 needs 5 at least."""
     model = load(sequential(keras.layers.Conv1D(1, 5), shape=(None, 1)))
-    model.warm_up(2)
-    assert model.row_dependence() < 1e-5
+    tried = trials(model)
+    tried.warm_up(2)
+    assert tried.row_dependence() < 1e-5
 
 
 def test_a_model_that_cannot_be_batched_is_rejected_at_warm_up(load: Callable[..., KerasModel]):
     x = keras.Input((1,), name="x")
-    model = load(keras.Model(x, keras.ops.mean(x, axis=0, keepdims=True)))
+    tried = trials(load(keras.Model(x, keras.ops.mean(x, axis=0, keepdims=True))))
 
-    model.warm_up(1)
+    tried.warm_up(1)
     with pytest.raises(ModelError, match="on a batch of 2, all zeros: 1 rows came out") as refused:
-        model.warm_up(4)
+        tried.warm_up(4)
     assert isinstance(refused.value.__cause__, RowCountMismatch)
 
 
@@ -497,7 +504,7 @@ def test_a_model_that_keeps_state_is_rejected_at_warm_up(load: Callable[..., Ker
     model = load(keras.Model(x, keras.layers.LSTM(2, stateful=True)(x)))
 
     with pytest.raises(ModelError, match="the model fails on a batch of 1, all zeros: "):
-        model.warm_up(4)
+        trials(model).warm_up(4)
 
 
 def test_a_trial_is_a_call_with_the_given_rows(
@@ -505,17 +512,25 @@ def test_a_trial_is_a_call_with_the_given_rows(
 ):
     """It has been made once when it is returned."""
     model = load(keras.Model((inputs := two_inputs())[:2], inputs[2:]))
-    model.warm_up(1)
+    tried = trials(model)
+    tried.warm_up(1)
     batches: list[Tensors] = []
-    predict = model.predict
-    monkeypatch.setattr(model, "predict", lambda parts: batches.extend(parts) or predict(parts))
+    call_model = model.call
+    names = [spec.name for spec in model.signature.inputs]
 
-    call = model.trial(5)
+    def recorded(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        batches.append(Tensors(dict(zip(names, arrays, strict=True))))
+        return call_model(arrays)
+
+    monkeypatch.setattr(model, "call", recorded)
+
+    call = tried.trial(5)
     assert [len(batch) for batch in batches] == [5]
-    call()
+    nbytes = call()
     assert [len(batch) for batch in batches] == [5, 5]
-    assert [batch.nbytes for batch in batches] == [5 * model.row_nbytes] * 2
-    assert model.row_nbytes >= 2 * 4 + 4
+    assert [batch.nbytes for batch in batches] == [5 * tried.row_nbytes] * 2
+    assert tried.row_nbytes >= 2 * 4 + 4
+    assert nbytes == sum(array.nbytes for array in call_model(list(batches[0].arrays.values())))
 
 
 def test_a_trial_that_fails_says_with_how_many_rows(load: Callable[..., KerasModel]):
@@ -523,34 +538,34 @@ def test_a_trial_that_fails_says_with_how_many_rows(load: Callable[..., KerasMod
     model = load(keras.Model(x, keras.ops.mean(x, axis=0, keepdims=True)))
 
     with pytest.raises(ModelError, match="on a batch of 3, all zeros: 1 rows came out"):
-        model.trial(3)
+        trials(model).trial(3)
 
 
 # Whether rows depend on each other
 
 
 def test_rows_of_the_example_do_not_depend_on_each_other(example: KerasModel):
-    assert example.row_dependence() < 1e-5
+    assert trials(example).row_dependence() < 1e-5
 
 
 def test_a_softmax_over_the_batch_is_detected(load: Callable[..., KerasModel]):
     model = load(sequential(keras.layers.Softmax(axis=0)))
-    assert model.row_dependence() > 0.1
+    assert trials(model).row_dependence() > 0.1
 
 
 def test_a_count_over_the_batch_is_detected_in_integers(load: Callable[..., KerasModel]):
     x = keras.Input((1,), name="x", dtype="int32")
     model = load(keras.Model(x, keras.ops.cumsum(keras.ops.ones_like(x), axis=0)))
-    assert model.row_dependence() > 0.1
+    assert trials(model).row_dependence() > 0.1
 
 
 def test_a_model_that_takes_no_random_input_is_compared_on_zeros(load: Callable[..., KerasModel]):
     """An Embedding with a single id fails for any other."""
     x = keras.Input((1,), name="x", dtype="int32")
     model = load(keras.Model(x, keras.layers.Embedding(1, 2)(x)))
-    assert model.row_dependence() < 1e-5
+    assert trials(model).row_dependence() < 1e-5
 
 
 def test_values_that_are_no_numbers_are_equal_to_themselves(load: Callable[..., KerasModel]):
     model = load(sequential(keras.layers.Activation("log_softmax"), keras.layers.Rescaling(np.inf)))
-    assert model.row_dependence() == 0
+    assert trials(model).row_dependence() == 0

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from model.keras_model import KerasModel
+from model.process.trials import Trials
 from model.tensors import Tensors
 
 pytestmark = pytest.mark.keras
@@ -55,7 +56,9 @@ def test_input_that_is_smaller_than_a_window_is_not_answered(tmp_path: Path, kin
         with pytest.raises(Exception, match=r"the window of a layer takes [35] at least"):
             ask(model, *[size] * dimensions)
     assert ask(model, *[5] * dimensions)[1:-1] == (1,) * dimensions
-    model.warm_up(2)
+    trials = Trials(model, "m.keras")
+    trials.find_variable_size()
+    trials.warm_up(2)
 
 
 def test_one_dimension_that_is_too_small_is_enough(tmp_path: Path):

@@ -1,0 +1,8 @@
+"""`python -m model.process DESCRIPTOR PARENT`, which the main process starts."""
+
+import sys
+
+from model.process.keras_loader import load
+from model.process.main import main
+
+main(load, sys.argv[1:])

@@ -1,0 +1,85 @@
+"""The model process's end of the socket."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from model.process.messages import (
+    MAX_PAYLOAD_BYTES,
+    PREFIX,
+    Message,
+    MessageError,
+    arrays_inline,
+    arrays_shared,
+    pack,
+    parse_header,
+    parse_prefix,
+    shared_size,
+)
+from model.process.shared_memory import SharedMemory
+
+RECEIVE_BYTES: Final = 128 * 2**10
+WITH_MEMORY: Final = b"M"
+WITHOUT_MEMORY: Final = b"-"
+
+
+class Channel:
+    """Receives and sends messages; receiving blocks.
+
+    The first byte on the socket says whether two descriptors of shared memory come with it: that
+    of requests, mapped read-only here, and that of answers.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._lock = threading.Lock()
+        self._buffer = b""
+        self._requests: SharedMemory | None = None
+        self._answers: SharedMemory | None = None
+        said, descriptors, _, _ = socket.recv_fds(connection, 1, 2)
+        if said == WITH_MEMORY and len(descriptors) == 2:
+            self._requests = SharedMemory(descriptors[0], writable=False)
+            self._answers = SharedMemory(descriptors[1], writable=True)
+
+    def receive(self) -> Message:
+        """Wait for a message; raises EOFError when the main process has ended or closed.
+
+        Arrays in shared memory are overwritten by the next message.
+        """
+        header_size, payload_size = parse_prefix(self._read(PREFIX.size), 0, MAX_PAYLOAD_BYTES)
+        header = parse_header(self._read(header_size))
+        payload = self._read(payload_size) if payload_size else b""
+        if not header.shared:
+            return Message(header.kind, header.fields, arrays_inline(header.specs, payload))
+        if self._requests is None:
+            raise MessageError("there is no shared memory")
+        memory = self._requests.read(shared_size(header.specs))
+        return Message(header.kind, header.fields, arrays_shared(header.specs, memory))
+
+    def send(self, kind: str, arrays: Sequence[np.ndarray] = (), **fields: Any) -> None:
+        """Send a message, from any thread; with arrays, only from the one that receives."""
+        self.send_packed(self.pack(kind, arrays, **fields))
+
+    def pack(self, kind: str, arrays: Sequence[np.ndarray] = (), **fields: Any) -> bytes:
+        """Make a message, to be sent next; raises MessageError, or what a bad array raises."""
+        return pack(kind, arrays, self._answers, fields)
+
+    def send_packed(self, message: bytes) -> None:
+        """Send a message that was made before."""
+        with self._lock:  # of nothing but this: whatever runs in between could log, and so send
+            self._socket.sendall(message)
+
+    def _read(self, size: int) -> bytes:
+        """Return the next bytes; a whole message mostly arrives in one piece."""
+        while len(self._buffer) < size:
+            data = self._socket.recv(max(RECEIVE_BYTES, size - len(self._buffer)))
+            if not data:
+                raise EOFError
+            self._buffer += data
+        data, self._buffer = self._buffer[:size], self._buffer[size:]
+        return data

@@ -1,0 +1,52 @@
+"""Loads Keras' files in a model process: the only import of `model.keras_model` that serves."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from model.engine import Engine
+from model.keras_model import KerasModel, import_keras, set_threads
+from model.model_file import ModelError, check_file
+from model.process.cores import usable_cores
+from model.process.prepare import LoadRequest
+
+TEMPORARY: Final = "keras-batch-server-"  # `server.serving.leftovers` removes old ones
+
+
+def load(request: LoadRequest) -> Engine:
+    """Load a model's file; raises ModelError when it cannot be served."""
+    with with_ending(request) as path:
+        check_file(path, request.sha256 or None)  # before the import, which takes seconds
+        import_keras()
+        set_threads(request.threads or max(1, usable_cores() // request.replicas))
+        return KerasModel.load(path)
+
+
+@contextmanager
+def with_ending(request: LoadRequest) -> Iterator[str]:
+    """Yield a path of the file that has its ending, which Keras goes by.
+
+    A file that was kept open, and has been replaced since, is `/proc/PID/fd/N`: a symbolic link
+    leads there until the model is loaded.
+    """
+    shown = Path(request.shown_path or request.path)
+    if Path(request.path).suffix == shown.suffix:
+        yield request.path
+        return
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=TEMPORARY, ignore_cleanup_errors=True)
+    except OSError as error:
+        why = f"was replaced, and loading what it was needs a temporary folder: {error}"
+        raise ModelError(shown, why) from error
+    with folder:
+        link = Path(folder.name) / f"model{shown.suffix}"
+        link.symlink_to(request.path)
+        try:
+            yield str(link)
+        except ModelError as error:
+            error.args = (str(error).replace(str(link), str(shown)),)
+            raise

@@ -1,0 +1,166 @@
+"""The life of a model process: guard, load, answer, end.
+
+It is started with exec by the main process, gets one end of a Unix socket as its only descriptor
+besides the standard streams, and ends as soon as the other end is closed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from model.engine import Engine
+from model.model_file import ModelError
+from model.process.channel import Channel
+from model.process.cores import usable_cores, use_cores, use_one_core
+from model.process.messages import Message
+from model.process.prepare import LoadRequest, NotServable, Report, prepare
+from model.process.protocol import (
+    ANSWER,
+    ERROR,
+    FAILED,
+    LOG,
+    PROGRESS,
+    READY,
+    load_request,
+    report_fields,
+)
+
+MAX_TEXT: Final = 8_000  # characters of a message, a traceback or a log record
+OOM_SCORE_ADJ: Final = 500  # the kernel ends this process before the main one
+
+_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
+
+Load = Callable[[LoadRequest], Engine]
+
+
+def main(load: Load, arguments: list[str]) -> None:
+    """Run as a model process: `arguments` are the socket's descriptor and the parent's id."""
+    descriptor, parent = map(int, arguments)
+    end_with_parent(parent)
+    ignore_signals()
+    be_killed_first()
+    faulthandler.enable()
+    connection = socket.socket(fileno=descriptor)
+    threading.Thread(target=end_with_socket, args=[connection], daemon=True).start()
+    with contextlib.suppress(EOFError, ConnectionError):
+        channel = Channel(connection)
+        log = logging.getLogger()
+        log.addHandler(ChannelHandler(channel))
+        log.setLevel(logging.INFO)
+        engine = load_engine(channel, load)
+        while engine:
+            answer(channel, engine, channel.receive())
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # TensorFlow's threads need not be joined
+
+
+def load_engine(channel: Channel, load: Load) -> Engine | None:
+    """Load what the main process asks for, and report; None when that failed."""
+    request = with_threads(load_request(channel.receive()))
+    cores = use_one_core() if request.beside_others else set()
+    try:
+        engine, report = prepare(load, request, lambda step: channel.send(PROGRESS, step=step))
+        use_cores(cores)
+        send_report(channel, report)
+    except BaseException as error:
+        channel.send(FAILED, reason=reason(error, request), detail=trace_of(error))
+        return None
+    return engine
+
+
+def with_threads(request: LoadRequest) -> LoadRequest:
+    """Settle how many threads the engine has, before this process is kept on one core."""
+    threads = request.threads or max(1, usable_cores() // request.replicas)
+    return replace(request, threads=threads)
+
+
+def send_report(channel: Channel, report: Report) -> None:
+    fields, arrays = report_fields(report)
+    channel.send(READY, arrays, **fields)
+
+
+def answer(channel: Channel, engine: Engine, message: Message) -> None:
+    """Call the network with what a message holds; send the outputs, or why there are none."""
+    try:
+        reply = channel.pack(ANSWER, engine.call(message.arrays))
+    except BaseException as error:
+        text = " ".join(str(error).split())[:MAX_TEXT]
+        reply = channel.pack(ERROR, type=type(error).__name__, text=text, trace=trace_of(error))
+    channel.send_packed(reply)
+
+
+def reason(error: BaseException, request: LoadRequest) -> str:
+    """Return why a version was not loaded, with the name of its file."""
+    shown = request.shown_path or request.path
+    if isinstance(error, ModelError | NotServable):
+        text = str(error)
+    else:
+        text = f"{shown}: cannot be served: {type(error).__name__}: {error}"
+    return " ".join(text.replace(request.path, shown).split())[:MAX_TEXT]
+
+
+def trace_of(error: BaseException) -> str:
+    """Return the end of an exception's traceback."""
+    return "".join(traceback.format_exception(error))[-MAX_TEXT:]
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the thread that started it ends (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it had ended before
+        os._exit(0)
+
+
+def end_with_socket(connection: socket.socket) -> None:
+    """End this process when the other end of its socket is closed, also in the middle of a call."""
+    poll = select.poll()
+    poll.register(connection, getattr(select, "POLLRDHUP", 0))  # POLLHUP is always told
+    poll.poll()
+    os._exit(0)
+
+
+def ignore_signals() -> None:
+    """Leave signals to the main process, which ends this one once all is answered."""
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # they were blocked until here
+
+
+def be_killed_first() -> None:
+    """Let the kernel, when it runs out of memory, end this process and not the main one."""
+    with contextlib.suppress(OSError):  # no Linux
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
+
+
+class ChannelHandler(logging.Handler):
+    """Sends log records to the main process, which writes them into the service's log."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)[:MAX_TEXT]
+            self._channel.send(LOG, level=record.levelno, text=text)
+        except OSError:  # the main process has ended
+            return
+        except Exception:  # of a record that cannot be written
+            self.handleError(record)

@@ -1,0 +1,206 @@
+"""What a model process does between its start and its first batch.
+
+It loads and traces the network, makes the first calls, which are slow, measures how many rows a
+call should have, sees whether rows depend on each other, compares itself with the version before,
+and answers the examples of the documentation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from model.engine import Engine
+from model.examples import example_rows
+from model.process.batch_size import BatchSize, Limits, measure
+from model.process.trials import Trials
+from model.signature import Signature
+from model.tensors import Tensors, distance, is_finite
+
+log = logging.getLogger(__name__)
+
+MAX_ROW_DEPENDENCE: Final = 1e-4
+EXAMPLE_SIZES: Final = (2, 8, 32, 128)  # of a variable dimension
+EXAMPLE_ROWS: Final = (1, 2)
+
+
+class NotServable(Exception):
+    """The model was loaded, and must not replace the version that is served."""
+
+
+class Golden(NamedTuple):
+    """Rows and the model's own answer to them, which the next version is compared with."""
+
+    rows: Tensors
+    answer: Tensors
+
+
+@dataclass(frozen=True)
+class Before:
+    """The version that is served, as far as a new one is compared with it."""
+
+    signature: Signature
+    batch_size: BatchSize
+    golden: tuple[Golden, ...] = ()
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """What a model process is told to load.
+
+    Attributes:
+        path: the file to read; `shown_path` is its name in messages.
+        sha256: of the file, hexadecimal; "" is not checked.
+        max_rows: of a call; 0 measures it.
+        max_batch_seconds: the longest call while it is measured.
+        threads: of the engine; 0 is as many as there are cores to use, divided by `replicas`.
+        beside_others: other models are served meanwhile, so that most cores are left to them.
+        is_restart: the same version ran before: nothing is measured, compared or made up again.
+        before: the version that is served now.
+        allow_signature_change: it may have other inputs and outputs.
+    """
+
+    path: str
+    shown_path: str = ""
+    sha256: str = ""
+    max_rows: int = 0
+    max_batch_seconds: float = 0.05
+    threads: int = 0
+    replicas: int = 1
+    beside_others: bool = False
+    is_restart: bool = False
+    allow_signature_change: bool = False
+    before: Before | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a model process says of the version that it has loaded.
+
+    Attributes:
+        golden: examples and the model's answers to them.
+        moved: how far answers are from those of the version before, relative to their scale;
+            None where they were not compared.
+    """
+
+    signature: Signature
+    batch_size: BatchSize
+    golden: tuple[Golden, ...] = field(default=())
+    moved: float | None = None
+
+
+Tell = Callable[[str], None]
+
+
+def prepare(
+    load: Callable[[LoadRequest], Engine], request: LoadRequest, tell: Tell = lambda _: None
+) -> tuple[Engine, Report]:
+    """Load a network and make it ready; `tell` gets each step before it begins.
+
+    Raises what `load` raises, ModelError and NotServable.
+    """
+    tell("loading")
+    engine = load(request)
+    before = request.before
+    if before and not request.allow_signature_change:
+        check_signature(before.signature, engine.signature)
+    trials = Trials(engine, request.shown_path or request.path)
+    tell("making the first calls")
+    trials.find_variable_size()
+    if request.is_restart:
+        trials.warm_up(request.max_rows)
+        return engine, Report(engine.signature, BatchSize(request.max_rows))
+    batch_size = warm_up(trials, request, tell)
+    tell("comparing rows alone and in a batch")
+    warn_of_dependent_rows(trials.row_dependence())
+    moved = compare(trials, engine.signature, before) if before else None
+    tell("answering the examples")
+    golden = answer_examples(trials, engine.signature)
+    return engine, Report(engine.signature, batch_size, golden, moved)
+
+
+def warm_up(trials: Trials, request: LoadRequest, tell: Tell) -> BatchSize:
+    """Make the first calls; measure how many rows a call should have, unless that is set."""
+    if request.max_rows:
+        trials.warm_up(request.max_rows)
+        return BatchSize(request.max_rows)
+    seconds = request.max_batch_seconds
+    if request.before and is_as_fast(trials, request.before.batch_size.rows, seconds):
+        return request.before.batch_size
+    trials.warm_up(1)
+    limits = Limits(call_seconds=seconds)
+    batch_size = measure(trials.trial, trials.row_nbytes, limits, tell=tell)
+    log.info("batching.max_rows: %s", batch_size)
+    return batch_size
+
+
+def is_as_fast(trials: Trials, rows: int, seconds: float) -> bool:
+    """Return whether a call with so many rows is short enough.
+
+    Then what was measured before is kept: measuring beside a model that is at work would measure
+    both.
+    """
+    trials.warm_up(rows)
+    call = trials.trial(rows)
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started <= seconds
+
+
+def check_signature(before: Signature, now: Signature) -> None:
+    """Raise NotServable when a model has other inputs or outputs than the one before."""
+    if before != now:
+        raise NotServable(
+            f"its signature is {now}, where {before} is served; "
+            "set model.allow_signature_change if that is meant"
+        )
+
+
+def compare(trials: Trials, signature: Signature, before: Before) -> float | None:
+    """Return how far answers to recorded rows have moved, relatively; None if there are none.
+
+    Raises NotServable when an answer is not finite that was finite before.
+    """
+    if not before.golden or before.signature.inputs != signature.inputs:
+        return None
+    moved = 0.0
+    for rows, answer in before.golden:
+        now = trials.answer(rows)
+        if is_finite(answer) and not is_finite(now):
+            raise NotServable("it answers NaN or infinity to rows that had finite answers before")
+        moved = max(moved, distance(answer, now))
+    return moved
+
+
+def warn_of_dependent_rows(difference: float) -> None:
+    """Warn of a model that must not be batched."""
+    if difference > MAX_ROW_DEPENDENCE:
+        log.warning(
+            "a row's answer differs by %.1e when it is in a batch: the rows of this model depend "
+            "on each other, or it keeps state; set batching.max_rows to 1",
+            difference,
+        )
+
+
+def answer_examples(trials: Trials, signature: Signature) -> tuple[Golden, ...]:
+    """Let the model answer a row, and two rows, that the documentation shows.
+
+    A model may reject what is only plausible, such as a sequence shorter than its window.
+    """
+    for size in EXAMPLE_SIZES:
+        with contextlib.suppress(Exception):
+            return tuple(answered(trials, signature, size, EXAMPLE_ROWS))
+    log.warning("no generated example works for this model; the API documentation has no examples")
+    return ()
+
+
+def answered(
+    trials: Trials, signature: Signature, variable_size: int, counts: Sequence[int]
+) -> list[Golden]:
+    """Return examples of so many rows each with their answers; raises what the model raises."""
+    examples = [example_rows(signature, rows, variable_size) for rows in counts]
+    return [Golden(rows, trials.answer(rows)) for rows in examples]

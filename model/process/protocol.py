@@ -1,0 +1,168 @@
+"""The messages of loading, as objects on both sides of the socket.
+
+To the model process: `load`, once, then `call`. From it: `log` and `progress` at any time, `ready`
+or `failed` once, then `answer` or `error` for each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Final
+
+import numpy as np
+
+from model.process.batch_size import BatchSize, Point
+from model.process.messages import Message, MessageError
+from model.process.prepare import Before, Golden, LoadRequest, Report
+from model.signature import DTYPES, Signature, TensorSpec
+from model.tensors import Tensors
+
+LOAD: Final = "load"
+CALL: Final = "call"
+LOG: Final = "log"
+PROGRESS: Final = "progress"
+READY: Final = "ready"
+FAILED: Final = "failed"
+ANSWER: Final = "answer"
+ERROR: Final = "error"
+
+Fields = dict[str, Any]
+
+
+def load_fields(request: LoadRequest) -> tuple[Fields, list[np.ndarray]]:
+    """Return the fields and arrays of the message that tells a process what to load."""
+    fields = asdict(replace(request, before=None))
+    before = request.before
+    if before is None:
+        return fields, []
+    fields["before"] = {
+        "signature": _signature_fields(before.signature),
+        "batch_size": before.batch_size,
+        "golden": len(before.golden),
+    }
+    return fields, _golden_arrays(before.signature, before.golden)
+
+
+def load_request(message: Message) -> LoadRequest:
+    """Read such a message; raises MessageError."""
+    if message.kind != LOAD:
+        raise MessageError(f"{message.kind} where {LOAD} is expected")
+    try:
+        fields = dict(message.fields)
+        before = fields.pop("before")
+        request = LoadRequest(**fields)
+        if before is None:
+            return request
+        signature = _signature(before["signature"])
+        golden = _golden(signature, message.arrays, before["golden"])
+        return replace(request, before=Before(signature, _batch_size(before["batch_size"]), golden))
+    except (TypeError, KeyError, ValueError) as error:
+        raise MessageError(f"not a request to load: {error}") from error
+
+
+def report_fields(report: Report) -> tuple[Fields, list[np.ndarray]]:
+    """Return the fields and arrays of the message that a process is ready."""
+    fields = {
+        "signature": _signature_fields(report.signature),
+        "batch_size": report.batch_size,
+        "golden": len(report.golden),
+        "moved": report.moved,
+    }
+    return fields, _golden_arrays(report.signature, report.golden)
+
+
+def report_of(message: Message) -> Report:
+    """Read such a message; raises MessageError."""
+    if message.kind != READY:
+        raise MessageError(f"{message.kind} where {READY} is expected")
+    fields = message.fields
+    try:
+        signature = _signature(fields["signature"])
+        return Report(
+            signature,
+            _batch_size(fields["batch_size"]),
+            _golden(signature, message.arrays, fields["golden"]),
+            None if fields["moved"] is None else float(fields["moved"]),
+        )
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
+        raise MessageError(f"not a report: {error}") from error
+
+
+def outputs_of(message: Message, signature: Signature) -> Tensors:
+    """Return what a call was answered with; raises MessageError."""
+    if message.kind != ANSWER:
+        raise MessageError(f"{message.kind} where {ANSWER} is expected")
+    return _named(signature.outputs, message.arrays)
+
+
+def _named(specs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) -> Tensors:
+    """Return arrays under the names of a signature; raises MessageError unless they can be its.
+
+    And RowCountMismatch. Shapes are not compared: Keras does not know all of them.
+    """
+    if [array.dtype for array in arrays] != [spec.array_dtype for spec in specs]:
+        given = ", ".join(array.dtype.name for array in arrays[:9])
+        raise MessageError(f"arrays of {given} where {', '.join(map(str, specs))} is expected")
+    if not all(array.ndim for array in arrays):
+        raise MessageError("an array without rows")
+    return Tensors({spec.name: array for spec, array in zip(specs, arrays, strict=True)})
+
+
+def _signature_fields(signature: Signature) -> Fields:
+    return {
+        "inputs": [asdict(spec) for spec in signature.inputs],
+        "outputs": [asdict(spec) for spec in signature.outputs],
+    }
+
+
+def _signature(fields: Mapping[str, Any]) -> Signature:
+    def specs(side: str) -> tuple[TensorSpec, ...]:
+        found = [TensorSpec(**{**each, "shape": tuple(each["shape"])}) for each in fields[side]]
+        for spec in found:
+            _check_spec(spec)
+        return tuple(found)
+
+    return Signature(specs("inputs"), specs("outputs"))
+
+
+def _check_spec(spec: TensorSpec) -> None:
+    sizes = [size for size in (*spec.shape, spec.minimum, spec.maximum) if size is not None]
+    if not isinstance(spec.name, str) or spec.dtype not in DTYPES:
+        raise ValueError("a tensor without a name or a dtype")
+    if not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
+        raise ValueError("a shape or ids that are none")
+
+
+def _batch_size(fields: Sequence[Any]) -> BatchSize:
+    rows, curve = fields
+    points = tuple(Point(int(n), float(seconds)) for n, seconds in curve)
+    if type(rows) is not int or min([rows, *(point.rows for point in points)]) < 1:
+        raise ValueError("a batch of no rows")
+    if not all(0 < point.seconds < float("inf") for point in points):
+        raise ValueError("a call that takes no time, or for ever")
+    return BatchSize(rows, points)
+
+
+def _golden_arrays(signature: Signature, golden: Sequence[Golden]) -> list[np.ndarray]:
+    """Return the arrays of all pairs: the inputs of the first, its outputs, and so on."""
+    return [
+        tensors.arrays[spec.name]
+        for pair in golden
+        for tensors, specs in zip(pair, (signature.inputs, signature.outputs), strict=True)
+        for spec in specs
+    ]
+
+
+def _golden(signature: Signature, arrays: Sequence[np.ndarray], count: int) -> tuple[Golden, ...]:
+    inputs = len(signature.inputs)
+    both = inputs + len(signature.outputs)
+    if count * both != len(arrays):
+        raise ValueError("other arrays than its examples have")
+    return tuple(
+        Golden(
+            _named(signature.inputs, arrays[start : start + inputs]),
+            _named(signature.outputs, arrays[start + inputs : start + both]),
+        )
+        for start in range(0, len(arrays), both)
+    )

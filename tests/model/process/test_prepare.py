@@ -1,0 +1,392 @@
+"""What a model process does before it serves, with networks of numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.model_file import ModelError
+from model.process import prepare as preparing
+from model.process.batch_size import BatchSize, Point
+from model.process.prepare import Before, Golden, LoadRequest, NotServable, Report, prepare
+from model.process.trials import Trials
+from model.signature import Signature, TensorSpec
+from model.tensors import RowCountMismatch, Tensors
+
+NUMBERS = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),))
+SEQUENCES = Signature((TensorSpec("x", (None,), "float32"),), (TensorSpec("y", (1,), "float32"),))
+WORDS = Signature((TensorSpec("x", (2,), "string"),), (TensorSpec("y", (), "string"),))
+REQUEST = LoadRequest("/kept/7", shown_path="m.keras", max_rows=4)
+
+Network = Callable[[np.ndarray], np.ndarray]
+
+
+class FakeEngine:
+    """Computes its first input with a function.
+
+    Attributes:
+        calls: the input of every call.
+    """
+
+    def __init__(self, network: Network, signature: Signature = NUMBERS) -> None:
+        self.signature = signature
+        self.calls: list[np.ndarray] = []
+        self._network = network
+
+    @property
+    def rows(self) -> list[int]:
+        """The number of rows of each call."""
+        return [len(x) for x in self.calls]
+
+    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self.calls.append(arrays[0])
+        return [self._network(arrays[0])]
+
+
+def line(x: np.ndarray) -> np.ndarray:
+    return 3 * x[:, :1] + np.float32(1)
+
+
+def prepared(engine: FakeEngine, request: LoadRequest = REQUEST) -> tuple[Report, list[str]]:
+    """Return the report, and the steps that were told."""
+    steps: list[str] = []
+    loaded, report = prepare(lambda _: engine, request, steps.append)
+    assert loaded is engine
+    return report, steps
+
+
+def version(network: Network, signature: Signature = NUMBERS, rows: int = 4) -> Before:
+    """What is known of a version that is served."""
+    report, _ = prepared(FakeEngine(network, signature))
+    return Before(signature, BatchSize(rows), report.golden)
+
+
+# The report
+
+
+def test_the_report_says_what_was_loaded() -> None:
+    engine = FakeEngine(line)
+    report, steps = prepared(engine)
+
+    assert (report.signature, report.batch_size, report.moved) == (NUMBERS, BatchSize(4), None)
+    pairs = [
+        (pair.rows.arrays["x"].tolist(), pair.answer.arrays["y"].tolist()) for pair in report.golden
+    ]
+    assert pairs == [([[10]], [[31]]), ([[10], [20]], [[31], [61]])]
+    assert steps == [
+        "loading",
+        "making the first calls",
+        "comparing rows alone and in a batch",
+        "answering the examples",
+    ]
+    assert engine.rows[:3] == [1, 2, 4]
+
+
+def test_the_loader_gets_the_request() -> None:
+    seen: list[LoadRequest] = []
+    prepare(lambda request: seen.append(request) or FakeEngine(line), REQUEST)
+
+    assert seen == [REQUEST]
+
+
+def test_what_loading_raises_is_raised() -> None:
+    def fail(_: LoadRequest) -> Any:
+        raise ModelError("m.keras", "is damaged")
+
+    with pytest.raises(ModelError, match="is damaged"):
+        prepare(fail, REQUEST)
+
+
+def test_the_size_of_batches_is_measured_where_none_is_set() -> None:
+    engine = FakeEngine(line)
+    report, steps = prepared(engine, replace(REQUEST, max_rows=0))
+
+    assert [point.rows for point in report.batch_size.curve][:3] == [1, 2, 4]
+    assert steps[2] == "measuring the batch size: calls of 1 rows"
+
+
+def test_a_network_that_fails_on_zeros_is_rejected_by_the_name_of_its_file() -> None:
+    with pytest.raises(ModelError) as refused:
+        prepared(FakeEngine(lambda x: line(x)[:1]))
+    assert str(refused.value) == (
+        "m.keras: the model fails on a batch of 2, all zeros: 1 rows came out where 2 went in"
+    )
+
+
+# Compared with the version before
+
+
+def test_a_version_with_another_signature_is_rejected() -> None:
+    """Before it is called at all."""
+    engine = FakeEngine(line, SEQUENCES)
+    with pytest.raises(NotServable) as refused:
+        prepared(engine, replace(REQUEST, before=version(line)))
+
+    assert str(refused.value) == (
+        "its signature is x: float32[?] → y: float32[1], where x: float32[1] → y: float32[1] is "
+        "served; set model.allow_signature_change if that is meant"
+    )
+    assert engine.calls == []
+
+
+def test_another_signature_can_be_allowed() -> None:
+    """Answers of other inputs are not compared."""
+    request = replace(REQUEST, before=version(line), allow_signature_change=True)
+    report, _ = prepared(FakeEngine(line, SEQUENCES), request)
+
+    assert (report.signature, report.moved) == (SEQUENCES, None)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_version_that_answers_nan_where_there_were_numbers_is_rejected(bad: float) -> None:
+    def spoiled(x: np.ndarray) -> np.ndarray:
+        return np.where(x == 20, np.float32(bad), line(x))
+
+    request = replace(REQUEST, before=version(line))
+    with pytest.raises(NotServable, match="answers NaN or infinity to rows that had finite"):
+        prepared(FakeEngine(spoiled), request)
+
+
+def test_nan_that_was_there_before_is_no_fault() -> None:
+    def spoiled(x: np.ndarray) -> np.ndarray:
+        return np.where(x == 20, np.float32(np.nan), line(x))
+
+    report, _ = prepared(FakeEngine(spoiled), replace(REQUEST, before=version(spoiled)))
+    assert report.moved == 0
+
+
+@pytest.mark.parametrize("factor, moved", [(1, 0), (1.01, 0.01), (2, 1)])
+def test_how_far_answers_have_moved_is_reported(factor: float, moved: float) -> None:
+    request = replace(REQUEST, before=version(line))
+    report, _ = prepared(FakeEngine(lambda x: line(x) * np.float32(factor)), request)
+
+    assert report.moved == pytest.approx(moved, abs=1e-6)
+
+
+def test_words_have_moved_or_not() -> None:
+    def first(x: np.ndarray) -> np.ndarray:
+        return x[:, 0]
+
+    request = replace(REQUEST, before=version(first, WORDS))
+    assert prepared(FakeEngine(first, WORDS), request)[0].moved == 0
+    shout = FakeEngine(lambda x: np.array([cell.upper() for cell in x[:, 0]], object), WORDS)
+    assert prepared(shout, request)[0].moved == 1
+
+
+def test_a_version_before_without_examples_is_not_compared() -> None:
+    before = replace(version(line), golden=())
+
+    assert prepared(FakeEngine(line), replace(REQUEST, before=before))[0].moved is None
+
+
+# The batch size of the version before
+
+
+CURVE = BatchSize(8, (Point(1, 0.001), Point(8, 0.002)))
+
+
+def test_what_was_measured_before_is_kept_where_calls_are_as_short() -> None:
+    before = replace(version(line), batch_size=CURVE)
+    engine = FakeEngine(line)
+    report, steps = prepared(engine, replace(REQUEST, max_rows=0, before=before))
+
+    assert report.batch_size == CURVE
+    assert max(engine.rows) == 8
+    assert not any("measuring" in step for step in steps)
+
+
+def test_it_is_measured_anew_where_they_are_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "is_as_fast", lambda *_: False)
+    before = replace(version(line), batch_size=CURVE)
+    report, _ = prepared(FakeEngine(line), replace(REQUEST, max_rows=0, before=before))
+
+    assert report.batch_size != CURVE
+    assert report.batch_size.curve
+
+
+def test_a_call_that_takes_too_long_is_not_as_fast() -> None:
+    trials = Trials(FakeEngine(line), "m.keras")
+
+    assert preparing.is_as_fast(trials, 4, 10)
+    assert not preparing.is_as_fast(trials, 4, 0)
+
+
+# Started again
+
+
+def test_a_version_that_is_started_again_is_only_loaded_and_warmed_up() -> None:
+    engine = FakeEngine(line)
+    report, steps = prepared(engine, replace(REQUEST, is_restart=True))
+
+    assert steps == ["loading", "making the first calls"]
+    assert engine.rows == [1, 2, 4]
+    assert all((x == 0).all() for x in engine.calls)
+    assert report == Report(NUMBERS, BatchSize(4))
+
+
+def test_started_again_it_still_finds_a_size_for_variable_dimensions() -> None:
+    def windowed(x: np.ndarray) -> np.ndarray:
+        if x.shape[1] < 5:
+            raise ValueError("too short")
+        return line(x)
+
+    engine = FakeEngine(windowed, SEQUENCES)
+    prepared(engine, replace(REQUEST, is_restart=True))
+    assert engine.calls[-1].shape == (4, 16)
+
+
+# Examples
+
+
+@pytest.mark.parametrize("least, size", [(0, 2), (3, 8), (9, 32), (100, 128)])
+def test_examples_are_as_long_as_the_model_wants(least: int, size: int) -> None:
+    def windowed(x: np.ndarray) -> np.ndarray:
+        if x.shape[1] < least:
+            raise ValueError("too short")
+        return line(x)
+
+    report, _ = prepared(FakeEngine(windowed, SEQUENCES))
+    assert [pair.rows.arrays["x"].shape for pair in report.golden] == [(1, size), (2, size)]
+
+
+@pytest.mark.logs_warnings
+def test_a_model_that_takes_no_example_is_served_without(caplog: pytest.LogCaptureFixture) -> None:
+    def picky(x: np.ndarray) -> np.ndarray:
+        if x.any():
+            raise ValueError("zeros alone")
+        return line(x)
+
+    report, _ = prepared(FakeEngine(picky))
+    assert report.golden == ()
+    assert "no generated example works for this model" in caplog.text
+
+
+# Rows that depend on each other
+
+
+@pytest.mark.logs_warnings
+def test_rows_that_depend_on_each_other_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    prepared(FakeEngine(lambda x: x - x.mean(axis=0)))
+
+    assert "the rows of this model depend on each other, or it keeps state" in caplog.text
+
+
+@pytest.mark.logs_warnings
+def test_a_model_that_keeps_state_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    calls = 0
+
+    def counting(x: np.ndarray) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        return line(x) + np.float32(calls)
+
+    prepared(FakeEngine(counting))
+    assert "it keeps state" in caplog.text
+
+
+def test_rounding_is_not_warned_of() -> None:
+    def rounding(x: np.ndarray) -> np.ndarray:
+        return line(x) * np.float32(1 + 1e-6 * len(x))
+
+    prepared(FakeEngine(rounding))
+
+
+# Trials
+
+
+def trials(network: Network, signature: Signature = NUMBERS) -> Trials:
+    return Trials(FakeEngine(network, signature), "m.keras")
+
+
+def test_a_trial_gives_the_size_of_its_answer() -> None:
+    """Of strings, too."""
+    assert trials(line).trial(5)() == 5 * 4
+    words = trials(lambda x: np.array([b"abc"] * len(x), object), WORDS)
+    assert words.trial(5)() == 5 * (8 + 3)
+
+
+def test_an_answer_has_the_names_of_the_outputs() -> None:
+    answer = trials(line).answer(Tensors({"x": np.array([[10]], "float32")}))
+
+    assert {name: array.tolist() for name, array in answer.arrays.items()} == {"y": [[31]]}
+
+
+def test_an_answer_of_too_few_outputs_is_an_error() -> None:
+    two = Signature(NUMBERS.inputs, (*NUMBERS.outputs, TensorSpec("z", (1,), "float32")))
+
+    with pytest.raises(ModelError, match="on a batch of 1, all zeros"):
+        trials(line, two).trial(1)
+
+
+@pytest.mark.parametrize("most", [1, 3, 5, 64])
+def test_a_size_that_the_network_takes_is_found_though_it_takes_few(most: int) -> None:
+    def bounded(x: np.ndarray) -> np.ndarray:
+        if x.shape[1] > most:
+            raise ValueError("too long")
+        return line(x)
+
+    tried = trials(bounded, SEQUENCES)
+    tried.find_variable_size()
+    tried.warm_up(2)
+
+
+def test_rows_are_compared_on_zeros_where_random_ones_fail() -> None:
+    def picky(x: np.ndarray) -> np.ndarray:
+        if x.any():
+            raise ValueError("zeros alone")
+        return line(x)
+
+    assert trials(picky).row_dependence() == 0
+    assert trials(lambda x: picky(x) + np.float32(len(x))).row_dependence() > 0.1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_rows_without_a_number_do_not_depend_on_each_other(value: float) -> None:
+    assert trials(lambda x: np.full((len(x), 1), value, "float32")).row_dependence() == 0
+
+
+def test_infinity_beside_numbers_is_compared_without_a_warning() -> None:
+    def half(x: np.ndarray) -> np.ndarray:
+        return np.where(x > 0, np.float32(np.inf), line(x))
+
+    assert trials(half).row_dependence() == 0
+
+
+def test_nan_in_a_batch_alone_is_a_dependence() -> None:
+    def spoiled(x: np.ndarray) -> np.ndarray:
+        return np.full((len(x), 1), np.nan if len(x) > 1 else 1, "float32")
+
+    assert trials(spoiled).row_dependence() == np.inf
+
+
+def test_answers_of_other_shapes_are_a_dependence() -> None:
+    assert trials(lambda x: np.ones((len(x), len(x)), "float32")).row_dependence() == np.inf
+
+
+def test_words_depend_or_do_not() -> None:
+    def counted(x: np.ndarray) -> np.ndarray:
+        return np.array([b"%d" % len(x)] * len(x), object)
+
+    assert trials(lambda x: x[:, 0], WORDS).row_dependence() == 0
+    assert trials(counted, WORDS).row_dependence() == np.inf
+
+
+def test_a_wrong_number_of_rows_is_told() -> None:
+    with pytest.raises(RowCountMismatch, match="1 rows came out where 2 went in"):
+        trials(lambda x: line(x)[:1]).answer(Tensors({"x": np.ones((2, 1), "float32")}))
+
+
+def test_golden_pairs_are_what_the_next_version_is_asked() -> None:
+    """And asked as they were, in the order of the names."""
+    before = version(line)
+    engine = FakeEngine(line)
+    prepared(engine, replace(REQUEST, before=before))
+    assert isinstance(before.golden[0], Golden)
+    asked = [x.tolist() for x in engine.calls]
+
+    for pair in before.golden:
+        assert asked.count(pair.rows.arrays["x"].tolist()) == 2  # for the examples once more
