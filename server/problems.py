@@ -117,8 +117,8 @@ PROBLEMS: dict[type[Exception], Problem] = {
         "The service is shutting down and accepts no new requests; try another instance.",
     ),
     ModelFails: Problem(HTTPStatus.SERVICE_UNAVAILABLE, "model-fails", "Model self-check failed"),
-    batching.ModelStuck: Problem(
-        HTTPStatus.SERVICE_UNAVAILABLE, "model-stuck", "A model call hangs"
+    batching.ModelUnavailable: Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "model-unavailable", "The model cannot be called"
     ),
     batching.DeadlineExceeded: Problem(
         HTTPStatus.GATEWAY_TIMEOUT,
@@ -154,7 +154,7 @@ def headers_of(error: Exception) -> dict[str, str]:
             return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         case Unauthorized():
             return {"WWW-Authenticate": 'Bearer realm="predictions"'}
-        case Loading() | batching.ModelStuck():  # the process restarts then
+        case Loading() | batching.ModelUnavailable():  # until it is loaded again
             return {"Retry-After": str(LOADING_RETRY_SECONDS)}
         case batching.Draining() | TooManyConnections() | ModelFails():
             return {"Retry-After": "1"}

@@ -26,8 +26,9 @@ from server.logs.application import configure, log_unhandled_exceptions, write_i
 from server.logs.format import line_format_of
 from server.logs.open import Logs, open_access_log, open_payload_log
 from server.monitoring.live_page import LivePage, read
-from server.serving.keras_loader import load_model
-from server.serving.loading import Load
+from server.serving.leftovers import remove_leftovers
+from server.serving.model_process import ModelProcess
+from server.serving.process_start import COMMAND
 from server.serving.service import Service
 from server.transport.interface import BACKLOG, Transport
 from server.transport.sockets import HANDSHAKE_SECONDS, block_new_handshakes
@@ -39,9 +40,9 @@ EXIT_CLEAN = 0
 EXIT_BROKEN = 1
 EXIT_CANNOT_START = 2
 EXIT_DRAIN_TIMEOUT = 3
-EXIT_STUCK = 4
 FLUSH_SECONDS = 2.0
 SPARE_FILES = 256
+FILES_PER_PROCESS = 5  # socket, output, shared memory twice, the kept file
 LAST_REQUESTS_SECONDS = 0.1  # for those whose connection was accepted last to send their request
 
 
@@ -49,8 +50,11 @@ class CannotStart(Exception):
     """One clear line on what keeps the service from starting."""
 
 
-def main(load_model: Load = load_model) -> int:
-    """Run the service with this process's arguments and environment; return its exit code."""
+def main(command: Sequence[str] = COMMAND) -> int:
+    """Run the service with this process's arguments and environment; return its exit code.
+
+    `command` starts a model process.
+    """
     try:
         settings = load_settings(sys.argv[1:], os.environ, Path.cwd())
         line_format = line_format_of(settings.logging.format, sys.stderr, os.environ)
@@ -61,7 +65,7 @@ def main(load_model: Load = load_model) -> int:
         tls = context_of(settings.http)
         sockets = bind(settings.http)
         logs = Logs(open_payload_log(settings, lock), open_access_log(settings, line_format, lock))
-        process = Process(settings, sockets, tls, logs, load_model)
+        process = Process(settings, sockets, tls, logs, command)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(process.run())
     except (ConfigError, CannotStart) as error:
@@ -69,10 +73,9 @@ def main(load_model: Load = load_model) -> int:
         return EXIT_CANNOT_START
     give_up = time.monotonic() + FLUSH_SECONDS
     logs.close(give_up)
-    process.close()
     log_is_written = flush_log(give_up - time.monotonic())
-    if process.model_is_busy() or not log_is_written:
-        os._exit(code)  # Python would end TensorFlow in the middle and crash, or wait for the log
+    if not log_is_written:
+        os._exit(code)  # Python would wait for the log
     return code
 
 
@@ -85,32 +88,22 @@ class Process:
         sockets: list[socket.socket],
         tls: ssl.SSLContext | None,
         logs: Logs,
-        load_model: Load,
+        command: Sequence[str],
     ) -> None:
         self._settings = settings
         self._sockets = sockets
         self._tls = tls
         self._logs = logs
-        self._load_model = load_model
-        self._service: Service | None = None
+        self._command = command
         self._is_told_to_end = False
 
-    def model_is_busy(self) -> bool:
-        """Tell whether the model's thread is in the middle of something."""
-        return self._service is not None and self._service.is_busy()
-
-    def close(self) -> None:
-        """Remove what was kept on disk."""
-        if self._service is not None:
-            self._service.close()
-
     async def run(self) -> int:
-        """Serve until a signal comes, or a model is stuck; return the exit code.
+        """Serve until a signal comes; return the exit code.
 
         Raises CannotStart.
         """
         stop = self._catch_signals()
-        service = self._service = Service(self._settings)
+        service = Service(self._settings)
         activity = Activity()
         live_page = LivePage(lambda: read(service))
         live_page.start()
@@ -126,21 +119,25 @@ class Process:
         paths = ", ".join(source.path for source in self._settings.sources)
         log.info("listening on %s, loading %s", self._origin(), paths)
         self._reload_on_signal(service)
+        cleaning = asyncio.ensure_future(asyncio.to_thread(remove_leftovers))
         await self._until_ready(service, stop)
-        service.when_stuck(stop.set)
         service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
         await stop.wait()
         code = await self._drain(service, transport, activity)
-        return EXIT_STUCK if service.stuck else code
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        await service.close()
+        await cleaning
+        return code
 
     async def _until_ready(self, service: Service, stop: asyncio.Event) -> None:
         """Load the model, unless a signal comes before it is there."""
-        loading = asyncio.ensure_future(service.start(self._load_model))
+        loading = asyncio.ensure_future(service.start(self._start_process))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if not loading.done():
             loading.cancel()
+            await asyncio.wait({loading})
             return
         try:
             loading.result()
@@ -178,6 +175,9 @@ class Process:
         log.info("drained")
         return EXIT_CLEAN
 
+    def _start_process(self, name: str) -> ModelProcess:
+        return ModelProcess(name, self._settings.hang_timeout, self._command)
+
     def _catch_signals(self) -> asyncio.Event:
         """Return an event that the first signal sets; the second ends the process at once."""
         stop = asyncio.Event()
@@ -194,7 +194,9 @@ class Process:
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+        # The loop's own handlers are gone once it is closed, and SIGHUP would end the process.
+        loop = asyncio.get_running_loop()
+        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(reload))
 
     def _signal(self, number: int, stop: asyncio.Event) -> None:
         if self._is_told_to_end:
@@ -235,15 +237,22 @@ def warn_of_unknown_names(service: Service, redacted: Sequence[str]) -> None:
 def with_enough_files(settings: Settings) -> Settings:
     """Raise the limit on open files; lower `http.max_connections` to what it allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.http.max_connections + SPARE_FILES
+    spare = SPARE_FILES + files_of_models(settings)
+    wanted = settings.http.max_connections + spare
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft < limit:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
     if max(soft, limit) >= wanted:
         return settings
-    connections = max(1, limit - SPARE_FILES)
+    connections = max(1, limit - spare)
     log.warning("only %d files can be open: http.max_connections is %d", limit, connections)
     return replace(settings, http=replace(settings.http, max_connections=connections))
+
+
+def files_of_models(settings: Settings) -> int:
+    """Return how many files are open for model processes, one version more than may be loaded."""
+    processes = settings.model.replicas * (settings.model.max_versions + 1)
+    return FILES_PER_PROCESS * processes * len(settings.sources)
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -26,7 +26,10 @@ HOMES = {
     "jsonschema": ["server/config/", "server/dialects/", "scripts/fuzz_targets.py"],
     "jsonschema_rs": ["server/dialects/"],
     "keras": ["model/", "scripts/measurements/models.py"],
-    "numpy": ["model/", "server/dialects/", "server/loadtest/", "scripts/"],
+    "numpy": [
+        *("model/", "server/dialects/", "server/loadtest/", "server/serving/model_process.py"),
+        "scripts/",
+    ],
     "orjson": ["server/dialects/", "server/loadtest/", "server/logs/", "scripts/"],
     "prometheus_client": ["server/monitoring/metrics.py"],
     "rich": ["model/train.py", "server/loadtest/", "scripts/"],
@@ -64,7 +67,7 @@ ALLOWED = {
     "app": BELOW_APP,
     "run": BELOW_APP | {"app"},
     "loadtest": {"model"},
-    "tune": {"batching", "config", "loadtest", "model", "serving"},
+    "tune": {"config", "loadtest", "model", "serving"},
     "__main__": {"config", "run", "tune"},
     "scripts": {"app", "loadtest", "run", "tune"} | BELOW_APP,
 }

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
 from itertools import chain
 
+from server.batching.caller import Caller, CallModel, Ready, always_ready
 from server.batching.deadlines import Deadlines
 from server.batching.errors import (
     BatchingError,
     Draining,
-    ModelStuck,
+    ModelUnavailable,
     Overloaded,
     TooManyRows,
     WrongRowCount,
@@ -27,18 +28,10 @@ from server.batching.job import Job, Rows
 from server.batching.observer import Observer
 from server.batching.speed import Speed
 
-CallModel = Callable[[list[Rows]], Awaitable[Sequence[Rows]]]
-
 
 def concatenate(answers: list[Rows]) -> Rows:
     """Join the answers to the parts of a request, for rows in lists."""
     return list(chain.from_iterable(answers))
-
-
-def halves(pieces: list[Piece[Job]]) -> list[list[Piece[Job]]]:
-    """Split a batch in two, between requests."""
-    middle = len(pieces) // 2
-    return [pieces[:middle], pieces[middle:]]
 
 
 class Batcher:
@@ -46,7 +39,7 @@ class Batcher:
 
     Args:
         call_model: takes a list of rows of equal shape, one item a request, and returns their
-            answers in a list.
+            answers in a list. Raises Interrupted when the call can be made again.
         join: joins the answers to the parts of a request that was split.
         whole_batch_errors: errors of `call_model` that no single request can cause; they fail the
             whole batch at once.
@@ -54,6 +47,7 @@ class Batcher:
         max_wait: how long an idle model waits for more rows.
         max_queue: the longest expected duration of the batches ahead of a new request.
         queue_rows, queue_bytes: how much may wait.
+        replicas: how many calls can run at a time, one for each task of `serve`.
         observers: are notified of all events, in this order.
         clock: measures durations. By default it is the loop's, but uvloop's advances only between
             callbacks, in whole milliseconds.
@@ -64,7 +58,7 @@ class Batcher:
 
     def __init__(
         self,
-        call_model: CallModel,
+        call_model: CallModel | None = None,
         *,
         join: Callable[[list[Rows]], Rows] = concatenate,
         whole_batch_errors: tuple[type[Exception], ...] = (),
@@ -73,6 +67,7 @@ class Batcher:
         max_queue: float = 1.0,
         queue_rows: int = 65_536,
         queue_bytes: int = 256 * 2**20,
+        replicas: int = 1,
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] | None = None,
     ) -> None:
@@ -85,16 +80,20 @@ class Batcher:
         self._call_model = call_model
         self.join = join
         self._whole_batch_errors: tuple[type[Exception], ...] = (
-            *(WrongRowCount, ModelStuck),
+            *(WrongRowCount, ModelUnavailable),
             *whole_batch_errors,
         )
         self._max_wait = max_wait
         self._max_queue = max_queue
         self._queue_rows = queue_rows
         self._queue_bytes = queue_bytes
+        self._replicas = replicas
         self._speed = Speed()
         self._arrived = asyncio.Event()
         self._draining = False
+        self._interrupted: deque[Piece[Job]] = deque()  # each is called again, alone
+        self._batches = 0  # in progress
+        self._settled = asyncio.Event()
 
     def submit(self, rows: Rows, deadline: float, *, shape: Hashable = (), nbytes: int = 0) -> Job:
         """Enqueue `rows`; rows of equal `shape` can share a batch. Answers keep their order.
@@ -122,23 +121,53 @@ class Batcher:
         """
         self._admit(1, nbytes, shape)
 
-    async def serve(self) -> None:
-        """Run batches until `drain` was called and every request is answered."""
+    async def serve(self, call_model: CallModel | None = None, ready: Ready = always_ready) -> None:
+        """Run batches until `drain` was called and every request is answered.
+
+        Several tasks may do so, each with a replica of the model: `call_model` calls it, `ready`
+        returns once it can be called.
+        """
+        call_model = call_model or self._call_model
+        assert call_model is not None, "one of the two gives it"
+        caller = Caller(self, call_model)
         while await self._rows_wait():
             await self._fill_up()
-            if pieces := self._in_time(self.queue.take()):
-                await self._answer(pieces)
+            await ready()
+            again = bool(self._interrupted)
+            taken = [self._interrupted.popleft()] if again else self.queue.take()
+            self._batches += 1
+            try:
+                if pieces := self.in_time(taken):
+                    await caller.answer(pieces, again=again)
+            finally:
+                self._batches -= 1
+                self.note_settled()
 
     def drain(self) -> None:
         """Reject new requests; `serve` returns once the accepted ones are settled."""
         self._draining = True
         self._arrived.set()
+        self.note_settled()
 
-    def abandon(self, error: Exception) -> None:
-        """Reject new requests, and fail those that wait for the model."""
-        self.drain()
-        while pieces := self.queue.take():
-            self._fail(pieces, error, isolated=False)
+    async def settled(self) -> None:
+        """Return once `drain` was called and everything accepted is settled.
+
+        A task of `serve` may then still wait for a replica that can be called.
+        """
+        await self._settled.wait()
+
+    def note_settled(self) -> None:
+        """Take note of the end of a request or a batch."""
+        if not self._draining or self._batches or self.queue.rows:
+            return
+        if all(piece.job.done() for piece in self._interrupted):
+            self._settled.set()
+            self._arrived.set()
+
+    def call_again(self, pieces: list[Piece[Job]]) -> None:
+        """Have each of these called alone, by whichever replica is free first."""
+        self._interrupted += pieces
+        self._arrived.set()
 
     def _admit(self, size: int, nbytes: int, shape: Hashable) -> None:
         queue = self.queue
@@ -152,7 +181,7 @@ class Batcher:
         if queue.rows + size > self._queue_rows or queue.nbytes + nbytes > self._queue_bytes:
             self._reject_overload("queue_full", "The queue is full.")
         batches, rows = queue.ahead(shape)
-        if batches and self._speed.predict(batches, rows) > self._max_queue:
+        if batches and self._speed.predict(batches, rows) > self._max_queue * self._replicas:
             self._reject_overload("queue_wait", "The wait in the queue would be too long.")
 
     def _reject_overload(self, reason: str, why: str) -> None:
@@ -167,12 +196,16 @@ class Batcher:
     def _seconds_to_empty(self) -> float:
         """Return how long the waiting rows are expected to take."""
         rows = self.queue.rows
-        return self._speed.predict(ceil_div(rows, self.queue.max_rows), rows)
+        seconds = self._speed.predict(ceil_div(rows, self.queue.max_rows), rows)
+        return seconds / self._replicas
 
     async def _rows_wait(self) -> bool:
-        """Wait for rows; return False when draining leaves none."""
-        while not self.queue.rows:
-            if self._draining:
+        """Wait for rows; return False when draining leaves none.
+
+        A batch that another replica is answering may come back.
+        """
+        while not (self.queue.rows or self._interrupted):
+            if self._draining and not self._batches:
                 return False
             self._arrived.clear()
             await self._arrived.wait()
@@ -181,82 +214,33 @@ class Batcher:
     async def _fill_up(self) -> None:
         """Wait up to `max_wait` seconds for rows that fill the batch."""
         end = self.loop.time() + self._max_wait
-        while self.queue.rows < self.queue.max_rows and not self._draining:
+        while self._is_filling_up():
             if (remaining := end - self.loop.time()) <= 0:
                 return
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), remaining)
 
-    async def _answer(self, pieces: list[Piece[Job]]) -> None:
-        """Settle every request of a batch, even if the model fails."""
-        error = await self._try(pieces)
-        if isinstance(error, self._whole_batch_errors):
-            self._fail(pieces, error, isolated=False)
-        elif error:
-            await self._isolate(pieces, error)
+    def _is_filling_up(self) -> bool:
+        is_full = self.queue.rows >= self.queue.max_rows
+        return not (is_full or self._draining or self._interrupted)
 
-    async def _call(self, pieces: list[Piece[Job]]) -> None:
-        """Call the model once and give each job its answer; raises what the model raises."""
-        sizes = [stop - start for _, start, stop in pieces]
-        rows = sum(sizes)
-        started = self.clock()
-        try:
-            answers = await self._call_model([job.rows(start, stop) for job, start, stop in pieces])
-        finally:
-            seconds = self.clock() - started
-            self._speed.learn(rows, seconds)
-            for observer in self.observers:
-                observer.ran(rows, len(pieces), seconds)
-        if [len(answer) for answer in answers] != sizes:
-            raise WrongRowCount(f"{rows} rows went in and {sum(map(len, answers))} came out")
-        answered = [
-            job
-            for (job, _, _), answer in zip(pieces, answers, strict=True)
-            # It may have expired, or its client may have disconnected.
-            if not job.done() and job.add(answer, started, seconds, rows)
-        ]
+    def called(self, pieces: list[Piece[Job]], rows: int, seconds: float) -> None:
+        """Take note of a call of the model, successful or not."""
+        self._speed.learn(rows, seconds)
         for observer in self.observers:
-            observer.answered(answered)
+            observer.ran(rows, len(pieces), seconds)
 
-    async def _isolate(self, pieces: list[Piece[Job]], error: Exception) -> None:
-        """Find the requests that fail by halving, with at most 4 log2(n) more calls."""
-        calls = int(4 * math.log2(len(pieces)))
-        suspects = halves(pieces)
-        failures: list[tuple[list[Piece[Job]], Exception]] = []
-        answered = False
-        while suspects:
-            group = self._in_time(suspects.pop())
-            if not group:
-                continue
-            if calls:
-                calls -= 1
-                failure = await self._try(group)
-                if failure is None:
-                    answered = True
-                    continue
-                error = failure
-                if len(group) > 1 and not isinstance(error, self._whole_batch_errors):
-                    suspects += halves(group)
-                    continue
-            failures.append((group, error))
-        for group, error in failures:
-            self._fail(group, error, isolated=answered)
+    def is_about_the_batch(self, error: Exception) -> bool:
+        """Return whether no single request of a batch can have caused an error."""
+        return isinstance(error, self._whole_batch_errors)
 
-    async def _try(self, pieces: list[Piece[Job]]) -> Exception | None:
-        """Call the model once and give each job its answer; return what the model raised."""
-        try:
-            await self._call(pieces)
-        except Exception as error:
-            return error
-        return None
-
-    def _in_time(self, pieces: list[Piece[Job]]) -> list[Piece[Job]]:
+    def in_time(self, pieces: list[Piece[Job]]) -> list[Piece[Job]]:
         """Return the pieces whose clients still wait."""
         now = self.loop.time()
         return [piece for piece in pieces if piece.job.waits(now)]
 
-    def _fail(self, pieces: list[Piece[Job]], error: Exception, isolated: bool) -> None:
+    def fail(self, pieces: list[Piece[Job]], error: Exception, isolated: bool) -> None:
         """Fail the jobs that are not settled yet, each with its own exception."""
         jobs = [piece.job for piece in pieces if not piece.job.done()]
         for job in jobs:

@@ -33,8 +33,12 @@ class ModelFailed(BatchingError):
     """The model raised an error, or did not return one row for each row of input."""
 
 
-class ModelStuck(BatchingError):
-    """A model call hangs, so the model cannot answer; the process must be restarted."""
+class ModelUnavailable(BatchingError):
+    """The model cannot be called until it is loaded again; the text says why."""
+
+
+class Interrupted(Exception):
+    """What the model ran in has ended in the middle of a call, which can be made again."""
 
 
 class WrongRowCount(Exception):
@@ -43,8 +47,8 @@ class WrongRowCount(Exception):
 
 def failure_of(error: Exception) -> BatchingError:
     """Return an exception for one job: raising changes an exception, so jobs do not share one."""
-    if isinstance(error, ModelStuck):
-        return ModelStuck(*error.args)
+    if isinstance(error, ModelUnavailable):
+        return ModelUnavailable(*error.args)
     failure = ModelFailed()
     failure.__cause__ = error
     return failure

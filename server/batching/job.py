@@ -35,6 +35,8 @@ class JobOwner(Protocol):
     @property
     def observers(self) -> Sequence[JobObserver]: ...
 
+    def note_settled(self) -> None: ...
+
 
 class Job(asyncio.Future[Rows]):
     """A request: await it for its answer, cancel it when its client disconnects.
@@ -80,7 +82,7 @@ class Job(asyncio.Future[Rows]):
         self.batch_rows = 0
         self._owner = owner
         self._rows = rows
-        self._answers: list[Rows] = []
+        self._answers: dict[int, Rows] = {}  # by the first row that each is for
         self._submitted = owner.clock()
         self._deadline = deadline
         self._bucket: Bucket | None = None
@@ -115,10 +117,13 @@ class Job(asyncio.Future[Rows]):
         """Return some of its rows."""
         return self._rows if stop - start == self.size else self._rows[start:stop]
 
-    def add(self, answer: Rows, started: float, seconds: float, batch_rows: int) -> bool:
-        """Take the answer to its next rows from a batch; return whether it now has all of them.
+    def add(
+        self, start: int, answer: Rows, started: float, seconds: float, batch_rows: int
+    ) -> bool:
+        """Take the answer to its rows from `start` on; return whether it now has all of them.
 
-        `started` and `seconds` say when the model was called and for how long.
+        Several replicas may answer the parts of a request in any order. `started` and `seconds`
+        say when the model was called and for how long.
         """
         if not self.batch_rows:
             self.queue_seconds = started - self._submitted
@@ -127,11 +132,12 @@ class Job(asyncio.Future[Rows]):
             self.batch_rows = batch_rows
         self._missing -= len(answer)
         if self._missing:
-            self._answers.append(answer)
+            self._answers[start] = answer
             return False
         if self._answers:
+            self._answers[start] = answer
             try:
-                answer = self._owner.join([*self._answers, answer])
+                answer = self._owner.join([self._answers[at] for at in sorted(self._answers)])
             except Exception as error:
                 self.fail(failure_of(error))
                 for observer in self._owner.observers:
@@ -152,4 +158,5 @@ class Job(asyncio.Future[Rows]):
             self._owner.deadlines.remove(self._bucket, self)
         if self.taken < self.size:
             self._owner.queue.remove(self)
-        self._rows = self._answers = []
+        self._rows, self._answers = [], {}
+        self._owner.note_settled()

@@ -66,7 +66,7 @@ class ModelSettings(ModelSource):
     """The model to serve. To serve several, list them in `models` instead."""
 
     max_versions: int = setting(
-        4,
+        1,
         "Most versions of a folder to load: those with the highest numbers.",
         minimum=1,
     )
@@ -75,10 +75,34 @@ class ModelSettings(ModelSource):
     )
     hang_timeout_s: float | Literal["auto"] = setting(
         "auto",
-        "Longest model call, in seconds; a longer one ends the process with exit code 4. "
-        "auto: 2 x deadline, 0: no limit.",
+        "Longest model call in seconds; the process of a longer one is killed and started again. "
+        "auto = batching.deadline_ms, 0 = no limit.",
         minimum=0,
         maximum=A_DAY_S,
+    )
+    load_timeout_s: float = setting(
+        600, "Longest time that loading a model may take, in seconds.", minimum=1, maximum=A_DAY_S
+    )
+    max_restarts: int = setting(
+        5,
+        "How often a model process may end without an answer in between before the model is "
+        "given up.",
+        minimum=1,
+        maximum=1000,
+    )
+    replicas: int = setting(
+        1, "How many processes compute one version of a model.", minimum=1, maximum=256
+    )
+    threads: int | Literal["auto"] = setting(
+        "auto",
+        "Threads of each model process. auto = the cores that it may use, divided by the replicas.",
+        minimum=1,
+        maximum=1024,
+    )
+    keep_state: bool = setting(
+        False,
+        "Whether the model keeps state between calls; then a call that was interrupted is not "
+        "made again.",
     )
 
 
@@ -323,13 +347,12 @@ class Settings:
 
     @property
     def hang_timeout(self) -> float:
-        """Seconds after which a model call counts as hung; 0: never.
+        """The seconds after which a model process is killed in a call; 0: never.
 
-        After the deadline no client waits for the call; twice the deadline leaves time for a slow
-        first call.
+        Nobody waits any more for a call that takes as long as the deadline.
         """
         if self.model.hang_timeout_s == "auto":
-            return 2 * self.batching.deadline_ms / 1000
+            return self.batching.deadline_ms / 1000
         return self.model.hang_timeout_s
 
     @property

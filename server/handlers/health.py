@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.batching import Draining, ModelStuck
+from server.batching import Draining
 from server.errors import Loading
 from server.handlers.base import BaseHandler
 from server.serving.service import ServiceState
@@ -12,9 +12,7 @@ class LivenessHandler(BaseHandler):
     """Liveness of the process."""
 
     def get(self) -> None:
-        """Answer 200, or 503 when a model call hangs and the process must be restarted."""
-        if self.service.stuck:
-            raise ModelStuck(self.service.stuck)
+        """Answer 200."""
         self.send_json({"live": True})
 
 
@@ -23,8 +21,6 @@ class ReadinessHandler(BaseHandler):
 
     def get(self) -> None:
         """Answer 200 with the state of every model, or 503 with the reason."""
-        if self.service.stuck:
-            raise ModelStuck(self.service.stuck)
         if self.service.state is ServiceState.DRAINING:
             raise Draining
         if self.service.state is ServiceState.LOADING:

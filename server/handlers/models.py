@@ -41,7 +41,7 @@ class ModelReadyHandler(DocumentHandler):
     """V2: readiness of a model."""
 
     def document(self, model: ServedModel) -> dict[str, Any]:
-        """Raise ModelFails or ModelStuck if the model is not ready."""
+        """Raise ModelFails or ModelUnavailable if the model is not ready."""
         model.check_ready()
         return {"name": model.name, "ready": True}
 
@@ -65,7 +65,7 @@ class TFServingStatusHandler(BaseHandler):
             (
                 entry.version,
                 _TFSERVING_STATES[entry.state],
-                "" if entry.state is ModelState.READY else slot.failure,
+                "" if entry.state is ModelState.READY else entry.failure,
             )
             for entry in slot.index()
             if version in (None, entry.version)

@@ -90,7 +90,7 @@ class StartPageHandler(PageHandler):
         origin = f"{self.request.protocol}://{self.request.host}"
         self.render(
             "index.html",
-            state=self.service.state.value,
+            state=self.service.condition,
             origin=origin,
             since=since.isoformat(timespec="seconds"),
             fields=fields_of(model) if model else [],

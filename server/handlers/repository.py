@@ -69,9 +69,14 @@ class RepositoryIndexHandler(RepositoryHandler):
         if not isinstance(only_ready, bool):
             raise InvalidRequest('"ready" must be true or false.')
         index = [
-            {"name": name, "version": version, "state": state.value, "reason": reason}
-            for name, version, state, reason in self.service.repository.index()
-            if state is ModelState.READY or not only_ready
+            {
+                "name": each.name,
+                "version": each.version,
+                "state": each.state.value,
+                "reason": each.reason,
+            }
+            for each in self.service.repository.index()
+            if each.state is ModelState.READY or not only_ready
         ]
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(index))

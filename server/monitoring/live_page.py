@@ -42,7 +42,7 @@ def read(service: Service) -> Reading:
     statuses = [item for account in counts.requests.values() for item in account.by_status.items()]
     model = service.default.current
     return Reading(
-        state=service.state.value,
+        state=service.condition,
         model=model.name if model else "",
         version=model.version if model else "",
         answered=sum(times for status, times in statuses if status < 300),

@@ -139,6 +139,14 @@ def of_reloads(counts: Counts) -> Iterator[Metric]:
     for outcome, times in counts.reloads.items():
         reloads.add_metric([outcome], times)
     yield reloads
+    restarts = CounterMetricFamily(
+        "predict_model_restarts",
+        "Model processes that ended and were started again, by why they ended.",
+        labels=["model", "reason"],
+    )
+    for labels, times in counts.restarts.items():
+        restarts.add_metric(labels, times)
+    yield restarts
 
 
 def of_models(repository: Repository) -> Iterator[Metric]:

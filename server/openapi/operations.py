@@ -146,7 +146,7 @@ def describe_repository_call(
 
 def describe_liveness(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/health/live`."""
-    described = describe_get("health", "live", "Liveness", flag("live"), errors=["model-stuck"])
+    described = describe_get("health", "live", "Liveness", flag("live"))
     described["get"]["responses"]["200"]["description"] = "The process works."
     return described
 
@@ -156,7 +156,10 @@ def describe_readiness(_: ServedModel) -> dict[str, Operation]:
     schema = flag("ready")
     text = {"type": "string"}
     state = {"enum": ["LOADING", "READY", "UNAVAILABLE"]}
-    failure = {**text, "description": "Why the last attempt to load the model failed."}
+    failure = {
+        **text,
+        "description": "Why it cannot be called now, or why the last attempt to load it failed.",
+    }
     model = {
         "type": "object",
         "required": ["name", "version", "state"],

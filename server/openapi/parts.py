@@ -16,7 +16,7 @@ Schema = dict[str, Any]
 
 NEVER_FOR_PREDICTIONS = ("forbidden", "load-failed", "model-fails")
 KEY_ERRORS = ("unauthorized", "not-for-this-key")
-NOT_READY = ("model-fails", "model-stuck")
+NOT_READY = ("model-fails", "model-unavailable")
 PROBLEM_TYPE = "application/problem+json"
 
 

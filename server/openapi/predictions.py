@@ -30,7 +30,7 @@ NATIVE_ERRORS = [
     *("method-not-allowed", "body-too-large"),
     *("too-many-rows", "unsupported-media-type", "invalid-data", "model-failed"),
     *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
-    *("model-stuck", "too-many-connections", "deadline-exceeded"),
+    *("model-unavailable", "too-many-connections", "deadline-exceeded"),
 ]
 PLAIN_ERRORS = [each.slug for each in PROBLEMS.values() if each.slug not in NEVER_FOR_PREDICTIONS]
 

@@ -76,6 +76,7 @@ class Counts(Observer):
         expiries, cancellations: requests in the batcher whose deadline passed, whose client left.
         isolated_failures: requests on which the model failed while it answered others of their
             batch.
+        restarts: of model processes, by model and reason.
         reloads: attempts to replace a model that is served, by outcome.
     """
 
@@ -90,11 +91,16 @@ class Counts(Observer):
         self.expiries = 0
         self.cancellations = 0
         self.isolated_failures = 0
+        self.restarts: dict[tuple[str, str], int] = {}
         self.reloads = dict.fromkeys(RELOADS, 0)
 
     def requests_in(self, model: str, dialect: str) -> Requests:
         """Return the account of the requests for a model in a dialect."""
         return self.requests.setdefault((model, dialect), Requests(self.durations))
+
+    def restarted(self, model: str, reason: str) -> None:
+        """Count a model process that has ended."""
+        self.restarts[model, reason] = self.restarts.get((model, reason), 0) + 1
 
     def refused(self, reason: str) -> None:
         """Count a request that was refused at the door."""

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any
-from weakref import WeakSet
 
-from server.batching import Draining, ModelStuck
+from server.batching import Draining
 from server.config import Settings
 from server.errors import LoadFailed, UnknownModel
-from server.serving.copies import Copies
+from server.serving.client import StartProcess
 from server.serving.counts import Counts
-from server.serving.loading import Load, ModelFile
+from server.serving.loading import request_of
 from server.serving.served_model import ServedModel, bring_up
 from server.serving.slot import MAX_SHOWN, Entry, Slot
 from server.serving.versions import Origin
-from server.serving.watched_thread import WatchedThread
 
 log = logging.getLogger(__name__)
 
@@ -33,23 +29,17 @@ class Repository:
     Attributes:
         slots: the models by name.
         batcher_ended: called with the task of a batcher that has ended.
-        stuck: why a model was given up in the middle of a call, or "".
-        became_stuck: called when one is; the others go on.
     """
 
     def __init__(self, settings: Settings, counts: Counts) -> None:
         self.settings = settings
         self.counts = counts
-        self.copies = Copies()
         self.slots = {
             source.served_name: Slot(source, self, settings) for source in settings.sources
         }
         self.default = next(iter(self.slots.values()))
         self.batcher_ended: Callable[[asyncio.Task[None]], object] = lambda _: None
-        self.stuck = ""
-        self.became_stuck: Callable[[], object] = lambda: None
-        self._load: Load
-        self._threads: WeakSet[WatchedThread] = WeakSet()
+        self._start: StartProcess
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
@@ -71,9 +61,9 @@ class Repository:
         """Return what there is, and in which state."""
         return [entry for slot in self.slots.values() for entry in slot.index()]
 
-    async def start(self, load: Load) -> None:
-        """Load all models with `load`; raises LoadFailed."""
-        self._load = load
+    async def start(self, start: StartProcess) -> None:
+        """Load all models, each in a process that `start` starts; raises LoadFailed."""
+        self._start = start
         for slot in self.slots.values():
             await self._change(slot.load())
 
@@ -98,13 +88,10 @@ class Repository:
             self._reload_waits = True
             await self._change(self._reload())
 
-    def is_busy(self) -> bool:
-        """Tell whether a model's thread is in the middle of something."""
-        return any(thread.busy for thread in self._threads)
-
     def busy_seconds(self) -> float:
-        """Return how long the longest call that is being served has been going on."""
-        return max((thread.seconds for thread in self._threads), default=0.0)
+        """Return how long the longest call in progress has taken."""
+        replicas = [each for model in self.models() for each in model.replicas]
+        return max((each.busy_seconds for each in replicas), default=0.0)
 
     async def drain(self) -> None:
         """Change nothing more; return when everything accepted is settled."""
@@ -116,18 +103,25 @@ class Repository:
         await asyncio.gather(*self._changes, return_exceptions=True)
         await asyncio.gather(*(model.drain() for model in self.models()), *self._retiring)
 
-    def close(self) -> None:
-        """Remove what was kept on disk."""
-        self.copies.close()
+    async def close(self) -> None:
+        """End all model processes."""
+        await asyncio.gather(*(model.close() for model in self.models()))
 
     def bring_up(
         self, name: str, origin: Origin, before: ServedModel | None
     ) -> Coroutine[Any, Any, ServedModel]:
         """Load a version of a model; see `server.serving.served_model.bring_up`."""
-        thread = WatchedThread(self.settings.hang_timeout, self._is_stuck)
-        self._threads.add(thread)
-        load = partial(self._load, ModelFile(origin.path, origin.file.sha256))
-        return bring_up(name, origin, load, thread, self.settings, self.counts, before)
+        known = before.loaded if before else None
+        request = request_of(origin, self.settings, known, beside_others=bool(self.models()))
+        return bring_up(
+            name,
+            origin,
+            self._start,
+            request,
+            self.settings,
+            self.counts,
+            lambda reason: self.counts.restarted(name, reason),
+        )
 
     def retire(self, model: ServedModel) -> None:
         """Free a version once it has answered what it accepted."""
@@ -135,19 +129,8 @@ class Repository:
         self._retiring.add(task)
         task.add_done_callback(self._retired)
 
-    def _is_stuck(self, thread: WatchedThread) -> None:
-        """Answer those who wait for a model that will not answer them."""
-        self.stuck = thread.stuck
-        log.critical("%s The process has to end", thread.stuck)
-        for model in self.models():
-            if model.thread is thread:
-                model.batcher.abandon(ModelStuck(thread.stuck))
-        self.became_stuck()
-
     def _retired(self, task: asyncio.Task[None]) -> None:
         self._retiring.discard(task)
-        # Models are full of cycles. Libraries are frozen, so this takes a millisecond.
-        asyncio.get_running_loop().call_soon(gc.collect)
 
     async def _reload(self) -> None:
         self._reload_waits = False

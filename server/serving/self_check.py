@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from server.batching import Job, ModelStuck, Observer
+from server.batching import Job, ModelUnavailable, Observer
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class SelfCheck(Observer):
 
     def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:  # noqa: ARG002  # Observer's
         """Begin to check, unless others of the batch were answered."""
-        if not isolated and self._checking is None and not isinstance(error, ModelStuck):
+        if not isolated and self._checking is None and not isinstance(error, ModelUnavailable):
             self._checking = asyncio.ensure_future(self._check())
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""One version of a model: loaded and checked in a thread of its own, served from there, freed."""
+"""One version of a model that is served: its replicas, and the batcher that feeds them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from model.process.batch_size import BatchSize
+from model.process.prepare import LoadRequest
 from model.signature import Signature
 from model.tensors import RowCountMismatch, merge
-from server.batching import Batcher, Job, ModelStuck, Observer
-from server.batching.batch_size import BatchSize
-from server.config import BatchingSettings, Settings
+from server.batching import Batcher, Job, ModelUnavailable, Observer
+from server.config import Settings
 from server.dialects.native.dialect import NativeDialect
 from server.dialects.table import Dialects
 from server.errors import ModelFails
 from server.logs.format import of_requests
-from server.serving.bulk_refusals import BulkRefusals
+from server.serving.client import StartProcess
 from server.serving.counts import VersionCounts
-from server.serving.loading import Example, Loaded, Model, prepare
+from server.serving.loading import Example, Loaded, loaded
+from server.serving.replica import Replica, RestartPolicy, as_restart
 from server.serving.self_check import SelfCheck
 from server.serving.versions import Origin
-from server.serving.watched_thread import WatchedThread
 
 log = logging.getLogger(__name__)
 
@@ -34,23 +35,23 @@ MAX_NAMED = 20  # requests in one line of the log
 class ServedModel:
     """A version of a model that is loaded and warm, with what belongs to it.
 
-    Each has a thread of its own, because a slow model must not hold up a fast one, and a new
-    version is loaded while the old one answers.
+    Its replicas are processes of their own, so that a slow, broken or loading model does not hold
+    up another one.
     """
 
     name: str
     origin: Origin
     loaded: Loaded
+    replicas: tuple[Replica, ...]
     batcher: Batcher
     counts: VersionCounts
-    thread: WatchedThread
     self_check: SelfCheck
     serving: asyncio.Task[None]
     since: float = field(default_factory=time.time)
 
     @property
     def signature(self) -> Signature:
-        return self.loaded.model.signature
+        return self.loaded.signature
 
     @property
     def dialects(self) -> Dialects:
@@ -74,12 +75,31 @@ class ServedModel:
         """Its version, which every answer tells."""
         return self.origin.file.version
 
+    @property
+    def failure(self) -> str:
+        """Why no replica can be called any more, or ""."""
+        return self.replicas[0].failure if all(each.failure for each in self.replicas) else ""
+
+    @property
+    def step(self) -> str:
+        """What its processes do while none can be called, or ""."""
+        steps = [each.step for each in self.replicas]
+        return steps[0] if all(steps) else ""
+
+    @property
+    def trouble(self) -> str:
+        """Why no replica can be called now, in a sentence, or ""."""
+        if self.failure:
+            return self.failure
+        step = self.step
+        return f"The process of the model {self.name} is started again: {step}." if step else ""
+
     def check_ready(self) -> None:
-        """Raise ModelStuck or ModelFails when it cannot be asked with success."""
-        if self.thread.stuck:
-            raise ModelStuck(self.thread.stuck)
+        """Raise ModelUnavailable or ModelFails when requests cannot be answered now."""
+        if trouble := self.trouble:
+            raise ModelUnavailable(trouble)
         if self.self_check.fails:
-            raise ModelFails(f"The model {self.name} fails on the example that it once answered.")
+            raise ModelFails(f"The model {self.name} fails on its own example.")
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version} ({self.signature})"
@@ -91,45 +111,79 @@ class ServedModel:
         await self.serving
 
     async def retire(self) -> None:
-        """Answer what was accepted, then let go of the model."""
+        """Answer what was accepted, then end the processes."""
         await self.drain()
-        self.thread.stop()
+        await self.close()
+
+    async def close(self) -> None:
+        """End the processes."""
+        await asyncio.gather(*(each.close() for each in self.replicas))
 
 
 async def bring_up(
     name: str,
     origin: Origin,
-    load: Callable[[], Model],
-    thread: WatchedThread,
+    start: StartProcess,
+    request: LoadRequest,
     settings: Settings,
     observer: Observer,
-    before: ServedModel | None,
+    on_restart: Callable[[str], object],
 ) -> ServedModel:
-    """Load a model in its thread, hold it against the one `before`, and begin to serve it.
+    """Load a version in its processes, one after another, and begin to serve it.
 
-    Raises what `load` raises, and NotServable.
+    Raises LoadRejected, ProcessEnded, OSError.
     """
+    model = settings.model
+    policy = RestartPolicy(model.max_restarts, model.load_timeout_s, model.keep_state)
+    replicas = tuple(
+        Replica(name, origin, start, policy, on_restart) for _ in range(model.replicas)
+    )
     try:
-        loaded = await thread.call(
-            prepare, name, origin.file.version, load, settings, before and before.loaded
-        )
+        report = await replicas[0].load(request)
+        for each in replicas[1:]:
+            await each.load(as_restart(request, report))
     except BaseException:
-        thread.stop()
+        await asyncio.gather(*(each.close() for each in replicas))
         raise
+    known = loaded(name, origin.file.version, report, settings)
     counts = VersionCounts()
-    check = SelfCheck(name, partial(_ask_example, loaded, thread))
-    observers = [observer, counts, FailureLog(name), check, BulkRefusals(thread)]
-    batcher = _batcher(loaded, thread, settings.batching, observers)
+    check = SelfCheck(name, partial(ask_example, known, replicas))
+    observers = (observer, counts, FailureLog(name), check)
+    batcher = batcher_of(known, settings, observers)
     return ServedModel(
         name=name,
         origin=origin,
-        loaded=loaded,
+        loaded=known,
+        replicas=replicas,
         batcher=batcher,
         counts=counts,
-        thread=thread,
         self_check=check,
-        serving=asyncio.ensure_future(batcher.serve()),
+        serving=asyncio.ensure_future(serve(batcher, replicas)),
     )
+
+
+async def serve(batcher: Batcher, replicas: Sequence[Replica]) -> None:
+    """Feed whichever replica is free; return once the batcher has drained."""
+
+    async def ready(replica: Replica) -> None:
+        await replica.ready()
+        if replica.failure and not all(each.failure for each in replicas):
+            await asyncio.Event().wait()  # the others go on; the last to fail rejects requests
+
+    tasks = [
+        asyncio.ensure_future(batcher.serve(replica.call, partial(ready, replica)))
+        for replica in replicas
+    ]
+    settled = asyncio.ensure_future(batcher.settled())
+    try:
+        # A task may go on waiting for a process when nothing is left to be answered.
+        await asyncio.wait([settled, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()
+    finally:
+        for each in (settled, *tasks):
+            each.cancel()
 
 
 class FailureLog(Observer):
@@ -141,9 +195,9 @@ class FailureLog(Observer):
     def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:
         """Log one batch's failure, with its traceback and the first of its requests.
 
-        Of a stuck model others tell, once.
+        Of a model that was given up others tell, once.
         """
-        if isinstance(error, ModelStuck):
+        if isinstance(error, ModelUnavailable):
             return
         whose = "for them alone" if isolated else "for the whole batch"
         text = "the model failed on %d request(s) of %s, %s"
@@ -151,34 +205,25 @@ class FailureLog(Observer):
         log.error(text, len(jobs), self._name, whose, exc_info=error, extra=of_requests(ids))
 
 
-# In the model's thread.
-
-
-# On the event loop.
-
-
-async def _ask_example(loaded: Loaded, thread: WatchedThread) -> None:
+async def ask_example(known: Loaded, replicas: Sequence[Replica]) -> None:
     """Ask what was answered when the model was loaded; raises what the model raises."""
-    for golden in loaded.golden:
-        await thread.call(loaded.model.predict, [golden.rows])
+    replica = next((each for each in replicas if not each.failure), replicas[0])
+    for golden in known.report.golden:
+        await replica.ready()
+        await replica.call([golden.rows])
 
 
-def _batcher(
-    loaded: Loaded,
-    thread: WatchedThread,
-    settings: BatchingSettings,
-    observers: Sequence[Observer],
-) -> Batcher:
-    predict = loaded.model.predict
+def batcher_of(known: Loaded, settings: Settings, observers: Sequence[Observer]) -> Batcher:
+    batching = settings.batching
     return Batcher(
-        lambda parts: thread.serve(predict, parts),
         join=merge,
         whole_batch_errors=(RowCountMismatch,),
-        max_rows=loaded.batch_size.rows,
-        max_wait=settings.max_wait_ms / 1000,
-        max_queue=settings.max_queue_ms / 1000,
-        queue_rows=settings.queue_rows,
-        queue_bytes=settings.queue_bytes,
+        max_rows=known.batch_size.rows,
+        max_wait=batching.max_wait_ms / 1000,
+        max_queue=batching.max_queue_ms / 1000,
+        queue_rows=batching.queue_rows,
+        queue_bytes=batching.queue_bytes,
+        replicas=settings.model.replicas,
         observers=observers,
         clock=time.perf_counter,
     )

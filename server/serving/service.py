@@ -8,8 +8,8 @@ from collections.abc import Callable
 from enum import Enum
 
 from server.config import Settings
+from server.serving.client import StartProcess
 from server.serving.counts import Counts
-from server.serving.loading import Load
 from server.serving.loop_lag import LoopLag
 from server.serving.repository import Repository
 from server.serving.served_model import ServedModel
@@ -54,6 +54,14 @@ class Service:
         slots = self.repository.slots.values()
         return [slot.current for slot in slots if slot.current is not None]
 
+    @property
+    def condition(self) -> str:
+        """What the pages show: its state, and what is wrong with the default model."""
+        model = self.default.current
+        if self.state is ServiceState.READY and model is not None and (why := model.trouble):
+            return f"not ready: {why}"
+        return self.state.value
+
     def when_broken(self, callback: Callable[[], object]) -> None:
         """Have `callback` called if a batcher ever ends with an error, a mistake of ours."""
 
@@ -66,25 +74,12 @@ class Service:
         for model in self.repository.models():
             model.serving.add_done_callback(ended)
 
-    @property
-    def stuck(self) -> str:
-        """Why a model was given up in the middle of a call, so that the process has to end."""
-        return self.repository.stuck
-
-    def when_stuck(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called if a model does not come back from a call."""
-        self.repository.became_stuck = callback
-
-    async def start(self, load: Load) -> None:
-        """Load and warm up all models, then be ready; raises LoadFailed."""
+    async def start(self, start: StartProcess) -> None:
+        """Load and warm up all models, each in its process, then be ready; raises LoadFailed."""
         self.loop_lag.start()
-        await self.repository.start(load)
+        await self.repository.start(start)
         if self.state is ServiceState.LOADING:
             self.state = ServiceState.READY
-
-    def is_busy(self) -> bool:
-        """Tell whether a model's thread is in the middle of something."""
-        return self.repository.is_busy()
 
     def stop_being_ready(self) -> bool:
         """Announce the end; predictions are still answered. False when they never were."""
@@ -97,6 +92,6 @@ class Service:
         self.loop_lag.stop()
         await self.repository.drain()
 
-    def close(self) -> None:
-        """Remove what was kept on disk."""
-        self.repository.close()
+    async def close(self) -> None:
+        """End the model processes."""
+        await self.repository.close()

@@ -6,15 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from enum import Enum
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from model.model_file import ModelError
 from server.config import ModelSource, Settings
 from server.errors import LoadFailed, Loading, UnknownModel
-from server.serving.copies import Copies
+from server.serving.client import LoadRejected
 from server.serving.counts import Counts
-from server.serving.loading import NotServable
+from server.serving.kept_file import KeptFile
 from server.serving.served_model import ServedModel
 from server.serving.versions import Origin, VersionFile, files_of, rank
 
@@ -32,19 +31,24 @@ class ModelState(Enum):
 
 
 class Entry(NamedTuple):
-    """A line of the repository's index."""
+    """A line of the repository's index.
+
+    Attributes:
+        reason: why it is not ready.
+        failure: the same, unless somebody has unloaded it on purpose.
+    """
 
     name: str
     version: str
     state: ModelState
     reason: str = ""
+    failure: str = ""
 
 
 class Owner(Protocol):
     """What a slot needs of the repository that it belongs to."""
 
     counts: Counts
-    copies: Copies
     batcher_ended: Callable[[asyncio.Task[None]], object]
 
     def bring_up(
@@ -73,7 +77,6 @@ class Slot:
         self._max_versions = settings.model.max_versions
         self._newest = ""  # the version that was loaded from the file last
         self._before: Origin | None = None  # what was served before `current`
-        self._copies: set[Path] = set()
         self._is_unloaded = False
 
     def find(self, version: str | None = None) -> ServedModel:
@@ -91,14 +94,18 @@ class Slot:
     def state(self) -> ModelState:
         """Whether predictions can be asked for."""
         if self.current is not None:
-            return ModelState.READY
+            return condition_of(self.current)
         return ModelState.UNAVAILABLE if self._is_unloaded or self.failure else ModelState.LOADING
 
     def describe(self) -> dict[str, str]:
-        """Return what readiness tells: name, version, state, and why the last load failed."""
+        """Return what readiness tells: name, version, state, and what is wrong.
+
+        That is why its processes cannot be called, or why the last attempt to load failed.
+        """
         version = self.current.version if self.current else ""
         told = {"name": self.name, "version": version, "state": self.state.value}
-        return told | ({"failure": self.failure} if self.failure else {})
+        failure = (self.current.trouble if self.current else "") or self.failure
+        return told | ({"failure": failure} if failure else {})
 
     def index(self) -> Iterator[Entry]:
         """Yield a line for every version that is loaded, or one that tells why there is none.
@@ -106,10 +113,11 @@ class Slot:
         The highest comes first.
         """
         for version in sorted(self.versions, key=rank, reverse=True):
-            yield Entry(self.name, version, ModelState.READY)
+            model = self.versions[version]
+            yield Entry(self.name, version, condition_of(model), model.trouble, model.trouble)
         if not self.versions:
             reason = self.failure or ("unloaded" if self._is_unloaded else "")
-            yield Entry(self.name, self._newest, self.state, reason)
+            yield Entry(self.name, self._newest, self.state, reason, self.failure)
 
     async def load(self) -> None:
         """Load what is new, let the newest answer, free what it replaces; raises LoadFailed.
@@ -128,7 +136,6 @@ class Slot:
             await self._load_older(file)
         for version in self.versions.keys() - {file.version for file in files}:
             self._drop(version)
-        self._forget_copies()
 
     async def roll_back(self) -> None:
         """Let what was served before answer again; raises LoadFailed."""
@@ -136,9 +143,12 @@ class Slot:
         if origin is None:
             raise LoadFailed(f"No version of {self.name} was served before this one.")
         model = self.versions.get(origin.file.version)
-        if model is None or model.origin != origin:
+        if model is None or model.origin != origin or model.failure:
             if not origin.is_there():
-                raise LoadFailed(f"{origin.file.path} has changed, and no copy could be kept.")
+                raise LoadFailed(
+                    f"{origin.file.path} was overwritten in place, so the version before it is "
+                    "gone; replace files by renaming."
+                )
             try:
                 model = await self._bring_up(origin, self.current)
             except LoadFailed as error:
@@ -153,43 +163,32 @@ class Slot:
         self._is_unloaded = True
         for version in list(self.versions):
             self._drop(version)
-        self._forget_copies()
         log.info("%s: unloaded", self.name)
 
     async def _load_newest(self, file: VersionFile) -> None:
         loaded = self.versions.get(file.version)
-        if loaded is None or loaded.origin.file != file:
-            loaded = await self._bring_up(await self._keep(file), self.current)
+        if loaded is None or loaded.origin.file != file or loaded.failure:
+            loaded = await self._bring_up(keep(file), self.current)
         self._newest = file.version
         self._serve(loaded, "loaded")
 
     async def _load_older(self, file: VersionFile) -> None:
         """Load a version for those who ask for it; without it the others are served."""
         loaded = self.versions.get(file.version)
-        if loaded is not None and loaded.origin.file == file:
+        if loaded is not None and loaded.origin.file == file and not loaded.failure:
             return
         try:
-            model = await self._bring_up(Origin(file), None)
+            model = await self._bring_up(keep(file), None)
         except LoadFailed as error:
             log.warning("%s: version %s is left out: %s", self.name, file.version, error)
             return
         self._drop(file.version)
         self.versions[file.version] = model
 
-    async def _keep(self, file: VersionFile) -> Origin:
-        """Copy a file that is going to be overwritten by the next version; a folder keeps its."""
-        if file.path != self._source.path:
-            return Origin(file)
-        copy = await asyncio.to_thread(self._repository.copies.take, file.path)
-        if copy is not None:
-            self._copies.add(copy)
-        return Origin(file, copy)
-
     async def _bring_up(self, origin: Origin, before: ServedModel | None) -> ServedModel:
         try:
             model = await self._repository.bring_up(self.name, origin, before)
         except Exception as error:
-            self._forget_copies()
             raise LoadFailed(reason(error, origin)) from error
         model.serving.add_done_callback(self._repository.batcher_ended)
         return model
@@ -222,12 +221,10 @@ class Slot:
     def _succeeded(self) -> None:
         self.failure = ""
         self._is_unloaded = False
-        self._forget_copies()
 
     def _failed(self, error: Exception) -> LoadFailed:
         """Remember why nothing was loaded, and say so where something else is served."""
         self.failure = " ".join(str(error).split())
-        self._forget_copies()
         if self.current is not None:
             self._repository.counts.reloads["failed"] += 1
             log.error(
@@ -238,27 +235,33 @@ class Slot:
             )
         return LoadFailed(self.failure)
 
-    def _forget_copies(self) -> None:
-        """Keep copies of what is loaded, and of what was served before."""
-        origins = [model.origin for model in self.versions.values()]
-        wanted = {origin.copy for origin in [*origins, self._before] if origin}
-        for copy in self._copies - wanted:
-            self._repository.copies.remove(copy)
-        self._copies &= wanted
+
+def condition_of(model: ServedModel) -> ModelState:
+    """Return whether predictions of a version can be asked for."""
+    if model.failure:
+        return ModelState.UNAVAILABLE
+    return ModelState.LOADING if model.step else ModelState.READY
+
+
+def keep(file: VersionFile) -> Origin:
+    """Keep a file open, to load it again when another has been put in its place."""
+    try:
+        return Origin(file, KeptFile(file.path))
+    except (OSError, ValueError):  # loading it says what is wrong
+        return Origin(file)
 
 
 def reason(error: Exception, origin: Origin) -> str:
-    """Return why a version was not loaded, with the name of the file that it came from."""
-    if isinstance(error, ModelError | NotServable):
-        text = str(error)
-    else:
-        text = f"{origin.file.path}: cannot be served: {type(error).__name__}: {error}"
-    return " ".join(text.replace(origin.path, origin.file.path).split())
+    """Return why a version was not loaded, with the name of its file."""
+    if isinstance(error, LoadRejected):
+        return str(error)
+    return f"{origin.file.path}: cannot be loaded: {error}"
 
 
 def movement(model: ServedModel, old: ServedModel) -> str:
     """Say how far the answers of a version are from those of the one before."""
-    if model.loaded.moved is None or not old.loaded.golden:
+    if model.loaded.report.moved is None or not old.loaded.report.golden:
         return "its answers were not compared"
-    rows = sum(len(golden.rows) for golden in old.loaded.golden)
-    return f"answers to {rows} example rows moved by up to {model.loaded.moved:.1e} of their scale"
+    rows = sum(len(golden.rows) for golden in old.loaded.report.golden)
+    moved = model.loaded.report.moved
+    return f"answers to {rows} example rows moved by up to {moved:.1e} of their scale"

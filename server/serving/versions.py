@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from model.model_file import ModelError
 from server.config import ModelSource
+from server.serving.kept_file import KeptFile
 
 FIRST = "1"
 ENDINGS = (".keras", ".h5")
@@ -30,20 +32,25 @@ class VersionFile(NamedTuple):
     state: tuple[int, ...]
 
 
-class Origin(NamedTuple):
-    """Where a version was loaded from, and the copy that was kept of it."""
+@dataclass(frozen=True)
+class Origin:
+    """Where a version was loaded from, and the file that was kept open of it."""
 
     file: VersionFile
-    copy: Path | None = None
+    kept: KeptFile | None = field(default=None, compare=False)
 
     @property
     def path(self) -> str:
-        """What to load it from."""
-        return str(self.copy or self.file.path)
+        """What to load it from: its path, or what was kept where another file is there now."""
+        if self.kept is not None and state_of(Path(self.file.path)) != self.file.state:
+            return str(self.kept.path)
+        return self.file.path
 
     def is_there(self) -> bool:
-        """Tell whether the content that was loaded can be loaded again."""
-        return self.copy is not None or state_of(Path(self.file.path)) == self.file.state
+        """Return whether the content that was loaded can be loaded again."""
+        if state_of(Path(self.file.path)) == self.file.state:
+            return True
+        return self.kept is not None and self.kept.is_unchanged()
 
 
 def files_of(source: ModelSource, count: int, newest: str) -> list[VersionFile]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from server.batching.batch_size import BatchSize, choose
+from model.process.batch_size import BatchSize, choose
 from server.config import BatchingSettings
 
 DEFAULTS = "the defaults"

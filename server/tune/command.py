@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import shlex
 import signal
 import sys
@@ -10,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from model.keras_model import ModelError
-from server.batching.batch_size import BatchSize, Limits, measure
+from model.model_file import ModelError
+from model.process.batch_size import BatchSize
+from model.process.prepare import LoadRequest
 from server.config import ModelSource
 from server.loadtest.arguments import count, positive
 from server.loadtest.knee import Rates, significant
@@ -19,8 +21,9 @@ from server.loadtest.machine import cores, describe_machine, load_average
 from server.loadtest.payload import PayloadError
 from server.loadtest.sweep_result import check_writable
 from server.loadtest.target_server import UnusableServer
-from server.serving.keras_loader import load_model
-from server.serving.loading import Load, ModelFile
+from server.serving.client import LoadRejected, ProcessEnded
+from server.serving.model_process import ModelProcess
+from server.serving.process_start import COMMAND
 from server.serving.versions import files_of
 from server.tune.candidates import Candidate, candidates, longest_call
 from server.tune.child import SERVER, CannotServe
@@ -40,16 +43,26 @@ class CannotTune(Exception):
     """Tuning cannot start, or its result cannot be written; the message is one line."""
 
 
-def main(argv: Sequence[str], load: Load = load_model, command: Sequence[str] = SERVER) -> int:
+CANNOT_BEGIN = (
+    *(CannotTune, CannotServe, LoadRejected, ModelError),
+    *(PayloadError, ProcessEnded, UnusableServer),
+)
+
+
+def main(
+    argv: Sequence[str],
+    model_process: Sequence[str] = COMMAND,
+    command: Sequence[str] = SERVER,
+) -> int:
     """Tune; return 0 on success, 1 if no settings met the objective, 2 if it could not start.
 
-    `load` loads the model to measure it, `command` starts the server.
+    `model_process` starts what the model is measured in, `command` the server.
     """
     options = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _end)
     try:
-        return _run(options, argv, load, command)
-    except (CannotTune, CannotServe, ModelError, PayloadError, UnusableServer) as error:
+        return _run(options, argv, model_process, command)
+    except CANNOT_BEGIN as error:
         print(f"tune: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -95,13 +108,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(
-    options: argparse.Namespace, argv: Sequence[str], load: Load, command: Sequence[str]
+    options: argparse.Namespace,
+    argv: Sequence[str],
+    model_process: Sequence[str],
+    command: Sequence[str],
 ) -> int:
     page = options.report or options.out.with_suffix(".html")
     for path in (options.out, page):
         _write(check_writable, path)
     machine, was_busy = describe_machine(), load_average() > cores() / 2
-    measured = measure_model(options.model, load, longest_call(options.p99_ms / 1000))
+    seconds = longest_call(options.p99_ms / 1000)
+    measured = asyncio.run(measure_model(options.model, model_process, seconds))
     tried = _trials(options, measured, command)
     tried.run()
     chosen, reasons = _decide(tried, measured, options.p99_ms)
@@ -142,13 +159,19 @@ def _decide(
     return chosen, [choice.why, why]
 
 
-def measure_model(path: str, load: Load, call_seconds: float) -> BatchSize:
-    """Time calls of the model with more and more rows, up to `call_seconds`; raises ModelError."""
+async def measure_model(path: str, model_process: Sequence[str], call_seconds: float) -> BatchSize:
+    """Time calls of the model with more and more rows, up to `call_seconds`.
+
+    Raises ModelError, LoadRejected, ProcessEnded.
+    """
     file = files_of(ModelSource(path=path), 1, "")[0]
-    model = load(ModelFile(file.path, file.sha256))
     _say(f"measuring {path}")
-    model.warm_up(1)
-    measured = measure(model.trial, model.row_nbytes, Limits(call_seconds=call_seconds))
+    process = ModelProcess(Path(path).stem, command=model_process)
+    try:
+        request = LoadRequest(file.path, max_batch_seconds=call_seconds)
+        measured = (await process.load(request)).batch_size
+    finally:
+        await process.close()
     for point in measured.curve:
         speed = f"{point.rows_per_second:>12,.0f} rows/s"
         _say(f"{point.rows:>7,} rows{point.seconds * 1000:>10,.2f} ms{speed}")

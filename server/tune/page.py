@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from server.batching.batch_size import BatchSize
+from model.process.batch_size import BatchSize
 from server.loadtest.report.charts import BarChart, Level, Line, LineChart, compact
 from server.loadtest.report.charts_over_rate import (
     OUTCOME_COLOURS,

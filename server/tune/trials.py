@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from server.batching.batch_size import BatchSize
+from model.process.batch_size import BatchSize
 from server.config import BatchingSettings
 from server.loadtest.knee import Rates, significant
 from server.loadtest.loop import run_coroutine

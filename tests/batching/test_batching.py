@@ -24,7 +24,6 @@ from server.batching import (
     Draining,
     Job,
     ModelFailed,
-    ModelStuck,
     Overloaded,
     TooManyRows,
 )
@@ -584,27 +583,6 @@ async def test_check_room_accepts_if_one_more_row_fits(serving, model):
     batcher.submit([1, 2], deadline=soon())
 
     batcher.check_room(0)
-
-
-@fake_time
-async def test_abandon_fails_waiting_requests_at_once(serving, model, diary):
-    """The request in the running call does not fail: the caller of the model fails it."""
-    batcher = serving(max_rows=2)
-    model.hold()
-    first = batcher.submit([0], deadline=soon())
-    await model.called()
-    waiting = [batcher.submit(range(5), deadline=soon()), batcher.submit([6], deadline=soon())]
-    batcher.abandon(ModelStuck("it is stuck"))
-
-    for job in waiting:
-        with pytest.raises(ModelStuck, match="it is stuck"):
-            await job
-    assert not any(isolated for _, _, isolated in diary.failures)
-    with pytest.raises(Draining):
-        batcher.submit([7], deadline=soon())
-    assert (batcher.queue.rows, batcher.queue.nbytes) == (0, 0)
-    model.release()
-    assert await first == [0]
 
 
 async def learned(batcher: Batcher, model: FakeModel, seconds: float) -> None:

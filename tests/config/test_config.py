@@ -84,6 +84,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text |= {"http.transport": "tornado", "auth.api_keys": "one,sha256:" + "ab" * 32}
     text |= {"http.cors_origins": "https://a.example,http://b.example:3000"}
     text |= {"model.allow_signature_change": "true", "model.hang_timeout_s": "7"}
+    text |= {"model.load_timeout_s": "7", "model.threads": "7", "model.keep_state": "true"}
     text |= {"logging.format": "json", "logging.payload_sample": "0.5"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
     told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
@@ -433,11 +434,11 @@ def test_the_documentation_shows_the_settings_as_they_are():
 @pytest.mark.parametrize(
     "flags, seconds",
     [
-        ([], 60),
-        (["--batching.deadline_ms", "500"], 1),
-        (["--model.hang_timeout_s", "0.5"], 0.5),
+        ([], 30),
+        (["--batching.deadline_ms", "500"], 0.5),
+        (["--model.hang_timeout_s", "0.7"], 0.7),
         (["--model.hang_timeout_s", "0"], 0),
     ],
 )
-def test_the_hang_timeout_is_twice_the_deadline_by_default(flags, seconds, tmp_path):
+def test_the_hang_timeout_is_the_deadline_by_default(flags, seconds, tmp_path):
     assert load_settings(flags, {}, tmp_path).hang_timeout == seconds

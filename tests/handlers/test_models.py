@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,10 +12,11 @@ from urllib.parse import quote
 import pytest
 
 from server.config import ApiKey, ModelSource
-from tests.support.files import serving_files
+from tests.support.files import put, serving_files
 from tests.support.harness import JSON, Response, Server, over_http, with_settings
 
-KEYS = with_settings(auth={"api_keys": (ApiKey.of("secret"),)})
+SEVERAL = with_settings(model={"max_versions": 3})
+KEYS = replace(SEVERAL, auth=with_settings(auth={"api_keys": (ApiKey.of("secret"),)}).auth)
 WITH_KEY = {"Authorization": "Bearer secret"}
 
 
@@ -63,7 +65,7 @@ async def call(
 
 @over_http
 async def test_each_model_and_version_has_a_path(file: Path, folder: Path) -> None:
-    async with serving_files(file, folder) as (server, _):
+    async with serving_files(file, folder, settings=SEVERAL) as (server, _):
         assert await predict(server, "/predict") == ("1", 10)
         assert await predict(server, "/models/line/predict") == ("1", 10)
         assert await predict(server, "/models/line/versions/1/predict") == ("1", 10)
@@ -115,7 +117,7 @@ async def test_model_paths_reject_other_methods_and_large_bodies(file: Path) -> 
 
 @over_http
 async def test_readiness_names_every_model(file: Path, folder: Path) -> None:
-    async with serving_files(file, folder) as (server, _):
+    async with serving_files(file, folder, settings=SEVERAL) as (server, _):
         ready = (await server.ask("GET", "/v2/health/ready")).json
 
     assert ready["ready"] is True
@@ -140,7 +142,7 @@ async def test_the_document_has_the_schemas_of_all_models(file: Path, tmp_path: 
 
 @over_http
 async def test_metrics_name_every_version(file: Path, folder: Path) -> None:
-    async with serving_files(file, folder) as (server, _):
+    async with serving_files(file, folder, settings=SEVERAL) as (server, _):
         metrics = (await server.ask("GET", "/metrics")).body.decode()
 
     for model, version in (("line", "1"), ("more lines", "1"), ("more lines", "2")):
@@ -150,7 +152,7 @@ async def test_metrics_name_every_version(file: Path, folder: Path) -> None:
 
 @over_http
 async def test_v2_describes_every_model_and_version(file: Path, folder: Path) -> None:
-    async with serving_files(file, folder) as (server, _):
+    async with serving_files(file, folder, settings=SEVERAL) as (server, _):
         about = (await server.ask("GET", "/v2")).json
         model = (await server.ask("GET", "/v2/models/more%20lines")).json
         for path in ("line", "more%20lines", "more%20lines/versions/1"):
@@ -172,7 +174,10 @@ async def test_v2_describes_every_model_and_version(file: Path, folder: Path) ->
 @pytest.mark.logs_warnings
 @over_http
 async def test_v2_statistics_count_the_requests_of_a_version(file: Path, folder: Path) -> None:
-    async with serving_files(folder, file, logs=["the model failed"]) as (server, files):
+    async with serving_files(folder, file, settings=SEVERAL, logs=["the model failed"]) as (
+        server,
+        files,
+    ):
         await predict(server, "/predict")
         for body in (b'{"data":[[1],[2],[3]]}', b'{"data":[[4],[5],[6]]}'):
             await server.post(body)
@@ -292,7 +297,7 @@ async def test_tensorflow_serving_status_of_an_unloaded_model_has_no_error(file:
 @over_http
 async def test_a_model_is_loaded_rolled_back_and_unloaded(file: Path) -> None:
     async with serving_files(file, settings=KEYS) as (server, _):
-        file.write_text("20")
+        put(file, "20")
         steps = [
             ("models/line/load", None),
             ("models/line/load", {"parameters": {"rollback": True}}),

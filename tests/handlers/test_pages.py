@@ -15,6 +15,7 @@ import pytest
 
 from model.signature import Signature, TensorSpec
 from server.problems import PROBLEMS
+from tests.support.fake_process import in_threads
 from tests.support.harness import (
     FakeModel,
     Response,
@@ -218,7 +219,7 @@ async def test_the_start_page_says_when_the_model_is_loading() -> None:
         return FakeModel()
 
     async with listening() as server:
-        starting = asyncio.ensure_future(server.service.start(load))
+        starting = asyncio.ensure_future(server.service.start(in_threads(load)))
         page = await page_at(server, "/")
         docs = await page_at(server, "/docs")
         problem = await page_at(server, "/problems/loading")

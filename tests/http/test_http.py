@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from server.logs import PayloadLog
+from tests.support.fake_process import in_threads
 from tests.support.harness import (
     JSON,
     PROBLEM_JSON,
@@ -530,7 +531,7 @@ async def test_while_the_model_loads_only_routes_that_need_it_are_503() -> None:
         return model
 
     async with listening() as server:
-        starting = asyncio.ensure_future(server.service.start(load))
+        starting = asyncio.ensure_future(server.service.start(in_threads(load)))
         live = await server.ask("GET", "/v2/health/live")
         ready = await server.ask("GET", "/v2/health/ready")
         prediction = await server.predict([10])

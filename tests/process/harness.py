@@ -144,8 +144,12 @@ class Child:
         environ: Mapping[str, str] | None = None,
         stdout: int | None = None,
         shell: str = "",
+        process_group: int | None = None,
     ) -> None:
-        """Run `command` in a new `folder`, after the commands of `shell` in the same process."""
+        """Run `command` in a new `folder`, after the commands of `shell` in the same process.
+
+        A `process_group` of 0 is one of its own.
+        """
         folder.mkdir(parents=True)
         self.folder = folder
         if shell:
@@ -158,6 +162,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
                 stderr=err,
+                process_group=process_group,
             )
 
     @property
@@ -185,8 +190,7 @@ class Child:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time used so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     def __enter__(self) -> Self:
         return self
@@ -207,6 +211,7 @@ class Server(Child):
         environ: Mapping[str, str] | None = None,
         stdout: int | None = None,
         shell: str = "",
+        process_group: int | None = None,
     ) -> None:
         self.gate = Gate(folder / "gate")
         self.load_gate = Gate(folder / "load")
@@ -223,6 +228,7 @@ class Server(Child):
             },
             stdout=stdout,
             shell=shell,
+            process_group=process_group,
         )
 
     @cached_property
@@ -241,6 +247,23 @@ class Server(Child):
     def calls(self) -> list[list[float]]:
         """The rows of every call of the fake model since the server was ready."""
         return self._all_calls()[self._load_calls :]
+
+    @property
+    def model_pids(self) -> list[int]:
+        """The model processes, the oldest first."""
+        return children(self.process.pid)
+
+    @property
+    def model_pid(self) -> int:
+        """The only model process; waits for it."""
+        wait_until(lambda: len(self.model_pids) == 1, what="one model process")
+        return self.model_pids[0]
+
+    def kill_model(self) -> int:
+        """Kill the only model process, and return its id."""
+        pid = self.model_pid
+        os.kill(pid, signal.SIGKILL)
+        return pid
 
     def is_listening(self) -> bool:
         """Return whether the server accepts connections."""
@@ -328,6 +351,43 @@ class LoadTest(Child):
         assert self._json.exists(), f"exited with {code}:\n{self.stderr}"
         numbers: dict[str, Any] = json.loads(self._json.read_bytes())
         return numbers
+
+
+def stat(pid: int | str) -> list[str]:
+    """Return what /proc/PID/stat holds behind the name: state, parent and so on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def cpu_seconds(pid: int, thread: int | None = None) -> float:
+    """Return the processor time that a process, or one of its threads, has used."""
+    fields = stat(pid if thread is None else f"{pid}/task/{thread}")
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_of(pid: int) -> int:
+    """Return the bytes of memory that a process has."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started and that have not ended."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                state, parent = stat(int(entry.name))[:2]
+                if int(parent) == pid and state != "Z":
+                    found.append(int(entry.name))
+    return sorted(found)
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process is there and has not ended."""
+    try:
+        return stat(pid)[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def free_port() -> int:

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from tests.process.conftest import Start
+from tests.process.fake_model import POISON
 from tests.process.harness import Answer, Server, wait_until
-from tests.process.serve_fake import POISON
 
 pytestmark = pytest.mark.process
 
@@ -147,7 +147,7 @@ def test_a_hung_model_call_answers_504_at_the_deadline(start: Start) -> None:
 
 
 def test_rows_past_their_deadline_are_not_computed(start: Start) -> None:
-    server = start("--batching.deadline_ms", "200")
+    server = start("--batching.deadline_ms", "200", "--model.hang_timeout_s", "0")
     server.gate.hold()
     assert server.post([0]).status == 504
     assert server.post([1]).status == 504

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.process.conftest import Start
+from tests.process.fake_model import POISON
 from tests.process.harness import CHECKOUT, Client, Server, wait_until
-from tests.process.serve_fake import POISON
 
 pytestmark = pytest.mark.process
 
@@ -46,7 +46,7 @@ def test_each_line_is_json_and_names_its_request(start: Start) -> None:
     assert batch["traceback"].startswith("Traceback")
     assert f"{POISON} is poison" in batch["traceback"]
     messages = [line.get("message") for line in told if line.get("request_id") == "unlucky"]
-    assert f"the model failed: {POISON} is poison" in messages
+    assert f"the model failed: ValueError: {POISON} is poison" in messages
     assert [line["request_id"] for line in lines(server.stdout)][-1:] == ["good"]
 
 

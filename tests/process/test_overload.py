@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.process.conftest import Start, StartLoad
-from tests.process.harness import REAL, LoadTest, Server
+from tests.process.harness import REAL, LoadTest, Server, cpu_seconds
 
 pytestmark = pytest.mark.process
 
@@ -36,12 +36,13 @@ def overload(server: Server, start_load: StartLoad, rate: float, seconds: float)
 
 
 def figures_of(load: LoadTest, server: Server, seconds: float) -> dict[str, Any]:
-    """Return the results of a load test, and the CPU shares of the model's thread and the loop."""
-    before = thread_seconds(server)
+    """Return what a load saw, and what event loop and model process took of a core."""
+    model = server.model_pid
+    before = loop_seconds(server), cpu_seconds(model)
     figures = load.figures(within=seconds + 60)
-    took = {thread: s - before.get(thread, 0.0) for thread, s in thread_seconds(server).items()}
-    loop = took.pop(server.process.pid)  # the main thread has the id of the process
-    return {**figures, "loop_cpu": loop / seconds, "model_cpu": max(took.values()) / seconds}
+    after = loop_seconds(server), cpu_seconds(model)
+    loop_cpu, model_cpu = ((b - a) / seconds for a, b in zip(before, after, strict=True))
+    return {**figures, "loop_cpu": loop_cpu, "model_cpu": model_cpu}
 
 
 def tell(figures: dict[str, Any]) -> None:
@@ -55,16 +56,9 @@ def tell(figures: dict[str, Any]) -> None:
     )
 
 
-def thread_seconds(server: Server) -> dict[int, float]:
-    """Return the CPU time of each thread of the server."""
-    tasks = Path(f"/proc/{server.process.pid}/task")
-    return {int(task.name): cpu_seconds(task / "stat") for task in tasks.iterdir()}
-
-
-def cpu_seconds(stat: Path) -> float:
-    """Return the CPU time from a stat file of proc(5): fields 14 and 15, in ticks."""
-    fields = stat.read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def loop_seconds(server: Server) -> float:
+    """Return the processor time of the event loop: a process's first thread has its number."""
+    return cpu_seconds(server.process.pid, server.process.pid)
 
 
 def counted(server: Server) -> Counter[str]:

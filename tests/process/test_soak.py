@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.process.conftest import Start, StartLoad
-from tests.process.harness import REAL, LoadTest, Server, wait_until
+from tests.process.harness import REAL, LoadTest, Server, memory_of, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.keras]
 
@@ -22,7 +22,7 @@ CONNECTIONS = 64
 
 
 class Sample(NamedTuple):
-    """Resources of a server after a number of requests."""
+    """What a server takes after so many requests; its memory with that of the model process."""
 
     requests: int
     rss: int
@@ -34,7 +34,7 @@ def sample(server: Server) -> Sample:
     """Return the current resources of a server."""
     return Sample(
         int(server.metric("predict_request_duration_seconds_count")),
-        int(server.metric("process_resident_memory_bytes")),
+        int(server.metric("process_resident_memory_bytes")) + memory_of(server.model_pid),
         len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())),
         int(server.metric("event_loop_tasks")),
     )

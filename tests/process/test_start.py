@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.process.conftest import Start
-from tests.process.harness import REAL, Server, wait_until
+from tests.process.harness import REAL, Server, cpu_seconds, is_alive, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -39,7 +39,7 @@ def complaint(server: Server, within: float = 20.0) -> str:
         (["--batching.max_rows", "0"], {}, "--batching.max_rows: 0 is less than the minimum of 1"),
         (["--http.prot", "1"], {}, "--http.prot: unknown flag (did you mean --http.port?)"),
         ([], {"SERVER_HTTP__PROT": "1"}, "environment SERVER_HTTP__PROT: unknown setting"),
-        (["a.keras", "b.keras"], {}, "b.keras: one MODEL is served"),
+        (["a.keras", "b.keras"], {}, "b.keras: only one MODEL can be given"),
         (["--http.tls_cert", "no"], {}, "http.tls_cert: 'no' cannot be read: No such file"),
     ],
 )
@@ -214,13 +214,15 @@ def test_a_signal_while_importing_tensorflow_exits_at_once(
 ) -> None:
     server = start(str(example_model), command=REAL, ready=False)
     assert server.get("/v2/health/ready").status == 503
-    wait_until(lambda: server.cpu_seconds() > 1.5, what="the import of TensorFlow")
+    model = server.model_pid
+    wait_until(lambda: cpu_seconds(model) > 1.5, what="the import of TensorFlow is under way")
     began = time.monotonic()
     server.signal()
 
     assert server.exit_code() == 0
     assert time.monotonic() - began < AT_ONCE
     assert "Traceback" not in server.stderr
+    assert not is_alive(model)
 
 
 def test_help_exits_with_0(start: Start) -> None:

@@ -6,7 +6,7 @@ import sys
 
 from server.tune.command import main
 from tests.process.harness import FAKE
-from tests.process.serve_fake import load_fake
+from tests.process.serve_fake import COMMAND
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], load_fake, FAKE))
+    sys.exit(main(sys.argv[1:], COMMAND, FAKE))

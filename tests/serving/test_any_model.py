@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from model.keras_model import KerasModel
+from model.process.prepare import MAX_ROW_DEPENDENCE, answer_examples
+from model.process.trials import Trials
 from server.config import PredictSettings
 from server.dialects.cells import strings
 from server.dialects.native.dialect import NativeDialect
@@ -20,7 +22,7 @@ from server.dialects.table import Dialects
 from server.errors import InvalidRequest
 from server.loadtest.expected_answers import ExpectedAnswers
 from server.loadtest.payload import Payload, encode
-from server.serving.loading import MAX_ROW_DEPENDENCE, examples_of
+from server.serving.loading import example_of
 from tests.model.model_zoo import ROWS, ZOO, Arrays
 from tests.support.forms import FORMS
 from tests.support.harness import serving
@@ -32,6 +34,7 @@ class Served(NamedTuple):
     """A model out of a file, and what Keras answers to five rows."""
 
     model: KerasModel
+    trials: Trials
     dialects: Dialects
     rows: Arrays
     expected: Arrays
@@ -70,9 +73,11 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("zoo") / f"{request.param}.keras"
     specimen.model.save(path)
     model = KerasModel.load(path)
-    model.warm_up(4)
+    trials = Trials(model, str(path))
+    trials.find_variable_size()
+    trials.warm_up(4)
     dialects = Dialects("m", "1", model.signature, PredictSettings())
-    return Served(model, dialects, specimen.rows, specimen.expected())
+    return Served(model, trials, dialects, specimen.rows, specimen.expected())
 
 
 def assert_close(served: Served, given: Arrays, rows: int | slice) -> None:
@@ -134,14 +139,15 @@ def test_it_answers_what_keras_does_in_every_dialect(served: Served, name: str) 
 
 
 def test_its_answers_do_not_depend_on_the_batch(served: Served) -> None:
-    assert served.model.row_dependence() < MAX_ROW_DEPENDENCE
+    assert served.trials.row_dependence() < MAX_ROW_DEPENDENCE
 
 
 def test_the_documentation_shows_what_it_answers(served: Served) -> None:
     """The model takes the made-up examples, also the first of the sizes that are tried."""
-    shown, _ = examples_of(served.model, served.dialect)
+    golden = answer_examples(served.trials, served.model.signature)
+    assert [len(each.rows) for each in golden] == [1, 2]
+    shown = [example_of("", served.dialect, each) for each in golden]
 
-    assert [example.summary for example in shown] == ["one example", "a batch of two"]
     assert shown[0].request == served.dialect.example()
     for example in shown:
         answer = json.loads(example.answer)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.batching import ModelStuck
+from server.batching import ModelUnavailable
 from server.serving.self_check import SelfCheck
 from tests.http.test_http import assert_problem
 from tests.support.harness import SOON, FakeModel, Server, over_http, serving
@@ -53,7 +53,7 @@ async def test_it_asks_again_until_there_is_an_answer() -> None:
     assert example.asked.empty()
 
 
-@pytest.mark.parametrize("error, isolated", [(ERROR, True), (ModelStuck(""), False)])
+@pytest.mark.parametrize("error, isolated", [(ERROR, True), (ModelUnavailable(""), False)])
 @pytest.mark.gen_test
 async def test_what_is_no_fault_of_the_model_is_not_checked(
     error: Exception, isolated: bool

@@ -13,12 +13,20 @@ from typing import Any
 import numpy as np
 
 from model.model_file import ModelError
+from model.process.prepare import LoadRequest
 from model.signature import Signature, TensorSpec
 from server.config import ModelSource, Settings
-from server.serving.loading import ModelFile
+from tests.support.fake_process import in_threads
 from tests.support.harness import NUMBER, SOON, FakeModel, Server, listening, with_settings
 
 WIDE = Signature((TensorSpec("x", (2,), "float32"),), (TensorSpec("y", (1,), "float32"),))
+
+
+def put(file: Path, text: str) -> None:
+    """Put another file in the place of one, by renaming."""
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(text)
+    new.replace(file)
 
 
 class Files:
@@ -43,7 +51,7 @@ class Files:
     def release(self) -> None:
         self._gate.set()
 
-    def __call__(self, file: ModelFile) -> FakeModel:
+    def __call__(self, file: LoadRequest) -> FakeModel:
         self.loading.set()
         assert self._gate.wait(SOON)
         text = Path(file.path).read_text()
@@ -65,6 +73,6 @@ async def serving_files(
     settings = replace(settings or with_settings(), models=tuple(given))
     files = Files()
     async with listening(settings, expected_logs=logs) as server:
-        await server.service.start(files)
+        await server.service.start(in_threads(files))
         yield server, files
         files.release()

@@ -22,17 +22,17 @@ import numpy as np
 import pytest
 from tornado.netutil import bind_sockets
 
+from model.engine import Engine
 from model.signature import Signature, TensorSpec
-from model.tensors import Tensors, merge, split
 from server.app import make_transport, openapi_document
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
 from server.logs import Access, PayloadLog
 from server.monitoring.live_page import LivePage, read
-from server.serving.loading import Model
 from server.serving.service import Service
 from server.transport.interface import Transport
 from server.transport.tls import context_of
+from tests.support.fake_process import in_threads
 
 TEST_SECONDS = 60  # more than any test needs, so that only what hangs gets there
 SOON = 10.0  # seconds that a step of a test may take
@@ -97,27 +97,9 @@ class FakeModel:
         """Wait until so many calls have begun."""
         await asyncio.to_thread(self._wait_for_calls, times)
 
-    @property
-    def row_nbytes(self) -> int:
-        """Return the size of one row of zeros."""
-        return self._zeros(1).nbytes
-
-    def warm_up(self, max_rows: int) -> None:
-        """Need none."""
-
-    def trial(self, rows: int) -> Callable[[], object]:
-        """Return a call with zeros."""
-        zeros = self._zeros(rows)
-        return lambda: self.predict([zeros])
-
-    def row_dependence(self) -> float:
-        """Depend on nothing."""
-        return 0.0
-
-    def predict(self, parts: Sequence[Tensors]) -> list[Tensors]:
-        """Be the model: one call for all parts."""
-        merged = merge(parts)
-        x = next(iter(merged.arrays.values())).reshape(len(merged), -1)
+    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Be the network: one call for all rows."""
+        x = arrays[0].reshape(len(arrays[0]), -1)
         with self._changed:
             self.batches.append(x[:, 0].tolist())
             self._changed.notify_all()
@@ -127,14 +109,7 @@ class FakeModel:
         if guilty := self.poison.intersection(self.batches[-1]):
             raise ValueError(f"cannot stand {sorted(guilty)}")
         y = self.spoil(3.0 * x[:, :1] + 1.0)
-        outputs = {spec.name: _shaped(y, spec) for spec in self.signature.outputs}
-        return split(Tensors(outputs), [len(part) for part in parts])
-
-    def _zeros(self, rows: int) -> Tensors:
-        shapes = {
-            spec: (rows, *(size or 2 for size in spec.shape)) for spec in self.signature.inputs
-        }
-        return Tensors({spec.name: np.zeros(shape, spec.dtype) for spec, shape in shapes.items()})
+        return [_shaped(y, spec) for spec in self.signature.outputs]
 
     def _wait_for_calls(self, times: int) -> None:
         with self._changed:
@@ -405,7 +380,7 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    model: Model | None = None,
+    model: Engine | None = None,
     settings: Settings | None = None,
     payload_log: PayloadLog | None = None,
     expected_logs: Iterable[str] = (),
@@ -413,7 +388,7 @@ async def serving(
     """Serve a model until the test is over; see that nothing is left behind then."""
     model = model or FakeModel()
     async with listening(settings, payload_log, expected_logs) as server:
-        await server.service.start(lambda _: model)
+        await server.service.start(in_threads(lambda _: model))
         if isinstance(model, FakeModel):
             model.batches.clear()  # the calls for the examples of the documentation
         try:
@@ -456,7 +431,7 @@ async def listening(
             await asyncio.wait_for(service.drain(), SOON)
             await asyncio.wait_for(activity.idle(), SOON)
             await asyncio.wait_for(http.close_all_connections(), SOON)
-            service.close()
+            await service.close()
     check_nothing_is_left(server)
     check_logs(server)
     check_documented(server)

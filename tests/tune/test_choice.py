@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from server.batching.batch_size import BatchSize, Point
+from model.process.batch_size import BatchSize, Point
 from server.config import load_settings
 from server.tune.candidates import Candidate, candidates, queue_limit_ms
 from server.tune.choice import Overload, Trial, choose_trial, queue_limit_helps

@@ -102,17 +102,6 @@ def is_finite(array: np.ndarray) -> bool:
     return bool(np.isfinite(array).all())
 
 
-def example(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
-    """Return an example row: 10, 20, … for a single float; 0, 1, … for integers, often ids."""
-    shape = [variable_size if size is None else size for size in spec.shape]
-    if spec.dtype == "string":
-        return np.full(shape, strings.EXAMPLES[row % 2], object)
-    value = row
-    if spec.array_dtype.kind == "f":
-        value = 10 * (row + 1) if spec.shape in ((), (1,)) else row + 1
-    return np.full(shape, value if spec.maximum is None else min(value, spec.maximum), spec.dtype)
-
-
 def _convert(data: Any, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray | np.bool]:
     """Return the array, and for every cell whether it fits the dtype."""
     if dtype.kind == "f":

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-EXAMPLES = ("some words", "other words")
-
 
 def to_array(data: Any) -> np.ndarray:
     """Convert validated JSON; raises ValueError when the lists are not rectangular."""
@@ -15,6 +13,13 @@ def to_array(data: Any) -> np.ndarray:
     if isinstance(array.flat[0], list):  # numpy keeps lists that differ in length as they are
         raise ValueError("not rectangular")
     return array
+
+
+def decoded(array: np.ndarray) -> np.ndarray:
+    """Return an array of strings whose bytes, as models give them, are UTF-8 text."""
+    texts = np.empty(array.size, object)
+    texts[:] = [cell.decode() if isinstance(cell, bytes) else cell for cell in array.flat]
+    return texts.reshape(array.shape)
 
 
 def to_json(cells: Any) -> Any:

@@ -111,6 +111,10 @@ class NativeDialect:
         """Return the body of a valid request: one example, or a batch of `rows`."""
         return json_codec.example(self._signature, rows, variable_size)
 
+    def request_body(self, rows: Rows, *, single: bool) -> bytes:
+        """Return the body of a request for these rows; `single`: for the one row of them."""
+        return json_codec.request_body(self._signature, rows, single=single)
+
 
 def _check_media_type(given: str) -> None:
     media_type = _media_type(given)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from model.examples import example_rows
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import numbers, strings
@@ -133,10 +134,17 @@ class JsonCodec:
 
 def example(signature: Signature, rows: int | None, variable_size: int) -> bytes:
     """Return the body of a valid request: one example, or a batch of `rows`."""
+    made_up = example_rows(signature, rows or 1, variable_size)
+    return request_body(signature, made_up, single=rows is None)
+
+
+def request_body(signature: Signature, rows: Rows, *, single: bool) -> bytes:
+    """Return the body of a request for these rows; `single`: for the one row of them."""
     data: dict[str, Any] = {}
     for spec in signature.inputs:
-        array = np.stack([numbers.example(spec, row, variable_size) for row in range(rows or 1)])
-        data[spec.name] = array.tolist()[0] if rows is None else array.tolist()
+        array = rows.arrays[spec.name]
+        cells = strings.decoded(array) if array.dtype.hasobject else array
+        data[spec.name] = cells.tolist()[0] if single else cells.tolist()
     return orjson.dumps({"data": data if len(data) > 1 else next(iter(data.values()))})
 
 

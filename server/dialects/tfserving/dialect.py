@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
+from model.examples import example_row
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import json_text as json_cells
@@ -111,7 +112,7 @@ class TFServingDialect:
         """Return the body of a valid request."""
         columns = {
             spec.name: np.stack(
-                [numbers.example(spec, row, variable_size) for row in range(rows)]
+                [example_row(spec, row, variable_size) for row in range(rows)]
             ).tolist()
             for spec in self._inputs
         }

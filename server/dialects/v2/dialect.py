@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
+from model.examples import example_row
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import json_text as json_cells
@@ -186,7 +187,7 @@ class V2Dialect:
         """Return the body of a valid request."""
         inputs = []
         for spec, _, _ in self._inputs.values():
-            array = np.stack([numbers.example(spec, row, variable_size) for row in range(rows)])
+            array = np.stack([example_row(spec, row, variable_size) for row in range(rows)])
             described: dict[str, Any] = {"name": spec.name, "datatype": datatype(spec.dtype)}
             described |= {"shape": list(array.shape), "data": array.ravel().tolist()}
             inputs.append(described)

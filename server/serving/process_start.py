@@ -1,0 +1,85 @@
+"""How a model process is started, and why it has ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).parents[2]
+KERAS_HOME: Final = ROOT / "model" / "process" / "keras_home"
+COMMAND: Final = (sys.executable, "-P", "-m", "model.process")
+
+
+class Ended(NamedTuple):
+    """Why a model process has ended.
+
+    Attributes:
+        reason: for metrics: `crash`, `killed`, `hang`, `load_timeout` or `closed`.
+        text: for people.
+    """
+
+    reason: str
+    text: str
+
+
+def start(
+    command: Sequence[str], connection: socket.socket, output: int
+) -> subprocess.Popen[bytes]:
+    """Start a model process from this thread: it ends with the thread that starts it.
+
+    Signals are blocked until it ignores them, so that Ctrl-C and a service manager that signals all
+    processes leave it to the main process. Raises OSError.
+    """
+    numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        return subprocess.Popen(  # noqa: S603  # our own program
+            [*command, str(connection.fileno()), str(os.getpid())],
+            env=environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=[connection.fileno()],
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return a model process's environment: none of our settings, and Keras' own defaults.
+
+    Keras reads `keras.json` from `KERAS_HOME`; one of the user's would change predictions.
+    """
+    kept = {name: value for name, value in given.items() if not name.startswith("SERVER_")}
+    paths = [str(ROOT), *filter(None, [given.get("PYTHONPATH")])]
+    ours = {
+        "KERAS_HOME": str(KERAS_HOME),
+        "KERAS_BACKEND": "tensorflow",
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+    }
+    return kept | ours
+
+
+def why_ended(code: int, step: str) -> Ended:
+    """Return why a process ended, from its exit code (negative: the signal); `step`: doing what."""
+    when = f" while {step}" if step else ""
+    if code == -signal.SIGKILL:
+        text = f"the model process was killed{when}, as the kernel does when memory runs out"
+        return Ended("killed", text)
+    if code < 0:
+        return Ended("crash", f"the model process was ended by {signal_name(-code)}{when}")
+    return Ended("crash", f"the model process ended with exit code {code}{when}")
+
+
+def signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
