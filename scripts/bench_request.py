@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np  # the line above makes what follows importable
 
+from model.process.batch_size import BatchSize
+from model.process.prepare import LoadRequest, Report
 from model.signature import Signature, TensorSpec
 from model.tensors import Rows, Tensors, View, merge, split
 from server.app import make_transport
@@ -32,6 +34,7 @@ from server.logs import AccessLog, PayloadLog
 from server.logs.format import json_format
 from server.monitoring.live_page import LivePage, read
 from server.run import loop_factory
+from server.serving.process_start import Ended
 from server.serving.service import Service
 from server.transport.llhttp.connection import Connection
 from server.transport.llhttp.server import LlhttpServer
@@ -46,26 +49,32 @@ REQUEST: Final = (
 
 
 class Line:
-    """y = 3x + 1."""
+    """A model process that is none: y = 3x + 1, computed at once."""
 
     signature = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),))
-    row_nbytes = 4
+    step = ""
 
-    def warm_up(self, max_rows: int) -> None:
-        """Do nothing: numpy needs no warm-up."""
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
 
-    def trial(self, rows: int) -> Callable[[], object]:
-        """Return a function that calls the model with zeros."""
-        zeros = Tensors({"x": np.zeros((rows, 1), np.float32)})
-        return lambda: self.predict([zeros])
+    async def load(self, request: LoadRequest, within: float) -> Report:
+        """Load nothing."""
+        del within
+        return Report(self.signature, BatchSize(request.max_rows))
 
-    def row_dependence(self) -> float:
-        return 0.0
-
-    def predict(self, parts: Sequence[Rows]) -> list[View]:
+    async def call(self, parts: Sequence[Rows]) -> list[View]:
         """Compute all rows in one call."""
         x = merge(parts).arrays["x"]
         return split(Tensors({"y": x * np.float32(3) + np.float32(1)}), [len(p) for p in parts])
+
+    def kill(self, reason: str, text: str) -> None:
+        """End."""
+        self.ended.set_result(Ended(reason, text))
+
+    async def close(self) -> None:
+        """End."""
+        self.kill("closed", "closed")
 
 
 class Sink(asyncio.Transport):
@@ -122,7 +131,7 @@ async def measure(rounds: int, *, payloads: bool, access: bool) -> float:
         service, Activity(), live_page, payload_log=payload_log, log_access=log_access
     )
     assert isinstance(transport, LlhttpServer)
-    await service.start(lambda _: Line())
+    await service.start(Line)
     clients = Clients(transport)
     gc.collect()
     gc.freeze()

@@ -13,9 +13,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from model.keras_model import KerasModel  # noqa: E402  # the line above makes it importable
-from server.app import openapi_document  # noqa: E402  # likewise
+from server.app import openapi_document  # noqa: E402  # the line above makes it importable
 from server.config import BatchingSettings, ModelSettings, Settings  # noqa: E402  # likewise
+from server.serving.model_process import ModelProcess  # noqa: E402  # likewise
 from server.serving.service import Service  # noqa: E402  # likewise
 
 FILE = ROOT / "openapi" / "openapi.json"
@@ -26,8 +26,11 @@ async def document(model: Path) -> bytes:
     """Return the OpenAPI document of a server with this model file."""
     batching = BatchingSettings(max_rows=1)  # not measured; the document does not depend on it
     service = Service(Settings(model=ModelSettings(path=str(model)), batching=batching))
-    await service.start(lambda file: KerasModel.load(file.path))
-    return openapi_document(service.model)
+    await service.start(ModelProcess)
+    try:
+        return openapi_document(service.model)
+    finally:
+        await service.close()
 
 
 def same(a: Any, b: Any) -> bool:

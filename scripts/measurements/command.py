@@ -20,6 +20,7 @@ from scripts.measurements import (
     large_requests,
     memory,
     one_connection,
+    reload_beside,
     tensors_in_bytes,
     watching,
 )
@@ -35,6 +36,7 @@ MEASUREMENTS = {
     "memory": memory.run,
     "watching": watching.run,
     "tensors-in-bytes": tensors_in_bytes.run,
+    "reload-beside": reload_beside.run,
 }
 
 

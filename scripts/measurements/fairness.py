@@ -9,12 +9,13 @@ from pathlib import Path
 from statistics import median
 
 from model.keras_model import KerasModel
+from model.process.batch_size import Limits
+from model.process.batch_size import measure as measure_batch_size
+from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements.figure import Figure
 from scripts.measurements.models import rows_for
 from scripts.measurements.serving import serving
-from server.batching.batch_size import Limits
-from server.batching.batch_size import measure as measure_batch_size
 
 LARGE = 10_000
 EXTRA_MS = 5.0
@@ -23,8 +24,9 @@ EXTRA_MS = 5.0
 def run(example: Path, rounds: int, seconds: float) -> Figure:
     """Compare the 99th percentile of one-row requests with twice the time of a full batch."""
     model = KerasModel.load(example)
-    model.warm_up(1)
-    full = measure_batch_size(model.trial, model.row_nbytes, Limits()).rows
+    trials = Trials(model, str(example))
+    trials.warm_up(1)
+    full = measure_batch_size(trials.trial, trials.row_nbytes, Limits()).rows
     large = json.dumps({"data": [[float(n % 100)] for n in range(LARGE)]})
     results = []
     with serving(example) as server, ThreadPoolExecutor(1) as beside:

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from model.keras_model import KerasModel
+from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements import models
 from scripts.measurements.figure import Figure, median_ratio
@@ -25,7 +26,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
         path = Path(folder) / "heavy.keras"
         models.heavy_network(path)
         model = KerasModel.load(path)
-        model.warm_up(CONNECTIONS)
+        Trials(model, "model").warm_up(CONNECTIONS)
         body = json.dumps({"data": [round(0.1 * n, 1) for n in range(models.INPUTS)]})
         pairs, sizes = [], []
         with serving(path) as server:

@@ -11,6 +11,7 @@ from statistics import median
 import numpy as np
 
 from model.keras_model import KerasModel
+from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements import models
 from scripts.measurements.figure import Figure, median_ratio
@@ -29,7 +30,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
         path = Path(folder) / "small.keras"
         models.small_network(path)
         model = KerasModel.load(path)
-        model.warm_up(ROWS)
+        Trials(model, "model").warm_up(ROWS)
         numbers = np.random.default_rng(0).standard_normal((ROWS, models.INPUTS)).round(4)
         body = json.dumps({"data": numbers.tolist()})
         pairs = []

@@ -22,6 +22,14 @@ def small_network(path: Path) -> None:
     _network(path, [32])
 
 
+def save_mobilenet(path: Path) -> None:
+    """Save MobileNetV2 with random weights."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    keras.applications.MobileNetV2(weights=None).save(path)
+
+
 def rows_for(model: KerasModel, rows: int) -> Tensors:
     """Return random input rows for a model."""
     random = np.random.default_rng(0)

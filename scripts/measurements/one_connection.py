@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 
 from model.keras_model import KerasModel
+from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements.figure import Figure
 from scripts.measurements.models import rows_for
@@ -21,7 +22,7 @@ CALLS = 500
 def run(example: Path, rounds: int, seconds: float) -> Figure:
     """Compare the median latency with that of the compiled call in a thread."""
     model = KerasModel.load(example)
-    model.warm_up(1)
+    Trials(model, str(example)).warm_up(1)
     added = []
     with serving(example) as server:
         for _ in range(rounds):

@@ -35,13 +35,17 @@ class Server:
         return f"http://127.0.0.1:{self.port}/predict"
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time that all threads have used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Return the CPU time that all its processes have used so far."""
+        return sum(cpu_seconds(pid) for pid in self.pids())
 
     def rss(self) -> int:
-        """Return the resident memory in bytes."""
-        return resident(self.pid)
+        """Return the resident memory of all its processes in bytes."""
+        return sum(resident(pid) for pid in self.pids())
+
+    def pids(self) -> list[int]:
+        """Return the main process and its model processes."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [self.pid, *map(int, children.split())]
 
     def metric(self, name: str) -> float:
         """Return the current value of a metric with a single time series."""
@@ -58,6 +62,12 @@ def value_of(name: str, text: str) -> float:
     return float(found[1])
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time that all threads of a process have used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 def resident(pid: int) -> int:
     """Return a process's resident memory in bytes."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
@@ -65,16 +75,17 @@ def resident(pid: int) -> int:
 
 @contextlib.contextmanager
 def serving(
-    model: Path, *flags: str, folder: Path = ROOT, core: str | None = None
+    model: Path | None, *flags: str, folder: Path = ROOT, core: str | None = None
 ) -> Iterator[Server]:
-    """Serve a model with the payload log written to a file, and `flags`, during the block.
+    """Serve a model, or those of the settings, during the block; the payload log goes to a file.
 
     `folder` has the code; `core` is the only one that the service may use.
     """
     with tempfile.TemporaryDirectory(prefix="measure-") as logs:
         port = _free_port()
         command = [] if core is None else ["taskset", "-c", core]
-        command += [sys.executable, "-m", "server", str(model.resolve()), "--http.port", str(port)]
+        command += [sys.executable, "-m", "server", *([str(model.resolve())] if model else [])]
+        command += ["--http.port", str(port)]
         command += ["--logging.file", f"{logs}/payloads.jsonl", *flags]
         process = subprocess.Popen(  # noqa: S603  # this project's own server
             command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
