@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
+from model.process.cores import usable_cores
 from model.process.messages import (
     MAX_PAYLOAD_BYTES,
     PREFIX,
@@ -23,6 +26,7 @@ from model.process.messages import (
 )
 from model.process.shared_memory import SharedMemory
 
+POLL_SECONDS: Final = 600e-6  # how long to look for the next message before sleeping
 RECEIVE_BYTES: Final = 128 * 2**10
 WITH_MEMORY: Final = b"M"
 WITHOUT_MEMORY: Final = b"-"
@@ -39,6 +43,10 @@ class Channel:
         self._socket = connection
         self._lock = threading.Lock()
         self._buffer = b""
+        self._arrivals = select.poll()
+        self._arrivals.register(connection, select.POLLIN)
+        self._may_poll = usable_cores() > 1  # else it would keep the main process from its core
+        self._is_polling = False
         self._requests: SharedMemory | None = None
         self._answers: SharedMemory | None = None
         said, descriptors, _, _ = socket.recv_fds(connection, 1, 2)
@@ -74,9 +82,26 @@ class Channel:
         with self._lock:  # of nothing but this: whatever runs in between could log, and so send
             self._socket.sendall(message)
 
+    def _wait(self) -> None:
+        """Wait until bytes have arrived; poll first if the last wait was a short one.
+
+        A core that has slept between two calls computes the next one several times more slowly:
+        with one client, the example model answered 0.90 of the requests of a thread in the main
+        process without polling, and 1.05 with it.
+        """
+        started = time.perf_counter()
+        if self._is_polling:
+            while time.perf_counter() - started < POLL_SECONDS:
+                if self._arrivals.poll(0):
+                    return
+        self._arrivals.poll()
+        is_short = time.perf_counter() - started < POLL_SECONDS
+        self._is_polling = is_short and self._may_poll
+
     def _read(self, size: int) -> bytes:
         """Return the next bytes; a whole message mostly arrives in one piece."""
         while len(self._buffer) < size:
+            self._wait()
             data = self._socket.recv(max(RECEIVE_BYTES, size - len(self._buffer)))
             if not data:
                 raise EOFError

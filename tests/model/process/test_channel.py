@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -113,6 +114,19 @@ def test_requests_cannot_be_written_to(ends: tuple[Main, Channel]) -> None:
         main.send("call", np.zeros(count, "float32"))
         [array] = channel.receive().arrays
         assert not array.flags.writeable
+
+
+def test_an_idle_process_sleeps_after_quick_calls(ends: tuple[Main, Channel]) -> None:
+    """It polls for the next message only for a moment."""
+    main, channel = ends
+    for _ in range(20):
+        main.socket.sendall(pack("call"))
+        channel.receive()
+    before = time.thread_time()
+    threading.Timer(0.5, main.socket.sendall, [pack("call")]).start()
+    channel.receive()
+
+    assert time.thread_time() - before < 0.1
 
 
 def test_messages_that_come_together_are_told_apart(ends: tuple[Main, Channel]) -> None:
