@@ -1,4 +1,4 @@
-"""What computes a network: one small interface, whatever it is computed with."""
+"""The interface of a loaded network, independent of the library that computes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Engine(Protocol):
         """Its inputs and outputs."""
 
     def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Compute a batch: the inputs in the signature's order, and so the outputs.
+        """Compute a batch; inputs and outputs are in the signature's order.
 
-        All arrays share their first axis, the rows. Raises whatever the network raises.
+        The first axis of every array is the rows. Raises whatever the network raises.
         """

@@ -1,4 +1,4 @@
-"""Made-up rows of input: the examples of the documentation, and what a model is tried on."""
+"""Generated rows of input: for the examples of the API documentation, and for trial calls."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
 
 TEXTS = ("some words", "other words")
-WORDS = ("", "a", "no", "yes", "good", "bad")  # some may be in a vocabulary
+WORDS = ("", "a", "no", "yes", "good", "bad")  # some may be in the model's vocabulary
 
 
 def example_rows(signature: Signature, rows: int, variable_size: int) -> Tensors:
-    """Return plausible rows; dimensions that vary have the size `variable_size`."""
+    """Return plausible rows; variable dimensions have the size `variable_size`."""
     return Tensors(
         {
             spec.name: np.stack([example_row(spec, row, variable_size) for row in range(rows)])
@@ -22,7 +22,7 @@ def example_rows(signature: Signature, rows: int, variable_size: int) -> Tensors
 
 
 def example_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
-    """Return a plausible row: tens for a lone number; 0, 1, … for integers, often ids."""
+    """Return a plausible row: 10, 20, … for a single float; 0, 1, … for integers, often ids."""
     shape = spec.row_shape(variable_size)
     if spec.dtype == "string":
         return np.full(shape, TEXTS[row % len(TEXTS)], object)
@@ -47,7 +47,7 @@ def zero_rows(signature: Signature, rows: int, variable_size: int) -> Tensors:
 
 
 def random_rows(signature: Signature, rows: int, variable_size: int) -> Tensors:
-    """Return rows that differ from each other, the same ones at every call."""
+    """Return random rows, the same ones at every call."""
     random = np.random.default_rng(0)
 
     def make(spec: TensorSpec) -> np.ndarray:
@@ -58,6 +58,8 @@ def random_rows(signature: Signature, rows: int, variable_size: int) -> Tensors:
             return random.integers(0, spec.maximum + 1, shape).astype(spec.dtype)
         if spec.dtype.startswith("float"):
             return random.standard_normal(shape).astype(spec.dtype)
-        return random.integers(0, 2, shape).astype(spec.dtype)  # few ids, for an Embedding
+        return random.integers(0, 2, shape).astype(
+            spec.dtype
+        )  # small ids, which any Embedding accepts
 
     return Tensors({spec.name: make(spec) for spec in signature.inputs})

@@ -35,8 +35,8 @@ WITHOUT_MEMORY: Final = b"-"
 class Channel:
     """Receives and sends messages; receiving blocks.
 
-    The first byte on the socket says whether two descriptors of shared memory come with it: that
-    of requests, mapped read-only here, and that of answers.
+    The main process first sends one byte. If it is `WITH_MEMORY`, two descriptors of shared memory
+    come with it: one for requests, which is mapped read-only here, and one for answers.
     """
 
     def __init__(self, connection: socket.socket) -> None:
@@ -55,9 +55,9 @@ class Channel:
             self._answers = SharedMemory(descriptors[1], writable=True)
 
     def receive(self) -> Message:
-        """Wait for a message; raises EOFError when the main process has ended or closed.
+        """Wait for a message; raises EOFError when the main process has closed the socket.
 
-        Arrays in shared memory are overwritten by the next message.
+        Arrays in shared memory are valid until the next message overwrites them.
         """
         header_size, payload_size = parse_prefix(self._read(PREFIX.size), 0, MAX_PAYLOAD_BYTES)
         header = parse_header(self._read(header_size))
@@ -70,16 +70,16 @@ class Channel:
         return Message(header.kind, header.fields, arrays_shared(header.specs, memory))
 
     def send(self, kind: str, arrays: Sequence[np.ndarray] = (), **fields: Any) -> None:
-        """Send a message, from any thread; with arrays, only from the one that receives."""
+        """Send a message from any thread; one with arrays only from the thread that receives."""
         self.send_packed(self.pack(kind, arrays, **fields))
 
     def pack(self, kind: str, arrays: Sequence[np.ndarray] = (), **fields: Any) -> bytes:
-        """Make a message, to be sent next; raises MessageError, or what a bad array raises."""
+        """Make a message for `send_packed`; raises MessageError, or the error of a bad array."""
         return pack(kind, arrays, self._answers, fields)
 
     def send_packed(self, message: bytes) -> None:
-        """Send a message that was made before."""
-        with self._lock:  # of nothing but this: whatever runs in between could log, and so send
+        """Send a message that `pack` made."""
+        with self._lock:  # held for nothing else: other code could log, and so wait for it forever
             self._socket.sendall(message)
 
     def _wait(self) -> None:
@@ -99,7 +99,7 @@ class Channel:
         self._is_polling = is_short and self._may_poll
 
     def _read(self, size: int) -> bytes:
-        """Return the next bytes; a whole message mostly arrives in one piece."""
+        """Return the next `size` bytes; usually a whole message is received at once."""
         while len(self._buffer) < size:
             self._wait()
             data = self._socket.recv(max(RECEIVE_BYTES, size - len(self._buffer)))

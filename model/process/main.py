@@ -1,7 +1,7 @@
-"""The life of a model process: guard, load, answer, end.
+"""The life cycle of a model process: start, load a model, answer calls, end.
 
-It is started with exec by the main process, gets one end of a Unix socket as its only descriptor
-besides the standard streams, and ends as soon as the other end is closed.
+The main process starts it with exec. It inherits one end of a Unix socket and the standard streams,
+and ends as soon as the other end of the socket is closed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from model.process.protocol import (
     report_fields,
 )
 
-MAX_TEXT: Final = 8_000  # characters of a message, a traceback or a log record
+MAX_TEXT: Final = 8_000  # most characters of an error, a traceback or a log record
 OOM_SCORE_ADJ: Final = 500  # the kernel ends this process before the main one
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
@@ -48,7 +48,7 @@ Load = Callable[[LoadRequest], Engine]
 
 
 def main(load: Load, arguments: list[str]) -> None:
-    """Run as a model process: `arguments` are the socket's descriptor and the parent's id."""
+    """Run a model process; `arguments` are the socket's descriptor and the parent's process id."""
     descriptor, parent = map(int, arguments)
     end_with_parent(parent)
     ignore_signals()
@@ -66,11 +66,11 @@ def main(load: Load, arguments: list[str]) -> None:
             answer(channel, engine, channel.receive())
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)  # TensorFlow's threads need not be joined
+    os._exit(0)  # without waiting for TensorFlow's threads
 
 
 def load_engine(channel: Channel, load: Load) -> Engine | None:
-    """Load what the main process asks for, and report; None when that failed."""
+    """Load what the main process requests, and send a report; None if loading failed."""
     request = with_threads(load_request(channel.receive()))
     cores = use_one_core() if request.beside_others else set()
     try:
@@ -84,7 +84,7 @@ def load_engine(channel: Channel, load: Load) -> Engine | None:
 
 
 def with_threads(request: LoadRequest) -> LoadRequest:
-    """Settle how many threads the engine has, before this process is kept on one core."""
+    """Choose the number of threads, before this process is restricted to one core."""
     threads = request.threads or max(1, usable_cores() // request.replicas)
     return replace(request, threads=threads)
 
@@ -95,7 +95,7 @@ def send_report(channel: Channel, report: Report) -> None:
 
 
 def answer(channel: Channel, engine: Engine, message: Message) -> None:
-    """Call the network with what a message holds; send the outputs, or why there are none."""
+    """Call the network with the arrays of a message; send its outputs, or its error."""
     try:
         reply = channel.pack(ANSWER, engine.call(message.arrays))
     except BaseException as error:
@@ -123,20 +123,20 @@ def end_with_parent(parent: int) -> None:
     """Have the kernel kill this process when the thread that started it ends (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it had ended before
+    if os.getppid() != parent:  # the parent ended before prctl was called
         os._exit(0)
 
 
 def end_with_socket(connection: socket.socket) -> None:
-    """End this process when the other end of its socket is closed, also in the middle of a call."""
+    """End this process when the other end of its socket is closed, even during a call."""
     poll = select.poll()
-    poll.register(connection, getattr(select, "POLLRDHUP", 0))  # POLLHUP is always told
+    poll.register(connection, getattr(select, "POLLRDHUP", 0))  # POLLHUP is always reported
     poll.poll()
     os._exit(0)
 
 
 def ignore_signals() -> None:
-    """Leave signals to the main process, which ends this one once all is answered."""
+    """Leave signals to the main process, which ends this one after the last answer."""
     numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     for number in numbers:
         signal.signal(number, signal.SIG_IGN)
@@ -144,13 +144,13 @@ def ignore_signals() -> None:
 
 
 def be_killed_first() -> None:
-    """Let the kernel, when it runs out of memory, end this process and not the main one."""
-    with contextlib.suppress(OSError):  # no Linux
+    """Have the kernel kill this process before the main one when memory runs out."""
+    with contextlib.suppress(OSError):  # not on Linux
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
 
 
 class ChannelHandler(logging.Handler):
-    """Sends log records to the main process, which writes them into the service's log."""
+    """Sends log records to the main process, which writes them to the service's log."""
 
     def __init__(self, channel: Channel) -> None:
         super().__init__()
@@ -162,5 +162,5 @@ class ChannelHandler(logging.Handler):
             self._channel.send(LOG, level=record.levelno, text=text)
         except OSError:  # the main process has ended
             return
-        except Exception:  # of a record that cannot be written
+        except Exception:  # the record cannot be formatted
             self.handleError(record)

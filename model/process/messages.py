@@ -1,14 +1,14 @@
-"""What the main process and a model process say to each other over their Unix socket.
+"""The messages between the main process and a model process, over their Unix socket.
 
-A message is the length of its header and the length of its payload (two little-endian unsigned
-32-bit integers), the header, and the payload. The header is JSON: `kind`, the message's own
-fields, and `tensors`, which holds dtype, shape and size in bytes of each array. The payload holds
-the arrays one after another, each padded to a multiple of 8 bytes. Arrays of more than
-`INLINE_BYTES` in all lie in shared memory instead, each at a multiple of 64 bytes, and the header
-says `"shared": true`.
+A message consists of the length of its header and the length of its payload (two little-endian
+unsigned 32-bit integers), the header, and the payload. The header is JSON: `kind`, the fields of
+this kind, and `tensors`, which holds dtype, shape and size in bytes of each array. The payload
+holds the arrays one after another, each padded to a multiple of 8 bytes. If the arrays have more
+than `INLINE_BYTES` in total, they are in shared memory instead, each at a multiple of 64 bytes, and
+the header has `"shared": true`.
 
 Numbers are in C order and the machine's byte order. Strings are in the BYTES form of the Open
-Inference Protocol: for each, a little-endian unsigned 32-bit length and its bytes.
+Inference Protocol: each is a little-endian unsigned 32-bit length, followed by the bytes.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ INLINE_BYTES: Final = 64 * 2**10
 PREFIX: Final = struct.Struct("<II")
 MAX_HEADER_BYTES: Final = 4 * 2**20
 MAX_PAYLOAD_BYTES: Final = 2**32 - 1
-MAX_SMALL_PAYLOAD_BYTES: Final = 2 * 2**20  # where there is shared memory: 64 KiB, and padding
-MAX_RANK: Final = 32  # numpy goes through the cells of no more
+MAX_SMALL_PAYLOAD_BYTES: Final = 2 * 2**20  # with shared memory: 64 KiB, and padding
+MAX_RANK: Final = 32  # numpy cannot iterate over the cells of arrays with more dimensions
 STRING: Final = "string"
 
-_MAX_CELL_BYTES: Final = 2**63 - 1  # numpy's, of all cells of an array
-_SHOWN: Final = 80  # characters of what is wrong
+_MAX_CELL_BYTES: Final = 2**63 - 1  # numpy's limit for all cells of an array together
+_SHOWN: Final = 80  # most characters of a quoted error
 _LENGTH: Final = struct.Struct("<I")
 _INLINE_ALIGNMENT: Final = 8
 _SHARED_ALIGNMENT: Final = 64  # TensorFlow uses an array in place if it begins at a multiple of it
 
 
 class MessageError(Exception):
-    """What arrived is no message."""
+    """A message is invalid, or cannot be made."""
 
 
 class ArraySpec(NamedTuple):
-    """How an array is transferred: `dtype` is numpy's name or "string"; `nbytes` on the wire."""
+    """How an array is transferred: numpy's name of its dtype or "string", shape, size in bytes."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -52,7 +52,7 @@ class ArraySpec(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a message says beside its arrays."""
+    """A message without the contents of its arrays."""
 
     kind: str
     fields: Mapping[str, Any]
@@ -72,7 +72,7 @@ class Region(Protocol):
     """Shared memory that arrays can be written into."""
 
     def reserve(self, nbytes: int) -> memoryview:
-        """Return at least so many bytes of it, writable."""
+        """Return at least `nbytes` bytes of it, writable."""
 
 
 _NO_FIELDS: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -84,7 +84,7 @@ def pack(
     region: Region | None = None,
     fields: Mapping[str, Any] = _NO_FIELDS,
 ) -> bytes:
-    """Return a message; large arrays are written into `region`, where there is one."""
+    """Return a message; large arrays are written into `region`, if it is given."""
     wires = [pack_strings(array) if array.dtype.hasobject else array for array in arrays]
     specs = tuple([spec_of(array, wire) for array, wire in zip(arrays, wires, strict=True)])
     total = sum([spec.nbytes for spec in specs])
@@ -106,7 +106,7 @@ def pack_shared(kind: str, specs: tuple[ArraySpec, ...]) -> bytes:
 
 
 def spec_of(array: np.ndarray, wire: np.ndarray | bytes) -> ArraySpec:
-    """Return how an array is transferred, whose strings are packed in `wire`."""
+    """Return how an array is transferred; `wire` is the array itself, or its packed strings."""
     if isinstance(wire, bytes):
         return ArraySpec(STRING, array.shape, len(wire))
     return ArraySpec(name_of(array.dtype), array.shape, array.nbytes)
@@ -114,7 +114,7 @@ def spec_of(array: np.ndarray, wire: np.ndarray | bytes) -> ArraySpec:
 
 @lru_cache(maxsize=64)
 def name_of(dtype: np.dtype) -> str:
-    """Return numpy's name of a dtype, which numpy takes a microsecond to make."""
+    """Return numpy's name of a dtype; cached, because numpy takes a microsecond to make it."""
     if dtype.name not in DTYPES:
         raise MessageError(f"arrays of {dtype.name} are not transferred")
     return dtype.name
@@ -130,7 +130,7 @@ def pack_strings(array: np.ndarray) -> bytes:
 
 
 def unpack_strings(data: memoryview, shape: tuple[int, ...]) -> np.ndarray:
-    """Return an array of `bytes`; raises MessageError unless `data` is just that many strings."""
+    """Return an array of `bytes`; raises MessageError unless `data` holds exactly these strings."""
     cells, position = [], 0
     for _ in range(count_of(shape)):
         if position + _LENGTH.size > len(data):
@@ -142,14 +142,14 @@ def unpack_strings(data: memoryview, shape: tuple[int, ...]) -> np.ndarray:
         cells.append(bytes(data[position : position + length]))
         position += length
     if position < len(data):
-        raise MessageError("strings go on after the last one")
+        raise MessageError("there are bytes after the last string")
     array = np.empty(len(cells), object)
     array[:] = cells
     return array.reshape(shape)
 
 
 def count_of(shape: Sequence[int]) -> int:
-    """Return how many cells an array of a shape has."""
+    """Return how many cells an array of this shape has."""
     count = 1
     for size in shape:
         count *= size
@@ -159,7 +159,7 @@ def count_of(shape: Sequence[int]) -> int:
 def header_bytes(
     kind: str, specs: tuple[ArraySpec, ...], shared: bool, fields: Mapping[str, Any]
 ) -> bytes:
-    """Return a header; calls of the same shapes share theirs, as making one takes 5 µs."""
+    """Return a header; those without fields are cached, because making one takes 5 µs."""
     return (
         _remembered_header(kind, specs, shared)
         if not fields
@@ -182,7 +182,7 @@ def parse_prefix(data: bytes, position: int, max_payload: int) -> tuple[int, int
     """Return the sizes of header and payload; raises MessageError when they are too large."""
     header_size, payload_size = PREFIX.unpack_from(data, position)
     if header_size > MAX_HEADER_BYTES or payload_size > max_payload:
-        raise MessageError(f"it would be too long: {header_size} and {payload_size} bytes")
+        raise MessageError(f"too long: {header_size} bytes of header, {payload_size} of payload")
     return header_size, payload_size
 
 
@@ -201,35 +201,35 @@ def _parse(data: bytes) -> Header:
         document = json.loads(data)
         kind, shared = document.pop("kind"), document.pop("shared")
         if not isinstance(kind, str) or not isinstance(shared, bool):
-            raise ValueError("its kind is no string, or `shared` no boolean")
+            raise ValueError("`kind` must be a string, and `shared` a boolean")
         specs = tuple([_checked_spec(*fields) for fields in document.pop("tensors")])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise MessageError(f"not a header: {str(error)[:_SHOWN]}") from error
+        raise MessageError(f"invalid header: {str(error)[:_SHOWN]}") from error
     return Header(kind, MappingProxyType(document), specs, shared)
 
 
 def _checked_spec(dtype: Any, shape: Any, nbytes: Any) -> ArraySpec:
-    """Return how an array is transferred; raises ValueError, TypeError when none can be so."""
+    """Return how an array is transferred; raises ValueError, TypeError when that is invalid."""
     if dtype not in DTYPES or not isinstance(shape, list) or len(shape) > MAX_RANK:
-        raise ValueError("an array of no dtype or no shape")
+        raise ValueError("an array has an unknown dtype or an invalid shape")
     if not all(type(size) is int and size >= 0 for size in (*shape, nbytes)):
-        raise ValueError("a size that is no number, or negative")
+        raise ValueError("a size is not an integer, or negative")
     cell_nbytes = 8 if dtype == STRING else np.dtype(dtype).itemsize
     if count_of([size for size in shape if size]) * cell_nbytes > _MAX_CELL_BYTES:
-        raise ValueError("a shape that is too large")
+        raise ValueError("a shape is too large")
     count = count_of(shape)
     if dtype == STRING:
         if count * _LENGTH.size > nbytes:
-            raise ValueError("fewer bytes than strings")
+            raise ValueError("too few bytes for the number of strings")
     elif count * cell_nbytes != nbytes:
-        raise ValueError("another size than the shape has")
+        raise ValueError("the size of an array does not match its shape")
     return ArraySpec(dtype, tuple(shape), nbytes)
 
 
 def arrays_inline(specs: Sequence[ArraySpec], payload: bytes) -> list[np.ndarray]:
-    """Return the arrays of a payload, which they keep alive; raises MessageError."""
+    """Return the arrays of a payload, numbers as views of it; raises MessageError."""
     if sum([_up(spec.nbytes, _INLINE_ALIGNMENT) for spec in specs]) != len(payload):
-        raise MessageError("the payload has another size than its arrays")
+        raise MessageError("the size of the payload does not match its arrays")
     position, arrays, view = 0, [], memoryview(payload)
     for spec in specs:
         if spec.dtype == STRING:
@@ -242,7 +242,7 @@ def arrays_inline(specs: Sequence[ArraySpec], payload: bytes) -> list[np.ndarray
 
 
 def arrays_shared(specs: Sequence[ArraySpec], memory: memoryview) -> list[np.ndarray]:
-    """Return the arrays that lie in shared memory, as views of it; raises MessageError."""
+    """Return the arrays in shared memory, numbers as views of it; raises MessageError."""
     if shared_size(specs) > len(memory):
         raise MessageError("the shared memory ends early")
     return [
@@ -252,14 +252,14 @@ def arrays_shared(specs: Sequence[ArraySpec], memory: memoryview) -> list[np.nda
 
 
 def merged_spec(column: Sequence[np.ndarray]) -> ArraySpec:
-    """Return what arrays, one below the other, are transferred as."""
+    """Return how the concatenation of arrays is transferred."""
     first = column[0]
     shape = (sum([len(array) for array in column]), *first.shape[1:])
     return ArraySpec(name_of(first.dtype), shape, count_of(shape) * first.dtype.itemsize)
 
 
 def views(memory: memoryview, specs: Sequence[ArraySpec]) -> list[np.ndarray]:
-    """Return where in shared memory each array lies; strings are bytes there."""
+    """Return each array as a view of its place in shared memory; strings as their bytes."""
     arrays = []
     for start, spec in zip(_starts(specs), specs, strict=True):
         cells = np.frombuffer(memory, np.uint8, spec.nbytes, start)
@@ -295,7 +295,7 @@ def _in_native_order(array: np.ndarray) -> np.ndarray:
 
 def _framed(header: bytes, payload: bytes) -> bytes:
     if len(header) > MAX_HEADER_BYTES or len(payload) > MAX_PAYLOAD_BYTES:
-        raise MessageError(f"it is too long: {len(header)} and {len(payload)} bytes")
+        raise MessageError(f"too long: {len(header)} bytes of header, {len(payload)} of payload")
     return PREFIX.pack(len(header), len(payload)) + header + payload
 
 

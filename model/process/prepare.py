@@ -1,8 +1,8 @@
 """What a model process does between its start and its first batch.
 
 It loads and traces the network, makes the first calls, which are slow, measures how many rows a
-call should have, sees whether rows depend on each other, compares itself with the version before,
-and answers the examples of the documentation.
+call should have, checks whether rows depend on each other, compares the model with the version that
+is served, and computes the answers to the examples of the API documentation.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from model.tensors import Tensors, distance, is_finite
 log = logging.getLogger(__name__)
 
 MAX_ROW_DEPENDENCE: Final = 1e-4
-EXAMPLE_SIZES: Final = (2, 8, 32, 128)  # of a variable dimension
+EXAMPLE_SIZES: Final = (2, 8, 32, 128)  # tried for variable dimensions
 EXAMPLE_ROWS: Final = (1, 2)
 
 
 class NotServable(Exception):
-    """The model was loaded, and must not replace the version that is served."""
+    """The model was loaded, but must not replace the version that is served."""
 
 
 class Golden(NamedTuple):
@@ -41,7 +41,7 @@ class Golden(NamedTuple):
 
 @dataclass(frozen=True)
 class Before:
-    """The version that is served, as far as a new one is compared with it."""
+    """The version that is served: everything that a new version is compared with."""
 
     signature: Signature
     batch_size: BatchSize
@@ -50,18 +50,20 @@ class Before:
 
 @dataclass(frozen=True)
 class LoadRequest:
-    """What a model process is told to load.
+    """The request to load a version, sent to a model process.
 
     Attributes:
-        path: the file to read; `shown_path` is its name in messages.
-        sha256: of the file, hexadecimal; "" is not checked.
-        max_rows: of a call; 0 measures it.
-        max_batch_seconds: the longest call while it is measured.
-        threads: of the engine; 0 is as many as there are cores to use, divided by `replicas`.
-        beside_others: other models are served meanwhile, so that most cores are left to them.
-        is_restart: the same version ran before: nothing is measured, compared or made up again.
+        path: the file to read.
+        shown_path: its name in messages.
+        sha256: the expected hash of the file in hexadecimal; "": it is not checked.
+        max_rows: the most rows of a call; 0: the best number is measured.
+        max_batch_seconds: the longest call that the measured number may lead to.
+        threads: of the engine; 0: the number of usable cores, divided by `replicas`.
+        replicas: how many processes serve this version.
+        beside_others: other models are being served; loading leaves most cores to them.
+        is_restart: the same version ran before, so nothing is measured or compared again.
+        allow_signature_change: inputs and outputs may differ from those of `before`.
         before: the version that is served now.
-        allow_signature_change: it may have other inputs and outputs.
     """
 
     path: str
@@ -79,12 +81,12 @@ class LoadRequest:
 
 @dataclass(frozen=True)
 class Report:
-    """What a model process says of the version that it has loaded.
+    """What a model process reports about the version that it has loaded.
 
     Attributes:
         golden: examples and the model's answers to them.
-        moved: how far answers are from those of the version before, relative to their scale;
-            None where they were not compared.
+        moved: the largest difference from answers of the version before, relative to their
+            scale; None if they were not compared.
     """
 
     signature: Signature
@@ -99,7 +101,7 @@ Tell = Callable[[str], None]
 def prepare(
     load: Callable[[LoadRequest], Engine], request: LoadRequest, tell: Tell = lambda _: None
 ) -> tuple[Engine, Report]:
-    """Load a network and make it ready; `tell` gets each step before it begins.
+    """Load a network and make it ready; `tell` is called with each step before it begins.
 
     Raises what `load` raises, ModelError and NotServable.
     """
@@ -141,8 +143,8 @@ def warm_up(trials: Trials, request: LoadRequest, tell: Tell) -> BatchSize:
 def is_as_fast(trials: Trials, rows: int, seconds: float) -> bool:
     """Return whether a call with so many rows is short enough.
 
-    Then what was measured before is kept: measuring beside a model that is at work would measure
-    both.
+    If it is, the batch size of the version before is kept. Measuring it again would be inexact,
+    because the calls of the version that is served take time meanwhile.
     """
     trials.warm_up(rows)
     call = trials.trial(rows)
@@ -152,18 +154,18 @@ def is_as_fast(trials: Trials, rows: int, seconds: float) -> bool:
 
 
 def check_signature(before: Signature, now: Signature) -> None:
-    """Raise NotServable when a model has other inputs or outputs than the one before."""
+    """Raise NotServable when the inputs or outputs differ from those of the version before."""
     if before != now:
         raise NotServable(
-            f"its signature is {now}, where {before} is served; "
-            "set model.allow_signature_change if that is meant"
+            f"its signature is {now}, but that of the served version is {before}; "
+            "set model.allow_signature_change if that is intended"
         )
 
 
 def compare(trials: Trials, signature: Signature, before: Before) -> float | None:
-    """Return how far answers to recorded rows have moved, relatively; None if there are none.
+    """Return the largest relative difference between new and recorded answers; None if none exist.
 
-    Raises NotServable when an answer is not finite that was finite before.
+    Raises NotServable when an answer that was finite before is no longer finite.
     """
     if not before.golden or before.signature.inputs != signature.inputs:
         return None
@@ -177,7 +179,7 @@ def compare(trials: Trials, signature: Signature, before: Before) -> float | Non
 
 
 def warn_of_dependent_rows(difference: float) -> None:
-    """Warn of a model that must not be batched."""
+    """Log a warning if the model must not be batched."""
     if difference > MAX_ROW_DEPENDENCE:
         log.warning(
             "a row's answer differs by %.1e when it is in a batch: the rows of this model depend "
@@ -187,9 +189,10 @@ def warn_of_dependent_rows(difference: float) -> None:
 
 
 def answer_examples(trials: Trials, signature: Signature) -> tuple[Golden, ...]:
-    """Let the model answer a row, and two rows, that the documentation shows.
+    """Return the examples of the API documentation, of one and of two rows, with their answers.
 
-    A model may reject what is only plausible, such as a sequence shorter than its window.
+    A model may reject generated rows, for example a sequence that is shorter than its window; then
+    another size is tried.
     """
     for size in EXAMPLE_SIZES:
         with contextlib.suppress(Exception):
@@ -201,6 +204,6 @@ def answer_examples(trials: Trials, signature: Signature) -> tuple[Golden, ...]:
 def answered(
     trials: Trials, signature: Signature, variable_size: int, counts: Sequence[int]
 ) -> list[Golden]:
-    """Return examples of so many rows each with their answers; raises what the model raises."""
+    """Return an example with its answer for each number of rows; raises the model's errors."""
     examples = [example_rows(signature, rows, variable_size) for rows in counts]
     return [Golden(rows, trials.answer(rows)) for rows in examples]

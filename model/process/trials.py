@@ -1,4 +1,4 @@
-"""Calls that try a network before it serves: first calls, timed calls, rows in other batches."""
+"""Calls that test a network before it serves: first calls, timed calls, alone and batched rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from model.tensors import RowCountMismatch, Rows, Tensors
 
 log = logging.getLogger(__name__)
 
-LARGEST_SIZE_TRIED = 2**10  # of a variable dimension
+LARGEST_SIZE_TRIED = 2**10  # for variable dimensions
 ROWS_COMPARED = 4
 
 
@@ -33,9 +33,10 @@ class Trials:
         return self._zeros(1).nbytes
 
     def find_variable_size(self) -> None:
-        """Find a size that the network takes for its variable dimensions: a small power of two.
+        """Find a size that the network accepts for its variable dimensions.
 
-        Not the smallest, which may be at the edge of what a layer can do.
+        The second smallest power of two is used if possible, because the smallest may be an edge
+        case for a layer.
         """
         if self._engine.signature.is_fixed:
             return
@@ -52,16 +53,16 @@ class Trials:
     def warm_up(self, max_rows: int) -> None:
         """Call with zeros for 1, 2, 4, … and `max_rows` rows, as the first calls are slow.
 
-        Raises ModelError when the network fails, or does not answer one row for each.
+        Raises ModelError when the network fails, or does not return as many rows as it got.
         """
         sizes = [2**power for power in range(max_rows.bit_length()) if 2**power < max_rows]
         for rows in [*sizes, max_rows]:
             self.trial(rows)
 
     def trial(self, rows: int) -> Callable[[], int]:
-        """Return a call with so many rows of zeros, after making it once; raises ModelError.
+        """Call once with so many rows of zeros, and return that call; raises ModelError.
 
-        The call returns the size of its answer in bytes.
+        The returned call returns the size of its answer in bytes.
         """
         zeros = self._zeros(rows)
         try:
@@ -81,9 +82,10 @@ class Trials:
         return answer
 
     def row_dependence(self) -> float:
-        """Return the largest relative difference between a row alone and in a batch of four.
+        """Return the largest relative difference of answers to a row alone and in a batch of four.
 
-        About 1e-7 is rounding. Much more: rows depend on each other, or the model keeps state.
+        About 1e-7 is rounding. If it is much more, rows depend on each other, or the model keeps
+        state.
         """
         try:
             batch = random_rows(self._engine.signature, ROWS_COMPARED, self._variable_size)

@@ -1,7 +1,8 @@
-"""Micro-batching: many requests wait in a queue, one coroutine calls the model in batches.
+"""Micro-batching: requests wait in a queue, and one coroutine per replica calls it with batches.
 
-This is plain asyncio. Rows are anything with a length that can be sliced; the model is anything
-that takes a list of rows and returns their answers. Times are in seconds of the event loop's clock.
+This is plain asyncio. Rows are any object that has a length and can be sliced; the model is any
+asynchronous function that takes a list of rows and returns their answers. Times are in seconds of
+the event loop's clock.
 """
 
 from __future__ import annotations
@@ -35,25 +36,25 @@ def concatenate(answers: list[Rows]) -> Rows:
 
 
 class Batcher:
-    """The queue of a model, and the coroutine `serve` that runs its batches.
+    """The queue of a model, and the coroutine `serve`, which runs its batches.
 
     Args:
-        call_model: takes a list of rows of equal shape, one item a request, and returns their
-            answers in a list. Raises Interrupted when the call can be made again.
+        call_model: takes a list of rows of equal shape, one item for each request, and returns
+            their answers in a list. Raises Interrupted when the call can be made again.
         join: joins the answers to the parts of a request that was split.
         whole_batch_errors: errors of `call_model` that no single request can cause; they fail the
             whole batch at once.
         max_rows: the most rows in a batch.
         max_wait: how long an idle model waits for more rows.
         max_queue: the longest expected duration of the batches ahead of a new request.
-        queue_rows, queue_bytes: how much may wait.
+        queue_rows, queue_bytes: the most rows and bytes that may wait.
         replicas: how many calls can run at a time, one for each task of `serve`.
         observers: are notified of all events, in this order.
         clock: measures durations. By default it is the loop's, but uvloop's advances only between
             callbacks, in whole milliseconds.
 
     Attributes:
-        is_crowded: whether the last request was rejected because too much waits.
+        is_crowded: whether the last request was rejected because the queue is too long.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Batcher:
         self._speed = Speed()
         self._arrived = asyncio.Event()
         self._draining = False
-        self._interrupted: deque[Piece[Job]] = deque()  # each is called again, alone
+        self._interrupted: deque[Piece[Job]] = deque()  # each gets another call of its own
         self._batches = 0  # in progress
         self._settled = asyncio.Event()
 
@@ -124,11 +125,11 @@ class Batcher:
     async def serve(self, call_model: CallModel | None = None, ready: Ready = always_ready) -> None:
         """Run batches until `drain` was called and every request is answered.
 
-        Several tasks may do so, each with a replica of the model: `call_model` calls it, `ready`
-        returns once it can be called.
+        Several tasks may run this, one for each replica of the model: `call_model` calls the
+        replica, `ready` returns once the replica can be called.
         """
         call_model = call_model or self._call_model
-        assert call_model is not None, "one of the two gives it"
+        assert call_model is not None, "the constructor or `serve` gets it"
         caller = Caller(self, call_model)
         while await self._rows_wait():
             await self._fill_up()
@@ -150,14 +151,14 @@ class Batcher:
         self.note_settled()
 
     async def settled(self) -> None:
-        """Return once `drain` was called and everything accepted is settled.
+        """Return once `drain` was called and every accepted request is settled.
 
-        A task of `serve` may then still wait for a replica that can be called.
+        A task of `serve` may then still wait for its replica to become ready.
         """
         await self._settled.wait()
 
     def note_settled(self) -> None:
-        """Take note of the end of a request or a batch."""
+        """Check, after the end of a request or a batch, whether draining is complete."""
         if not self._draining or self._batches or self.queue.rows:
             return
         if all(piece.job.done() for piece in self._interrupted):
@@ -165,7 +166,7 @@ class Batcher:
             self._arrived.set()
 
     def call_again(self, pieces: list[Piece[Job]]) -> None:
-        """Have each of these called alone, by whichever replica is free first."""
+        """Queue each of these for a call of its own, on the first replica that is free."""
         self._interrupted += pieces
         self._arrived.set()
 
@@ -202,7 +203,7 @@ class Batcher:
     async def _rows_wait(self) -> bool:
         """Wait for rows; return False when draining leaves none.
 
-        A batch that another replica is answering may come back.
+        It waits for batches of other replicas too, as those may be interrupted and called again.
         """
         while not (self.queue.rows or self._interrupted):
             if self._draining and not self._batches:
@@ -226,17 +227,17 @@ class Batcher:
         return not (is_full or self._draining or self._interrupted)
 
     def called(self, pieces: list[Piece[Job]], rows: int, seconds: float) -> None:
-        """Take note of a call of the model, successful or not."""
+        """Record a call of the model, successful or not."""
         self._speed.learn(rows, seconds)
         for observer in self.observers:
             observer.ran(rows, len(pieces), seconds)
 
     def is_about_the_batch(self, error: Exception) -> bool:
-        """Return whether no single request of a batch can have caused an error."""
+        """Return whether an error concerns the whole batch, not a single request."""
         return isinstance(error, self._whole_batch_errors)
 
     def in_time(self, pieces: list[Piece[Job]]) -> list[Piece[Job]]:
-        """Return the pieces whose clients still wait."""
+        """Return the pieces whose clients are still waiting."""
         now = self.loop.time()
         return [piece for piece in pieces if piece.job.waits(now)]
 

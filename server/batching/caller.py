@@ -17,17 +17,17 @@ Ready = Callable[[], Awaitable[object]]
 
 
 async def always_ready() -> None:
-    """Wait for nothing."""
+    """Return at once, for a model that can always be called."""
 
 
 def halves(pieces: list[Piece[Job]]) -> list[list[Piece[Job]]]:
-    """Split a batch in two, between requests."""
+    """Split a batch into two, without splitting requests."""
     middle = len(pieces) // 2
     return [pieces[:middle], pieces[middle:]]
 
 
 class CallerOwner(Protocol):
-    """What a caller needs of its batcher."""
+    """The part of a batcher that a caller uses."""
 
     clock: Callable[[], float]
 
@@ -55,8 +55,8 @@ class Caller:
     async def answer(self, pieces: list[Piece[Job]], *, again: bool) -> None:
         """Settle every request of a batch, even if the model fails.
 
-        The requests of a call that is interrupted are called again, each alone. `again`: this is
-        such a call, and a request that is interrupted in it has caused it.
+        If the call is interrupted, each of its requests gets another call of its own. `again` means
+        that this is such a call; if it is interrupted too, its request is at fault.
         """
         error = await self._try(pieces)
         if isinstance(error, Interrupted) and not again:
@@ -73,7 +73,7 @@ class Caller:
         started = self._owner.clock()
         try:
             answers = await self._call_model([job.rows(start, stop) for job, start, stop in pieces])
-        except Interrupted:  # says nothing about the model's speed
+        except Interrupted:  # its duration says nothing about the model's speed
             raise
         except Exception:
             self._owner.called(pieces, rows, self._owner.clock() - started)
@@ -85,7 +85,7 @@ class Caller:
         answered = [
             job
             for (job, start, _), answer in zip(pieces, answers, strict=True)
-            # It may have expired, or its client may have disconnected.
+            # A job may have expired, or its client may have disconnected.
             if not job.done() and job.add(start, answer, started, seconds, rows)
         ]
         for observer in self._owner.observers:

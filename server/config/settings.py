@@ -75,7 +75,7 @@ class ModelSettings(ModelSource):
     )
     hang_timeout_s: float | Literal["auto"] = setting(
         "auto",
-        "Longest model call in seconds; the process of a longer one is killed and started again. "
+        "Longest model call in seconds; after that, the model process is killed and started again. "
         "auto = batching.deadline_ms, 0 = no limit.",
         minimum=0,
         maximum=A_DAY_S,
@@ -85,13 +85,13 @@ class ModelSettings(ModelSource):
     )
     max_restarts: int = setting(
         5,
-        "How often a model process may end without an answer in between before the model is "
-        "given up.",
+        "A model is given up when its process has ended this many times without answering a call "
+        "in between.",
         minimum=1,
         maximum=1000,
     )
     replicas: int = setting(
-        1, "How many processes compute one version of a model.", minimum=1, maximum=256
+        1, "Number of processes for each version of a model.", minimum=1, maximum=256
     )
     threads: int | Literal["auto"] = setting(
         "auto",
@@ -101,8 +101,8 @@ class ModelSettings(ModelSource):
     )
     keep_state: bool = setting(
         False,
-        "Whether the model keeps state between calls; then a call that was interrupted is not "
-        "made again.",
+        "Whether the model keeps state between calls; if so, an interrupted call is not made "
+        "again.",
     )
 
 

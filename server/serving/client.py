@@ -1,4 +1,4 @@
-"""What the service needs of a model process; tests serve fakes that have the same methods."""
+"""The interface of a model process for the service; tests implement it with fakes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.serving.process_start import Ended
 
 
 class ProcessEnded(Exception):
-    """The model process has ended before it answered."""
+    """The model process ended before it answered."""
 
     def __init__(self, ended: Ended) -> None:
         super().__init__(ended.text)
@@ -28,7 +28,7 @@ class ModelRaised(Exception):
 
     @classmethod
     def of(cls, fields: Mapping[str, Any]) -> ModelRaised:
-        """Return the error that a message tells, with the traceback of the model process."""
+        """Return the error that a message contains, with the traceback of the model process."""
         error = cls(f"{fields.get('type')}: {fields.get('text')}")
         if trace := fields.get("trace"):
             error.add_note(f"In the model process:\n{trace}")
@@ -39,15 +39,15 @@ class ModelClient(Protocol):
     """A process with one version of one model in it; calls are made one at a time.
 
     Attributes:
-        step: what it does while it loads; "" once it is loaded.
-        ended: is done when the process has ended.
+        step: what the process is doing while it loads; "" once it has loaded.
+        ended: a future that is done once the process has ended.
     """
 
     step: str
     ended: asyncio.Future[Ended]
 
     async def load(self, request: LoadRequest, within: float) -> Report:
-        """Have a model loaded; raises LoadRejected, ProcessEnded."""
+        """Load a model within so many seconds; raises LoadRejected, ProcessEnded."""
 
     async def call(self, parts: Sequence[Rows]) -> list[View]:
         """Answer `parts` by ONE call; raises ModelRaised, ProcessEnded, RowCountMismatch."""

@@ -1,8 +1,8 @@
-"""A model's file as it was loaded: kept open, to load it again once another is in its place.
+"""A model file that is kept open, so that it can be loaded again after it was replaced.
 
-An open descriptor keeps the content of a file that was replaced by renaming or was deleted, takes
-no room, and is gone when this process ends, however it ends. A file that was overwritten in place
-cannot be kept so, and is told by its time and size.
+With an open descriptor, the content of a file stays readable after another file was renamed to its
+path, or after it was deleted. That needs no copy, and nothing to clean up when this process ends. A
+file that was overwritten in place is lost; a changed modification time or size reveals it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class KeptFile:
 
     @property
     def path(self) -> Path:
-        """Where another process of the same user can open it (Linux)."""
+        """A path at which another process of the same user can open the file (Linux)."""
         return Path(f"/proc/{os.getpid()}/fd/{self._descriptor}")
 
     def is_unchanged(self) -> bool:
-        """Return whether the content is what it was."""
+        """Return whether the file has not been overwritten, by its time and size."""
         return self._now() == self._state
 
     def __del__(self) -> None:

@@ -28,8 +28,8 @@ class Loaded:
     """A version that is loaded.
 
     Attributes:
-        report: what its process says of it.
-        dialects: how its tensors are written in each protocol.
+        report: what its model process reported.
+        dialects: decode and encode its tensors, one for each protocol.
     """
 
     report: Report
@@ -45,7 +45,7 @@ class Loaded:
 
     @cached_property
     def examples(self) -> list[Example]:
-        """The examples of the documentation, written when somebody asks for them."""
+        """The examples of the API documentation, made at the first use."""
         return [
             example_of(summary, self.dialects.native, golden)
             for summary, golden in zip(
@@ -67,7 +67,7 @@ def loaded(name: str, version: str, report: Report, settings: Settings) -> Loade
 def request_of(
     origin: Origin, settings: Settings, before: Loaded | None, *, beside_others: bool
 ) -> LoadRequest:
-    """Return what a model process is told to load."""
+    """Return the request that makes a model process load a version."""
     batching, model = settings.batching, settings.model
     return LoadRequest(
         path=origin.path,
@@ -84,6 +84,6 @@ def request_of(
 
 
 def example_of(summary: str, dialect: NativeDialect, golden: Golden) -> Example:
-    """Return an example as bodies: a single row is the form without an axis for rows."""
+    """Return an example as bodies; a single row is written as one example, not as a batch."""
     body = dialect.request_body(golden.rows, single=len(golden.rows) == 1)
     return Example(summary, body, dialect.encode(golden.answer, dialect.decode(body)).body)

@@ -1,7 +1,7 @@
-"""The main process's end of a model process: start it, call it, notice its end.
+"""How the main process handles a model process: starts it, calls it, detects its end.
 
-Nothing here waits: the socket and the process's output are read when the event loop says so, large
-arrays are copied in threads, and a process that does not come back from a call is killed.
+Nothing here blocks: the event loop reports when the socket and the process's output can be read,
+large arrays are copied in threads, and a process whose call hangs is killed.
 """
 
 from __future__ import annotations
@@ -70,14 +70,16 @@ class ModelProcess:
 
     Attributes:
         pid: its process id.
-        step: what it does while it loads; "" once it is loaded.
-        ended: is done when the process has ended.
+        step: what the process is doing while it loads; "" once it has loaded.
+        ended: a future that is done once the process has ended.
     """
 
     def __init__(
         self, name: str, hang_timeout: float = 0.0, command: Sequence[str] = COMMAND
     ) -> None:
-        """Start a process for the model `name`; a call may take `hang_timeout` seconds, 0: any.
+        """Start a process for the model `name`.
+
+        A call may take `hang_timeout` seconds; 0 means no limit.
 
         Raises OSError when no process can be started.
         """
@@ -111,7 +113,7 @@ class ModelProcess:
         self._loop.add_reader(self._socket, self._readable)
 
     async def load(self, request: LoadRequest, within: float = math.inf) -> Report:
-        """Have a model loaded; raises LoadRejected, ProcessEnded."""
+        """Load a model within so many seconds; raises LoadRejected, ProcessEnded."""
         timer = None
         if within < math.inf:
             timer = self._loop.call_later(within, self._load_takes_too_long, within)
@@ -152,10 +154,10 @@ class ModelProcess:
         """Let the process end, and wait for it."""
         if not self.ended.done() and self._killed_for is None:
             self._killed_for = Ended("closed", "closed")
-            with contextlib.suppress(OSError):  # it has ended this moment
+            with contextlib.suppress(OSError):  # the process has just ended
                 self._socket.shutdown(socket.SHUT_RDWR)
             await asyncio.wait([self.ended], timeout=CLOSE_SECONDS)
-            self._process.kill()  # a call that holds Python's lock keeps it from seeing the end
+            self._process.kill()  # it cannot end by itself during a call that holds the GIL
         await asyncio.wait([self.ended])
 
     async def _load(self, request: LoadRequest) -> Report:
@@ -176,15 +178,15 @@ class ModelProcess:
         return report
 
     async def _broken(self, error: Exception) -> ProcessEnded:
-        """End a process that cannot be understood, or whose end was about to be noticed."""
-        self.kill("crash", f"the model process sent what is no message: {error}")
+        """End a process that sent an invalid message, or whose socket failed; return the error."""
+        self.kill("crash", f"the model process sent an invalid message: {error}")
         await asyncio.wait([self.ended])
         return ProcessEnded(self.ended.result())
 
-    # Messages out.
+    # Sending messages.
 
     def _share_memory(self) -> None:
-        """Give the process shared memory, where this system has it."""
+        """Give the process shared memory, if this system supports it."""
         if not shared_memory.is_available():
             self._socket.send(WITHOUT_MEMORY)
             return
@@ -205,7 +207,7 @@ class ModelProcess:
         return [arrays[spec.name] for spec in self._signature.inputs]
 
     def _pack_shared(self, parts: Sequence[Rows]) -> bytes:
-        """Merge rows right into shared memory; strings by way of one array."""
+        """Merge rows directly into shared memory; with strings, merge them before."""
         assert self._signature is not None
         assert self._requests is not None
         inputs = self._signature.inputs
@@ -242,7 +244,7 @@ class ModelProcess:
         return Message(header.kind, header.fields, arrays)
 
     def _copied(self, specs: Sequence[ArraySpec]) -> list[np.ndarray]:
-        """Return arrays out of shared memory, which the next answer will overwrite."""
+        """Return copies of arrays in shared memory, because the next answer overwrites it."""
         if self._answers is None:
             raise MessageError("there is no shared memory")
         memory = self._answers.read(shared_size(specs))
@@ -256,7 +258,7 @@ class ModelProcess:
             sent = self._socket.send(data)
         except (BlockingIOError, InterruptedError):
             sent = 0
-        except OSError:  # the process has ended, which is about to be noticed
+        except OSError:  # the process has ended; `_readable` handles that
             return
         if sent < len(data):
             self._unsent = data[sent:]
@@ -266,7 +268,7 @@ class ModelProcess:
         self._loop.remove_writer(self._socket)
         self._send(self._unsent)
 
-    # Messages in.
+    # Receiving messages.
 
     def _readable(self) -> None:
         try:
@@ -282,7 +284,7 @@ class ModelProcess:
         try:
             self._take_messages()
         except MessageError as error:
-            self.kill("crash", f"the model process sent what is no message: {error}")
+            self.kill("crash", f"the model process sent an invalid message: {error}")
 
     def _take_messages(self) -> None:
         buffer, position = self._buffer, 0
@@ -307,14 +309,14 @@ class ModelProcess:
         elif self._reply is not None and not self._reply.done():
             self._reply.set_result((header, payload))
 
-    # The end.
+    # The end of the process.
 
     def _load_takes_too_long(self, seconds: float) -> None:
         text = f"not loaded within {seconds:g} s (model.load_timeout_s); last step: {self.step}"
         self.kill("load_timeout", text)
 
     def _is_hung(self, seconds: float) -> None:
-        if unread(self._socket):  # the answer has come while the loop was busy
+        if unread(self._socket):  # the answer arrived while the event loop was busy
             return
         self.kill("hang", f"a call has taken more than {seconds:g} s (model.hang_timeout_s)")
 
@@ -322,7 +324,7 @@ class ModelProcess:
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
         self._hang.end()
-        self._process.kill()  # if it has only closed its socket
+        self._process.kill()  # in case it only closed its socket
         ending = asyncio.ensure_future(asyncio.to_thread(self._process.wait))
         ending.add_done_callback(self._process_ended)
 
@@ -340,7 +342,7 @@ class ModelProcess:
 
 
 def unread(connection: socket.socket) -> bool:
-    """Return whether something has arrived that has not been read."""
+    """Return whether the socket has unread data."""
     try:
         return bool(connection.recv(1, socket.MSG_PEEK))
     except OSError:

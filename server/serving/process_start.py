@@ -20,8 +20,8 @@ class Ended(NamedTuple):
     """Why a model process has ended.
 
     Attributes:
-        reason: for metrics: `crash`, `killed`, `hang`, `load_timeout` or `closed`.
-        text: for people.
+        reason: for metrics: `crash`, `killed`, `hang`, `load_timeout`, `load_failed` or `closed`.
+        text: for logs and responses.
     """
 
     reason: str
@@ -31,10 +31,10 @@ class Ended(NamedTuple):
 def start(
     command: Sequence[str], connection: socket.socket, output: int
 ) -> subprocess.Popen[bytes]:
-    """Start a model process from this thread: it ends with the thread that starts it.
+    """Start a model process; the kernel kills it when the calling thread ends. Raises OSError.
 
-    Signals are blocked until it ignores them, so that Ctrl-C and a service manager that signals all
-    processes leave it to the main process. Raises OSError.
+    Signals are blocked in the new process until it ignores them. Ctrl-C, and a service manager that
+    signals all processes, then only reach the main process, which ends the model process.
     """
     numbers = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
@@ -52,9 +52,9 @@ def start(
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """Return a model process's environment: none of our settings, and Keras' own defaults.
+    """Return a model process's environment: without our settings, and with Keras' own defaults.
 
-    Keras reads `keras.json` from `KERAS_HOME`; one of the user's would change predictions.
+    Keras reads `keras.json` from `KERAS_HOME`; the user's own file could change predictions.
     """
     kept = {name: value for name, value in given.items() if not name.startswith("SERVER_")}
     paths = [str(ROOT), *filter(None, [given.get("PYTHONPATH")])]
@@ -68,7 +68,7 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def why_ended(code: int, step: str) -> Ended:
-    """Return why a process ended, from its exit code (negative: the signal); `step`: doing what."""
+    """Return why a process ended, by its exit code (if negative, a signal) and its last step."""
     when = f" while {step}" if step else ""
     if code == -signal.SIGKILL:
         text = f"the model process was killed{when}, as the kernel does when memory runs out"

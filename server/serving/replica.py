@@ -1,4 +1,4 @@
-"""One replica of a version: a model process, started again whenever it ends."""
+"""One replica of a version: a model process, and a new one whenever it ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from server.serving.versions import Origin
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE: Final = 0.1  # seconds before the second attempt in a row; each doubles it
+FIRST_PAUSE: Final = 0.1  # seconds before the second restart in a row; doubled before each further
 LONGEST_PAUSE: Final = 10.0
 
 
@@ -27,9 +27,10 @@ class RestartPolicy:
     """When a model process is started again.
 
     Attributes:
-        max_restarts: it is given up after so many ends without an answer in between.
-        load_timeout: the seconds that loading may take.
-        keeps_state: a call must not be made again, as it may have changed the state.
+        max_restarts: the replica is given up when its process has ended so many times without an
+            answer in between.
+        load_timeout: the most seconds that loading may take.
+        keeps_state: the model keeps state, so an interrupted call must not be made again.
     """
 
     max_restarts: int = 5
@@ -41,8 +42,8 @@ class Replica:
     """Calls a model process, and starts a new one when it ends.
 
     Attributes:
-        failure: why it was given up, or "".
-        restarts: how often its process has been started again.
+        failure: why the replica was given up, or "".
+        restarts: how often the process has been started again.
     """
 
     def __init__(
@@ -53,9 +54,9 @@ class Replica:
         policy: RestartPolicy,
         on_restart: Callable[[str], object] = lambda _: None,
     ) -> None:
-        """Serve the model `name` out of `origin`.
+        """Prepare a replica of the model `name` from the file of `origin`.
 
-        `on_restart` gets the reason whenever a process has ended.
+        `on_restart` is called with the reason whenever a process has ended.
         """
         self.failure = ""
         self.restarts = 0
@@ -69,13 +70,13 @@ class Replica:
         self._callable = asyncio.Event()
         self._lock = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
-        self._ends = 0  # since the last answer
-        self._began = 0.0  # the call in progress, by the loop's clock; 0 while there is none
+        self._ends = 0  # how often the process ended since the last answer
+        self._began = 0.0  # when the call in progress began, by the loop's clock; 0: there is none
         self._watching: asyncio.Task[None] | None = None
 
     @property
     def step(self) -> str:
-        """What its process does while it loads; "" when it can be called."""
+        """What the process is doing while it cannot be called, or ""."""
         if self._callable.is_set():
             return ""
         return (self._process.step if self._process else "") or "waiting to be started again"
@@ -99,14 +100,14 @@ class Replica:
         return report
 
     async def ready(self) -> None:
-        """Return when it can be called; one that was given up never can."""
+        """Return once `call` is possible, or the replica was given up (then `call` raises)."""
         await self._callable.wait()
 
     async def call(self, parts: Sequence[Rows]) -> list[View]:
         """Call the model once.
 
-        Raises ModelRaised and RowCountMismatch; Interrupted when the process ended in the middle of
-        the call, which can be made again; ModelUnavailable where that cannot be.
+        Raises ModelRaised and RowCountMismatch; Interrupted when the process ended during the call
+        and the call can be made again; ModelUnavailable when it cannot.
         """
         async with self._lock:
             if self.failure:
@@ -139,7 +140,7 @@ class Replica:
         return Interrupted(ended.text)
 
     async def _watch(self, process: ModelClient) -> None:
-        """Start a new process whenever one ends, until it is given up."""
+        """Start a new process whenever one ends, until the replica is given up."""
         while True:
             ended = await asyncio.shield(process.ended)
             self._callable.clear()
@@ -156,7 +157,7 @@ class Replica:
             process = await self._started_again()
 
     async def _started_again(self) -> ModelClient:
-        """Start and load a process; of one that fails, `ended` tells `_watch`."""
+        """Start a process and load the version; if loading fails, `_watch` sees that it ended."""
         if self._ends > 1:
             await asyncio.sleep(min(FIRST_PAUSE * 2 ** (self._ends - 2), LONGEST_PAUSE))
         self.restarts += 1
@@ -175,7 +176,7 @@ class Replica:
             except ProcessEnded:
                 pass
             except MessageError as error:
-                process.kill("load_failed", f"the model process sent what is no message: {error}")
+                process.kill("load_failed", f"the model process sent an invalid message: {error}")
             else:
                 self._callable.set()
                 log.info("%s: serving again", self._name)
@@ -183,15 +184,14 @@ class Replica:
 
     def _give_up(self, text: str) -> None:
         self.failure = (
-            f"The model {self._name} is not called any more: {text}. "
-            "Load it again, or another version."
+            f"The model {self._name} was given up: {text}. Load it again, or load another version."
         )
         log.critical("%s", self.failure)
-        self._callable.set()  # calls tell why
+        self._callable.set()  # calls now raise the reason
 
 
 def as_restart(request: LoadRequest, report: Report) -> LoadRequest:
-    """Return what a process is told that loads what another has loaded: it need not try it."""
+    """Return the request to load, in a new process, a version that another process has tried."""
     return replace(
         request, before=None, is_restart=True, max_rows=report.batch_size.rows, beside_others=False
     )

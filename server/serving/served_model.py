@@ -1,4 +1,4 @@
-"""One version of a model that is served: its replicas, and the batcher that feeds them."""
+"""One version of a model that is served: its replicas, and the batcher that calls them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from server.serving.versions import Origin
 
 log = logging.getLogger(__name__)
 
-MAX_NAMED = 20  # requests in one line of the log
+MAX_NAMED = 20  # most request ids in one log line
 
 
 @dataclass(frozen=True, eq=False)
 class ServedModel:
-    """A version of a model that is loaded and warm, with what belongs to it.
+    """A version of a model that is loaded and warmed up, and everything that serves it.
 
     Its replicas are processes of their own, so that a slow, broken or loading model does not hold
     up another one.
@@ -67,12 +67,12 @@ class ServedModel:
 
     @property
     def dialect(self) -> NativeDialect:
-        """The native dialect, which the documentation is written in."""
+        """The native dialect, which the API documentation uses."""
         return self.dialects.native
 
     @property
     def version(self) -> str:
-        """Its version, which every answer tells."""
+        """Its version, which every response contains."""
         return self.origin.file.version
 
     @property
@@ -82,7 +82,7 @@ class ServedModel:
 
     @property
     def step(self) -> str:
-        """What its processes do while none can be called, or ""."""
+        """What the first process is doing while no replica can be called, or ""."""
         steps = [each.step for each in self.replicas]
         return steps[0] if all(steps) else ""
 
@@ -92,7 +92,9 @@ class ServedModel:
         if self.failure:
             return self.failure
         step = self.step
-        return f"The process of the model {self.name} is started again: {step}." if step else ""
+        return (
+            f"The process of the model {self.name} is being started again: {step}." if step else ""
+        )
 
     def check_ready(self) -> None:
         """Raise ModelUnavailable or ModelFails when requests cannot be answered now."""
@@ -105,13 +107,13 @@ class ServedModel:
         return f"{self.name} version {self.version} ({self.signature})"
 
     async def drain(self) -> None:
-        """Accept nothing more; return when everything accepted is settled."""
+        """Reject new requests; return once every accepted request is settled."""
         self.self_check.stop()
         self.batcher.drain()
         await self.serving
 
     async def retire(self) -> None:
-        """Answer what was accepted, then end the processes."""
+        """Answer every accepted request, then end the processes."""
         await self.drain()
         await self.close()
 
@@ -129,7 +131,7 @@ async def bring_up(
     observer: Observer,
     on_restart: Callable[[str], object],
 ) -> ServedModel:
-    """Load a version in its processes, one after another, and begin to serve it.
+    """Load a version in each of its processes, one after another, and start serving it.
 
     Raises LoadRejected, ProcessEnded, OSError.
     """
@@ -163,12 +165,14 @@ async def bring_up(
 
 
 async def serve(batcher: Batcher, replicas: Sequence[Replica]) -> None:
-    """Feed whichever replica is free; return once the batcher has drained."""
+    """Run batches on every replica; return once the batcher has drained."""
 
     async def ready(replica: Replica) -> None:
         await replica.ready()
         if replica.failure and not all(each.failure for each in replicas):
-            await asyncio.Event().wait()  # the others go on; the last to fail rejects requests
+            await (
+                asyncio.Event().wait()
+            )  # other replicas still work; the last one to fail rejects requests
 
     tasks = [
         asyncio.ensure_future(batcher.serve(replica.call, partial(ready, replica)))
@@ -176,7 +180,7 @@ async def serve(batcher: Batcher, replicas: Sequence[Replica]) -> None:
     ]
     settled = asyncio.ensure_future(batcher.settled())
     try:
-        # A task may go on waiting for a process when nothing is left to be answered.
+        # A task may still wait for its replica when every request is settled.
         await asyncio.wait([settled, *tasks], return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             if task.done():
@@ -187,15 +191,15 @@ async def serve(batcher: Batcher, replicas: Sequence[Replica]) -> None:
 
 
 class FailureLog(Observer):
-    """Writes down why a model failed."""
+    """Logs why a model failed."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def failed(self, jobs: list[Job], error: Exception, isolated: bool) -> None:
-        """Log one batch's failure, with its traceback and the first of its requests.
+        """Log the failure of a batch, with the traceback and the ids of the first requests.
 
-        Of a model that was given up others tell, once.
+        A model that was given up is not logged here, as the replica has logged it once.
         """
         if isinstance(error, ModelUnavailable):
             return
@@ -206,7 +210,7 @@ class FailureLog(Observer):
 
 
 async def ask_example(known: Loaded, replicas: Sequence[Replica]) -> None:
-    """Ask what was answered when the model was loaded; raises what the model raises."""
+    """Call the model with the examples that it answered when it was loaded; raises its errors."""
     replica = next((each for each in replicas if not each.failure), replicas[0])
     for golden in known.report.golden:
         await replica.ready()

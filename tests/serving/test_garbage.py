@@ -88,7 +88,7 @@ GARBAGE = {
 async def test_garbage_while_loading_ends_it(data: bytes) -> None:
     async with process_that_says(data) as process:
         text = await ended_reason(process, loaded=False)
-        assert text.startswith("the model process sent what is no message: ")
+        assert text.startswith("the model process sent an invalid message: ")
         assert len(text) < 300
 
 

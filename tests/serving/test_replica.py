@@ -177,7 +177,7 @@ async def test_who_ends_the_process_twice_fails_and_neighbours_are_answered() ->
 
 @over_http
 async def test_pauses_between_attempts_grow_until_the_model_is_given_up() -> None:
-    logs = ("starting it again", "is not called any more")
+    logs = ("starting it again", "was given up")
     async with serving(logs=logs) as (server, processes):
         processes.fail = ModelError("m.keras", "cannot be read")
         processes.kill()
@@ -192,7 +192,7 @@ async def test_pauses_between_attempts_grow_until_the_model_is_given_up() -> Non
 @over_http
 async def test_a_model_that_is_given_up_says_why_until_it_is_loaded_again(tmp_path: Path) -> None:
     settings = settings_with(model={"max_restarts": 2})
-    logs = ("starting it again", "is not called any more")
+    logs = ("starting it again", "was given up")
     async with serving(settings, logs) as (server, processes):
         name = server.service.model.name
         processes.fail = ModelError("m.keras", "cannot be read")
@@ -232,9 +232,9 @@ async def test_a_state_is_told_while_a_process_is_started_again() -> None:
         page = (await server.ask("GET", "/")).body.decode()
 
         assert (line["state"], only_ready.json) == ("LOADING", [])
-        assert "is started again" in line["reason"]
+        assert "is being started again" in line["reason"]
         assert_problem(ready, 503, "model-unavailable")
-        assert "not ready: The process of the model my_best_model is started again" in page
+        assert "not ready: The process of the model my_best_model is being started again" in page
         server.expected_logs.append("no process can be started: Resource temporarily unavailable")
 
 
@@ -333,7 +333,7 @@ async def test_a_process_is_started_again_with_what_it_was_loaded_from(file: Pat
 
 @over_http
 async def test_a_file_that_was_overwritten_in_place_is_not_loaded_again(file: Path) -> None:
-    async with serving_file(file, "is not called any more") as (server, processes):
+    async with serving_file(file, "was given up") as (server, processes):
         file.write_text("20 and more")
         processes.kill()
         await until(lambda: server.service.model.failure)
@@ -365,7 +365,7 @@ async def test_one_replica_ends_and_the_others_go_on() -> None:
 @over_http
 async def test_only_when_all_replicas_are_given_up_requests_are_rejected() -> None:
     settings = settings_with(model={"replicas": 2, "max_restarts": 1})
-    async with serving(settings, ("is not called any more",)) as (server, processes):
+    async with serving(settings, ("was given up",)) as (server, processes):
         (first, _), (second, _) = processes.all
         first.kill(*KILLED)
         await until(lambda: server.service.model.replicas[0].failure)

@@ -127,8 +127,8 @@ def test_a_version_with_another_signature_is_rejected() -> None:
         prepared(engine, replace(REQUEST, before=version(line)))
 
     assert str(refused.value) == (
-        "its signature is x: float32[?] → y: float32[1], where x: float32[1] → y: float32[1] is "
-        "served; set model.allow_signature_change if that is meant"
+        "its signature is x: float32[?] → y: float32[1], but that of the served version is "
+        "x: float32[1] → y: float32[1]; set model.allow_signature_change if that is intended"
     )
     assert engine.calls == []
 
