@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from hypothesis import HealthCheck, settings
 from tornado.ioloop import IOLoop
 
 from tests.support import harness
@@ -16,6 +17,13 @@ from tests.support import harness
 # Else Tornado's first loop makes asyncio make one of its own, which nobody closes, and the warning
 # of that fails some later test in which garbage is collected.
 asyncio.set_event_loop(None)
+
+
+# How fast a test makes its examples says how busy the machine is, and nothing about the code.
+settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy machine")
 
 
 @pytest.fixture(scope="session")
