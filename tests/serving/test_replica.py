@@ -34,6 +34,7 @@ class Processes:
         all: every process so far, and its model, in order.
         began: when each was started, by the loop's clock.
         deadly: rows that end the process in whose call they are.
+        deadly_once: rows that do so the first time only.
         fail: what loading raises.
     """
 
@@ -42,6 +43,7 @@ class Processes:
         self.began: list[float] = []
         self.requests: list[LoadRequest] = []
         self.deadly: set[float] = set()
+        self.deadly_once: set[float] = set()
         self.fail: Exception | None = None
         self.refuse = False
 
@@ -60,7 +62,9 @@ class Processes:
         process = FakeProcess(name, load)
 
         def spoil(y: Any) -> Any:
-            if self.deadly.intersection(((y - 1) / 3).ravel().tolist()):
+            rows = set(((y - 1) / 3).ravel().tolist())
+            if rows & (self.deadly | self.deadly_once):
+                self.deadly_once -= rows
                 loop.call_soon_threadsafe(process.kill, *KILLED)
                 asyncio.run_coroutine_threadsafe(settled(process), loop).result(SOON)
             return y
@@ -144,10 +148,8 @@ async def test_requests_of_an_interrupted_call_are_called_again_each_alone() -> 
         await first.called()
         asking += [asyncio.ensure_future(server.predict([n])) for n in (1, 2, 3)]
         await server.waiting(3)
-        processes.deadly = {2.0}
+        processes.deadly_once = {2.0}
         first.release()
-        await until(lambda: len(processes.all) == 2)
-        processes.deadly.clear()
         answers = await asyncio.gather(*asking)
 
         assert predictions(answers) == [1, 4, 7, 10]
