@@ -187,7 +187,8 @@ async def test_pauses_between_attempts_grow_until_the_model_is_given_up() -> Non
         pauses = [b - a for a, b in pairwise(processes.began[1:])]
 
         assert len(processes.all) == 5  # the first, and four more: then it has ended five times
-        assert all(b > 1.5 * a for a, b in pairwise(pauses)), pauses
+        least = [0.1, 0.2, 0.4]  # seconds; a busy machine makes them longer
+        assert all(a >= 0.95 * b for a, b in zip(pauses, least, strict=True)), pauses
         assert restarts(server) == {"killed": 1, "load_failed": 4}
 
 
