@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 
 SHORT = "--model.hang_timeout_s=0.5"
 NO_GRACE = ("--http.drain_grace_ms", "0")
-AT_ONCE = 1.0  # seconds, on a machine that has other things to do
+AT_ONCE = 5.0  # seconds; other processes may slow the machine down
 
 
 def answers_behind(server: Server, rows: list[float]) -> list[int]:
