@@ -11,7 +11,6 @@ from typing import Final
 from model.engine import Engine
 from model.keras_model import KerasModel, import_keras, set_threads
 from model.model_file import ModelError, check_file
-from model.process.cores import usable_cores
 from model.process.prepare import LoadRequest
 
 TEMPORARY: Final = "keras-batch-server-"  # `server.serving.leftovers` removes old ones
@@ -22,7 +21,7 @@ def load(request: LoadRequest) -> Engine:
     with with_ending(request) as path:
         check_file(path, request.sha256 or None)  # before the import, which takes seconds
         import_keras()
-        set_threads(request.threads or max(1, usable_cores() // request.replicas))
+        set_threads(request.threads)
         return KerasModel.load(path)
 
 

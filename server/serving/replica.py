@@ -43,7 +43,6 @@ class Replica:
 
     Attributes:
         failure: why the replica was given up, or "".
-        restarts: how often the process has been started again.
     """
 
     def __init__(
@@ -59,7 +58,6 @@ class Replica:
         `on_restart` is called with the reason whenever a process has ended.
         """
         self.failure = ""
-        self.restarts = 0
         self._name = name
         self._origin = origin
         self._start = start
@@ -160,7 +158,6 @@ class Replica:
         """Start a process and load the version; if loading fails, `_watch` sees that it ended."""
         if self._ends > 1:
             await asyncio.sleep(min(FIRST_PAUSE * 2 ** (self._ends - 2), LONGEST_PAUSE))
-        self.restarts += 1
         while True:
             try:
                 process = self._process = self._start(self._name)

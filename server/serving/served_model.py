@@ -170,9 +170,8 @@ async def serve(batcher: Batcher, replicas: Sequence[Replica]) -> None:
     async def ready(replica: Replica) -> None:
         await replica.ready()
         if replica.failure and not all(each.failure for each in replicas):
-            await (
-                asyncio.Event().wait()
-            )  # other replicas still work; the last one to fail rejects requests
+            # Other replicas still work; the last one to fail rejects requests.
+            await asyncio.Event().wait()
 
     tasks = [
         asyncio.ensure_future(batcher.serve(replica.call, partial(ready, replica)))
