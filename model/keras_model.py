@@ -62,8 +62,13 @@ class KerasModel:
         `sha256`, hexadecimal, pins the content. Raises ModelError; an exception of Keras that
         led to it is its cause.
         """
-        check_file(path, sha256)
-        import keras  # takes seconds; a wrong file is told at once
+        check_file(path, sha256)  # before the import, which takes seconds
+        return cls.load_checked(path)
+
+    @classmethod
+    def load_checked(cls, path: Path | str) -> KerasModel:
+        """Load a file that `check_file` has accepted; raises ModelError."""
+        import keras
 
         try:
             model = keras.saving.load_model(path, compile=False, safe_mode=True)

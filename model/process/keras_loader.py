@@ -22,7 +22,7 @@ def load(request: LoadRequest) -> Engine:
         check_file(path, request.sha256 or None)  # before the import, which takes seconds
         import_keras()
         set_threads(request.threads)
-        return KerasModel.load(path)
+        return KerasModel.load_checked(path)
 
 
 @contextmanager
