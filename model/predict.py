@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from model.keras_model import KerasModel, ModelError
+from model.formats.load import ModelError, TensorFlowEngine, load_model
 from model.signature import TensorSpec
 from model.tensors import Tensors
 
@@ -20,14 +20,14 @@ MODEL_FILE = Path(__file__).with_name("my_best_model.keras")
 logger = logging.getLogger(__name__)
 
 
-def load_keras_model(path: Path | str) -> KerasModel:
+def load_keras_model(path: Path | str) -> TensorFlowEngine:
     """Load a `.keras` or `.h5` file; raises ModelError with the reason if that fails."""
-    model = KerasModel.load(path)
+    model = load_model(path)
     logger.info("loaded %s", path)
     return model
 
 
-def predict(data: ArrayLike, model: KerasModel) -> np.ndarray:
+def predict(data: ArrayLike, model: TensorFlowEngine) -> np.ndarray:
     """Return the predictions for `data`, one row each: shape [rows, ...].
 
     `data` is one example or several: an array of shape [rows, ...], or plain numbers for a
@@ -35,7 +35,7 @@ def predict(data: ArrayLike, model: KerasModel) -> np.ndarray:
     has several inputs or outputs.
     """
     if len(model.signature.inputs) > 1 or len(model.signature.outputs) > 1:
-        raise ValueError("the model has several inputs or outputs; use KerasModel.predict")
+        raise ValueError("the model has several inputs or outputs; use its method predict")
     (source,), (target,) = model.signature.inputs, model.signature.outputs
     rows = _as_rows(data, source)
     prediction = model.predict([Tensors({source.name: rows})])[0].arrays[target.name]

@@ -34,6 +34,7 @@ HOMES = {
     "prometheus_client": ["server/monitoring/metrics.py"],
     "rich": ["model/train.py", "server/loadtest/", "scripts/"],
     "tensorflow": ["model/"],
+    "tf_keras": ["model/formats/"],
     "tornado": ["server/app.py", "server/handlers/", "server/run.py", "server/transport/"],
     "uvloop": ["server/loadtest/", "server/run.py"],
     "yaml": ["server/config/"],

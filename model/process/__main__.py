@@ -2,7 +2,7 @@
 
 import sys
 
-from model.process.keras_loader import load
+from model.process.loader import load
 from model.process.main import main
 
 main(load, sys.argv[1:])

@@ -22,8 +22,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from model.engine import Engine
-from model.model_file import ModelError
+from model.engines.interface import Engine
+from model.formats.files import ModelError
 from model.process.channel import Channel
 from model.process.cores import usable_cores, use_cores, use_one_core
 from model.process.messages import Message
@@ -85,8 +85,8 @@ def load_engine(channel: Channel, load: Load) -> Engine | None:
 
 def with_threads(request: LoadRequest) -> LoadRequest:
     """Choose the number of threads, before this process is restricted to one core."""
-    threads = request.threads or max(1, usable_cores() // request.replicas)
-    return replace(request, threads=threads)
+    threads = request.options.threads or max(1, usable_cores() // request.replicas)
+    return replace(request, options=replace(request.options, threads=threads))
 
 
 def send_report(channel: Channel, report: Report) -> None:

@@ -11,11 +11,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from model.engine import Engine
+from model.engines.interface import Engine
 from model.examples import example_rows
+from model.formats.options import LoadOptions
 from model.process.batch_size import BatchSize, Limits, measure
 from model.process.trials import Trials
 from model.signature import Signature
@@ -55,10 +56,9 @@ class LoadRequest:
     Attributes:
         path: the file to read.
         shown_path: its name in messages.
-        sha256: the expected hash of the file in hexadecimal; "": it is not checked.
+        options: how to load it; `threads` 0: the number of usable cores, divided by `replicas`.
         max_rows: the most rows of a call; 0: the best number is measured.
         max_batch_seconds: the longest call that the measured number may lead to.
-        threads: of the engine; 0: the number of usable cores, divided by `replicas`.
         replicas: how many processes serve this version.
         beside_others: other models are being served; loading leaves most cores to them.
         is_restart: the same version ran before, so nothing is measured or compared again.
@@ -68,10 +68,9 @@ class LoadRequest:
 
     path: str
     shown_path: str = ""
-    sha256: str = ""
+    options: LoadOptions = field(default_factory=LoadOptions)
     max_rows: int = 0
     max_batch_seconds: float = 0.05
-    threads: int = 0
     replicas: int = 1
     beside_others: bool = False
     is_restart: bool = False
@@ -113,6 +112,7 @@ def prepare(
     trials = Trials(engine, request.shown_path or request.path)
     tell("making the first calls")
     trials.find_variable_size()
+    request = with_row_limit(request, engine)
     if request.is_restart:
         trials.warm_up(request.max_rows)
         return engine, Report(engine.signature, BatchSize(request.max_rows))
@@ -123,6 +123,18 @@ def prepare(
     tell("answering the examples")
     golden = answer_examples(trials, engine.signature)
     return engine, Report(engine.signature, batch_size, golden, moved)
+
+
+def with_row_limit(request: LoadRequest, engine: Engine) -> LoadRequest:
+    """Return the request with the most rows of a call that the network leaves no choice about."""
+    if request.options.keep_state:
+        log.warning("the model keeps state from call to call, and all clients share that state")
+        return replace(request, max_rows=1)
+    if engine.fixed_rows is None:
+        return request
+    log.info("the network was built for calls of %d rows; fewer are filled up", engine.fixed_rows)
+    rows = min(request.max_rows or engine.fixed_rows, engine.fixed_rows)
+    return replace(request, max_rows=rows)
 
 
 def warm_up(trials: Trials, request: LoadRequest, tell: Tell) -> BatchSize:

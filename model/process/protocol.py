@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from model.formats.options import LoadOptions
 from model.process.batch_size import BatchSize, Point
 from model.process.messages import Message, MessageError
 from model.process.prepare import Before, Golden, LoadRequest, Report
@@ -51,7 +52,9 @@ def load_request(message: Message) -> LoadRequest:
     try:
         fields = dict(message.fields)
         before = fields.pop("before")
-        request = LoadRequest(**fields)
+        options = LoadOptions(**fields.pop("options"))
+        options = replace(options, imports=tuple(options.imports))
+        request = LoadRequest(**fields, options=options)
         if before is None:
             return request
         signature = _signature(before["signature"])

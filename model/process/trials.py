@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from model.engine import Engine
+from model.engines.interface import Engine
 from model.examples import random_rows, zero_rows
-from model.model_file import ModelError, in_one_line
+from model.formats.files import ModelError, in_one_line
 from model.tensors import RowCountMismatch, Rows, Tensors
 
 log = logging.getLogger(__name__)

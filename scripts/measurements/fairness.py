@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
-from model.keras_model import KerasModel
+from model.formats.load import TensorFlowEngine, load_model
 from model.process.batch_size import Limits
 from model.process.batch_size import measure as measure_batch_size
 from model.process.trials import Trials
@@ -23,7 +23,7 @@ EXTRA_MS = 5.0
 
 def run(example: Path, rounds: int, seconds: float) -> Figure:
     """Compare the 99th percentile of one-row requests with twice the time of a full batch."""
-    model = KerasModel.load(example)
+    model = load_model(example)
     trials = Trials(model, str(example))
     trials.warm_up(1)
     full = measure_batch_size(trials.trial, trials.row_nbytes, Limits()).rows
@@ -47,7 +47,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     )
 
 
-def _median_call_ms(model: KerasModel, size: int) -> float:
+def _median_call_ms(model: TensorFlowEngine, size: int) -> float:
     rows, times = [rows_for(model, 1)] * size, []
     for _ in range(50):
         started = time.perf_counter()

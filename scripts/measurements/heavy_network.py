@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from model.keras_model import KerasModel
+from model.formats.load import TensorFlowEngine, load_model
 from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements import models
@@ -25,7 +25,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "heavy.keras"
         models.heavy_network(path)
-        model = KerasModel.load(path)
+        model = load_model(path)
         Trials(model, "model").warm_up(CONNECTIONS)
         body = json.dumps({"data": [round(0.1 * n, 1) for n in range(models.INPUTS)]})
         pairs, sizes = [], []
@@ -54,7 +54,7 @@ def _served(server: Server, body: str, seconds: float) -> tuple[int, float]:
     return max(1, round(rows / batches)), rate
 
 
-def _alone(model: KerasModel, size: int, seconds: float) -> float:
+def _alone(model: TensorFlowEngine, size: int, seconds: float) -> float:
     """Return the rows per second of direct calls."""
     rows, calls, started = [models.rows_for(model, size)], 0, time.perf_counter()
     while (passed := time.perf_counter() - started) < seconds:

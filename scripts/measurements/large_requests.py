@@ -10,7 +10,7 @@ from statistics import median
 
 import numpy as np
 
-from model.keras_model import KerasModel
+from model.formats.load import TensorFlowEngine, load_model
 from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements import models
@@ -29,7 +29,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.keras"
         models.small_network(path)
-        model = KerasModel.load(path)
+        model = load_model(path)
         Trials(model, "model").warm_up(ROWS)
         numbers = np.random.default_rng(0).standard_normal((ROWS, models.INPUTS)).round(4)
         body = json.dumps({"data": numbers.tolist()})
@@ -50,7 +50,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     )
 
 
-def _alone(model: KerasModel, body: bytes, seconds: float) -> float:
+def _alone(model: TensorFlowEngine, body: bytes, seconds: float) -> float:
     """Return the CPU seconds of decoding, predicting and encoding one request."""
     dialect, calls = NativeDialect(model.signature), 0
     give_up, started = time.perf_counter() + seconds, time.process_time()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.keras_model import KerasModel
+from model.formats.load import TensorFlowEngine
 from model.tensors import Tensors
 
 INPUTS = 64
@@ -30,7 +30,7 @@ def save_mobilenet(path: Path) -> None:
     keras.applications.MobileNetV2(weights=None).save(path)
 
 
-def rows_for(model: KerasModel, rows: int) -> Tensors:
+def rows_for(model: TensorFlowEngine, rows: int) -> Tensors:
     """Return random input rows for a model."""
     random = np.random.default_rng(0)
     return Tensors(

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
-from model.keras_model import KerasModel
+from model.formats.load import TensorFlowEngine, load_model
 from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements.figure import Figure
@@ -21,7 +21,7 @@ CALLS = 500
 
 def run(example: Path, rounds: int, seconds: float) -> Figure:
     """Compare the median latency with that of the compiled call in a thread."""
-    model = KerasModel.load(example)
+    model = load_model(example)
     Trials(model, str(example)).warm_up(1)
     added = []
     with serving(example) as server:
@@ -38,7 +38,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     )
 
 
-async def _median_call_ms(model: KerasModel) -> float:
+async def _median_call_ms(model: TensorFlowEngine) -> float:
     rows, times = [rows_for(model, 1)], []
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as thread:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import orjson
 
-from model.keras_model import KerasModel
+from model.formats.load import load_model
 from scripts.comparison.wrk import measure
 from scripts.measurements import models
 from scripts.measurements.figure import Figure, median_ratio
@@ -45,7 +45,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.keras"
         models.small_network(path)
-        [rows] = models.rows_for(KerasModel.load(path), ROWS).arrays.items()
+        [rows] = models.rows_for(load_model(path), ROWS).arrays.items()
         encodings = in_bytes(*rows), in_json(*rows)
         with serving(path) as server:
             for encoding in encodings:

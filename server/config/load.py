@@ -75,13 +75,18 @@ def _from_file(
         raise ConfigError(f"{source}: cannot be read: {_reason(error)}") from None
     document = _parse_yaml(source, text)
     check(document, lambda name: f"{source}: {name}")
-    models = tuple(ModelSource(**given) for given in document.pop("models", None) or ())
+    models = tuple(_source_of(given) for given in document.pop("models", None) or ())
     values = {
         f"{section}.{key}": value
         for section, values in document.items()
         for key, value in (values or {}).items()
     }
     return values, models
+
+
+def _source_of(given: Mapping[str, object]) -> ModelSource:
+    built: dict[str, Any] = {k: SOURCE_SETTINGS[k].type.build(v) for k, v in given.items()}
+    return ModelSource(**built)
 
 
 def _check_models(models: Sequence[ModelSource], values: Mapping[str, object], source: str) -> None:

@@ -33,7 +33,8 @@ class ModelSource:
 
     path: str = setting(
         "model/my_best_model.keras",
-        "Model file (.keras or legacy .h5), or a folder with numbered versions.",
+        "Model: a .keras or .h5 file, a SavedModel folder, or a folder with one model or numbered "
+        "versions.",
         minLength=1,
     )
     name: str = setting(
@@ -53,6 +54,29 @@ class ModelSource:
         "Expected SHA-256 of the model file. Empty: not checked.",
         pattern=r"^([0-9a-fA-F]{64})?\Z",
         wanted="a string of 64 hexadecimal digits",
+    )
+    signature: str = setting(
+        "", "Signature of a SavedModel to serve. Empty: serving_default, or the only one."
+    )
+    imports: tuple[str, ...] = setting(
+        (),
+        "Python modules to import before the model is loaded; they define its own layers and "
+        "functions.",
+        wanted="a list of names of Python modules, such as keras_hub or my_package.layers",
+        items={
+            "type": "string",
+            "pattern": r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z",
+        },
+    )
+    allow_code: bool = setting(
+        False,
+        "Whether Python code in the model file may run, such as that of Lambda layers. Only for "
+        "files that you trust.",
+    )
+    keep_state: bool = setting(
+        False,
+        "Whether the model keeps state between calls. If so, a call has one row, there is one "
+        "process, and an interrupted call is not made again.",
     )
 
     @property
@@ -98,11 +122,6 @@ class ModelSettings(ModelSource):
         "Threads of each model process. auto = the cores that it may use, divided by the replicas.",
         minimum=1,
         maximum=1024,
-    )
-    keep_state: bool = setting(
-        False,
-        "Whether the model keeps state between calls; if so, an interrupted call is not made "
-        "again.",
     )
 
 

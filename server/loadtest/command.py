@@ -69,7 +69,7 @@ def main(argv: Sequence[str], load_model: LoadModel | None = None) -> int:
     try:
         if options.sweep or options.redraw:
             return run_sweep(options, argv)
-        numbers = _run(options, load_model or _load_keras_model)
+        numbers = _run(options, load_model or _load_model)
     except (UsageError, SweepError, UnusableServer, PayloadError) as error:
         print(f"load_test: {error}", file=sys.stderr)
         return 2
@@ -265,11 +265,11 @@ def _expected_answers(
     return ExpectedAnswers(load_model(options.model), pool, options.rows)
 
 
-def _load_keras_model(path: Path) -> Model:
-    from model.keras_model import KerasModel, ModelError  # takes seconds, and few runs need it
+def _load_model(path: Path) -> Model:
+    from model.formats.load import ModelError, load_model  # few runs need it
 
     try:
-        return KerasModel.load(path)
+        return load_model(path)
     except ModelError as error:
         raise UsageError(str(error)) from error
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
+from model.formats.options import LoadOptions
 from model.process.batch_size import BatchSize
 from model.process.prepare import Before, Golden, LoadRequest, Report
 from model.signature import Signature
-from server.config import Settings
+from server.config import ModelSource, Settings
 from server.dialects.native.dialect import NativeDialect
 from server.dialects.table import Dialects
 from server.serving.versions import Origin
@@ -72,14 +74,25 @@ def request_of(
     return LoadRequest(
         path=origin.path,
         shown_path=origin.file.path,
-        sha256=origin.file.sha256,
+        options=options_of(origin.file.source, model.threads),
         max_rows=0 if batching.max_rows == "auto" else batching.max_rows,
         max_batch_seconds=batching.max_batch_ms / 1000,
-        threads=0 if model.threads == "auto" else model.threads,
-        replicas=model.replicas,
+        replicas=1 if origin.file.source.keep_state else model.replicas,
         beside_others=beside_others,
         allow_signature_change=model.allow_signature_change,
         before=before.before if before else None,
+    )
+
+
+def options_of(source: ModelSource, threads: int | Literal["auto"]) -> LoadOptions:
+    """Return the settings of one model that matter to loading its file."""
+    return LoadOptions(
+        sha256=source.sha256,
+        signature=source.signature,
+        imports=source.imports,
+        allow_code=source.allow_code,
+        keep_state=source.keep_state,
+        threads=0 if threads == "auto" else threads,
     )
 
 

@@ -135,10 +135,10 @@ async def bring_up(
 
     Raises LoadRejected, ProcessEnded, OSError.
     """
-    model = settings.model
-    policy = RestartPolicy(model.max_restarts, model.load_timeout_s, model.keep_state)
+    model, keep_state = settings.model, origin.file.source.keep_state
+    policy = RestartPolicy(model.max_restarts, model.load_timeout_s, keep_state)
     replicas = tuple(
-        Replica(name, origin, start, policy, on_restart) for _ in range(model.replicas)
+        Replica(name, origin, start, policy, on_restart) for _ in range(request.replicas)
     )
     try:
         report = await replicas[0].load(request)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
-from model.model_file import ModelError
+from model.formats.files import ModelError
 from server.config import ModelSource, Settings
 from server.errors import LoadFailed, Loading, UnknownModel
 from server.serving.client import LoadRejected

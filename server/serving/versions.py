@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from model.model_file import ModelError
+from model.formats.files import ModelError
 from server.config import ModelSource
 from server.serving.kept_file import KeptFile
 
@@ -23,12 +23,13 @@ class VersionFile(NamedTuple):
 
     Attributes:
         path: what is named in messages.
+        source: the settings that it was found by.
         state: changes when the file does.
     """
 
     path: str
     version: str
-    sha256: str
+    source: ModelSource
     state: tuple[int, ...]
 
 
@@ -63,7 +64,7 @@ def files_of(source: ModelSource, count: int, newest: str) -> list[VersionFile]:
     found = dict(sorted(_numbered(path), reverse=True)) if path.is_dir() else {}
     if not found:
         version = after(newest) if newest else source.version or FIRST
-        return [VersionFile(source.path, version, source.sha256, state_of(path))]
+        return [VersionFile(source.path, version, source, state_of(path))]
     if source.version:
         if not source.version.isdigit() or int(source.version) not in found:
             raise ModelError(path, f"has no version {source.version}")
@@ -71,7 +72,7 @@ def files_of(source: ModelSource, count: int, newest: str) -> list[VersionFile]:
     elif source.sha256:
         raise ModelError(path, "has several versions; say which of them the SHA-256 is of")
     return [
-        VersionFile(str(file), str(number), source.sha256, state_of(file))
+        VersionFile(str(file), str(number), source, state_of(file))
         for number, file in list(found.items())[:count]
     ]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from model.model_file import ModelError
+from model.formats.files import ModelError
 from model.process.batch_size import BatchSize
 from model.process.prepare import LoadRequest
 from server.config import ModelSource

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.keras_model import KerasModel, ModelError
+from model.formats.load import ModelError, TensorFlowEngine
 from model.predict import load_keras_model, main, predict
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 class Doubling:
-    """Stands for a KerasModel, and needs no TensorFlow."""
+    """Stands for a TensorFlowEngine, and needs no TensorFlow."""
 
     def __init__(self, *shape: int | None, outputs: int = 1) -> None:
         x = TensorSpec("x", shape, "float32")
@@ -113,7 +113,7 @@ def test_the_command_reports_a_wrong_file_in_one_line(tmp_path: Path):
 def test_the_example_model_answers_31_for_10(example_model: Path):
     model = load_keras_model(example_model)
 
-    assert isinstance(model, KerasModel)
+    assert isinstance(model, TensorFlowEngine)
     assert predict(10, model) == pytest.approx(31, abs=0.01)
     assert predict([10, -2.5], model).ravel().tolist() == pytest.approx([31, -6.5], abs=0.01)
 

@@ -85,7 +85,7 @@ def test_nbytes_counts_all_arrays():
 
 
 @pytest.mark.parametrize(
-    "module", ["model.tensors", "model.signature", "model.model_file", "model.keras_model"]
+    "module", ["model.tensors", "model.signature", "model.formats.files", "model.formats.load"]
 )
 def test_importing_does_not_import_tensorflow(module: str):
     code = f"import sys, {module}; print({{'tensorflow', 'keras'}} & set(sys.modules))"

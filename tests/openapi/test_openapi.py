@@ -98,10 +98,10 @@ def test_two_documents_are_the_same_but_for_the_last_bits_of_numbers() -> None:
 async def test_the_examples_of_the_checked_in_file_are_what_the_example_model_answers(
     example_model: Path,
 ) -> None:
-    from model.keras_model import KerasModel
+    from model.formats.load import load_model
 
     document = json.loads(CHECKED_IN.read_bytes())
-    async with serving(KerasModel.load(example_model)) as server:
+    async with serving(load_model(example_model)) as server:
         for request, shown in request_examples(document):
             response = await server.post(json.dumps(request).encode())
             assert response.status == 200

@@ -58,6 +58,8 @@ class LineModel:
         (TensorSpec("x", (1,), "float32"),), (TensorSpec("dense", (1,), "float32"),)
     )
 
+    fixed_rows = None
+
     def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute a batch."""
         return [3 * arrays[0] + np.float32(1)]

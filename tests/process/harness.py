@@ -23,7 +23,11 @@ CHECKOUT = Path(__file__).parents[2]
 REAL = (sys.executable, "-m", "server")
 FAKE = (sys.executable, "-m", "tests.process.serve_fake")
 AS_TEXT = {"SERVER_LOGGING__FORMAT": "text"}  # the default in tests, which read the log
-AT_MOST_64_ROWS = {"SERVER_BATCHING__MAX_ROWS": "64"}  # so the server need not measure it
+# The batch size need not be measured, and a busy machine rejects nothing.
+FAKE_SETTINGS = {
+    "SERVER_BATCHING__MAX_ROWS": "64",
+    "SERVER_BATCHING__MAX_QUEUE_MS": "60000",
+}
 LOAD_TEST = (sys.executable, str(CHECKOUT / "scripts" / "load_test.py"))
 
 READY_WITHIN = 90.0  # seconds; importing TensorFlow on a busy machine takes a while
@@ -223,7 +227,7 @@ class Server(Child):
             environ={
                 "FAKE_FOLDER": str(folder),
                 **AS_TEXT,
-                **(AT_MOST_64_ROWS if command == FAKE else {}),
+                **(FAKE_SETTINGS if command == FAKE else {}),
                 **(environ or {}),
             },
             stdout=stdout,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model.process.keras_loader import TEMPORARY
+from model.process.loader import TEMPORARY
 from server.serving import leftovers
 
 

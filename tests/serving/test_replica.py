@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from model.model_file import ModelError
+from model.formats.files import ModelError
 from model.process.prepare import LoadRequest
 from server.config import Settings
 from server.serving.process_start import Ended
@@ -256,7 +256,8 @@ async def test_an_answer_in_between_begins_a_new_count() -> None:
 @over_http
 async def test_a_model_that_keeps_state_is_not_called_again() -> None:
     settings = settings_with(model={"keep_state": True})
-    async with serving(settings) as (server, processes):
+    logs = ("starting it again", "all clients share that state")
+    async with serving(settings, logs) as (server, processes):
         first = processes.model
         first.hold()
         asking = asyncio.ensure_future(server.predict([1]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.model_file import ModelError
+from model.formats.files import ModelError
 from server.config import ModelSource
 from server.serving.versions import after, files_of
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from model.engine import Engine
+from model.engines.interface import Engine
 from model.process.main import reason
 from model.process.prepare import LoadRequest, Report, prepare
 from model.tensors import Rows, Tensors, View, merge, split

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from model.model_file import ModelError
+from model.formats.files import ModelError
 from model.process.prepare import LoadRequest
 from model.signature import Signature, TensorSpec
 from server.config import ModelSource, Settings

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 from tornado.netutil import bind_sockets
 
-from model.engine import Engine
+from model.engines.interface import Engine
 from model.signature import Signature, TensorSpec
 from server.app import make_transport, openapi_document
 from server.config import BatchingSettings, Settings
@@ -53,9 +53,10 @@ def over_http(test: Any) -> Any:
 def with_settings(**sections: Mapping[str, Any]) -> Settings:
     """Return the default settings, some of them replaced: `http={"port": 1}`.
 
-    The most rows in a batch are 64 unless they are among them: nothing is measured then.
+    Unless they are among them, the most rows in a batch are 64, so that nothing is measured, and a
+    request may wait as long as a busy machine makes it.
     """
-    settings = Settings(batching=BatchingSettings(max_rows=64))
+    settings = Settings(batching=BatchingSettings(max_rows=64, max_queue_ms=60_000))
     changed = {name: replace(getattr(settings, name), **keys) for name, keys in sections.items()}
     return replace(settings, **changed)
 
@@ -69,6 +70,8 @@ class FakeModel:
         spoil: what is answered in place of the right values.
         seconds: how long every call takes.
     """
+
+    fixed_rows: int | None = None
 
     def __init__(self, signature: Signature = NUMBER) -> None:
         self.signature = signature

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from model.formats.options import LoadOptions
 from model.process import shared_memory
 from model.process.channel import WITH_MEMORY, WITHOUT_MEMORY, Channel
 from model.process.cores import usable_cores
@@ -193,6 +194,7 @@ class Answers:
     """A model that answers what the test says, or raises it."""
 
     signature = NUMBER
+    fixed_rows = None
 
     def __init__(self, said: Any) -> None:
         self._said = said
@@ -295,12 +297,12 @@ def test_beside_others_it_loads_on_one_core_and_computes_on_all(ends: tuple[Main
     cores, seen = os.sched_getaffinity(0), []
 
     def see(request: LoadRequest) -> FakeModel:
-        seen.append((request.threads, len(os.sched_getaffinity(0))))
+        seen.append((request.options.threads, len(os.sched_getaffinity(0))))
         return FakeModel()
 
     load(ends, see, max_rows=1, beside_others=True)
     load(ends, see, max_rows=1, replicas=1000)
-    load(ends, see, max_rows=1, threads=7)
+    load(ends, see, max_rows=1, options=LoadOptions(threads=7))
     assert seen == [(usable_cores(), 1), (1, len(cores)), (7, len(cores))]
     assert os.sched_getaffinity(0) == cores
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.model_file import ModelError
+from model.formats.files import ModelError
 from model.process import prepare as preparing
 from model.process.batch_size import BatchSize, Point
 from model.process.prepare import Before, Golden, LoadRequest, NotServable, Report, prepare
@@ -31,6 +31,8 @@ class FakeEngine:
     Attributes:
         calls: the input of every call.
     """
+
+    fixed_rows: int | None = None
 
     def __init__(self, network: Network, signature: Signature = NUMBERS) -> None:
         self.signature = signature

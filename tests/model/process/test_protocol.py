@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.formats.options import LoadOptions
 from model.process.batch_size import BatchSize, Point
 from model.process.messages import Message, MessageError
 from model.process.prepare import Before, Golden, LoadRequest, Report
@@ -44,6 +45,7 @@ def golden(rows: int) -> Golden:
 
 
 GOLDEN = (golden(1), golden(2))
+OPTIONS = LoadOptions("ff", "serve", ("a.b", "c"), True, True, 3)
 
 
 def through_json(fields: Any) -> Any:
@@ -61,7 +63,7 @@ def assert_same_golden(one: tuple[Golden, ...], other: tuple[Golden, ...]) -> No
 
 def test_a_request_to_load_arrives() -> None:
     before = Before(SIGNATURE, CURVE, GOLDEN)
-    request = LoadRequest("/a", "größe.keras", "ff", 0, 0.02, 3, 2, True, False, True, before)
+    request = LoadRequest("/a", "größe.keras", OPTIONS, 0, 0.02, 2, True, False, True, before)
     fields, arrays = load_fields(request)
     arrived = load_request(Message(LOAD, through_json(fields), arrays))
 

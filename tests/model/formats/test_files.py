@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from model.model_file import ModelError, check_file
+from model.formats.files import ModelError, check_file
 
 
 def zipped(path: Path, **members: str) -> Path:

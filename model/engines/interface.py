@@ -17,6 +17,10 @@ class Engine(Protocol):
     def signature(self) -> Signature:
         """Its inputs and outputs."""
 
+    @property
+    def fixed_rows(self) -> int | None:
+        """The most rows of a call, for a network that was built for a fixed number; else None."""
+
     def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute a batch; inputs and outputs are in the signature's order.
 

@@ -1,4 +1,4 @@
-"""Loads Keras' files in a model process: the only import of `model.keras_model` that serves."""
+"""Loads a model in its process: the only import of `model.formats.load` that serves."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from model.engine import Engine
-from model.keras_model import KerasModel, import_keras, set_threads
-from model.model_file import ModelError, check_file
+from model.engines.interface import Engine
+from model.formats.files import ModelError
+from model.formats.load import load_model
 from model.process.prepare import LoadRequest
 
 TEMPORARY: Final = "keras-batch-server-"  # `server.serving.leftovers` removes old ones
 
 
 def load(request: LoadRequest) -> Engine:
-    """Load a model's file; raises ModelError when it cannot be served."""
+    """Load a model's file or folder; raises ModelError when it cannot be served."""
     with with_ending(request) as path:
-        check_file(path, request.sha256 or None)  # before the import, which takes seconds
-        import_keras()
-        set_threads(request.threads)
-        return KerasModel.load_checked(path)
+        return load_model(path, request.options)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.id_range import id_count
-from model.model_file import ModelError
+from model.formats.files import ModelError
+from model.formats.id_range import id_count
 from model.signature import DTYPES, Signature, TensorSpec
 
 if TYPE_CHECKING:

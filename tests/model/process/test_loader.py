@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.model_file import ModelError
-from model.process import keras_loader
+from model.formats.files import ModelError
+from model.formats.options import LoadOptions
+from model.process import loader
 from model.process.prepare import LoadRequest
 
 
@@ -30,7 +31,9 @@ def deleted(example_model: Path, tmp_path: Path) -> Iterator[LoadRequest]:
     file.write_bytes(example_model.read_bytes())
     descriptor = os.open(file, os.O_RDONLY)
     file.unlink()
-    yield LoadRequest(f"/proc/{os.getpid()}/fd/{descriptor}", str(file), threads=1)
+    yield LoadRequest(
+        f"/proc/{os.getpid()}/fd/{descriptor}", str(file), options=LoadOptions(threads=1)
+    )
     os.close(descriptor)
 
 
@@ -38,8 +41,9 @@ def deleted(example_model: Path, tmp_path: Path) -> Iterator[LoadRequest]:
 def test_a_deleted_file_that_is_kept_open_is_loaded(
     deleted: LoadRequest, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keras_loader, "set_threads", lambda _: None)  # too late in this process
-    engine = keras_loader.load(deleted)
+    # It is too late for this in the process of the tests.
+    monkeypatch.setattr("model.formats.load.set_threads", lambda _: None)
+    engine = loader.load(deleted)
 
     [answer] = engine.call([np.array([[10.0]], np.float32)])
     assert answer == pytest.approx(31, abs=0.1)
@@ -50,7 +54,7 @@ def test_what_is_wrong_with_it_is_told_by_its_name(tmp_path: Path, temporary: Pa
     (tmp_path / "3").write_text("no model")
     request = LoadRequest(str(tmp_path / "3"), str(tmp_path / "line.keras"))
     with pytest.raises(ModelError) as caught:
-        keras_loader.load(request)
+        loader.load(request)
 
     assert str(caught.value).startswith(f"{tmp_path / 'line.keras'}: is no zip archive")
     assert str(temporary) not in str(caught.value)
@@ -60,4 +64,4 @@ def test_what_is_wrong_with_it_is_told_by_its_name(tmp_path: Path, temporary: Pa
 def test_without_a_temporary_folder_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
     with pytest.raises(ModelError, match=r"^line\.keras: was replaced, and loading what it was"):
-        keras_loader.load(LoadRequest("/proc/1/fd/3", "line.keras"))
+        loader.load(LoadRequest("/proc/1/fd/3", "line.keras"))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.keras_model import KerasModel
+from model.formats.load import TensorFlowEngine, load_model
 from model.process.trials import Trials
 from model.tensors import Tensors
 
@@ -28,7 +28,7 @@ WINDOWS: dict[str, tuple[int, Callable[[Any], Any]]] = {
 }
 
 
-def load(folder: Path, dimensions: int, make: Callable[[Any], Any]) -> KerasModel:
+def load(folder: Path, dimensions: int, make: Callable[[Any], Any]) -> TensorFlowEngine:
     """A convolution over input of any size, inside of a model of its own."""
     import keras
 
@@ -37,10 +37,10 @@ def load(folder: Path, dimensions: int, make: Callable[[Any], Any]) -> KerasMode
     x = keras.Input(shape, name="x")
     path = folder / "m.keras"
     keras.Model(x, inner(x)).save(path)
-    return KerasModel.load(path)
+    return load_model(path)
 
 
-def ask(model: KerasModel, *sizes: int) -> tuple[int, ...]:
+def ask(model: TensorFlowEngine, *sizes: int) -> tuple[int, ...]:
     """Ask with ones; return the shape of the answer."""
     (answer,) = model.predict([Tensors({"x": np.ones((1, *sizes, 1), "float32")})])
     [array] = answer.arrays.values()

@@ -1,0 +1,101 @@
+"""A function traced by TensorFlow, called once per batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from model.signature import Signature
+from model.tensors import Rows, Tensors, View, merge, split
+
+
+def set_threads(count: int) -> None:
+    """Set how many threads TensorFlow computes with; to be called before it computes anything."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(count)
+    tf.config.threading.set_inter_op_parallelism_threads(count)
+
+
+class TensorFlowEngine:
+    """A function that was traced once, and its weights.
+
+    Attributes:
+        signature: what it takes and returns, in its own order.
+        fixed_rows: the number of rows that it was traced for; None: any number. Fewer are filled
+            up with copies of the last row, and the answers to those are dropped.
+    """
+
+    def __init__(
+        self,
+        traced: Any,
+        signature: Signature,
+        *,
+        owner: object = None,
+        fixed_rows: int | None = None,
+        reset: Callable[[], object] | None = None,
+    ) -> None:
+        """Keep a concrete function, whose arguments and results are flat and in this order.
+
+        `owner` keeps the variables alive, which the function alone does not. `reset` is called
+        before each call.
+        """
+        self.signature = signature
+        self.fixed_rows = fixed_rows
+        self._owner = owner
+        self._reset = reset
+        self._names = [spec.name for spec in signature.inputs]
+        self._output_names = [spec.name for spec in signature.outputs]
+        self._run = _operation(traced)
+
+    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Call the network once: the inputs in the signature's order, and so the outputs.
+
+        All share their first axis, which may have any length, or up to `fixed_rows`.
+        """
+        if self._reset is not None:
+            self._reset()
+        if self.fixed_rows is not None:
+            return self._call_filled_up(arrays, self.fixed_rows)
+        return [output.numpy() for output in self._run(list(arrays))]
+
+    def _call_filled_up(self, arrays: Sequence[np.ndarray], fixed: int) -> list[np.ndarray]:
+        rows = len(arrays[0])
+        if rows > fixed:
+            raise ValueError(f"{rows} rows where the network takes {fixed}")
+        filled_up = [filled_up_to(fixed, array) for array in arrays]
+        outputs = [output.numpy() for output in self._run(filled_up)]
+        return [output[:rows] if len(output) == fixed else output for output in outputs]
+
+    def predict(self, parts: Sequence[Rows]) -> list[View]:
+        """Answer `parts`, all of one `row_shape`, by ONE call of the network.
+
+        Arrays have the names, shapes and dtypes of the signature, and so have the answers.
+        Raises RowCountMismatch when the network does not answer one row for each.
+        """
+        batch = merge(parts)
+        outputs = self.call([batch.arrays[name] for name in self._names])
+        answer = Tensors(dict(zip(self._output_names, outputs, strict=True)))
+        return split(answer, [len(part) for part in parts])
+
+
+def filled_up_to(count: int, array: np.ndarray) -> np.ndarray:
+    """Return `count` rows: those of `array`, and then copies of its last one."""
+    missing = count - len(array)
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
+
+
+def _operation(traced: Any) -> Callable[[list[np.ndarray]], Sequence[Any]]:
+    """Return what calls a traced function with the arrays of one batch.
+
+    The call is the operation that TensorFlow itself makes of a function's call: to go through
+    the function checks every argument again in Python, which takes longer than a small network.
+    """
+    import tensorflow as tf
+
+    weights = traced.captured_inputs
+    dtypes = [output.dtype for output in traced.outputs]
+    run = tf.raw_ops.StatefulPartitionedCall
+    return lambda inputs: run(args=[*inputs, *weights], Tout=dtypes, f=traced)

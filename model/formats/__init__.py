@@ -1,0 +1,1 @@
+"""Which files can be served, and how each of their formats becomes an engine."""

@@ -1,0 +1,51 @@
+"""Which format a model's file or folder has."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+SAVED_MODEL_FILE = "saved_model.pb"
+
+
+class Format(Enum):
+    """Who wrote it."""
+
+    KERAS_3 = "keras3"
+    KERAS_2 = "keras2"
+    SAVED_MODEL = "saved_model"
+
+
+def detect(path: Path | str) -> Format:
+    """Return the format of what `check_file` has accepted.
+
+    Keras 3 always writes its version; a file without one is older.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return Format.SAVED_MODEL
+    return Format.KERAS_3 if major(keras_version(path)) >= 3 else Format.KERAS_2
+
+
+def keras_version(path: Path) -> str:
+    """Return the version of Keras that wrote a `.keras` or `.h5` file; "" if it does not say."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "metadata.json" not in archive.namelist():
+                return ""
+            found: Any = json.loads(archive.read("metadata.json"))
+        return str(found.get("keras_version", "")) if isinstance(found, dict) else ""
+    import h5py  # only here: `.h5` is rare
+
+    with h5py.File(path, "r") as file:
+        version = file.attrs.get("keras_version", "")
+    return version.decode(errors="replace") if isinstance(version, bytes) else str(version)
+
+
+def major(version: str) -> int:
+    """Return the 3 of "3.15.1"; 0 for what is no version."""
+    number = version.partition(".")[0]
+    return int(number) if number.isdecimal() else 0
