@@ -12,7 +12,9 @@ from model.tensors import Rows, Tensors, View, merge, split
 
 
 def set_threads(count: int) -> None:
-    """Set how many threads TensorFlow computes with; to be called before it computes anything."""
+    """Set how many threads TensorFlow computes with, before it computes anything; 0: it decides."""
+    if not count:
+        return
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(count)

@@ -5,6 +5,7 @@ Only json, zipfile, h5py and numpy: Keras is not imported before the config is k
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -44,6 +45,13 @@ def read_config(path: Path | str) -> dict[str, Any]:
     except DAMAGED as error:
         raise ModelError(path, f"is cut off or damaged ({error}); {AGAIN}") from error
     return _parse(path, text)
+
+
+def check_archive(path: Path | str) -> None:
+    """Raise ModelError when a zip archive would become very large, or has entries of no model."""
+    path = Path(path)
+    with contextlib.suppress(*DAMAGED), zipfile.ZipFile(path) as archive:  # told when it is read
+        _check_entries(path, archive.infolist())
 
 
 def _starts_as_hdf5(path: Path) -> bool:

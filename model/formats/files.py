@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 SAVE = "save the model with `model.save('name.keras')`"
@@ -19,20 +21,35 @@ class ModelError(Exception):
 
 
 def check_file(path: Path | str, sha256: str | None = None) -> None:
-    """Raise ModelError unless `path` is an undamaged local `.keras` or `.h5` file with a model.
+    """Raise ModelError unless `path` is a local file that begins as a `.keras` or `.h5` file.
 
-    `sha256`, hexadecimal, pins the content. What the model consists of is not looked at.
+    `sha256`, hexadecimal, pins the content.
     """
     _check_place(path)
     path = Path(path)
-    try:
+    with _readable(path):
         if sha256 is not None:
             _check_digest(path, sha256.strip().lower())
         _check_first_bytes(path)
+
+
+def check_content(path: Path | str) -> None:
+    """Raise ModelError when such a file is damaged, or holds no whole model.
+
+    All of a `.keras` file is read. What the model consists of is not looked at.
+    """
+    path = Path(path)
+    with _readable(path):
         if path.suffix == ".h5":
             _check_h5(path)
         else:
             _check_zip(path)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ModelError(path, f"cannot be read: {error.strerror or error}") from error
 

@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from model.engines.tensorflow import TensorFlowEngine
+from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
 
 
-def load(path: Path | str, options: LoadOptions) -> TensorFlowEngine:
-    """Load a file that `check_file` has accepted; raises ModelError.
+def _builder(path: Path) -> tuple[Any, str]:
+    """Return the module and the name of the function that builds a model of a config.
+
+    Neither is public; they are those of tf_keras 2.21.
+    """
+    if path.suffix == ".keras":
+        from tf_keras.src.saving import saving_lib
+
+        return saving_lib, "deserialize_keras_object"
+    from tf_keras.src.saving.legacy import model_config
+
+    return model_config, "model_from_config"
+
+
+def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> TensorFlowEngine:
+    """Load a file with its config as it was checked; raises ModelError.
 
     Keras 3 reads many of these files too, but computes some of their layers otherwise.
     """
     import tf_keras
 
     try:
-        model = tf_keras.models.load_model(path, compile=False, safe_mode=True)
+        with build_from(config, *_builder(Path(path))):
+            model = tf_keras.models.load_model(
+                path, compile=False, safe_mode=not options.allow_code
+            )
     except Exception as error:  # Keras has no class of errors for this
         why = f"Keras 2 cannot load it: {in_one_line(error)}"
         raise ModelError(path, why) from error

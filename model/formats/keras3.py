@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from model.engines.tensorflow import TensorFlowEngine
+from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
 
 
-def load(path: Path | str, options: LoadOptions) -> TensorFlowEngine:
-    """Load a file that `check_file` has accepted, and run no code out of it; raises ModelError.
+def _builder(path: Path) -> tuple[Any, str]:
+    """Return the module and the name of the function that builds a model of a config.
+
+    Neither is public; they are those of Keras 3.15.
+    """
+    if path.suffix == ".keras":
+        from keras.src.saving import saving_lib
+
+        return saving_lib, "deserialize_keras_object"
+    from keras.src.legacy.saving import saving_utils
+
+    return saving_utils, "model_from_config"
+
+
+def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> TensorFlowEngine:
+    """Load a file with its config as it was checked; raises ModelError.
 
     An exception of Keras that led to it is its cause.
     """
     import keras
 
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with build_from(config, *_builder(Path(path))):
+            model = keras.saving.load_model(path, compile=False, safe_mode=not options.allow_code)
     except Exception as error:  # Keras has no class of errors for this
         raise ModelError(path, _why_not_loaded(error)) from error
     if not isinstance(model, keras.Model):

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from model.engines.tensorflow import TensorFlowEngine, set_threads
 from model.formats import keras2, keras3, saved_model
+from model.formats.allowed import check_allowed
+from model.formats.config_file import check_archive
 from model.formats.detect import Format, detect
-from model.formats.files import ModelError, check_file
+from model.formats.files import ModelError, check_content, check_file
 from model.formats.options import LoadOptions
 
 __all__ = ["LoadOptions", "ModelError", "TensorFlowEngine", "load_model"]
 
 DEFAULTS = LoadOptions()
 
-LOADERS: dict[Format, Callable[[Path | str, LoadOptions], TensorFlowEngine]] = {
+KERAS: dict[Format, Callable[[Path | str, dict[str, Any], LoadOptions], TensorFlowEngine]] = {
     Format.KERAS_3: keras3.load,
     Format.KERAS_2: keras2.load,
-    Format.SAVED_MODEL: saved_model.load,
 }
 
 
@@ -28,8 +30,18 @@ def load_model(path: Path | str, options: LoadOptions = DEFAULTS) -> TensorFlowE
     No code out of the file runs, unless `options.allow_code` says so. Everything that can be
     checked without the library that loads it is checked before that is imported.
     """
+    config = check(path, options)
+    set_threads(options.threads)
+    if config is None:
+        return saved_model.load(path, options)
+    return KERAS[detect(path)](path, config, options)
+
+
+def check(path: Path | str, options: LoadOptions = DEFAULTS) -> dict[str, Any] | None:
+    """Return the config to build the model from, or None for a SavedModel; raises ModelError."""
     check_file(path, options.sha256 or None)
-    found = detect(path)
-    if options.threads:
-        set_threads(options.threads)
-    return LOADERS[found](path, options)
+    if Path(path).is_dir():
+        return None
+    check_archive(path)
+    check_content(path)
+    return check_allowed(path, options)

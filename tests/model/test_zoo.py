@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+
 from model.engines.interface import Engine
 from model.formats.load import ModelError, load_model
-
 from tests.model.zoo import (  # noqa: F401 (each adds its kinds)
     applications,
     attention,

@@ -169,15 +169,13 @@ def test_a_failed_import_while_loading_is_reported(start: Start) -> None:
     assert "Traceback" not in server.stderr
 
 
-def test_a_failed_import_of_keras_is_reported(start: Start, tmp_path: Path) -> None:
+def test_a_failed_import_of_keras_is_reported(
+    start: Start, tmp_path: Path, example_model: Path
+) -> None:
     """The real server, with a broken Keras first on its path."""
     (tmp_path / "keras.py").write_text('raise ImportError("no TensorFlow on this machine")')
-    model = tmp_path / "model.keras"
-    with zipfile.ZipFile(model, "w") as archive:
-        archive.writestr("config.json", "{}")
-        archive.writestr("model.weights.h5", "")
     shell = f'export PYTHONPATH="{tmp_path}:$PYTHONPATH"'
-    server = start(str(model), command=REAL, shell=shell, ready=False)
+    server = start(str(example_model), command=REAL, shell=shell, ready=False)
     assert "no TensorFlow on this machine" in complaint(server)
 
 

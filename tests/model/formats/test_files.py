@@ -1,27 +1,37 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import zipfile
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
-from model.formats.files import ModelError, check_file
+from model.formats.files import ModelError
+from model.formats.load import LoadOptions, check
 
 
-def zipped(path: Path, **members: str) -> Path:
+def zipped(path: Path, **members: str | bytes) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
-        for name, text in members.items():
-            archive.writestr(name.replace("__", "."), text)
+        for name, content in members.items():
+            archive.writestr(name.replace("__", "."), content)
     return path
+
+
+def weights() -> bytes:
+    file = io.BytesIO()
+    with h5py.File(file, "w") as weights:
+        weights["kernel"] = np.frombuffer(b"w" * 1000, np.uint8)
+    return file.getvalue()
 
 
 @pytest.fixture
 def model_file(tmp_path: Path) -> Path:
     """Looks like a model from the outside, which is all that is checked here."""
-    return zipped(tmp_path / "m.keras", config__json="{}", model__weights__h5="w" * 1000)
+    return zipped(tmp_path / "m.keras", config__json="{}", model__weights__h5=weights())
 
 
 @pytest.fixture
@@ -37,7 +47,7 @@ def h5_file(tmp_path: Path) -> Path:
 def message_of(path: Path | str, sha256: str | None = None) -> str:
     """What the one line says after the path."""
     with pytest.raises(ModelError) as refused:
-        check_file(path, sha256)
+        check(path, LoadOptions(sha256=sha256 or ""))
     line = str(refused.value)
     assert "\n" not in line
     assert line.startswith(f"{path}: ")
@@ -45,9 +55,9 @@ def message_of(path: Path | str, sha256: str | None = None) -> str:
 
 
 def test_whole_files_are_accepted(model_file: Path, h5_file: Path):
-    check_file(model_file)
-    check_file(str(model_file))
-    check_file(h5_file)
+    check(model_file)
+    check(str(model_file))
+    check(h5_file)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +161,8 @@ def test_a_single_wrong_byte_in_an_archive(model_file: Path, member: str, text: 
 def test_the_digest_pins_the_content(model_file: Path):
     right, wrong = hashlib.sha256(model_file.read_bytes()).hexdigest(), "0" * 64
 
-    check_file(model_file, right)
-    check_file(model_file, f" {right.upper()}\n")
+    check(model_file, LoadOptions(sha256=right))
+    check(model_file, LoadOptions(sha256=f" {right.upper()}\n"))
     assert re.match(
         f"its SHA-256 is {right}, but {wrong} is expected", message_of(model_file, wrong)
     )
@@ -166,5 +176,5 @@ def test_the_digest_is_looked_at_before_the_content(h5_file: Path):
 
 def test_a_line_end_in_a_path_does_not_make_two_lines():
     with pytest.raises(ModelError) as refused:
-        check_file("a\nb.keras")
+        check("a\nb.keras")
     assert str(refused.value).startswith("a b.keras: no such file")
