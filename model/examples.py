@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
 import numpy as np
 
 from model.signature import Signature, TensorSpec
@@ -9,21 +15,25 @@ from model.tensors import Tensors
 
 TEXTS = ("some words", "other words")
 WORDS = ("", "a", "no", "yes", "good", "bad")  # some may be in the model's vocabulary
+MOST_WORDS = 4  # of a random text
+
+MakeRow = Callable[[TensorSpec, int, int], np.ndarray]
+"""Returns the row of a number, starting at 0, whose variable dimensions have a given size."""
 
 
 def example_rows(signature: Signature, rows: int, variable_size: int) -> Tensors:
     """Return plausible rows; variable dimensions have the size `variable_size`."""
-    return Tensors(
-        {
-            spec.name: np.stack([example_row(spec, row, variable_size) for row in range(rows)])
-            for spec in signature.inputs
-        }
-    )
+    return _rows(signature, example_row, rows, variable_size)
 
 
 def example_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
-    """Return a plausible row: 10, 20, … for a single float; 0, 1, … for integers, often ids."""
+    """Return a plausible row: values that the model knows, where it has a vocabulary.
+
+    Else 10, 20, … for a single float, and 0, 1, … for integers, which are often ids.
+    """
     shape = spec.row_shape(variable_size)
+    if spec.samples:
+        return _sample_row(spec, row, variable_size)
     if spec.dtype == "string":
         return np.full(shape, TEXTS[row % len(TEXTS)], object)
     value = row
@@ -32,34 +42,162 @@ def example_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
     return np.full(shape, value if spec.maximum is None else min(value, spec.maximum), spec.dtype)
 
 
-def zero_rows(signature: Signature, rows: int, variable_size: int) -> Tensors:
-    """Return rows of zeros and of empty strings."""
+def random_rows(signature: Signature, rows: int, variable_size: int) -> Tensors:
+    """Return random rows of what the model knows, the same ones at every call."""
+    return RANDOM.rows(signature, rows, variable_size)
+
+
+@dataclass(frozen=True)
+class RowKind:
+    """A way to generate rows of input.
+
+    Attributes:
+        name: for messages, such as "all zeros".
+        make: returns a row of an input without samples.
+        make_sampled: returns a row of an input with samples.
+        uses_samples: whether samples are used; else no input counts as one that has them.
+    """
+
+    name: str
+    make: MakeRow
+    make_sampled: MakeRow
+    uses_samples: bool = True
+
+    def rows(self, signature: Signature, rows: int, variable_size: int) -> Tensors:
+        """Return rows that differ from each other, where the kind has different ones."""
+        return _rows(signature, self._make_row, rows, variable_size)
+
+    def equal_rows(self, signature: Signature, rows: int, variable_size: int) -> Tensors:
+        """Return the first row so many times: a network that takes it once takes all of them."""
+        row = self.rows(signature, 1, variable_size)
+        return Tensors({name: np.repeat(array, rows, 0) for name, array in row.arrays.items()})
+
+    def describe(self, signature: Signature) -> str:
+        """Return what rows of this kind consist of, for messages."""
+        sampled = [bool(self.uses_samples and spec.samples) for spec in signature.inputs]
+        if not any(sampled):
+            return self.name
+        known = "values of its vocabulary"
+        return known if all(sampled) else f"{known}, and otherwise {self.name}"
+
+    def _make_row(self, spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
+        if spec.samples and self.uses_samples:
+            return self.make_sampled(spec, row, variable_size)
+        return self.make(spec, row, variable_size)
+
+
+def row_kinds(signature: Signature) -> Iterator[RowKind]:
+    """Generate the kinds of rows to try with a network, those with samples first.
+
+    A kind whose rows are those of an earlier one is left out.
+    """
+    seen: list[Tensors] = []
+    for kind in (*KINDS, *(replace(kind, uses_samples=False) for kind in KINDS)):
+        row = kind.rows(signature, 1, 2)
+        if not any(_equal(row, other) for other in seen):
+            seen.append(row)
+            yield kind
+
+
+def _equal(one: Tensors, other: Tensors) -> bool:
+    return all(np.array_equal(one.arrays[name], other.arrays[name]) for name in one.arrays)
+
+
+def _rows(signature: Signature, make: MakeRow, rows: int, variable_size: int) -> Tensors:
     return Tensors(
         {
-            spec.name: np.full(
-                (rows, *spec.row_shape(variable_size)),
-                "" if spec.dtype == "string" else 0,
-                spec.array_dtype,
-            )
+            spec.name: np.stack([make(spec, row, variable_size) for row in range(rows)])
             for spec in signature.inputs
         }
     )
 
 
-def random_rows(signature: Signature, rows: int, variable_size: int) -> Tensors:
-    """Return random rows, the same ones at every call."""
-    random = np.random.default_rng(0)
+def _sample_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
+    """A row whose cells are samples in turn, beginning with another one in each row."""
+    return _in_turn(spec, spec.samples, row, variable_size)
 
-    def make(spec: TensorSpec) -> np.ndarray:
-        shape = (rows, *spec.row_shape(variable_size))
-        if spec.dtype == "string":
-            return random.choice(np.array(WORDS, object), shape)
-        if spec.maximum is not None:
-            return random.integers(0, spec.maximum + 1, shape).astype(spec.dtype)
-        if spec.dtype.startswith("float"):
-            return random.standard_normal(shape).astype(spec.dtype)
-        return random.integers(0, 2, shape).astype(
-            spec.dtype
-        )  # small ids, which any Embedding accepts
 
-    return Tensors({spec.name: make(spec) for spec in signature.inputs})
+def _in_turn(
+    spec: TensorSpec, values: tuple[int | str, ...], start: int, variable_size: int
+) -> np.ndarray:
+    shape = spec.row_shape(variable_size)
+    places = (start + np.arange(math.prod(shape))) % len(values)
+    return np.array(values, spec.array_dtype)[places].reshape(shape)
+
+
+def _zero_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:  # noqa: ARG001  # MakeRow's
+    zero = "" if spec.dtype == "string" else 0
+    return np.full(spec.row_shape(variable_size), zero, spec.array_dtype)
+
+
+def _one_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
+    """Ones in the first row, twos in the second, and so on; and texts."""
+    if spec.dtype == "string":
+        return np.full(spec.row_shape(variable_size), TEXTS[row % len(TEXTS)], object)
+    value = row + 1 if spec.maximum is None else min(row + 1, spec.maximum)
+    return np.full(spec.row_shape(variable_size), value, spec.array_dtype)
+
+
+def _identity_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
+    """Multiples of the identity matrix, for networks that invert or decompose a matrix.
+
+    Also flattened ones; ones where an input is no square.
+    """
+    shape = spec.row_shape(variable_size)
+    if spec.array_dtype.kind == "f" and shape:
+        is_square = len(shape) > 1 and shape[-1] == shape[-2]
+        side = shape[-1] if is_square else math.isqrt(shape[-1])
+        if side and (is_square or side**2 == shape[-1]):
+            eye = (row + 1) * np.eye(side, dtype=spec.array_dtype)
+            return np.broadcast_to(eye if is_square else eye.ravel(), shape).copy()
+    return _one_row(spec, row, variable_size)
+
+
+def _counting_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
+    """1, 2, 3, 1, …, which are valid as ids and increase."""
+    if spec.dtype == "string":
+        return _in_turn(spec, WORDS[1:], row, variable_size)
+    most = 3 if spec.maximum is None else max(1, min(3, spec.maximum))
+    cells = _in_turn(spec, tuple(range(1, most + 1)), row, variable_size)
+    return cells if spec.maximum is None else np.minimum(cells, spec.maximum)
+
+
+def _random_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
+    """Random texts, ids or normal numbers."""
+    random, shape = _generator(spec, row), spec.row_shape(variable_size)
+    if spec.dtype == "string":
+        return _random_texts(random, shape)
+    if spec.maximum is not None:
+        return np.asarray(random.integers(0, spec.maximum + 1, shape), spec.dtype)
+    if spec.array_dtype.kind == "f":
+        return np.asarray(random.standard_normal(shape), spec.dtype)
+    return np.asarray(random.integers(0, 2, shape), spec.dtype)  # ids that any Embedding accepts
+
+
+def _random_sample_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
+    shape = spec.row_shape(variable_size)
+    places = _generator(spec, row).integers(0, len(spec.samples), math.prod(shape))
+    return np.array(spec.samples, spec.array_dtype)[places].reshape(shape)
+
+
+def _generator(spec: TensorSpec, row: int) -> np.random.Generator:
+    """The same numbers at every call, and others for each input and row."""
+    return np.random.default_rng([row, zlib.crc32(spec.name.encode())])
+
+
+def _random_texts(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Texts of different lengths, because a network may pad them to the longest of a batch."""
+    texts = np.empty(shape, object)
+    for place in np.ndindex(shape):
+        texts[place] = " ".join(random.choice(WORDS, random.integers(1, MOST_WORDS + 1)).tolist())
+    return texts
+
+
+RANDOM: Final = RowKind("random values", _random_row, _random_sample_row)
+KINDS: Final = (
+    RowKind("all zeros", _zero_row, _sample_row),
+    RowKind("all ones", _one_row, _sample_row),
+    RowKind("identity matrices", _identity_row, _sample_row),
+    RowKind("the numbers 1, 2, 3", _counting_row, _sample_row),
+    RANDOM,
+)

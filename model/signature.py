@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -20,7 +20,8 @@ class TensorSpec:
     """One named input or output; `shape` is that of one row, with None for variable dimensions.
 
     `dtype` is one of DTYPES: numpy's name, or "string". `minimum` and `maximum` are the valid ids,
-    if the model takes ids.
+    if the model takes ids. `samples` are a few values that the model knows, such as words of its
+    vocabulary, for generated examples; signatures that differ in them alone are equal.
     """
 
     name: str
@@ -28,6 +29,7 @@ class TensorSpec:
     dtype: str
     minimum: int | None = None
     maximum: int | None = None
+    samples: tuple[int | str, ...] = field(default=(), compare=False)
 
     @cached_property
     def array_dtype(self) -> np.dtype:

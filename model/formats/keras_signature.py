@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.formats.files import ModelError
 from model.formats.id_range import id_count
+from model.formats.vocabulary import samples_of
 from model.signature import DTYPES, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -59,12 +60,18 @@ def _as_list(structure: Any) -> list[Any]:
 
 
 def _input_specs(model: keras.Model, named: list[tuple[str, Any]]) -> tuple[TensorSpec, ...]:
-    specs = _specs(named)
-    counts = [id_count(model, tensor) for _, tensor in named]
     return tuple(
-        spec if count is None else replace(spec, minimum=0, maximum=count - 1)
-        for spec, count in zip(specs, counts, strict=True)
+        _input_spec(model, spec, tensor)
+        for spec, (_, tensor) in zip(_specs(named), named, strict=True)
     )
+
+
+def _input_spec(model: keras.Model, spec: TensorSpec, tensor: Any) -> TensorSpec:
+    """Add the ids that the model can look up, and values of its vocabulary."""
+    count = id_count(model, tensor)
+    if count is not None:
+        spec = replace(spec, minimum=0, maximum=count - 1)
+    return replace(spec, samples=samples_of(model, tensor, spec))
 
 
 def _specs(named: Iterable[tuple[str, Any]]) -> tuple[TensorSpec, ...]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, NamedTuple
 
 from model.engines.interface import Engine
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 MAX_ROW_DEPENDENCE: Final = 1e-4
 EXAMPLE_SIZES: Final = (2, 8, 32, 128)  # tried for variable dimensions
 EXAMPLE_ROWS: Final = (1, 2)
+UNMEASURED_ROWS: Final = 32  # of a call, where no generated rows can be timed
 
 
 class NotServable(Exception):
@@ -111,8 +113,9 @@ def prepare(
         check_signature(before.signature, engine.signature)
     trials = Trials(engine, request.shown_path or request.path)
     tell("making the first calls")
-    trials.find_variable_size()
     request = with_row_limit(request, engine)
+    if not trials.find_rows():
+        return engine, untried(trials, engine.signature, request)
     if request.is_restart:
         trials.warm_up(request.max_rows)
         return engine, Report(engine.signature, BatchSize(request.max_rows))
@@ -128,13 +131,32 @@ def prepare(
 def with_row_limit(request: LoadRequest, engine: Engine) -> LoadRequest:
     """Return the request with the most rows of a call that the network leaves no choice about."""
     if request.options.keep_state:
-        log.warning("the model keeps state from call to call, and all clients share that state")
+        if not request.is_restart:
+            log.warning("the model keeps state from call to call, and all clients share it")
         return replace(request, max_rows=1)
     if engine.fixed_rows is None:
         return request
     log.info("the network was built for calls of %d rows; fewer are filled up", engine.fixed_rows)
     rows = min(request.max_rows or engine.fixed_rows, engine.fixed_rows)
     return replace(request, max_rows=rows)
+
+
+def untried(trials: Trials, signature: Signature, request: LoadRequest) -> Report:
+    """Return the report on a network that accepts no generated rows; log a warning.
+
+    It is served all the same, because the rows of clients may be accepted.
+    """
+    before = request.before
+    rows = request.max_rows or (before.batch_size.rows if before else UNMEASURED_ROWS)
+    batch_size = BatchSize(min(rows, trials.most_rows or rows))
+    if request.is_restart:
+        return Report(signature, batch_size)
+    log.warning(
+        "the model fails on all generated rows (%s): it is served without warm-up, so its first "
+        "calls are slow, without examples, and with batching.max_rows %d",
+        *(trials.refusal, batch_size.rows),
+    )
+    return Report(signature, batch_size, (), compare(trials, signature, before) if before else None)
 
 
 def warm_up(trials: Trials, request: LoadRequest, tell: Tell) -> BatchSize:
@@ -203,19 +225,34 @@ def warn_of_dependent_rows(difference: float) -> None:
 def answer_examples(trials: Trials, signature: Signature) -> tuple[Golden, ...]:
     """Return the examples of the API documentation, of one and of two rows, with their answers.
 
-    A model may reject generated rows, for example a sequence that is shorter than its window; then
-    another size is tried.
+    A model may reject plausible rows, for example a sequence that is shorter than its window; then
+    another size is tried, and at last rows that it accepted before. Finite answers are preferred.
     """
-    for size in EXAMPLE_SIZES:
+    found: list[tuple[Golden, ...]] = []
+    for make in example_makers(trials, signature):
         with contextlib.suppress(Exception):
-            return tuple(answered(trials, signature, size, EXAMPLE_ROWS))
-    log.warning("no generated example works for this model; the API documentation has no examples")
-    return ()
+            found.append(answered(trials, make))
+            if all(is_finite(golden.answer) for golden in found[-1]):
+                return found[-1]
+    if not found:
+        log.warning(
+            "no generated example works for this model; the API documentation has no examples"
+        )
+    return found[0] if found else ()
 
 
-def answered(
-    trials: Trials, signature: Signature, variable_size: int, counts: Sequence[int]
-) -> list[Golden]:
-    """Return an example with its answer for each number of rows; raises the model's errors."""
-    examples = [example_rows(signature, rows, variable_size) for rows in counts]
-    return [Golden(rows, trials.answer(rows)) for rows in examples]
+def example_makers(trials: Trials, signature: Signature) -> Iterator[Callable[[int], Tensors]]:
+    """Generate functions that return so many rows, the most plausible first."""
+    for size in EXAMPLE_SIZES[:1] if signature.is_fixed else EXAMPLE_SIZES:
+        yield partial(example_rows, signature, variable_size=size)
+    yield trials.different_rows
+    yield trials.rows
+
+
+def answered(trials: Trials, make: Callable[[int], Tensors]) -> tuple[Golden, ...]:
+    """Return an example with its answer for each number of rows that a call may have.
+
+    Raises the model's errors.
+    """
+    counts = [count for count in EXAMPLE_ROWS if count <= (trials.most_rows or count)]
+    return tuple(Golden(rows, trials.answer(rows)) for rows in map(make, counts))

@@ -121,12 +121,16 @@ def _signature_fields(signature: Signature) -> Fields:
 
 def _signature(fields: Mapping[str, Any]) -> Signature:
     def specs(side: str) -> tuple[TensorSpec, ...]:
-        found = [TensorSpec(**{**each, "shape": tuple(each["shape"])}) for each in fields[side]]
-        for spec in found:
-            _check_spec(spec)
-        return tuple(found)
+        return tuple(_spec(each) for each in fields[side])
 
     return Signature(specs("inputs"), specs("outputs"))
+
+
+def _spec(fields: Fields) -> TensorSpec:
+    tuples = {key: tuple(fields[key]) for key in ("shape", "samples")}
+    spec = TensorSpec(**{**fields, **tuples})
+    _check_spec(spec)
+    return spec
 
 
 def _check_spec(spec: TensorSpec) -> None:
@@ -135,6 +139,18 @@ def _check_spec(spec: TensorSpec) -> None:
         raise ValueError("a tensor without a name or a dtype")
     if not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
         raise ValueError("a shape or ids that are none")
+    _check_samples(spec)
+
+
+def _check_samples(spec: TensorSpec) -> None:
+    """Raise ValueError unless the samples can be cells of this tensor."""
+    if spec.dtype == "string":
+        if not all(type(sample) is str for sample in spec.samples):
+            raise ValueError("samples that are no strings")
+    elif not all(type(sample) is int for sample in spec.samples):
+        raise ValueError("samples that are no integers")
+    else:
+        np.array(spec.samples, object).astype(spec.array_dtype)  # OverflowError: out of range
 
 
 def _batch_size(fields: Sequence[Any]) -> BatchSize:

@@ -74,7 +74,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     specimen.model.save(path)
     model = load_model(path)
     trials = Trials(model, str(path))
-    trials.find_variable_size()
+    trials.find_rows()
     trials.warm_up(4)
     dialects = Dialects("m", "1", model.signature, PredictSettings())
     return Served(model, trials, dialects, specimen.rows, specimen.expected())

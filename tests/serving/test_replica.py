@@ -256,7 +256,7 @@ async def test_an_answer_in_between_begins_a_new_count() -> None:
 @over_http
 async def test_a_model_that_keeps_state_is_not_called_again() -> None:
     settings = settings_with(model={"keep_state": True})
-    logs = ("starting it again", "all clients share that state")
+    logs = ("starting it again", "all clients share it")
     async with serving(settings, logs) as (server, processes):
         first = processes.model
         first.hold()

@@ -53,7 +53,7 @@ def load(save: Callable[..., Path]) -> Callable[..., TensorFlowEngine]:
 def trials(model: TensorFlowEngine) -> Trials:
     """Calls that try a model, whose variable dimensions have a size that it takes."""
     trials = Trials(model, "m.keras")
-    trials.find_variable_size()
+    trials.find_rows()
     return trials
 
 

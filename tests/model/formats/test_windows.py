@@ -57,7 +57,7 @@ def test_input_that_is_smaller_than_a_window_is_not_answered(tmp_path: Path, kin
             ask(model, *[size] * dimensions)
     assert ask(model, *[5] * dimensions)[1:-1] == (1,) * dimensions
     trials = Trials(model, "m.keras")
-    trials.find_variable_size()
+    trials.find_rows()
     trials.warm_up(2)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,60 +11,21 @@ import pytest
 from model.formats.files import ModelError
 from model.process import prepare as preparing
 from model.process.batch_size import BatchSize, Point
-from model.process.prepare import Before, Golden, LoadRequest, NotServable, Report, prepare
+from model.process.prepare import Golden, LoadRequest, NotServable, Report, prepare
 from model.process.trials import Trials
 from model.signature import Signature, TensorSpec
-from model.tensors import RowCountMismatch, Tensors
-
-NUMBERS = Signature((TensorSpec("x", (1,), "float32"),), (TensorSpec("y", (1,), "float32"),))
-SEQUENCES = Signature((TensorSpec("x", (None,), "float32"),), (TensorSpec("y", (1,), "float32"),))
-WORDS = Signature((TensorSpec("x", (2,), "string"),), (TensorSpec("y", (), "string"),))
-REQUEST = LoadRequest("/kept/7", shown_path="m.keras", max_rows=4)
-
-Network = Callable[[np.ndarray], np.ndarray]
-
-
-class FakeEngine:
-    """Computes its first input with a function.
-
-    Attributes:
-        calls: the input of every call.
-    """
-
-    fixed_rows: int | None = None
-
-    def __init__(self, network: Network, signature: Signature = NUMBERS) -> None:
-        self.signature = signature
-        self.calls: list[np.ndarray] = []
-        self._network = network
-
-    @property
-    def rows(self) -> list[int]:
-        """The number of rows of each call."""
-        return [len(x) for x in self.calls]
-
-    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        self.calls.append(arrays[0])
-        return [self._network(arrays[0])]
-
-
-def line(x: np.ndarray) -> np.ndarray:
-    return 3 * x[:, :1] + np.float32(1)
-
-
-def prepared(engine: FakeEngine, request: LoadRequest = REQUEST) -> tuple[Report, list[str]]:
-    """Return the report, and the steps that were told."""
-    steps: list[str] = []
-    loaded, report = prepare(lambda _: engine, request, steps.append)
-    assert loaded is engine
-    return report, steps
-
-
-def version(network: Network, signature: Signature = NUMBERS, rows: int = 4) -> Before:
-    """What is known of a version that is served."""
-    report, _ = prepared(FakeEngine(network, signature))
-    return Before(signature, BatchSize(rows), report.golden)
-
+from tests.support.fake_engine import (
+    NUMBERS,
+    REQUEST,
+    SEQUENCES,
+    WORDS,
+    FakeEngine,
+    line,
+    only,
+    prepared,
+    trials,
+    version,
+)
 
 # The report
 
@@ -255,15 +215,57 @@ def test_examples_are_as_long_as_the_model_wants(least: int, size: int) -> None:
     assert [pair.rows.arrays["x"].shape for pair in report.golden] == [(1, size), (2, size)]
 
 
+def shown(report: Report) -> list[Any]:
+    """The rows of the examples."""
+    return [pair.rows.arrays["x"].tolist() for pair in report.golden]
+
+
+def test_examples_are_rows_that_the_network_accepts_where_plausible_ones_fail() -> None:
+    report, _ = prepared(FakeEngine(only(lambda x: x == 0)))
+    assert shown(report) == [[[0]], [[0], [0]]]
+    report, _ = prepared(FakeEngine(only(lambda x: np.isin(x, [1, 2]))))
+    assert shown(report) == [[[1]], [[1], [2]]]
+
+
+def test_examples_are_of_the_vocabulary() -> None:
+    words = Signature(
+        (TensorSpec("x", (2,), "string", samples=("red", "green")),),
+        (TensorSpec("y", (1,), "float32"),),
+    )
+    engine = FakeEngine(only(lambda x: np.isin(x, ["red", "green"])), words)
+    report, _ = prepared(engine)
+
+    assert shown(report) == [[["red", "green"]], [["red", "green"], ["green", "red"]]]
+    assert engine.rows[:3] == [1, 2, 4]
+
+
+def test_examples_with_a_finite_answer_are_preferred() -> None:
+    """Such as a mean over ids that are not all masked; clients get an error otherwise."""
+
+    def logarithm(x: np.ndarray) -> np.ndarray:
+        return np.where(x[:, :1] >= 10, np.float32(np.nan), line(x))
+
+    report, _ = prepared(FakeEngine(logarithm))
+    assert shown(report) == [[[0]], [[0], [0]]]
+    never = FakeEngine(lambda x: np.full((len(x), 1), np.nan, "float32"))
+    assert shown(prepared(never)[0]) == [[[10]], [[10], [20]]]
+
+
 @pytest.mark.logs_warnings
-def test_a_model_that_takes_no_example_is_served_without(caplog: pytest.LogCaptureFixture) -> None:
-    def picky(x: np.ndarray) -> np.ndarray:
-        if x.any():
-            raise ValueError("zeros alone")
+def test_a_model_that_accepts_no_example_a_second_time_has_none(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    accept = True
+
+    def failing(x: np.ndarray) -> np.ndarray:
+        if not accept:
+            raise ValueError("no more")
         return line(x)
 
-    report, _ = prepared(FakeEngine(picky))
-    assert report.golden == ()
+    tried = trials(failing)
+    assert tried.find_rows()
+    accept = False
+    assert preparing.answer_examples(tried, NUMBERS) == ()
     assert "no generated example works for this model" in caplog.text
 
 
@@ -295,91 +297,6 @@ def test_rounding_is_not_warned_of() -> None:
         return line(x) * np.float32(1 + 1e-6 * len(x))
 
     prepared(FakeEngine(rounding))
-
-
-# Trials
-
-
-def trials(network: Network, signature: Signature = NUMBERS) -> Trials:
-    return Trials(FakeEngine(network, signature), "m.keras")
-
-
-def test_a_trial_gives_the_size_of_its_answer() -> None:
-    """Of strings, too."""
-    assert trials(line).trial(5)() == 5 * 4
-    words = trials(lambda x: np.array([b"abc"] * len(x), object), WORDS)
-    assert words.trial(5)() == 5 * (8 + 3)
-
-
-def test_an_answer_has_the_names_of_the_outputs() -> None:
-    answer = trials(line).answer(Tensors({"x": np.array([[10]], "float32")}))
-
-    assert {name: array.tolist() for name, array in answer.arrays.items()} == {"y": [[31]]}
-
-
-def test_an_answer_of_too_few_outputs_is_an_error() -> None:
-    two = Signature(NUMBERS.inputs, (*NUMBERS.outputs, TensorSpec("z", (1,), "float32")))
-
-    with pytest.raises(ModelError, match="on a batch of 1, all zeros"):
-        trials(line, two).trial(1)
-
-
-@pytest.mark.parametrize("most", [1, 3, 5, 64])
-def test_a_size_that_the_network_takes_is_found_though_it_takes_few(most: int) -> None:
-    def bounded(x: np.ndarray) -> np.ndarray:
-        if x.shape[1] > most:
-            raise ValueError("too long")
-        return line(x)
-
-    tried = trials(bounded, SEQUENCES)
-    tried.find_variable_size()
-    tried.warm_up(2)
-
-
-def test_rows_are_compared_on_zeros_where_random_ones_fail() -> None:
-    def picky(x: np.ndarray) -> np.ndarray:
-        if x.any():
-            raise ValueError("zeros alone")
-        return line(x)
-
-    assert trials(picky).row_dependence() == 0
-    assert trials(lambda x: picky(x) + np.float32(len(x))).row_dependence() > 0.1
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_rows_without_a_number_do_not_depend_on_each_other(value: float) -> None:
-    assert trials(lambda x: np.full((len(x), 1), value, "float32")).row_dependence() == 0
-
-
-def test_infinity_beside_numbers_is_compared_without_a_warning() -> None:
-    def half(x: np.ndarray) -> np.ndarray:
-        return np.where(x > 0, np.float32(np.inf), line(x))
-
-    assert trials(half).row_dependence() == 0
-
-
-def test_nan_in_a_batch_alone_is_a_dependence() -> None:
-    def spoiled(x: np.ndarray) -> np.ndarray:
-        return np.full((len(x), 1), np.nan if len(x) > 1 else 1, "float32")
-
-    assert trials(spoiled).row_dependence() == np.inf
-
-
-def test_answers_of_other_shapes_are_a_dependence() -> None:
-    assert trials(lambda x: np.ones((len(x), len(x)), "float32")).row_dependence() == np.inf
-
-
-def test_words_depend_or_do_not() -> None:
-    def counted(x: np.ndarray) -> np.ndarray:
-        return np.array([b"%d" % len(x)] * len(x), object)
-
-    assert trials(lambda x: x[:, 0], WORDS).row_dependence() == 0
-    assert trials(counted, WORDS).row_dependence() == np.inf
-
-
-def test_a_wrong_number_of_rows_is_told() -> None:
-    with pytest.raises(RowCountMismatch, match="1 rows came out where 2 went in"):
-        trials(lambda x: line(x)[:1]).answer(Tensors({"x": np.ones((2, 1), "float32")}))
 
 
 def test_golden_pairs_are_what_the_next_version_is_asked() -> None:

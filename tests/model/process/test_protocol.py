@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,16 @@ def test_a_report_arrives(moved: float | None, pairs: int) -> None:
     assert_same_golden(report.golden, GOLDEN[:pairs])
 
 
+def test_samples_arrive() -> None:
+    """A comparison of signatures leaves them out."""
+    ids = replace(SIGNATURE.inputs[0], samples=(1, 2))
+    words = TensorSpec("words", (), "string", samples=("größe", ""))
+    fields, arrays = report_fields(Report(Signature((ids, words), SIGNATURE.outputs), CURVE))
+    report = report_of(Message(READY, through_json(fields), arrays))
+
+    assert [spec.samples for spec in report.signature.inputs] == [(1, 2), ("größe", "")]
+
+
 # What the main process does not believe
 
 
@@ -119,6 +130,8 @@ SPEC = ("signature", "inputs", 0)
         *(changed(*SPEC, "dtype", to=dtype) for dtype in ("object", "", 3, None, "(2,f4", [])),
         *(changed(*SPEC, "name", to=name) for name in (3, None, ["a"], "größe")),
         *(changed(*SPEC, bound, to="a") for bound in ("minimum", "maximum", "more")),
+        *(changed(*SPEC, "samples", to=samples) for samples in (3, None, ["a"], [True], [10**30])),
+        *(changed("signature", "outputs", 1, "samples", to=samples) for samples in ([1], [None])),
         *(changed(*SPEC, to=spec) for spec in (3, None, [], {}, "a")),
         *(changed("signature", to=signature) for signature in (3, None, [], {}, {"inputs": []})),
         *(changed("batch_size", to=size) for size in (3, None, [], [64], [64, [], 1])),
