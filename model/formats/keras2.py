@@ -8,6 +8,7 @@ from typing import Any
 from model.engines.tensorflow import TensorFlowEngine
 from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
+from model.formats.initial_values import no_large_initial_values
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
 
@@ -34,7 +35,7 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     import tf_keras
 
     try:
-        with build_from(config, *_builder(Path(path))):
+        with build_from(config, *_builder(Path(path))), no_large_initial_values(path):
             model = tf_keras.models.load_model(
                 path, compile=False, safe_mode=not options.allow_code
             )

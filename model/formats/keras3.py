@@ -9,22 +9,10 @@ from typing import Any
 from model.engines.tensorflow import TensorFlowEngine
 from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
+from model.formats.initial_values import no_large_initial_values
+from model.formats.keras3_archive import load_archive
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
-
-
-def _builder(path: Path) -> tuple[Any, str]:
-    """Return the module and the name of the function that builds a model of a config.
-
-    Neither is public; they are those of Keras 3.15.
-    """
-    if path.suffix == ".keras":
-        from keras.src.saving import saving_lib
-
-        return saving_lib, "deserialize_keras_object"
-    from keras.src.legacy.saving import saving_utils
-
-    return saving_utils, "model_from_config"
 
 
 def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> TensorFlowEngine:
@@ -35,13 +23,25 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     import keras
 
     try:
-        with build_from(config, *_builder(Path(path))):
-            model = keras.saving.load_model(path, compile=False, safe_mode=not options.allow_code)
+        with no_large_initial_values(path):
+            model = _model_of(Path(path), config, {}, safe_mode=not options.allow_code)
     except Exception as error:  # Keras has no class of errors for this
         raise ModelError(path, _why_not_loaded(error)) from error
     if not isinstance(model, keras.Model):
         raise ModelError(path, f"holds a {type(model).__name__} where a model is expected")
     return engine_of(model, path, options)
+
+
+def _model_of(
+    path: Path, config: dict[str, Any], custom_objects: dict[str, Any], *, safe_mode: bool
+) -> Any:
+    if path.suffix == ".keras":
+        return load_archive(path, config, custom_objects, safe_mode=safe_mode)
+    import keras
+    from keras.src.legacy.saving import saving_utils  # not public; as in Keras 3.15
+
+    with build_from(config, saving_utils, "model_from_config"):
+        return keras.saving.load_model(path, custom_objects, compile=False, safe_mode=safe_mode)
 
 
 def _why_not_loaded(error: Exception) -> str:
