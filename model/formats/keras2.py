@@ -11,6 +11,7 @@ from model.formats.files import ModelError, in_one_line
 from model.formats.initial_values import no_large_initial_values
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
+from model.formats.scopes import any_names_as_scopes
 
 
 def _builder(path: Path) -> tuple[Any, str]:

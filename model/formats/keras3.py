@@ -13,6 +13,7 @@ from model.formats.initial_values import no_large_initial_values
 from model.formats.keras3_archive import load_archive
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
+from model.formats.scopes import any_names_as_scopes
 
 
 def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> TensorFlowEngine:
@@ -23,7 +24,7 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     import keras
 
     try:
-        with no_large_initial_values(path):
+        with any_names_as_scopes(), no_large_initial_values(path):
             model = _model_of(Path(path), config, {}, safe_mode=not options.allow_code)
     except Exception as error:  # Keras has no class of errors for this
         raise ModelError(path, _why_not_loaded(error)) from error
