@@ -1,72 +1,117 @@
-"""Names, shapes and dtypes of a Keras model's inputs and outputs, and how it takes them."""
+"""Names, shapes and dtypes of a Keras model's inputs and outputs, and how it takes them.
+
+For models of Keras 3 and of tf_keras: neither is imported here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model.formats.files import ModelError
 from model.formats.id_range import id_count
 from model.formats.vocabulary import samples_of
 from model.signature import DTYPES, Signature, TensorSpec
 
-if TYPE_CHECKING:
-    import keras
+# The keys and indexes that lead to a tensor in nested dicts and lists; () to a tensor alone.
+KeyPath = tuple[Any, ...]
 
 
-def signature_of(model: keras.Model, path: Path | str) -> Signature:
-    """Read names, shapes and dtypes off `model`; raises ModelError when it cannot be served."""
+def signature_of(model: Any, path: Path | str) -> Signature:
+    """Read names, shapes and dtypes off `model`; raises ModelError when it cannot be served.
+
+    Tensors in dicts have the names of their keys, `a/b` or `a/0` where dicts and lists are nested.
+    Others have those of the input or of the layer that returns them: `lstm`, and `lstm_1` for its
+    second output.
+    """
     try:
-        inputs, outputs = _named_inputs(model), _named_outputs(model)
-    except AttributeError as error:  # raised by a Sequential without inputs
-        why = "the model has no input shape; begin it with `keras.Input(shape)`, and save it again"
-        raise ModelError(path, why) from error
+        inputs, outputs = _named(model, "input"), _named(model, "output")
+    except AttributeError as error:  # of a model that has no graph of layers
+        raise ModelError(path, _no_input_shape(model)) from error
     try:
         return Signature(_input_specs(model, inputs), _specs(outputs))
     except ValueError as error:
         raise ModelError(path, str(error)) from error
 
 
-def _named_inputs(model: keras.Model) -> list[tuple[str, Any]]:
-    structure = _structure(model, "input")
-    if isinstance(structure, dict):
-        return list(structure.items())
-    return [(getattr(tensor, "name", ""), tensor) for tensor in _as_list(structure)]
+def _no_input_shape(model: Any) -> str:
+    if any(each.__name__ == "Sequential" for each in type(model).__mro__):
+        return "the model has no input shape; begin it with `keras.Input(shape)`, and save it again"
+    why = f"does not say what its class {type(model).__name__} takes and returns"
+    return f"{why}; build it of layers called on `keras.Input`, or export a SavedModel"
 
 
-def _named_outputs(model: keras.Model) -> list[tuple[str, Any]]:
-    structure = _structure(model, "output")
-    if isinstance(structure, dict):
-        return list(structure.items())
-    tensors = _as_list(structure)
-    names = getattr(model, "output_names", None) or [model.layers[-1].name] * len(tensors)
-    return list(zip(names, tensors, strict=False))  # nested outputs have more names; see _specs
+def _structure(model: Any, side: str) -> Any:
+    """Return the tensor that the model takes or returns, or the lists and dicts of tensors."""
+    tensors = getattr(model, f"{side}s")
+    if hasattr(model, "output_names"):
+        return getattr(model, side)
+    return _without_singletons(tensors)  # of a Sequential of Keras 3, which has no more to tell
 
 
-def _structure(model: keras.Model, side: str) -> Any:
-    """The tensor, list or dict of tensors that the model takes ("input") or gives ("output")."""
-    tensors = getattr(model, f"{side}s")  # a Sequential has this alone
-    return getattr(model, side) if hasattr(model, "output_names") else _single(tensors)
+def _without_singletons(structure: Any) -> Any:
+    """Return the only item of a list, as Keras itself does with what a model returns."""
+    while isinstance(structure, list | tuple) and len(structure) == 1:
+        structure = structure[0]
+    return structure
 
 
-def _single(tensors: list[Any]) -> Any:
-    return tensors[0] if len(tensors) == 1 else tensors
+def _leaves(structure: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield the tensors in nested dicts and lists in their order, each with its path."""
+    if isinstance(structure, Mapping):
+        for key, item in structure.items():
+            yield from _leaves(item, (*path, key))
+    elif isinstance(structure, list | tuple):
+        for index, item in enumerate(structure):
+            yield from _leaves(item, (*path, index))
+    else:
+        yield path, structure
 
 
-def _as_list(structure: Any) -> list[Any]:
-    return list(structure) if isinstance(structure, list | tuple) else [structure]
+def _named(model: Any, side: str) -> list[tuple[str, Any]]:
+    """Return the tensors that the model takes ("input") or returns ("output"), with their names."""
+    found = list(_leaves(_without_singletons(_structure(model, side))))
+    tensors = [tensor for _, tensor in found]
+    own = _input_names(model, tensors) if side == "input" else _output_names(model, tensors)
+    names = [_name(path, name) for (path, _), name in zip(found, own, strict=True)]
+    return list(zip(_unique(names), tensors, strict=True))
 
 
-def _input_specs(model: keras.Model, named: list[tuple[str, Any]]) -> tuple[TensorSpec, ...]:
+def _name(path: KeyPath, own: str) -> str:
+    """Return the path as a name, or the tensor's own name if there are no keys on it."""
+    return "/".join(map(str, path)) if any(isinstance(key, str) for key in path) else own
+
+
+def _input_names(model: Any, tensors: list[Any]) -> list[str]:
+    return getattr(model, "input_names", None) or [tensor.name for tensor in tensors]
+
+
+def _output_names(model: Any, tensors: list[Any]) -> list[str]:
+    return getattr(model, "output_names", None) or [model.layers[-1].name] * len(tensors)
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Number the names that come more than once, in the way of Keras 2: `y`, `y_1`, `y_2`."""
+    found: list[str] = []
+    for name in names:
+        numbered = (f"{name}_{number}" for number in itertools.count(1))
+        found.append(next(each for each in itertools.chain([name], numbered) if each not in found))
+    return found
+
+
+def _input_specs(model: Any, named: list[tuple[str, Any]]) -> tuple[TensorSpec, ...]:
     return tuple(
         _input_spec(model, spec, tensor)
         for spec, (_, tensor) in zip(_specs(named), named, strict=True)
     )
 
 
-def _input_spec(model: keras.Model, spec: TensorSpec, tensor: Any) -> TensorSpec:
+def _input_spec(model: Any, spec: TensorSpec, tensor: Any) -> TensorSpec:
     """Add the ids that the model can look up, and values of its vocabulary."""
     count = id_count(model, tensor)
     if count is not None:
@@ -78,10 +123,6 @@ def _specs(named: Iterable[tuple[str, Any]]) -> tuple[TensorSpec, ...]:
     """Raises ValueError for what rows of numbers or strings cannot express."""
     specs = []
     for name, tensor in named:
-        if not hasattr(tensor, "shape"):
-            raise ValueError(
-                "the model has nested inputs or outputs; make them a flat list or dict"
-            )
         if not tensor.shape:
             raise ValueError(f"{name} has no axis for the rows, so it cannot be cut into answers")
         specs.append(TensorSpec(name, tuple(tensor.shape[1:]), served_dtype(name, tensor)))
@@ -97,15 +138,24 @@ def served_dtype(name: str, tensor: Any) -> str:
     return str(dtype)
 
 
-def packer(model: keras.Model, names: list[str]) -> Callable[[tuple[Any, ...]], Any]:
-    """Turn the flat inputs of the compiled function into what the model takes."""
+def packer(model: Any) -> Callable[[Sequence[Any]], Any]:
+    """Return what turns tensors in the signature's order into what the model takes."""
     structure = _structure(model, "input")
-    if isinstance(structure, dict):
-        return lambda inputs: dict(zip(names, inputs, strict=True))
-    return list if isinstance(structure, list | tuple) else lambda inputs: inputs[0]
+    return lambda inputs: _filled(structure, iter(inputs))
 
 
-def unpacker(names: list[str]) -> Callable[[Any], list[Any]]:
-    return lambda answer: (
-        [answer[name] for name in names] if isinstance(answer, dict) else _as_list(answer)
-    )
+def _filled(structure: Any, tensors: Iterator[Any]) -> Any:
+    """Return the same dicts and lists with other tensors in them."""
+    if isinstance(structure, Mapping):
+        return {key: _filled(item, tensors) for key, item in structure.items()}
+    if isinstance(structure, list | tuple):
+        return [_filled(item, tensors) for item in structure]
+    return next(tensors)
+
+
+def unpacker(model: Any) -> Callable[[Any], list[Any]]:
+    """Return what turns what the model returns into tensors in the signature's order."""
+    paths = [path for path, _ in _leaves(_without_singletons(_structure(model, "output")))]
+    return lambda answer: [
+        functools.reduce(operator.getitem, path, _without_singletons(answer)) for path in paths
+    ]

@@ -11,6 +11,7 @@ from model.engines.tensorflow import TensorFlowEngine
 from model.formats.files import ModelError, in_one_line
 from model.formats.keras_signature import packer, served_dtype, signature_of, unpacker
 from model.formats.options import LoadOptions
+from model.formats.scopes import any_names_as_scopes
 from model.formats.windows import refuse_smaller_input
 from model.signature import Signature, TensorSpec
 
@@ -50,8 +51,7 @@ def _stateful(model: Any) -> list[Any]:
 def _trace(model: Any, signature: Signature, rows: int | None, path: Path | str) -> Any:
     import tensorflow as tf
 
-    pack = packer(model, [spec.name for spec in signature.inputs])
-    unpack = unpacker([spec.name for spec in signature.outputs])
+    pack, unpack = packer(model), unpacker(model)
 
     def call(*inputs: Any) -> list[Any]:
         answers = unpack(model(pack(inputs), training=False))
@@ -60,21 +60,35 @@ def _trace(model: Any, signature: Signature, rows: int | None, path: Path | str)
 
     specs = [tf.TensorSpec([rows, *spec.shape], spec.dtype) for spec in signature.inputs]
     try:
-        return tf.function(call, autograph=False).get_concrete_function(*specs)
+        with any_names_as_scopes():
+            return tf.function(call, autograph=False).get_concrete_function(*specs)
     except Exception as error:  # whatever its layers raise
         why = f"cannot be called with a varying number of rows: {in_one_line(error)}"
         raise ModelError(path, why) from error
 
 
 def _outputs_of(traced: Any, declared: Signature, path: Path | str) -> tuple[TensorSpec, ...]:
-    """The outputs, of the types that they have: Keras takes words looked up for int64."""
+    """Return the outputs with the types and shapes that they have, where Keras declares others.
+
+    It takes words looked up for int64, and some of its layers leave an axis out.
+    """
     if len(traced.outputs) != len(declared.outputs):  # several tensors make a ragged one
         raise ModelError(path, "has a ragged output; end the model with dense ones")
     outputs = zip(declared.outputs, traced.outputs, strict=True)
     try:
-        return tuple(replace(spec, dtype=served_dtype(spec.name, t)) for spec, t in outputs)
+        return tuple(_as_traced(spec, tensor) for spec, tensor in outputs)
     except ValueError as error:
         raise ModelError(path, str(error)) from error
+
+
+def _as_traced(declared: TensorSpec, tensor: Any) -> TensorSpec:
+    """Raises ValueError for an output that cannot be served."""
+    spec = replace(declared, dtype=served_dtype(declared.name, tensor))
+    if tensor.shape.rank is None or tensor.shape.is_compatible_with((None, *spec.shape)):
+        return spec
+    if not tensor.shape.rank:
+        raise ValueError(f"{spec.name} has no axis for the rows, so it cannot be cut into answers")
+    return replace(spec, shape=tuple(tensor.shape[1:]))
 
 
 def _as_array_like(answer: Any) -> Any:

@@ -360,18 +360,6 @@ def test_a_model_for_a_fixed_number_of_rows(save: Callable[..., Path]):
     assert cause is not None
 
 
-def test_names_that_come_twice(save: Callable[..., Path]):
-    x = keras.Input((1,), name="x")
-    y = keras.layers.Dense(1, name="y")(x)
-    assert message_of(save(keras.Model(x, [y, y])))[0].endswith("are not unique: y, y; give a dict")
-
-
-def test_nested_inputs(save: Callable[..., Path]):
-    a, b = keras.Input((1,), name="a"), keras.Input((1,), name="b")
-    line, _ = message_of(save(keras.Model([a, [b]], keras.layers.Add()([a, b]))))
-    assert line.startswith("the model has nested inputs or outputs")
-
-
 def test_an_output_without_rows(save: Callable[..., Path]):
     x = keras.Input((1,), name="x")
     assert "has no axis for the rows" in message_of(save(keras.Model(x, keras.ops.sum(x))))[0]
