@@ -11,6 +11,7 @@ from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
 from model.formats.initial_values import no_large_initial_values
 from model.formats.keras3_archive import load_archive
+from model.formats.keras3_fixes import fix_layers
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
 from model.formats.scopes import any_names_as_scopes
@@ -23,6 +24,7 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     """
     import keras
 
+    fix_layers()
     try:
         with any_names_as_scopes(), no_large_initial_values(path):
             model = _model_of(Path(path), config, {}, safe_mode=not options.allow_code)
