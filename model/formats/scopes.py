@@ -24,7 +24,10 @@ def any_names_as_scopes() -> Iterator[None]:
     original = tf.Graph.name_scope
 
     def name_scope(graph: Any, name: Any) -> AbstractContextManager[Any]:
-        return original(graph, _allowed(name) if isinstance(name, str) else name)  # type: ignore[no-any-return]
+        found: AbstractContextManager[Any] = original(
+            graph, _allowed(name) if isinstance(name, str) else name
+        )
+        return found
 
     tf.Graph.name_scope = name_scope
     try:
