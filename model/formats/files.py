@@ -125,8 +125,24 @@ def _check_h5(path: Path) -> None:
         raise ModelError(path, f"does not hold a whole model, weights alone perhaps; {SAVE}")
 
 
-def in_one_line(error: Exception) -> str:
+# What surrounds the sentence that matters in exceptions of Keras and TensorFlow.
+NOISE = re.compile(
+    r"\x1b\[\d*m"  # bold
+    r"|\{\{function_node[^}]*\}\}|\[\[\{?\{?[^]]*\]\]|\[Op:\w*\]|name: \S*$"
+    r"|Arguments received by [\s\S]*|Full object config: [\s\S]*|Call arguments received [\s\S]*"
+    r"|A total of \d+ objects could not be loaded. Example error message for object <[^>]*>:"
+    r"|List of objects that could not be loaded:[\s\S]*"
+    r"|<stack traces unavailable>|Graph execution error:|in user code:"
+    r"|Detected at node [\s\S]*?most recent call last\):"
+    r"|^ *File \".*\n.*$|Exception encountered when calling .*$"
+    r"|[A-Za-z0-9+/\\]{80,}={0,2}",  # marshalled code
+    re.MULTILINE,
+)
+NAME_OF_ERROR = re.compile(r"^(?:[A-Za-z_.]*(?:Error|Exception)|INVALID_ARGUMENT): ")
+
+
+def in_one_line(error: BaseException) -> str:
     """Return what an exception of Keras or TensorFlow says in the end, in 200 characters."""
-    text = str(error).rpartition("Exception encountered: ")[2]
-    line = " ".join(text.split()) or type(error).__name__
+    text = NOISE.sub("", str(error).rpartition("Exception encountered: ")[2])
+    line = NAME_OF_ERROR.sub("", " ".join(text.split())) or type(error).__name__
     return line if len(line) <= 200 else f"{line[:199]}…"

@@ -63,7 +63,7 @@ def _trace(model: Any, signature: Signature, rows: int | None, path: Path | str)
         with any_names_as_scopes():
             return tf.function(call, autograph=False).get_concrete_function(*specs)
     except Exception as error:  # whatever its layers raise
-        why = f"cannot be called with a varying number of rows: {in_one_line(error)}"
+        why = f"{in_one_line(error)}; the model cannot be called with a varying number of rows"
         raise ModelError(path, why) from error
 
 
