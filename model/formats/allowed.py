@@ -17,7 +17,7 @@ from typing import Any
 
 from model.formats.allowed_functions import why_not_tensorflow
 from model.formats.config_file import read_config
-from model.formats.detect import keras_version, major
+from model.formats.detect import keras_version, version_numbers
 from model.formats.files import SAVE, ModelError
 from model.formats.known_names import LOADS_OTHERS, known_names
 from model.formats.options import LoadOptions
@@ -135,7 +135,7 @@ class _Check:
 
     def _not_in_keras(self, name: str) -> ModelError:
         written, here = _file_version(self.path), _installed("keras")
-        if written and here and _numbers(written) > _numbers(here):
+        if written and here and version_numbers(written) > version_numbers(here):
             why = f"needs {name} of a newer version of Keras (the file says {written}"
             return self._error(f"{why}, this service has {here})", f"save it with Keras {here}")
         said = f" (the file says {written})" if written else ""
@@ -287,8 +287,3 @@ def _installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
-
-
-def _numbers(text: str) -> tuple[int, int, int]:
-    parts = [major(part) for part in [*text.split(".")[:3], "", "", ""]]
-    return parts[0], parts[1], parts[2]

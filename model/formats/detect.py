@@ -49,3 +49,9 @@ def major(version: str) -> int:
     """Return the 3 of "3.15.1"; 0 for what is no version."""
     number = version.partition(".")[0]
     return int(number) if number.isdecimal() else 0
+
+
+def version_numbers(text: str) -> tuple[int, int, int]:
+    """Return (3, 15, 1) for "3.15.1"; 0 for parts that are missing."""
+    parts = [major(part) for part in [*text.split(".")[:3], "", "", ""]]
+    return parts[0], parts[1], parts[2]

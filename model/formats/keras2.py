@@ -8,6 +8,7 @@ from typing import Any
 from model.engines.tensorflow import TensorFlowEngine
 from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
+from model.formats.imports import missing, own_objects, unknown_name
 from model.formats.initial_values import no_large_initial_values
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
@@ -35,13 +36,18 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     """
     import tf_keras
 
+    own = own_objects(path, options, "tf_keras")
     try:
-        with build_from(config, *_builder(Path(path))), no_large_initial_values(path):
+        build = build_from(config, *_builder(Path(path)))
+        with any_names_as_scopes(), build, no_large_initial_values(path):
             model = tf_keras.models.load_model(
-                path, compile=False, safe_mode=not options.allow_code
+                path, custom_objects=own, compile=False, safe_mode=not options.allow_code
             )
     except Exception as error:  # Keras has no class of errors for this
+        name = unknown_name(str(error))
         why = f"Keras 2 cannot load it: {in_one_line(error)}"
+        if name and options.imports:
+            why = missing(name, options.imports)
         raise ModelError(path, why) from error
     if not isinstance(model, tf_keras.Model):
         raise ModelError(path, f"holds a {type(model).__name__} where a model is expected")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 from model.engines.tensorflow import TensorFlowEngine
 from model.formats.checked_config import build_from
-from model.formats.files import ModelError, in_one_line
+from model.formats.files import ModelError
+from model.formats.imports import own_objects
 from model.formats.initial_values import no_large_initial_values
 from model.formats.keras3_archive import load_archive
 from model.formats.keras3_fixes import fix_layers
+from model.formats.keras3_messages import why_not_loaded
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
 from model.formats.scopes import any_names_as_scopes
@@ -25,11 +26,12 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     import keras
 
     fix_layers()
+    own = _layers_of_applications() | own_objects(path, options, "keras")
     try:
         with any_names_as_scopes(), no_large_initial_values(path):
-            model = _model_of(Path(path), config, {}, safe_mode=not options.allow_code)
+            model = _model_of(Path(path), config, own, safe_mode=not options.allow_code)
     except Exception as error:  # Keras has no class of errors for this
-        raise ModelError(path, _why_not_loaded(error)) from error
+        raise ModelError(path, why_not_loaded(error, path, options.imports)) from error
     if not isinstance(model, keras.Model):
         raise ModelError(path, f"holds a {type(model).__name__} where a model is expected")
     return engine_of(model, path, options)
@@ -47,21 +49,15 @@ def _model_of(
         return keras.saving.load_model(path, custom_objects, compile=False, safe_mode=safe_mode)
 
 
-def _why_not_loaded(error: Exception) -> str:
-    text = str(error)
-    if "safe_mode" in text:
-        what = "Lambda layer" if "`Lambda` layer" in text else "part"
-        return (
-            f"has a {what} with Python code in it, which could do anything on this machine and "
-            "is never run; build it of Keras' own layers and `keras.ops`, and save it again"
-        )
-    unknown = re.search(
-        r"Could not locate (?:class|function) '([^']+)'|Unknown \w+: '([^']+)'", text
+def _layers_of_applications() -> dict[str, Any]:
+    """Return the layers that some networks of `keras.applications` define for themselves.
+
+    An `.h5` file has their names alone, and Keras does not find them by these.
+    """
+    from keras.src.applications import convnext, inception_resnet_v2
+
+    layers = (
+        *(convnext.LayerScale, convnext.StochasticDepth),
+        inception_resnet_v2.CustomScaleLayer,
     )
-    if unknown:
-        name = unknown[1] or unknown[2]
-        return f"needs {name}, which Keras does not know; build it of Keras' own layers instead"
-    return (
-        f"Keras cannot load it ({in_one_line(error)}); "
-        "save the model again with this version of Keras"
-    )
+    return {layer.__name__: layer for layer in layers}

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).parents[2]
 KERAS_HOME: Final = ROOT / "model" / "process" / "keras_home"
+IMPORTS_FOLDER: Final = "MODEL_IMPORTS_FOLDER"  # `model.formats.imports` reads it
 COMMAND: Final = (sys.executable, "-P", "-m", "model.process")
 
 
@@ -54,17 +55,28 @@ def start(
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """Return a model process's environment: without our settings, and with Keras' own defaults.
 
+    The modules of `model.imports` may lie in the current folder, unless Python was started with
+    `-P`, and then does not look there either.
+
     Keras reads `keras.json` from `KERAS_HOME`; the user's own file could change predictions.
     """
     kept = {name: value for name, value in given.items() if not name.startswith("SERVER_")}
     paths = [str(ROOT), *filter(None, [given.get("PYTHONPATH")])]
     ours = {
+        IMPORTS_FOLDER: _folder(),
         "KERAS_HOME": str(KERAS_HOME),
         "KERAS_BACKEND": "tensorflow",
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
     }
     return kept | ours
+
+
+def _folder() -> str:
+    try:
+        return "" if sys.flags.safe_path else str(Path.cwd())
+    except FileNotFoundError:  # it has been removed
+        return ""
 
 
 def why_ended(code: int, step: str) -> Ended:

@@ -334,15 +334,15 @@ def test_a_configuration_that_is_none(save: Callable[..., Path], ending: str):
     path = save(sequential(keras.layers.Dense(1)), ending)
     edit(path, lambda config: config.clear())
     line, _ = message_of(path)
-    assert line.startswith(("Keras cannot load it (", "holds a dict where a model is expected"))
+    assert line.startswith(("Expected object to be", "The provided configuration is not a valid"))
 
 
 def test_weights_of_another_model(save: Callable[..., Path], tmp_path: Path):
     path = save(sequential(keras.layers.Dense(1)))
     edit(path, lambda config: config["config"]["layers"][-1]["config"].update(units=2))
     line, cause = message_of(path)
-    assert line.startswith("Keras cannot load it (")
-    assert line.endswith("save the model again with this version of Keras")
+    assert line.startswith("The shape of the target variable")
+    assert line.endswith("; save the model with `model.save('name.keras')`")
     assert cause is not None
 
 
@@ -356,7 +356,7 @@ def test_an_h5_file_under_the_other_ending(save: Callable[..., Path]):
 def test_a_model_for_a_fixed_number_of_rows(save: Callable[..., Path]):
     x = keras.Input(batch_shape=(4, 3), name="x")
     line, cause = message_of(save(keras.Model(x, keras.layers.Add()(keras.ops.unstack(x, axis=0)))))
-    assert line.startswith("cannot be called with a varying number of rows: ")
+    assert line.endswith("; the model cannot be called with a varying number of rows")
     assert cause is not None
 
 
