@@ -360,6 +360,50 @@ def test_a_model_for_a_fixed_number_of_rows(save: Callable[..., Path]):
     assert cause is not None
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: keras.ops.not_equal(x, 0),
+        lambda x: x + 3.0,
+        lambda x: x * x,
+        lambda x: x[:, :1],
+    ],
+)
+def test_operations_in_an_h5_file_are_rejected(save: Callable[..., Path], call: Any):
+    """Keras writes their names alone, and may take them for the layer of that name."""
+    x = keras.Input((2,), name="x")
+    line, _ = message_of(save(keras.Model(x, call(x)), ".h5"))
+    assert line.startswith("calls ")
+    assert "of keras.ops, which .h5 files lose; save the model as .keras" in line
+
+
+def test_layers_that_keras_applications_define_are_found_in_an_h5_file(
+    load: Callable[..., TensorFlowEngine],
+):
+    from keras.src.applications.convnext import LayerScale, StochasticDepth
+
+    model = load(sequential(LayerScale(0.5, 1, name="y"), StochasticDepth(0.5)), ".h5")
+    assert model.call([np.float32([[2]])])[0].tolist() == [[1]]
+
+
+def test_a_file_of_a_newer_keras_is_rejected_for_that(save: Callable[..., Path]):
+    path = save(sequential(keras.layers.Dense(1)))
+    edit(path, lambda config: config["config"]["layers"][-1]["config"].update(of_tomorrow=2))
+    with zipfile.ZipFile(path) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            newer = json.dumps({"keras_version": "3.99.0"}) if name == "metadata.json" else content
+            archive.writestr(name, newer)
+
+    line, _ = message_of(path)
+    assert "of_tomorrow" in line
+    assert (
+        f"the file is of Keras 3.99.0, newer than this one: save it with Keras {keras.__version__}"
+        in line
+    )
+
+
 def test_an_output_without_rows(save: Callable[..., Path]):
     x = keras.Input((1,), name="x")
     assert "has no axis for the rows" in message_of(save(keras.Model(x, keras.ops.sum(x))))[0]
