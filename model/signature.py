@@ -15,6 +15,9 @@ DTYPES = frozenset(
 )
 
 
+DEFAULT_NAME = "serving_default"
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One named input or output; `shape` is that of one row, with None for variable dimensions.
@@ -57,10 +60,15 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """The inputs and outputs of a model, in its order; names are unique on each side."""
+    """The inputs and outputs of a model, in its order; names are unique on each side.
+
+    `name` is that of the signature in a SavedModel, which clients of TensorFlow Serving may send;
+    two signatures that differ in it alone are equal.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    name: str = field(default=DEFAULT_NAME, compare=False)
 
     def __post_init__(self) -> None:
         for specs in (self.inputs, self.outputs):

@@ -116,6 +116,7 @@ def _signature_fields(signature: Signature) -> Fields:
     return {
         "inputs": [asdict(spec) for spec in signature.inputs],
         "outputs": [asdict(spec) for spec in signature.outputs],
+        "name": signature.name,
     }
 
 
@@ -123,7 +124,10 @@ def _signature(fields: Mapping[str, Any]) -> Signature:
     def specs(side: str) -> tuple[TensorSpec, ...]:
         return tuple(_spec(each) for each in fields[side])
 
-    return Signature(specs("inputs"), specs("outputs"))
+    name = fields["name"]
+    if not isinstance(name, str):
+        raise TypeError(f"a signature is named {name!r}")
+    return Signature(specs("inputs"), specs("outputs"), name)
 
 
 def _spec(fields: Fields) -> TensorSpec:

@@ -301,6 +301,19 @@ def test_the_example_is_valid_and_a_large_body_decodes_alike(signature):
         assert array.dtype == large.arrays[name].dtype
 
 
+def test_a_signature_is_asked_for_by_its_own_name():
+    named = Signature(LINE.inputs, LINE.outputs, "scores")
+    for name in ("scores", ""):
+        assert arrays(named, {"signature_name": name, "instances": [[1]]}) == {"x": [[1]]}
+    with pytest.raises(InvalidRequest) as caught:
+        call(named, {"signature_name": "serving_default", "instances": [[1]]})
+    assert str(caught.value) == (
+        'Serving signature name: "serving_default" not found in signature def'
+    )
+    definitions = metadata_document("m", "3", named)["metadata"]["signature_def"]["signature_def"]
+    assert definitions["scores"]["inputs"]["x"]["name"] == "scores_x:0"
+
+
 def test_status_and_metadata_follow_the_protocol_buffers():
     assert status_document([("2", "AVAILABLE", ""), ("1", "END", "damaged")]) == {
         "model_version_status": [

@@ -34,7 +34,7 @@ from server.dialects.json_body import (
     parse,
 )
 from server.dialects.redaction import named, redact
-from server.dialects.tfserving.schema import SIGNATURES, RequestForm, answer_schema, request_forms
+from server.dialects.tfserving.schema import RequestForm, answer_schema, request_forms
 from server.dialects.validation import Schema, Validator, shorten
 from server.errors import InvalidData, InvalidRequest, Violation
 
@@ -54,9 +54,10 @@ class TFServingDialect:
     name = NAME
 
     def __init__(self, signature: Signature) -> None:
+        self._names = ("", signature.name)
         self._inputs = signature.inputs
         self._outputs = signature.outputs
-        forms = request_forms(signature.inputs)
+        forms = request_forms(signature)
         self._forms = {(form.key, form.is_named): (form, Validator(form.schema)) for form in forms}
         self.schema: Schema = {"anyOf": [form.schema for form in forms]}
         self.answer_schema = answer_schema(signature.outputs)
@@ -75,7 +76,7 @@ class TFServingDialect:
     def _decode(self, body: bytes) -> DecodedRequest:
         document = parse(body)
         form, validator = self._form_of(document)
-        _check_signature_name(document.get("signature_name", ""))
+        self._check_signature_name(document.get("signature_name", ""))
         if not validator.accepts(document):
             raise InvalidData(self._expected(form), validator.explain(document, len(body)))
         return DecodedRequest(self._tensors(form, document[form.key], body), form)
@@ -121,6 +122,12 @@ class TFServingDialect:
         names, values = columns.keys(), zip(*columns.values(), strict=True)
         return orjson.dumps({"instances": [dict(zip(names, v, strict=True)) for v in values]})
 
+    def _check_signature_name(self, given: Any) -> None:
+        """Raise InvalidRequest for an unknown name, in the words of TF Serving."""
+        if isinstance(given, str) and given not in self._names:
+            why = f'Serving signature name: "{given:.80}" not found in signature def'
+            raise InvalidRequest(why)
+
     def _form_of(self, document: Any) -> tuple[RequestForm, Validator]:
         """Return the form of a request; raises InvalidRequest if it has none, or two."""
         if not isinstance(document, dict):
@@ -162,12 +169,6 @@ class TFServingDialect:
 def encode_error(error: Exception, id_: str) -> EncodedError:  # noqa: ARG001  # errors of this dialect have no id
     """Return an error as `{"error": …}`."""
     return encode_plain_error(error)
-
-
-def _check_signature_name(given: Any) -> None:
-    """Raise InvalidRequest for an unknown name, in the words of TF Serving."""
-    if isinstance(given, str) and given not in SIGNATURES:
-        raise InvalidRequest(f'Serving signature name: "{given:.80}" not found in signature def')
 
 
 def _named_alone(

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from model.signature import Signature, TensorSpec
-from server.dialects.tfserving.schema import SIGNATURE
 
 DTYPES: Final = {
     "bool": "DT_BOOL",
@@ -39,18 +38,18 @@ def status_document(states: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
 def metadata_document(name: str, version: str, signature: Signature) -> dict[str, Any]:
     """Return a model's signature as the JSON of GetModelMetadataResponse."""
     definition = {
-        "inputs": {spec.name: _tensor_info(spec) for spec in signature.inputs},
-        "outputs": {spec.name: _tensor_info(spec) for spec in signature.outputs},
+        "inputs": {spec.name: _tensor_info(spec, signature.name) for spec in signature.inputs},
+        "outputs": {spec.name: _tensor_info(spec, signature.name) for spec in signature.outputs},
         "method_name": "tensorflow/serving/predict",
         "defaults": {},
     }
     return {
         "model_spec": {"name": name, "signature_name": "", "version": version},
-        "metadata": {"signature_def": {"signature_def": {SIGNATURE: definition}}},
+        "metadata": {"signature_def": {"signature_def": {signature.name: definition}}},
     }
 
 
-def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
+def _tensor_info(spec: TensorSpec, signature_name: str) -> dict[str, Any]:
     sizes = ["-1", *("-1" if size is None else str(size) for size in spec.shape)]
     return {
         "dtype": DTYPES[spec.dtype],
@@ -58,5 +57,5 @@ def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
             "dim": [{"size": size, "name": ""} for size in sizes],
             "unknown_rank": False,
         },
-        "name": f"{SIGNATURE}_{spec.name}:0",
+        "name": f"{signature_name}_{spec.name}:0",
     }

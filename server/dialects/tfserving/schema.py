@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from model.signature import TensorSpec
+from model.signature import Signature, TensorSpec
 from server.dialects.cells import numbers
 from server.dialects.validation import Schema
-
-SIGNATURE: Final = "serving_default"
-SIGNATURES: Final = ("", SIGNATURE)  # the names of a model's only signature
 
 _B64: Final[Schema] = {
     "type": "object",
@@ -38,30 +35,30 @@ class RequestForm(NamedTuple):
         return self.key == "instances"
 
 
-def request_forms(inputs: tuple[TensorSpec, ...]) -> list[RequestForm]:
+def request_forms(signature: Signature) -> list[RequestForm]:
     """Return the forms of requests; values without names are allowed if there is one input."""
+    inputs = signature.inputs
+
+    def form(key: str, is_named: bool, schema: Schema) -> RequestForm:
+        names = {"enum": ["", signature.name]}
+        properties: Schema = {"signature_name": names, key: schema}
+        request = {"type": "object", "properties": properties, "required": [key]}
+        return RequestForm(key, is_named, request)
+
     rows = {spec.name: _array_schema(spec, batch=False) for spec in inputs}
     columns = {spec.name: _array_schema(spec, batch=True) for spec in inputs}
     row = {**_named(rows), "additionalProperties": False}
     forms = [
-        RequestForm("instances", True, _request("instances", _list_of(row))),
-        RequestForm("inputs", True, _request("inputs", _named(columns))),
+        form("instances", True, _list_of(row)),
+        form("inputs", True, _named(columns)),
     ]
     if len(inputs) == 1:
         [column] = columns.values()
         forms += [
-            RequestForm("instances", False, _request("instances", column)),
-            RequestForm("inputs", False, _request("inputs", column)),
+            form("instances", False, column),
+            form("inputs", False, column),
         ]
     return forms
-
-
-def _request(key: str, schema: Schema) -> Schema:
-    return {
-        "type": "object",
-        "properties": {"signature_name": {"enum": [*SIGNATURES]}, key: schema},
-        "required": [key],
-    }
 
 
 def _named(schemas: dict[str, Schema]) -> Schema:

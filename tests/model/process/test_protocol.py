@@ -102,6 +102,14 @@ def test_samples_arrive() -> None:
     assert [spec.samples for spec in report.signature.inputs] == [(1, 2), ("größe", "")]
 
 
+def test_the_name_of_a_signature_arrives() -> None:
+    """A comparison of signatures leaves it out."""
+    named = Signature(SIGNATURE.inputs, SIGNATURE.outputs, "größe")
+    fields, arrays = report_fields(Report(named, CURVE))
+
+    assert report_of(Message(READY, through_json(fields), arrays)).signature.name == "größe"
+
+
 # What the main process does not believe
 
 
@@ -134,6 +142,7 @@ SPEC = ("signature", "inputs", 0)
         *(changed("signature", "outputs", 1, "samples", to=samples) for samples in ([1], [None])),
         *(changed(*SPEC, to=spec) for spec in (3, None, [], {}, "a")),
         *(changed("signature", to=signature) for signature in (3, None, [], {}, {"inputs": []})),
+        *(changed("signature", "name", to=name) for name in (3, None, ["a"])),
         *(changed("batch_size", to=size) for size in (3, None, [], [64], [64, [], 1])),
         *(changed("batch_size", 0, to=rows) for rows in (0, -1, "a", 1e400, 2.0, None, True)),
         *(changed("batch_size", 1, to=curve) for curve in (3, None, [1], [[1]], [[1, 2, 3]])),
