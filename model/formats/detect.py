@@ -8,8 +8,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-SAVED_MODEL_FILE = "saved_model.pb"
-
 
 class Format(Enum):
     """Who wrote it."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from model.formats.digest import digest_of
+
 SAVE = "save the model with `model.save('name.keras')`"
 AGAIN = "copy it once more, or save the model again"
+SAVED_MODEL_FILE = "saved_model.pb"
+# The endings of model files, with the one that Keras goes by.
+ENDINGS = {".keras": ".keras", ".h5": ".h5", ".hdf5": ".h5"}
 
 
 class ModelError(Exception):
@@ -20,8 +24,31 @@ class ModelError(Exception):
         super().__init__(" ".join(f"{path}: {why}".split()))
 
 
+def ending_of(path: Path | str) -> str:
+    """Return `.keras` or `.h5`, whichever way it is spelled; "" for any other ending."""
+    return ENDINGS.get(Path(path).suffix.lower(), "")
+
+
+def is_saved_model(path: Path) -> bool:
+    """Return whether this is the folder of a SavedModel."""
+    return (path / SAVED_MODEL_FILE).is_file()
+
+
+def models_in(folder: Path) -> list[Path]:
+    """Return the model files and SavedModel folders in a folder; raises OSError.
+
+    Hidden ones are left out: those of macOS, and the links of mounted volumes.
+    """
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".")
+        and (is_saved_model(path) if path.is_dir() else ending_of(path) and path.is_file())
+    ]
+
+
 def check_file(path: Path | str, sha256: str | None = None) -> None:
-    """Raise ModelError unless `path` is a local file that begins as a `.keras` or `.h5` file.
+    """Raise ModelError unless `path` is a local SavedModel folder, or begins as a model file does.
 
     `sha256`, hexadecimal, pins the content.
     """
@@ -30,7 +57,8 @@ def check_file(path: Path | str, sha256: str | None = None) -> None:
     with _readable(path):
         if sha256 is not None:
             _check_digest(path, sha256.strip().lower())
-        _check_first_bytes(path)
+        if not path.is_dir():
+            _check_first_bytes(path)
 
 
 def check_content(path: Path | str) -> None:
@@ -40,7 +68,7 @@ def check_content(path: Path | str) -> None:
     """
     path = Path(path)
     with _readable(path):
-        if path.suffix == ".h5":
+        if ending_of(path) == ".h5":
             _check_h5(path)
         else:
             _check_zip(path)
@@ -60,22 +88,31 @@ def _check_place(path: Path | str) -> None:
         raise ModelError(path, "is an address; download the file, and give its path")
     path = Path(path)
     if path.is_dir():
-        if (path / "saved_model.pb").exists():
-            raise ModelError(path, f"is a SavedModel folder, not a file; {SAVE}")
-        raise ModelError(path, f"is a folder without models named 1.keras, 2.keras, …; {SAVE}")
+        _check_folder(path)
+        return
     if not path.exists():
         train = "train the example model with `python -m model.train`"
         raise ModelError(path, f"no such file; check the path, or {train}")
     if not path.is_file():
         raise ModelError(path, "is not a regular file; give the path of a .keras file")
-    if path.suffix not in {".keras", ".h5"}:
+    if path.name == SAVED_MODEL_FILE:
+        raise ModelError(path, "is a part of a SavedModel; give the path of the folder it is in")
+    if not ending_of(path):
         ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
         raise ModelError(path, f"{ending}, and only .keras and .h5 are served; {SAVE}")
 
 
+def _check_folder(path: Path) -> None:
+    if is_saved_model(path):
+        return
+    if (path / "saved_model.pbtxt").exists():
+        raise ModelError(path, "is a SavedModel in text form (saved_model.pbtxt); export it again")
+    what = f"is a folder without a model (a .keras or .h5 file, or {SAVED_MODEL_FILE})"
+    raise ModelError(path, f"{what}; check the path, or {SAVE}")
+
+
 def _check_digest(path: Path, expected: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = digest_of(path)
     if found != expected:
         why = f"its SHA-256 is {found}, but {expected} is expected; is it the right file?"
         raise ModelError(path, why)
@@ -89,13 +126,14 @@ def _check_first_bytes(path: Path) -> None:
     if start.startswith(b"version https://"):
         raise ModelError(path, "is a Git LFS pointer, not the file itself; run `git lfs pull`")
     zipped, hdf5 = start.startswith(b"PK"), start.startswith(b"\x89HDF\r\n\x1a\n")
-    if path.suffix == ".h5" and zipped:
+    ending = ending_of(path)
+    if ending == ".h5" and zipped:
         raise ModelError(path, "is a zip archive, as .keras files are; rename it to .keras")
-    if path.suffix == ".keras" and hdf5:
+    if ending == ".keras" and hdf5:
         raise ModelError(path, "is an HDF5 file; rename it to .h5")
     if not (zipped or hdf5):
-        kind = "HDF5 file" if path.suffix == ".h5" else "zip archive"
-        raise ModelError(path, f"is no {kind}, so no {path.suffix} file; {AGAIN}")
+        kind = "HDF5 file" if ending == ".h5" else "zip archive"
+        raise ModelError(path, f"is no {kind}, so no {ending} file; {AGAIN}")
 
 
 def _check_zip(path: Path) -> None:

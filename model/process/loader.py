@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from model.engines.interface import Engine
-from model.formats.files import ModelError
+from model.formats.files import ModelError, ending_of
 from model.formats.load import load_model
 from model.process.prepare import LoadRequest
 
@@ -24,25 +25,34 @@ def load(request: LoadRequest) -> Engine:
 
 @contextmanager
 def with_ending(request: LoadRequest) -> Iterator[str]:
-    """Yield a path of the file that has its ending, which Keras goes by.
+    """Yield a path of the model that has the ending that Keras goes by, `.keras` or `.h5`.
 
-    A file that was kept open, and has been replaced since, is `/proc/PID/fd/N`: a symbolic link
-    leads there until the model is loaded.
+    A symbolic link leads to a file that has another one until the model is loaded. That is
+    `/proc/PID/fd/N`, a file that was kept open and has been replaced since, or a `.hdf5`.
     """
     shown = Path(request.shown_path or request.path)
-    if Path(request.path).suffix == shown.suffix:
-        yield request.path
+    path, ending = Path(request.path), ending_of(shown)
+    if path.suffix == ending or not ending or os.path.isdir(path):  # noqa: PTH112  # it never raises
+        with _named(path, shown):
+            yield str(path)
         return
     try:
         folder = tempfile.TemporaryDirectory(prefix=TEMPORARY, ignore_cleanup_errors=True)
     except OSError as error:
-        why = f"was replaced, and loading what it was needs a temporary folder: {error}"
+        why = f"it has to be loaded by a link to it, which needs a temporary folder: {error}"
         raise ModelError(shown, why) from error
     with folder:
-        link = Path(folder.name) / f"model{shown.suffix}"
-        link.symlink_to(request.path)
-        try:
+        link = Path(folder.name) / f"model{ending}"
+        link.symlink_to(path.absolute())
+        with _named(link, shown):
             yield str(link)
-        except ModelError as error:
-            error.args = (str(error).replace(str(link), str(shown)),)
-            raise
+
+
+@contextmanager
+def _named(path: Path, shown: Path) -> Iterator[None]:
+    """Have errors name the path that the user knows."""
+    try:
+        yield
+    except ModelError as error:
+        error.args = (str(error).replace(str(path), str(shown)),)
+        raise

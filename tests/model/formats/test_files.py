@@ -75,12 +75,28 @@ def test_a_missing_file(tmp_path: Path):
 @pytest.mark.parametrize("name", ["folder", "m.keras"])
 def test_a_folder(tmp_path: Path, name: str):
     (tmp_path / name).mkdir()
-    assert message_of(tmp_path / name).startswith("is a folder without models named 1.keras,")
+    assert message_of(tmp_path / name).startswith("is a folder without a model (a .keras")
 
 
 def test_a_saved_model_folder(tmp_path: Path):
     (tmp_path / "saved_model.pb").touch()
-    assert message_of(tmp_path).startswith("is a SavedModel folder, not a file")
+    assert check(tmp_path) is None
+    part = message_of(tmp_path / "saved_model.pb")
+    assert part == "is a part of a SavedModel; give the path of the folder it is in"
+
+
+def test_a_saved_model_in_text_form(tmp_path: Path):
+    (tmp_path / "saved_model.pbtxt").touch()
+    assert message_of(tmp_path).startswith("is a SavedModel in text form (saved_model.pbtxt)")
+
+
+@pytest.mark.parametrize("ending", [".H5", ".hdf5", ".HDF5"])
+def test_other_endings_of_h5_files(h5_file: Path, ending: str):
+    check(h5_file.rename(h5_file.with_suffix(ending)))
+
+
+def test_an_ending_in_capitals(model_file: Path):
+    check(model_file.rename(model_file.with_suffix(".KERAS")))
 
 
 def test_a_path_that_is_neither_file_nor_folder():

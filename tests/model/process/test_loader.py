@@ -63,5 +63,30 @@ def test_what_is_wrong_with_it_is_told_by_its_name(tmp_path: Path, temporary: Pa
 
 def test_without_a_temporary_folder_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
-    with pytest.raises(ModelError, match=r"^line\.keras: was replaced, and loading what it was"):
+    with pytest.raises(ModelError, match=r"^line\.keras: it has to be loaded by a link to it"):
         loader.load(LoadRequest("/proc/1/fd/3", "line.keras"))
+
+
+@pytest.mark.parametrize(
+    "name, ending",
+    [("m.hdf5", ".h5"), ("m.H5", ".h5"), ("m.KERAS", ".keras"), ("m.keras", ".keras")],
+)
+def test_keras_is_given_the_ending_that_it_goes_by(
+    tmp_path: Path, temporary: Path, name: str, ending: str
+) -> None:
+    (tmp_path / name).write_text("content")
+    with loader.with_ending(LoadRequest(str(tmp_path / name))) as path:
+        assert Path(path).suffix == ending
+        assert Path(path).read_text() == "content"
+    assert [*temporary.iterdir()] == []
+
+
+def test_a_folder_is_loaded_from_where_it_is(tmp_path: Path) -> None:
+    request = LoadRequest(str(tmp_path), "models/resnet.v2")
+    with loader.with_ending(request) as path:
+        assert path == str(tmp_path)
+    with (
+        pytest.raises(ModelError, match=r"^models/resnet\.v2: is damaged"),
+        loader.with_ending(request) as path,
+    ):
+        raise ModelError(path, "is damaged")
