@@ -22,6 +22,7 @@ OF_TABLES = {"_create_resource", "_initialize", "_destroy_resource"}
 INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 LOCAL_VARIABLES = "local_variables"
 INIT_SIGNATURE = "__saved_model_init_op"
+TRAIN_SIGNATURE = "__saved_model_train_op"
 # Where TensorFlow 1 restores: by operations of the file, from the name that it is given.
 OF_RESTORE = {"RestoreV2", "Restore", "RestoreSlice"}
 TEXT_FILES = {"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"}
@@ -29,29 +30,59 @@ CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
 TRUST = "use it only if you trust it, and set model.allow_code: true"
 
 
-def check_saved_model(folder: Path | str, signature: str = "", allow_code: bool = False) -> None:
+class Checked(NamedTuple):
+    """What to load of a SavedModel.
+
+    Attributes:
+        signature: the name of the signature to serve.
+        tags: those of the graph that was checked; None: there is no other graph.
+    """
+
+    signature: str
+    tags: list[str] | None
+
+
+def check_saved_model(folder: Path | str, signature: str = "", allow_code: bool = False) -> Checked:
     """Raise ModelError unless a SavedModel only computes, and reads no file but its own.
 
-    `signature`: the one to serve; "": `serving_default`. `allow_code`: any operation is allowed,
-    but files still have to stay in the folder.
+    `signature`: the one to serve; "": `serving_default`, or the only one. `allow_code`: any
+    operation is allowed, but files still have to stay in the folder.
     """
     folder = Path(folder)
     _check_files(folder)
-    meta_graph, has_objects = _meta_graph(folder)
+    meta_graph, has_objects, tags = _meta_graph(folder)
     _check_assets(folder, meta_graph)
-    name = signature or DEFAULT_SIGNATURE
-    if name not in meta_graph.signature_def or name == INIT_SIGNATURE:
-        names = sorted(key for key in meta_graph.signature_def if key != INIT_SIGNATURE)
-        known = ", ".join(names) or "none at all"
-        raise ModelError(
-            folder, f"has no signature {name!r} (it has: {known}); set model.signature to one"
-        )
+    name = _signature_name(folder, meta_graph, signature)
     if allow_code:
-        return
+        return Checked(name, tags)
     try:
         _Walk(folder, meta_graph, has_objects).check(name)
     except IndexError as error:  # an input or an object that is named, and not there
         raise ModelError(folder, f"its saved_model.pb is damaged; {AGAIN}") from error
+    return Checked(name, tags)
+
+
+def _signature_name(folder: Path, meta_graph: Any, wanted: str) -> str:
+    """Return the name of the signature to serve; raises ModelError when there is none."""
+    signatures: dict[str, Any] = {
+        name: definition
+        for name, definition in meta_graph.signature_def.items()
+        if name not in {INIT_SIGNATURE, TRAIN_SIGNATURE}
+    }
+    names = sorted(signatures)
+    useful = [name for name in names if signatures[name].outputs]
+    if not wanted and DEFAULT_SIGNATURE not in useful and len(useful) == 1:
+        return useful[0]
+    name = wanted or DEFAULT_SIGNATURE
+    if name in signatures:
+        return name
+    if not names:
+        export = "`tf.saved_model.save(module, folder, signatures=...)` or `model.export(folder)`"
+        raise ModelError(folder, f"has no signature; export it with {export}")
+    known = ", ".join(names)
+    raise ModelError(
+        folder, f"has no signature {name!r} (it has: {known}); set model.signature to one"
+    )
 
 
 def _check_files(folder: Path) -> None:
@@ -71,10 +102,11 @@ def _check_files(folder: Path) -> None:
             raise ModelError(folder, f"its {name} is neither a file nor a folder; remove it")
 
 
-def _meta_graph(folder: Path) -> tuple[Any, bool]:
-    """Return the graph for serving, and whether TensorFlow restores its objects.
+def _meta_graph(folder: Path) -> tuple[Any, bool, list[str] | None]:
+    """Return the graph for serving, whether TensorFlow restores its objects, and its tags.
 
-    Where it does not, because TensorFlow 1 wrote it, it runs the graph instead.
+    Where it does not, because TensorFlow 1 wrote it, it runs the graph instead. The tags are None
+    where there is no other graph.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -92,7 +124,9 @@ def _meta_graph(folder: Path) -> tuple[Any, bool]:
     if not graphs:
         tags = "; ".join(", ".join(one.meta_info_def.tags) for one in found.meta_graphs)
         raise ModelError(folder, f"has no graph for serving (tags: {tags or 'none'}); export it")
-    return graphs[0], len(found.meta_graphs) == 1 and graphs[0].HasField("object_graph_def")
+    is_only = len(found.meta_graphs) == 1
+    tags_to_load = None if is_only else [SERVE]
+    return graphs[0], is_only and graphs[0].HasField("object_graph_def"), tags_to_load
 
 
 def _check_assets(folder: Path, meta_graph: Any) -> None:

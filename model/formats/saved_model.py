@@ -2,14 +2,166 @@
 
 from __future__ import annotations
 
+import logging
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from model.engines.tensorflow import TensorFlowEngine
-from model.formats.files import SAVE, ModelError
+from model.examples import random_rows
+from model.formats.allowed_graph import check_saved_model
+from model.formats.files import ModelError, in_one_line
+from model.formats.keras_signature import served_dtype
 from model.formats.options import LoadOptions
+from model.signature import Signature, TensorSpec
+from model.tensors import Tensors, distance
+
+log = logging.getLogger(__name__)
+
+NUMBERS = re.compile(r"([0-9]+)")
+ASKED_ROWS = 4
+MAX_DIFFERENCE = 1e-3  # between two answers to the same rows, relative to their scale
 
 
 def load(path: Path | str, options: LoadOptions) -> TensorFlowEngine:
-    """Load the signature `options.signature` of a folder; raises ModelError."""
-    name = options.signature or "serving_default"
-    raise ModelError(path, f"is a SavedModel folder ({name}), not a file; {SAVE}")
+    """Load the signature `options.signature` of a folder; raises ModelError.
+
+    Without a name it is `serving_default`, or the only one.
+    """
+    import tensorflow as tf
+
+    checked = check_saved_model(path, options.signature, options.allow_code)
+    try:
+        loaded = tf.saved_model.load(str(path), tags=checked.tags)
+        function = loaded.signatures[checked.signature]
+    except Exception as error:  # TensorFlow raises anything for a damaged folder
+        raise ModelError(path, f"TensorFlow cannot load it: {in_one_line(error)}") from error
+    engine = _engine_of(function, checked.signature, path, owner=loaded)
+    _warn_of_random_answers(engine, path)
+    return engine
+
+
+def _engine_of(function: Any, name: str, path: Path | str, owner: object) -> TensorFlowEngine:
+    """Trace a signature with flat arguments; raises ModelError when it cannot be served."""
+    given = _sorted(function.structured_input_signature[1])
+    try:
+        inputs = tuple(_input_spec(name, spec) for name, spec in given.items())
+        rows = _fixed_rows(given)
+        traced, names = _trace(function, inputs, rows)
+        outputs = tuple(
+            _output_spec(name, tensor, rows)
+            for name, tensor in zip(names, traced.outputs, strict=True)
+        )
+        signature = Signature(inputs, outputs, name)
+    except ValueError as error:
+        raise ModelError(path, str(error)) from error
+    return TensorFlowEngine(traced, signature, owner=owner, fixed_rows=rows)
+
+
+def _sorted(specs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file has in no order by name: `output_2` before `output_10`."""
+
+    def key(name: str) -> list[tuple[int, str]]:
+        return [(int(part), "") if part.isdecimal() else (-1, part) for part in NUMBERS.split(name)]
+
+    return {name: specs[name] for name in sorted(specs, key=key)}
+
+
+def _input_spec(name: str, spec: Any) -> TensorSpec:
+    import tensorflow as tf
+
+    if not isinstance(spec, tf.TensorSpec):
+        kind = type(spec).__name__.removesuffix("Spec")
+        raise ValueError(f"its input {name} is a {kind}; export it with dense inputs")
+    advice = "export it with an input signature whose first dimension is the rows"
+    return _spec(f"its input {name}", name, spec, advice)
+
+
+def _output_spec(name: str, tensor: Any, rows: int | None) -> TensorSpec:
+    """Describe an output; raises ValueError when it does not have a row for each row of input."""
+    what = f"its output {name}"
+    advice = "export a signature whose outputs have a row for each row of input"
+    spec = _spec(what, name, tensor, advice)
+    found = tensor.shape[0]
+    if found is not None and found != rows:
+        raise ValueError(f"{what} has {found} rows, however many it is given; {advice}")
+    return spec
+
+
+def _spec(what: str, name: str, tensor: Any, advice: str) -> TensorSpec:
+    if tensor.shape.rank is None:
+        raise ValueError(f"{what} has no declared shape; {advice}")
+    if tensor.shape.rank == 0:
+        raise ValueError(f"{what} is a single value for all rows together; {advice}")
+    return TensorSpec(name, tuple(tensor.shape[1:]), served_dtype(name, tensor))
+
+
+def _fixed_rows(given: Mapping[str, Any]) -> int | None:
+    """Return the number of rows that the inputs are declared for; None: any number."""
+    found = {spec.shape[0] for spec in given.values()} - {None}
+    if len(found) > 1:
+        counts = ", ".join(map(str, sorted(found)))
+        raise ValueError(
+            f"its inputs have different first dimensions ({counts}), where all have to have the "
+            "same rows; export it with None as the first dimension of each"
+        )
+    return next(iter(found), None)
+
+
+def _trace(
+    function: Any, inputs: tuple[TensorSpec, ...], rows: int | None
+) -> tuple[Any, list[str]]:
+    """Return a function with flat arguments and results, and the names of the results."""
+    import tensorflow as tf
+
+    given = _sorted(function.structured_input_signature[1])
+    names = list(_sorted(function.structured_outputs))
+
+    def call(*arrays: Any) -> list[Any]:
+        arguments = {
+            name: tf.cast(array, spec.dtype)
+            for (name, spec), array in zip(given.items(), arrays, strict=True)
+        }
+        answers = function(**arguments)
+        return [_as_array_like(answers[name]) for name in names]
+
+    specs = [tf.TensorSpec([rows, *spec.shape], spec.dtype) for spec in inputs]
+    try:
+        return tf.function(call, autograph=False).get_concrete_function(*specs), names
+    except Exception as error:  # whatever its operations raise
+        raise ValueError(f"cannot be called: {in_one_line(error)}") from error
+
+
+def _as_array_like(answer: Any) -> Any:
+    """Turn an output into one that numpy can hold; raises TypeError."""
+    import tensorflow as tf
+
+    if isinstance(answer, tf.SparseTensor):
+        answer = tf.sparse.to_dense(answer)
+    if isinstance(answer, tf.RaggedTensor):
+        raise TypeError("it has a ragged output; export it with dense ones")
+    return tf.cast(answer, tf.float32) if answer.dtype == tf.bfloat16 else answer
+
+
+def _warn_of_random_answers(engine: TensorFlowEngine, path: Path | str) -> None:
+    """Log a warning when the same rows have other answers at the second call."""
+    count = engine.fixed_rows or ASKED_ROWS
+    arrays = list(random_rows(engine.signature, count, 1).arrays.values())
+    try:
+        first, second = (_answer(engine, arrays) for _ in range(2))
+    except Exception:  # made-up rows may be refused; the warm-up tries others
+        return
+    if distance(first, second) > MAX_DIFFERENCE:
+        log.warning(
+            "%s: answers the same rows differently; it keeps state, or has random layers that are "
+            "switched on: remove them, and export it again",
+            path,
+        )
+
+
+def _answer(engine: TensorFlowEngine, arrays: list[np.ndarray]) -> Tensors:
+    names = [spec.name for spec in engine.signature.outputs]
+    return Tensors(dict(zip(names, engine.call(arrays), strict=True)))

@@ -1,0 +1,232 @@
+"""SavedModel folders of Keras 3, Keras 2 and TensorFlow: names, types and answers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.formats.load import LoadOptions, ModelError, TensorFlowEngine, load_model
+from model.process import loader
+from model.process.prepare import LoadRequest
+
+pytestmark = pytest.mark.keras
+
+tf: Any = None
+
+
+@pytest.fixture(autouse=True, scope="module")
+def import_tensorflow() -> None:
+    """Collecting these tests does not import TensorFlow; running them does."""
+    global tf
+    import tensorflow as imported
+
+    tf = imported
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel of plain TensorFlow, with a table, its asset, and many signatures."""
+    folder = tmp_path_factory.mktemp("plain") / "words"
+    save_words(folder)
+    return folder
+
+
+def save_words(folder: Path) -> None:
+    text = folder.with_suffix(".txt")
+    text.write_text("no\nyes\n")
+    whole, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
+    initializer = tf.lookup.TextFileInitializer(str(text), tf.string, whole, tf.int64, number)
+    module = tf.Module()
+    module.scale = tf.Variable([2.0, 3.0])
+    module.table = tf.lookup.StaticHashTable(initializer, -1)
+
+    def several(numbers: Any, words: Any) -> dict[str, Any]:
+        known = module.table.lookup(words)
+        scaled = tf.cast(numbers, tf.float32) * module.scale
+        many = {f"part_{number}": numbers * number for number in (10, 2)}
+        return {"same": words, "known": known, "a b/ü": scaled, **many}
+
+    numbers = tf.TensorSpec([None, 2], tf.bfloat16, "numbers")
+    several_words = tf.TensorSpec([None, None], tf.string, "words")
+    module.several = tf.function(several, input_signature=[numbers, several_words])
+    signatures = {"several": module.several} | {
+        name: function_of(compute, *shape)
+        for name, (compute, shape) in {
+            "fixed": (lambda x: x * tf.range(3.0)[:, None], (3, 1)),
+            "total": (tf.reduce_sum, (None, 1)),
+            "scalar": (lambda x: x[None], ()),
+            "one": (lambda x: tf.reduce_sum(x, axis=0, keepdims=True), (None, 1)),
+            "complex": (lambda x: tf.complex(x, x), (None, 1)),
+            "random": (lambda x: x + tf.random.uniform(tf.shape(x)), (None, 1)),
+        }.items()
+    }
+    tf.saved_model.save(module, folder, signatures=signatures)
+    text.unlink()
+
+
+def function_of(compute: Callable[[Any], Any], *shape: int | None) -> Any:
+    spec = tf.TensorSpec(shape, tf.float32, "x")
+    return tf.function(lambda x: {"y": compute(x)}, input_signature=[spec])
+
+
+def load(folder: Path, signature: str = "") -> TensorFlowEngine:
+    return load_model(folder, LoadOptions(signature=signature))
+
+
+def answers(engine: TensorFlowEngine, **arrays: Any) -> dict[str, np.ndarray]:
+    ordered = [np.asarray(arrays[spec.name], spec.array_dtype) for spec in engine.signature.inputs]
+    names = [spec.name for spec in engine.signature.outputs]
+    return dict(zip(names, engine.call(ordered), strict=True))
+
+
+def refusal(folder: Path, signature: str = "") -> str:
+    with pytest.raises(ModelError) as caught:
+        load(folder, signature)
+    return str(caught.value).removeprefix(f"{folder}: ")
+
+
+def test_an_export_of_keras_3_answers_as_the_model_did(tmp_path: Path) -> None:
+    import keras
+
+    user, item = keras.Input((3,), name="user"), keras.Input((2,), name="item")
+    joined = keras.layers.Concatenate()([user, item])
+    many = [keras.layers.Dense(1)(joined) for _ in range(11)]
+    model = keras.Model([user, item], many)
+    model.export(str(tmp_path / "m"), verbose=False)
+    users, items = np.float32([[1, 2, 3], [4, 5, 6]]), np.float32([[1, 0], [0, 1]])
+    expected = model([users, items])
+
+    engine = load(tmp_path / "m")
+    found = answers(engine, user=users, item=items)
+
+    assert str(engine.signature).startswith("item: float32[2], user: float32[3] → output_0:")
+    assert [*found] == [f"output_{number}" for number in range(11)]
+    for one, other in zip(found.values(), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_folder_of_keras_2_is_served_without_its_classes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import tf_keras
+
+    class Twice(tf_keras.layers.Layer):
+        def call(self, x: Any) -> Any:
+            return 2 * x
+
+    layers = [tf_keras.Input((2,), name="x"), tf_keras.layers.Dense(2, "hard_sigmoid"), Twice()]
+    layers.append(tf_keras.layers.Lambda(lambda x: x + 1, name="y"))
+    model = tf_keras.Sequential(layers)
+    model.save(tmp_path / "m", save_format="tf")
+    caplog.clear()  # Keras warns of functions that are not saved
+    rows = np.float32([[0.5, -1], [2, 3]])
+
+    found = answers(load(tmp_path / "m"), x=rows)
+
+    np.testing.assert_allclose(found["y"], model(rows), rtol=1e-5)
+
+
+def test_a_folder_of_tensorflow_1(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    v1 = tf.compat.v1
+    with v1.Graph().as_default(), v1.Session() as session:
+        x, z = (v1.placeholder(tf.float32, [None, 2]) for _ in range(2))
+        y = x * v1.get_variable("w", initializer=tf.constant([2.0, 3.0])) - z
+        session.run(v1.global_variables_initializer())
+        info = v1.saved_model.build_tensor_info
+        definition = v1.saved_model.build_signature_def(
+            {"z": info(z), "x": info(x)}, {"y": info(y)}, "tensorflow/serving/predict"
+        )
+        builder = v1.saved_model.Builder(str(tmp_path / "m"))
+        builder.add_meta_graph_and_variables(session, ["serve"], {"only": definition})
+        builder.save()
+    caplog.clear()  # TensorFlow warns that this is deprecated
+
+    engine = load(tmp_path / "m")
+
+    assert engine.signature.name == "only"
+    assert answers(engine, x=[[1, 1]], z=[[0, 1]])["y"].tolist() == [[2, 2]]
+
+
+def test_names_types_and_tables_of_plain_tensorflow(words: Path) -> None:
+    engine = load(words, "several")
+    found = answers(engine, words=[["yes", "?"], ["no", "no"]], numbers=[[1, 1], [0, 2]])
+
+    assert str(engine.signature) == (
+        "numbers: float32[2], words: string[?] → "
+        "a b/ü: float32[2], known: int64[?], part_2: float32[2], part_10: float32[2], "
+        "same: string[?]"
+    )
+    assert engine.signature.name == "several"
+    assert found["known"].tolist() == [[1, -1], [0, 0]]
+    assert found["a b/ü"].tolist() == [[2, 3], [0, 6]]
+    assert found["part_10"].tolist() == [[10, 10], [0, 20]]
+    assert found["same"].tolist() == [[b"yes", b"?"], [b"no", b"no"]]
+
+
+def test_a_fixed_number_of_rows_is_filled_up(words: Path) -> None:
+    engine = load(words, "fixed")
+
+    assert engine.fixed_rows == 3
+    assert answers(engine, x=[[5], [5]])["y"].tolist() == [[0], [5]]
+
+
+@pytest.mark.parametrize(
+    "signature, why",
+    [
+        ("", "has no signature 'serving_default' (it has: complex, fixed, one, random, scalar, "),
+        ("other", "has no signature 'other' (it has: complex, fixed,"),
+        ("total", "its output y is a single value for all rows together; export a signature"),
+        ("one", "its output y has 1 rows, however many it is given; export a signature"),
+        ("scalar", "its input x is a single value for all rows together; export it with an"),
+        ("complex", "y is of type complex64, and only numbers and strings are served"),
+    ],
+)
+def test_signatures_that_cannot_be_served(words: Path, signature: str, why: str) -> None:
+    assert refusal(words, signature).startswith(why)
+
+
+def test_a_folder_without_a_signature(tmp_path: Path) -> None:
+    tf.saved_model.save(tf.Module(), tmp_path / "m")
+
+    assert refusal(tmp_path / "m").startswith("has no signature; export it with `tf.saved_model")
+
+
+def test_different_answers_to_the_same_rows_are_warned_of(
+    words: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(words, "fixed")
+    assert not caplog.records
+
+    load(words, "random")
+
+    assert "answers the same rows differently" in caplog.text
+    caplog.clear()
+
+
+def test_a_folder_whose_weights_are_missing(tmp_path: Path) -> None:
+    module = tf.Module()
+    module.w = tf.Variable(1.0)
+    module.f = function_of(lambda x: x * module.w, None, 1)
+    tf.saved_model.save(module, tmp_path / "m", signatures={"serving_default": module.f})
+    (tmp_path / "m" / "variables" / "variables.index").unlink()
+
+    assert refusal(tmp_path / "m").startswith("TensorFlow cannot load it: ")
+
+
+def test_a_folder_that_is_kept_open_is_loaded_after_it_was_renamed(tmp_path: Path) -> None:
+    save_words(tmp_path / "m")
+    descriptor = os.open(tmp_path / "m", os.O_RDONLY)
+    (tmp_path / "m").rename(tmp_path / "before")
+    options = LoadOptions(signature="several")
+    request = LoadRequest(f"/proc/{os.getpid()}/fd/{descriptor}", str(tmp_path / "m"), options)
+    try:
+        engine = loader.load(request)
+    finally:
+        os.close(descriptor)
+
+    assert answers(engine, words=[["yes"]], numbers=[[1, 1]])["known"].tolist() == [[1]]
