@@ -82,7 +82,8 @@ class ModelSource:
     @property
     def served_name(self) -> str:
         """The name, or else the file name without its extension; always valid Unicode."""
-        return self.name or Path(self.path).stem.encode(errors="replace").decode()
+        path = Path(self.path).expanduser() if self.path.startswith("~/") else Path(self.path)
+        return self.name or path.absolute().stem.encode(errors="replace").decode()
 
 
 @dataclass(frozen=True, slots=True)

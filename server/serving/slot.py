@@ -145,10 +145,7 @@ class Slot:
         model = self.versions.get(origin.file.version)
         if model is None or model.origin != origin or model.failure:
             if not origin.is_there():
-                raise LoadFailed(
-                    f"{origin.file.path} was overwritten in place, so the version before it is "
-                    "gone; replace files by renaming."
-                )
+                raise LoadFailed(why_gone(origin))
             try:
                 model = await self._bring_up(origin, self.current)
             except LoadFailed as error:
@@ -202,7 +199,7 @@ class Slot:
         if old is None or old is model:
             return
         self._before = old.origin
-        if old is not namesake and old.origin.file.path == self._source.path:
+        if old is not namesake and old.origin.file.is_single:
             self._drop(old.version)  # its file has been overwritten
         self._repository.counts.reloads[outcome] += 1
         log.info(
@@ -249,6 +246,20 @@ def keep(file: VersionFile) -> Origin:
         return Origin(file, KeptFile(file.path))
     except (OSError, ValueError):  # loading it says what is wrong
         return Origin(file)
+
+
+def why_gone(origin: Origin) -> str:
+    """Return why a version cannot be loaded again, and how to replace models instead."""
+    path = origin.file.path
+    if origin.kept is not None and origin.kept.path.is_dir():
+        return (
+            f"The folder that was {path} was changed or deleted, so the version before is gone; "
+            "replace folders by renaming, and keep the old one until it is no longer needed."
+        )
+    return (
+        f"{path} was overwritten in place, so the version before it is gone; "
+        "replace files by renaming."
+    )
 
 
 def reason(error: Exception, origin: Origin) -> str:

@@ -1,4 +1,7 @@
-"""Where the versions of a model lie: one file, or a folder with numbered files or sub-folders."""
+"""Where the versions of a model lie: one model, or a folder with numbered files or sub-folders.
+
+A model is a file, or the folder of a SavedModel.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from model.formats.files import ModelError
+from model.formats.files import ModelError, ending_of, is_saved_model, models_in
 from server.config import ModelSource
-from server.serving.kept_file import KeptFile
+from server.serving.kept_file import KeptFile, state_of
 
 FIRST = "1"
-ENDINGS = (".keras", ".h5")
+MAX_NAMED = 5  # models in a message
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -25,12 +28,14 @@ class VersionFile(NamedTuple):
         path: what is named in messages.
         source: the settings that it was found by.
         state: changes when the file does.
+        is_single: there are no numbers; what is put in its place is the next version.
     """
 
     path: str
     version: str
     source: ModelSource
     state: tuple[int, ...]
+    is_single: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,20 @@ class Origin:
 
 
 def files_of(source: ModelSource, count: int, newest: str) -> list[VersionFile]:
-    """Return what is there to be loaded, the newest version first; raises ModelError.
+    """Return what is there to be loaded, the newest version first; raises ModelError, OSError.
 
-    Of a folder these are the `count` highest numbers, or the one version that `source` names. The
-    content of a single file is the version after `newest`, the last one that it had, if any.
+    Of a folder these are the `count` highest numbers, or the one version that `source` names. A
+    single model, also the only one in a folder, is the version after `newest`, the last one that
+    it had, if any.
     """
-    path = Path(source.path)
-    found = dict(sorted(_numbered(path), reverse=True)) if path.is_dir() else {}
+    path = _expanded(source.path)
+    is_folder = path.is_dir() and not is_saved_model(path)
+    found = dict(sorted(_numbered(path), reverse=True)) if is_folder else {}
     if not found:
+        path = _only_model(path) if is_folder else path
+        shown = source.path if path == Path(source.path) else str(path)
         version = after(newest) if newest else source.version or FIRST
-        return [VersionFile(source.path, version, source, state_of(path))]
+        return [VersionFile(shown, version, source, state_of(path), is_single=True)]
     if source.version:
         if not source.version.isdigit() or int(source.version) not in found:
             raise ModelError(path, f"has no version {source.version}")
@@ -90,20 +99,19 @@ def rank(version: str) -> tuple[int, str]:
     return len(version), version
 
 
-def state_of(path: Path) -> tuple[int, ...]:
-    """Return what tells a file from one that has been put in its place."""
+def _expanded(path: str) -> Path:
+    """Return a path with `~` replaced by the user's home; raises ModelError."""
     try:
-        status = path.stat()
-    except (OSError, ValueError):  # loading it says what is wrong
-        return ()
-    return status.st_mtime_ns, status.st_size, status.st_ino
+        return Path(path).expanduser()
+    except RuntimeError as error:  # no such user
+        raise ModelError(path, "there is no such home folder; give the whole path") from error
 
 
 def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
     """Yield the versions in a folder; raises ModelError where there are two with one number."""
     seen: set[int] = set()
     for entry in sorted(folder.iterdir()):
-        name = entry.stem if entry.suffix in ENDINGS else entry.name
+        name = entry.stem if ending_of(entry) else entry.name
         if not _NUMBER.fullmatch(name) or (name == entry.name and not entry.is_dir()):
             continue
         if int(name) in seen:
@@ -113,8 +121,11 @@ def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _only_model(folder: Path) -> Path:
-    """Return the model's file in the folder of a version, or the folder where there is none."""
-    files = sorted(path for path in folder.iterdir() if path.suffix in ENDINGS)
-    if len(files) > 1:
-        raise ModelError(folder, f"has {len(files)} models; a version is one")
-    return files[0] if files else folder
+    """Return the only model in a folder, or the folder where it is one itself, or has none."""
+    found = [] if is_saved_model(folder) else models_in(folder)
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:MAX_NAMED])
+        more = ", …" if len(found) > MAX_NAMED else ""
+        why = f"has {len(found)} models ({names}{more}); set model.path to one of them"
+        raise ModelError(folder, f"{why}, or name them by their versions: 1.keras, 2.keras")
+    return found[0] if found else folder

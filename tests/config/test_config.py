@@ -157,6 +157,13 @@ def test_a_model_without_a_name_is_named_after_its_file(tmp_path):
     assert load_settings(["\udcff.keras"], {}, tmp_path).model.served_name == "?"
 
 
+def test_a_model_in_the_current_folder_is_named_after_that_folder(tmp_path, monkeypatch):
+    (tmp_path / "exported").mkdir()
+    monkeypatch.chdir(tmp_path / "exported")
+    assert load_settings(["."], {}, tmp_path).model.served_name == "exported"
+    assert load_settings(["~/m.keras"], {}, tmp_path).model.served_name == "m"
+
+
 def test_several_models_are_given_in_a_list(tmp_path, write):
     write("models: [{path: a.keras}, {name: b, path: c/, version: '3'}]")
 

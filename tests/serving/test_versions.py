@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from model.formats.files import ModelError
 from server.config import ModelSource
+from server.serving.kept_file import KeptFile, state_of
 from server.serving.versions import after, files_of
 
 
@@ -74,7 +76,9 @@ def test_what_cannot_be_one_version_is_refused(tmp_path: Path) -> None:
     put(tmp_path / "twice" / "1.keras")
     put(tmp_path / "twice" / "01.keras")
 
-    with pytest.raises(ModelError, match="has 2 models; a version is one"):
+    with pytest.raises(
+        ModelError, match=r"has 2 models \(a.keras, b.keras\); set model.path to one"
+    ):
         found(ModelSource(path=str(tmp_path / "two")))
     with pytest.raises(ModelError, match="has version 1 twice"):
         found(ModelSource(path=str(tmp_path / "twice")))
@@ -88,3 +92,101 @@ def test_a_file_that_is_put_in_place_of_another_is_noticed(tmp_path: Path) -> No
     put(path, "another")
 
     assert files_of(source, 1, "") != [before]
+
+
+def saved_model(folder: Path, text: str = "x") -> Path:
+    """Make what looks like a SavedModel from the outside."""
+    put(folder / "saved_model.pb", text)
+    put(folder / "variables" / "variables.index", text)
+    return folder
+
+
+def test_a_saved_model_is_a_single_model(tmp_path: Path) -> None:
+    source = ModelSource(path=str(saved_model(tmp_path / "m")))
+    put(tmp_path / "m" / "assets" / "1.keras")
+
+    assert found(source) == [("1", "")]
+    assert found(source, newest="1") == [("2", "")]
+
+
+def test_numbered_saved_models_are_versions(tmp_path: Path) -> None:
+    saved_model(tmp_path / "1")
+    saved_model(tmp_path / "2" / "exported")
+    put(tmp_path / "3" / "model.keras")
+    source = ModelSource(path=str(tmp_path))
+
+    assert found(source) == [("3", "/3/model.keras"), ("2", "/2/exported"), ("1", "/1")]
+
+
+@pytest.mark.parametrize("name", ["m.keras", "model.KERAS", "old.h5", "old.H5", "older.hdf5"])
+def test_the_only_file_in_a_folder_is_the_model(tmp_path: Path, name: str) -> None:
+    put(tmp_path / name)
+    put(tmp_path / "notes.txt")
+    put(tmp_path / "._m.keras")
+    source = ModelSource(path=str(tmp_path))
+
+    assert found(source) == [("1", f"/{name}")]
+    assert found(source, newest="1") == [("2", f"/{name}")]
+
+
+def test_the_only_saved_model_in_a_folder_is_the_model(tmp_path: Path) -> None:
+    saved_model(tmp_path / "exported")
+    (tmp_path / "logs").mkdir()
+
+    assert found(ModelSource(path=str(tmp_path))) == [("1", "/exported")]
+
+
+def test_several_models_without_numbers_are_rejected_by_name(tmp_path: Path) -> None:
+    put(tmp_path / "a.keras")
+    put(tmp_path / "b.h5")
+    saved_model(tmp_path / "c")
+
+    with pytest.raises(
+        ModelError, match=r"has 3 models \(a.keras, b.h5, c\); set model.path to one"
+    ):
+        found(ModelSource(path=str(tmp_path)))
+
+
+def test_the_home_folder_can_be_written_as_a_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    put(tmp_path / "m.keras")
+
+    [file] = files_of(ModelSource(path="~/m.keras"), 1, "")
+
+    assert file.path == str(tmp_path / "m.keras")
+    with pytest.raises(ModelError, match="there is no such home folder"):
+        files_of(ModelSource(path="~nobody-of-this-name/m.keras"), 1, "")
+
+
+def test_a_change_anywhere_in_a_saved_model_is_noticed(tmp_path: Path) -> None:
+    folder = saved_model(tmp_path / "m")
+    first = state_of(folder)
+    put(folder / "variables" / "variables.index", "longer")
+    second = state_of(folder)
+    put(folder / "assets" / "words.txt")
+
+    assert len({first, second, state_of(folder)}) == 3
+
+
+def test_a_saved_model_can_be_read_after_another_was_put_in_its_place(tmp_path: Path) -> None:
+    folder = saved_model(tmp_path / "m", "old")
+    kept = KeptFile(str(folder))
+    folder.rename(tmp_path / "before")
+    saved_model(folder, "new")
+
+    assert (kept.path / "saved_model.pb").read_text() == "old"
+    assert kept.is_unchanged()
+
+
+def test_a_saved_model_that_was_deleted_or_overwritten_is_noticed(tmp_path: Path) -> None:
+    for name in ("overwritten", "deleted"):
+        folder = saved_model(tmp_path / name)
+        kept = KeptFile(str(folder))
+        if name == "overwritten":
+            saved_model(folder, "changed")
+        else:
+            shutil.rmtree(folder)
+
+        assert not kept.is_unchanged(), name
