@@ -1,10 +1,14 @@
-"""`python -m server [MODEL]` serves a model; `… key` makes an API key, `… tune` finds settings."""
+"""`python -m server [MODEL]` serves a model; the commands are in COMMANDS.
+
+`… key` makes an API key, `… hash PATH` prints what to write as `model.sha256`, and `… tune` finds
+settings.
+"""
 
 import os
 import signal
 import sys
 
-COMMANDS = ("key", "tune")
+COMMANDS = ("hash", "key", "tune")
 
 
 def handle_signals_early() -> None:
@@ -21,6 +25,10 @@ def handle_signals_early() -> None:
 def main() -> int:
     """Do what the first word says; return the exit code."""
     match sys.argv[1:]:
+        case ["hash", *rest]:
+            from server.serving import print_hash
+
+            return print_hash.main(rest)
         case ["key", *rest]:
             from server.config import new_key
 

@@ -69,7 +69,7 @@ ALLOWED = {
     "run": BELOW_APP | {"app"},
     "loadtest": {"model"},
     "tune": {"config", "loadtest", "model", "serving"},
-    "__main__": {"config", "run", "tune"},
+    "__main__": {"config", "run", "serving", "tune"},
     "scripts": {"app", "loadtest", "run", "tune"} | BELOW_APP,
 }
 

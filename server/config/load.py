@@ -179,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m server",
         usage="python -m server [MODEL] [--config FILE] [--section.key VALUE ...]\n"
         "       python -m server key [NAME] [--allow GROUP,GROUP]\n"
+        "       python -m server hash PATH\n"
         "       python -m server tune MODEL [--p99-ms N] [--out FILE]",
         description="Serve a Keras model over HTTP; concurrent requests are batched automatically.",
         epilog="Every setting is also an environment variable (SERVER_HTTP__PORT) and a key in the "
