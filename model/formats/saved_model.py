@@ -14,6 +14,7 @@ from model.engines.tensorflow import TensorFlowEngine
 from model.examples import random_rows
 from model.formats.allowed_graph import check_saved_model
 from model.formats.files import ModelError, in_one_line
+from model.formats.inline import with_size_checks
 from model.formats.keras_signature import served_dtype
 from model.formats.options import LoadOptions
 from model.signature import Signature, TensorSpec
@@ -130,7 +131,8 @@ def _trace(
 
     specs = [tf.TensorSpec([rows, *spec.shape], spec.dtype) for spec in inputs]
     try:
-        return tf.function(call, autograph=False).get_concrete_function(*specs), names
+        traced = tf.function(call, autograph=False).get_concrete_function(*specs)
+        return with_size_checks(traced), names
     except Exception as error:  # whatever its operations raise
         raise ValueError(f"cannot be called: {in_one_line(error)}") from error
 

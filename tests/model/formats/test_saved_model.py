@@ -168,6 +168,25 @@ def test_names_types_and_tables_of_plain_tensorflow(words: Path) -> None:
     assert found["same"].tolist() == [[b"yes", b"?"], [b"no", b"no"]]
 
 
+def test_input_that_is_smaller_than_a_window_is_rejected(tmp_path: Path) -> None:
+    """By itself TensorFlow may answer with what happens to be in memory."""
+    import keras
+
+    image = keras.Input((None, None, 1), name="image")
+    pooled = keras.layers.MaxPooling2D(4)(keras.layers.Conv2D(2, 3)(image))
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(pooled))
+    model.export(str(tmp_path / "m"), verbose=False)
+    engine = load(tmp_path / "m")
+    images = np.arange(128, dtype="float32").reshape(2, 8, 8, 1)
+
+    found = answers(engine, image=images)["output_0"]
+
+    np.testing.assert_allclose(found, model(images), rtol=1e-5)
+    for size in (2, 5):
+        with pytest.raises(Exception, match="the window of a layer takes"):
+            answers(engine, image=images[:, :size, :size])
+
+
 def test_a_fixed_number_of_rows_is_filled_up(words: Path) -> None:
     engine = load(words, "fixed")
 
