@@ -51,7 +51,8 @@ class ModelSource:
     )
     sha256: str = setting(
         "",
-        "Expected SHA-256 of the model file. Empty: not checked.",
+        "Expected SHA-256 of the model file or folder, as `python -m server hash PATH` prints it. "
+        "Empty: not checked.",
         pattern=r"^([0-9a-fA-F]{64})?\Z",
         wanted="a string of 64 hexadecimal digits",
     )
