@@ -11,6 +11,7 @@ from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
 from model.formats.initial_values import no_large_initial_values
 from model.formats.keras3_archive import load_archive
+from model.formats.keras3_h5 import AS_KERAS, finalize, mend_config, operation_in
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
 
@@ -22,13 +23,19 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     """
     import keras
 
+    is_h5 = Path(path).suffix != ".keras"
+    if is_h5:
+        config = mend_config(path, config)
     try:
         with no_large_initial_values(path):
             model = _model_of(Path(path), config, {}, safe_mode=not options.allow_code)
     except Exception as error:  # Keras has no class of errors for this
-        raise ModelError(path, _why_not_loaded(error)) from error
+        why = _why_not_from_h5(error, config) if is_h5 else _why_not_loaded(error)
+        raise ModelError(path, why) from error
     if not isinstance(model, keras.Model):
         raise ModelError(path, f"holds a {type(model).__name__} where a model is expected")
+    if is_h5:
+        finalize(model)
     return engine_of(model, path, options)
 
 
@@ -42,6 +49,13 @@ def _model_of(
 
     with build_from(config, saving_utils, "model_from_config"):
         return keras.saving.load_model(path, custom_objects, compile=False, safe_mode=safe_mode)
+
+
+def _why_not_from_h5(error: Exception, config: dict[str, Any]) -> str:
+    operation = operation_in(config)
+    if operation is not None:
+        return f"has the operation {operation}, which an .h5 file cannot hold; {AS_KERAS}"
+    return f"Keras cannot load it from an .h5 file ({in_one_line(error)}); {AS_KERAS}"
 
 
 def _why_not_loaded(error: Exception) -> str:
