@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,19 @@ from model.engines.tensorflow import TensorFlowEngine
 from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
 from model.formats.initial_values import no_large_initial_values
+from model.formats.keras2_config import as_keras_2
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
+
+
+def keep_keras_3_out() -> None:
+    """Have TensorFlow import tf_keras with itself, where it would import Keras 3; once a process.
+
+    TensorFlow reads this variable when it is imported, and again for `tf.keras`, which classes of
+    the user may be made of.
+    """
+    if "tensorflow" not in sys.modules:
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 
 def _builder(path: Path) -> tuple[Any, str]:
@@ -34,6 +47,7 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     """
     import tf_keras
 
+    config = as_keras_2(path, config)
     try:
         with build_from(config, *_builder(Path(path))), no_large_initial_values(path):
             model = tf_keras.models.load_model(
@@ -44,4 +58,6 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
         raise ModelError(path, why) from error
     if not isinstance(model, tf_keras.Model):
         raise ModelError(path, f"holds a {type(model).__name__} where a model is expected")
+    for layer in model._flatten_layers():
+        layer.finalize_state()  # a Discretization in a `.keras` file has no bins before
     return engine_of(model, path, options)

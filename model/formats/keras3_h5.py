@@ -75,7 +75,7 @@ def operation_in(config: Any) -> str | None:
     if not isinstance(config, dict):
         return None
     name, inner = config.get("class_name"), config.get("config")
-    is_call = "inbound_nodes" in config and isinstance(inner, dict)
-    if is_call and name in known_names().keras_operations and "trainable" not in inner:
+    is_operation = name in known_names().keras_operations and "inbound_nodes" in config
+    if is_operation and isinstance(inner, dict) and "trainable" not in inner:  # as layers have
         return str(name)
     return operation_in(list(config.values()))
