@@ -37,17 +37,14 @@ class TensorFlowEngine:
         *,
         owner: object = None,
         fixed_rows: int | None = None,
-        reset: Callable[[], object] | None = None,
     ) -> None:
         """Keep a concrete function, whose arguments and results are flat and in this order.
 
-        `owner` keeps the variables alive, which the function alone does not. `reset` is called
-        before each call.
+        `owner` keeps the variables alive, which the function alone does not.
         """
         self.signature = signature
         self.fixed_rows = fixed_rows
         self._owner = owner
-        self._reset = reset
         self._names = [spec.name for spec in signature.inputs]
         self._output_names = [spec.name for spec in signature.outputs]
         self._run = _operation(traced)
@@ -57,8 +54,6 @@ class TensorFlowEngine:
 
         All share their first axis, which may have any length, or up to `fixed_rows`.
         """
-        if self._reset is not None:
-            self._reset()
         if self.fixed_rows is not None:
             return self._call_filled_up(arrays, self.fixed_rows)
         return [output.numpy() for output in self._run(list(arrays))]
