@@ -1,4 +1,7 @@
-"""Which ids a model can look up, where its inputs are ids."""
+"""Which ids a model can look up, where its inputs are ids.
+
+Layers are recognized by the names of their classes, so that no version of Keras is imported.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,14 @@ def _flat(tensors: Any) -> list[Any]:
     """Return what Keras 2 passes to a layer: a tensor, or a list or dict of them."""
     if isinstance(tensors, dict):
         tensors = list(tensors.values())
-    return list(tensors) if isinstance(tensors, list | tuple) else [tensors]
+    if not isinstance(tensors, list | tuple):
+        return [tensors]
+    return [each for item in tensors for each in _flat(item)]
 
 
 def _ids_of(layer: Any) -> int | None:
-    import keras
-
-    if isinstance(layer, keras.layers.Embedding):
+    if any(each.__name__ == "Embedding" for each in type(layer).__mro__):
         return int(layer.input_dim)
-    if isinstance(layer, keras.Model) and len(layer.inputs) == 1:
+    if hasattr(layer, "layers") and len(getattr(layer, "inputs", None) or ()) == 1:
         return id_count(layer, layer.inputs[0])
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,20 @@ from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
 from model.formats.imports import missing, own_objects, unknown_name
 from model.formats.initial_values import no_large_initial_values
+from model.formats.keras2_config import as_keras_2
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
 from model.formats.scopes import any_names_as_scopes
+
+
+def keep_keras_3_out() -> None:
+    """Have TensorFlow import tf_keras with itself, where it would import Keras 3; once a process.
+
+    TensorFlow reads this variable when it is imported, and again for `tf.keras`, which classes of
+    the user may be made of.
+    """
+    if "tensorflow" not in sys.modules:
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 
 def _builder(path: Path) -> tuple[Any, str]:
@@ -37,6 +50,7 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     import tf_keras
 
     own = own_objects(path, options, "tf_keras")
+    config = as_keras_2(path, config)
     try:
         build = build_from(config, *_builder(Path(path)))
         with any_names_as_scopes(), build, no_large_initial_values(path):
@@ -51,4 +65,6 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
         raise ModelError(path, why) from error
     if not isinstance(model, tf_keras.Model):
         raise ModelError(path, f"holds a {type(model).__name__} where a model is expected")
+    for layer in model._flatten_layers():
+        layer.finalize_state()  # a Discretization in a `.keras` file has no bins before
     return engine_of(model, path, options)

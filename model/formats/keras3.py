@@ -12,6 +12,7 @@ from model.formats.imports import own_objects
 from model.formats.initial_values import no_large_initial_values
 from model.formats.keras3_archive import load_archive
 from model.formats.keras3_fixes import fix_layers
+from model.formats.keras3_h5 import finalize, mend_config
 from model.formats.keras3_messages import why_not_loaded
 from model.formats.network import engine_of
 from model.formats.options import LoadOptions
@@ -27,13 +28,18 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
 
     fix_layers()
     own = _layers_of_applications() | own_objects(path, options, "keras")
+    is_h5 = Path(path).suffix != ".keras"
+    if is_h5:
+        config = mend_config(path, config)
     try:
         with any_names_as_scopes(), no_large_initial_values(path):
             model = _model_of(Path(path), config, own, safe_mode=not options.allow_code)
     except Exception as error:  # Keras has no class of errors for this
-        raise ModelError(path, why_not_loaded(error, path, options.imports)) from error
+        raise ModelError(path, why_not_loaded(error, path, config, options.imports)) from error
     if not isinstance(model, keras.Model):
         raise ModelError(path, f"holds a {type(model).__name__} where a model is expected")
+    if is_h5:
+        finalize(model)
     return engine_of(model, path, options)
 
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from model.formats.detect import keras_version, version_numbers
 from model.formats.files import SAVE, in_one_line
 from model.formats.imports import missing, unknown_name
-from model.formats.known_names import known_names
-
-# What Keras says when an operation in an `.h5` file has the name of a layer: `Add`, `Multiply`.
-TAKEN_FOR_A_LAYER = ("too many positional arguments", "Only input tensors may be passed")
-AS_KERAS = "save the model as .keras, which holds what an .h5 file leaves out"
+from model.formats.keras3_h5 import AS_KERAS, operation_in
 
 
-def why_not_loaded(error: Exception, path: Path | str, imports: tuple[str, ...]) -> str:
+def why_not_loaded(
+    error: Exception, path: Path | str, config: dict[str, Any], imports: tuple[str, ...]
+) -> str:
     """Return the cause, and what to do; `error` is what Keras raised for the file."""
     text, is_h5 = str(error), Path(path).suffix != ".keras"
     if "safe_mode" in text:
@@ -23,18 +22,15 @@ def why_not_loaded(error: Exception, path: Path | str, imports: tuple[str, ...])
             f"has a {what} with Python code in it, which could do anything on this machine; build "
             "it of Keras' own layers, or, if you trust the file, set model.allow_code: true"
         )
+    operation = operation_in(config) if is_h5 else None
+    if operation:
+        return f"calls {operation} of keras.ops, which .h5 files lose; {AS_KERAS}"
     name = unknown_name(text)
-    if is_h5 and (name in known_names().keras_operations or _is_taken_for_a_layer(text)):
-        return f"calls {name or 'an operation'} of keras.ops, which .h5 files lose; {AS_KERAS}"
     if name and imports:
         return missing(name, imports)
     if name:
         return f"needs {name}, which Keras does not have; {_what_to_do(path, is_h5)}"
     return f"{in_one_line(error)}; {_what_to_do(path, is_h5)}"
-
-
-def _is_taken_for_a_layer(text: str) -> bool:
-    return any(sentence in text for sentence in TAKEN_FOR_A_LAYER)
 
 
 def _what_to_do(path: Path | str, is_h5: bool) -> str:

@@ -31,10 +31,13 @@ def load_model(path: Path | str, options: LoadOptions = DEFAULTS) -> TensorFlowE
     checked without the library that loads it is checked before that is imported.
     """
     config = check(path, options)
+    kind = detect(path)
+    if kind is Format.KERAS_2:
+        keras2.keep_keras_3_out()
     set_threads(options.threads)
     if config is None:
         return saved_model.load(path, options)
-    return KERAS[detect(path)](path, config, options)
+    return KERAS[kind](path, config, options)
 
 
 def check(path: Path | str, options: LoadOptions = DEFAULTS) -> dict[str, Any] | None:

@@ -9,6 +9,12 @@ from typing import Any
 
 from model.engines.tensorflow import TensorFlowEngine
 from model.formats.files import ModelError, in_one_line
+from model.formats.fixed_rows import (
+    answer_alike,
+    declared_rows,
+    reset_states,
+    stateful_layers,
+)
 from model.formats.keras_signature import packer, served_dtype, signature_of, unpacker
 from model.formats.options import LoadOptions
 from model.formats.scopes import any_names_as_scopes
@@ -17,54 +23,76 @@ from model.signature import Signature, TensorSpec
 
 
 def engine_of(model: Any, path: Path | str, options: LoadOptions) -> TensorFlowEngine:
-    """Trace a Keras model, of version 2 or 3, once and for any number of rows.
+    """Trace a Keras model, of version 2 or 3, for any number of rows, or for its own if it must be.
 
     Raises ModelError when it cannot be served.
     """
-    declared = signature_of(model, path)
-    fixed = _fixed_rows(model) if _stateful(model) else None
-    traced = _trace(model, declared, fixed, path)
-    signature = Signature(declared.inputs, _outputs_of(traced, declared, path))
-    reset = None if options.keep_state else _resets_of(model)
-    return TensorFlowEngine(traced, signature, owner=model, fixed_rows=fixed, reset=reset)
-
-
-def _fixed_rows(model: Any) -> int | None:
-    """The number of rows that the model was built for (`batch_size=` in its Input)."""
-    return next((tensor.shape[0] for tensor in model.inputs if tensor.shape[0] is not None), None)
-
-
-def _resets_of(model: Any) -> Callable[[], object] | None:
-    """Return what sets recurrent layers back that keep their state; None if none do."""
-    resets = [
-        getattr(each, "reset_state", None) or getattr(each, "reset_states", None)
-        for each in _stateful(model)
-    ]
-    found = [each for each in resets if each is not None]
-    return (lambda: [each() for each in found]) if found else None
-
-
-def _stateful(model: Any) -> list[Any]:
-    return [each for each in model._flatten_layers() if getattr(each, "stateful", False)]
-
-
-def _trace(model: Any, signature: Signature, rows: int | None, path: Path | str) -> Any:
-    import tensorflow as tf
-
-    pack, unpack = packer(model), unpacker(model)
-
-    def call(*inputs: Any) -> list[Any]:
-        answers = unpack(model(pack(inputs), training=False))
-        refuse_smaller_input(tf.compat.v1.get_default_graph())
-        return [_as_array_like(answer) for answer in answers]
-
-    specs = [tf.TensorSpec([rows, *spec.shape], spec.dtype) for spec in signature.inputs]
+    tracer = _Tracer(model, path, keep_state=options.keep_state)
+    rows = declared_rows(model)
+    if rows is None or stateful_layers(model):
+        return tracer.engine(rows)
     try:
-        with any_names_as_scopes():
-            return tf.function(call, autograph=False).get_concrete_function(*specs)
-    except Exception as error:  # whatever its layers raise
-        why = f"{in_one_line(error)}; the model cannot be called with a varying number of rows"
-        raise ModelError(path, why) from error
+        free = tracer.engine(None)
+    except ModelError:
+        return tracer.engine(rows)
+    try:
+        fixed = tracer.engine(rows)
+    except ModelError:
+        return free
+    return free if answer_alike(free, fixed) else fixed
+
+
+class _Tracer:
+    """Traces one model."""
+
+    def __init__(self, model: Any, path: Path | str, *, keep_state: bool) -> None:
+        self._model = model
+        self._path = path
+        self._keep_state = keep_state
+        self._declared = signature_of(model, path)
+
+    def engine(self, rows: int | None) -> TensorFlowEngine:
+        """Return the model traced for a number of rows, None for any; raises ModelError."""
+        declared = self._declared
+        traced = self._trace(rows)
+        if rows is not None:
+            self._check_rows(traced, rows)
+        signature = Signature(declared.inputs, _outputs_of(traced, declared, self._path))
+        return TensorFlowEngine(traced, signature, owner=self._model, fixed_rows=rows)
+
+    def _check_rows(self, traced: Any, rows: int) -> None:
+        for output in traced.outputs:
+            if output.shape.rank and output.shape[0] not in {None, rows}:
+                why = f"answers {output.shape[0]} rows when it is called with {rows}"
+                raise ModelError(self._path, f"{why}; give each row of input one of output")
+
+    def _trace(self, rows: int | None) -> Any:
+        import tensorflow as tf
+
+        inputs = self._declared.inputs
+        specs = [tf.TensorSpec([rows, *spec.shape], spec.dtype) for spec in inputs]
+        try:
+            with any_names_as_scopes():
+                return tf.function(self._function(), autograph=False).get_concrete_function(*specs)
+        except Exception as error:  # whatever its layers raise
+            number = "a varying number of rows" if rows is None else f"{rows} rows"
+            why = f"{in_one_line(error)}; the model cannot be called with {number}"
+            raise ModelError(self._path, why) from error
+
+    def _function(self) -> Callable[..., list[Any]]:
+        import tensorflow as tf
+
+        model = self._model
+        pack, unpack = packer(model), unpacker(model)
+
+        def call(*inputs: Any) -> list[Any]:
+            if not self._keep_state:
+                reset_states(model)
+            answers = unpack(model(pack(inputs), training=False))
+            refuse_smaller_input(tf.compat.v1.get_default_graph())
+            return [_as_array_like(answer) for answer in answers]
+
+        return call
 
 
 def _outputs_of(traced: Any, declared: Signature, path: Path | str) -> tuple[TensorSpec, ...]:
