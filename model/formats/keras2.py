@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from model.engines.tensorflow import TensorFlowEngine
+from model.formats.batch_statistics import layer_with_batch_statistics
 from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
 from model.formats.imports import missing, own_objects, unknown_name
@@ -51,6 +52,11 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
 
     own = own_objects(path, options, "tf_keras")
     config = as_keras_2(path, config)
+    normalizing = layer_with_batch_statistics(config)
+    if normalizing is not None:
+        why = f"the BatchNormalization {normalizing!r} is called with training=True, so that"
+        what_to_do = "build the model without training=True, and save it again"
+        raise ModelError(path, f"{why} answers depend on the other rows of a batch; {what_to_do}")
     try:
         build = build_from(config, *_builder(Path(path)))
         with any_names_as_scopes(), build, no_large_initial_values(path):

@@ -113,6 +113,7 @@ def prepare(
         check_signature(before.signature, engine.signature)
     trials = Trials(engine, request.shown_path or request.path)
     tell("making the first calls")
+    is_set = bool(request.max_rows)
     request = with_row_limit(request, engine)
     if not trials.find_rows():
         return engine, untried(trials, engine.signature, request)
@@ -121,7 +122,10 @@ def prepare(
         return engine, Report(engine.signature, BatchSize(request.max_rows))
     batch_size = warm_up(trials, request, tell)
     tell("comparing rows alone and in a batch")
-    warn_of_dependent_rows(trials.row_dependence())
+    if trials.depends_on_neighbours():
+        batch_size = one_row_a_call(batch_size, is_set=is_set)
+    else:
+        warn_of_dependent_rows(trials.row_dependence())
     moved = compare(trials, engine.signature, before) if before else None
     tell("answering the examples")
     golden = answer_examples(trials, engine.signature)
@@ -165,8 +169,9 @@ def warm_up(trials: Trials, request: LoadRequest, tell: Tell) -> BatchSize:
         trials.warm_up(request.max_rows)
         return BatchSize(request.max_rows)
     seconds = request.max_batch_seconds
-    if request.before and is_as_fast(trials, request.before.batch_size.rows, seconds):
-        return request.before.batch_size
+    known = request.before.batch_size if request.before else None
+    if known and known.rows > 1 and is_as_fast(trials, known.rows, seconds):
+        return known
     trials.warm_up(1)
     limits = Limits(call_seconds=seconds)
     batch_size = measure(trials.trial, trials.row_nbytes, limits, tell=tell)
@@ -212,12 +217,26 @@ def compare(trials: Trials, signature: Signature, before: Before) -> float | Non
     return moved
 
 
+def one_row_a_call(measured: BatchSize, *, is_set: bool) -> BatchSize:
+    """Return how many rows a call has if rows depend on each other: one, or what the user set."""
+    why = "the answer to a row changes with the other rows of its batch"
+    if is_set and measured.rows > 1:
+        log.warning(
+            "%s, and batching.max_rows is set to %d: set it to auto or 1, or clients get answers "
+            "that depend on what others send",
+            *(why, measured.rows),
+        )
+        return measured
+    log.warning("%s: each call gets one row", why)
+    return BatchSize(1)
+
+
 def warn_of_dependent_rows(difference: float) -> None:
     """Log a warning if the model must not be batched."""
     if difference > MAX_ROW_DEPENDENCE:
         log.warning(
-            "a row's answer differs by %.1e when it is in a batch: the rows of this model depend "
-            "on each other, or it keeps state; set batching.max_rows to 1",
+            "a row's answer differs by %.1e when it is in a batch: the model answers at random, "
+            "keeps state, or rounds otherwise; set batching.max_rows to 1 if that matters",
             difference,
         )
 

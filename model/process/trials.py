@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 LARGEST_SIZE_TRIED = 2**10  # for variable dimensions
 SEARCH_SECONDS = 30.0  # no further kinds of rows are tried after that
 ROWS_COMPARED = 4
+NEIGHBOURS_TOLERANCE = 1e-6  # relative; sound networks are at 0
 
 # Exceptions that no other rows avoid: Python's, TensorFlow's (which is not imported here), and ours
 WHATEVER_THE_ROWS = frozenset(
@@ -138,6 +139,29 @@ class Trials:
             for name in self._names
         )
 
+    def depends_on_neighbours(self) -> bool:
+        """Return whether the answer to a row changes with the other rows of its batch.
+
+        The row keeps its place, and the batch its size, for which sound networks give the same
+        bits. A network that answers one batch differently each time is not judged.
+        """
+        if self.most_rows == 1:
+            return False
+        batch, _ = self._answered_one_by_one()
+        together = self.answer(batch)
+        if self._differs(self.answer(batch), together, slice(None)):
+            return False
+        return any(
+            self._differs(self.answer(repeated(batch, place)), together, slice(place, place + 1))
+            for place in (0, len(batch) - 1)
+        )
+
+    def _differs(self, one: Tensors, other: Tensors, rows: slice) -> bool:
+        return any(
+            difference([one.arrays[name][rows]], other.arrays[name][rows]) > NEIGHBOURS_TOLERANCE
+            for name in self._names
+        )
+
     def _answered_one_by_one(self) -> tuple[Tensors, list[Tensors]]:
         """Return rows, as different as the network accepts, with its answer to each of them."""
         count = min(ROWS_COMPARED, self.most_rows or ROWS_COMPARED)
@@ -199,6 +223,11 @@ class Trials:
     def _failure(self, rows: int, kind: RowKind, error: Exception) -> ModelError:
         what = f"a batch of {rows}, {kind.describe(self._engine.signature)}"
         return ModelError(self._path, f"the model fails on {what}: {in_one_line(error)}")
+
+
+def repeated(batch: Tensors, row: int) -> Tensors:
+    """Return a batch of the same size that consists of one of its rows."""
+    return Tensors({name: array[[row] * len(array)] for name, array in batch.arrays.items()})
 
 
 def difference(alone: Sequence[np.ndarray], together: np.ndarray) -> float:

@@ -17,7 +17,10 @@ from tests.process.harness import REAL, LoadTest, Server, cpu_seconds
 pytestmark = pytest.mark.process
 
 DEADLINE_S = 10.0
-LIMITS = ("--batching.deadline_ms", f"{DEADLINE_S * 1000:g}", "--logging.payloads", "false")
+LIMITS = (
+    *("--batching.deadline_ms", f"{DEADLINE_S * 1000:g}", "--logging.payloads", "false"),
+    *("--batching.max_queue_ms", "1000"),  # the default; other tests have more
+)
 # A call of 16 rows takes 85 ms, or 188 rows per second, and uses no CPU.
 SLOW = {"FAKE_SECONDS": "0.005", "FAKE_ROW_SECONDS": "0.005", "SERVER_BATCHING__MAX_ROWS": "16"}
 SLOW_CAPACITY = 16 / 0.085

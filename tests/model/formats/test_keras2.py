@@ -90,11 +90,6 @@ def joined_masks() -> Any:
     return keras.Model(x, keras.layers.GlobalAveragePooling1D()(joined))
 
 
-def normalized_by_the_batch() -> Any:
-    x = keras.Input((3,), name="x")
-    return keras.Model(x, keras.layers.BatchNormalization()(x, training=True))
-
-
 def operators() -> Any:
     x = keras.Input((4,), name="x")
     return keras.Model(x, keras.layers.Dense(2)((x * 2.0 + 1.0)[:, 1:3]))
@@ -140,7 +135,6 @@ MODELS = {
     each.__name__: (each, shape)
     for each, shape in [
         (hard_sigmoid, (5, 3)),
-        (normalized_by_the_batch, (5, 3)),
         (operators, (5, 4)),
         (recurrent, (3, 4, 2)),
         (grouped, (2, 4, 4, 2)),
@@ -288,3 +282,28 @@ def test_keras_3_is_not_imported(save: Callable[..., Path]):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout == "['tf_keras']\n"
+
+
+@pytest.mark.logs_warnings
+@pytest.mark.parametrize("ending", [".keras", ".h5"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_model_that_normalizes_by_the_rows_of_a_batch_is_rejected(
+    tmp_path: Path, ending: str, nested: bool
+) -> None:
+    """Its answers depend on the requests of others, and on one row it has nothing to normalize."""
+    layer = keras.layers.BatchNormalization(name="by_batch")
+    x = keras.Input((3,), name="x")
+    called = network((3,), layer) if nested else layer
+    path = tmp_path / f"m{ending}"
+    keras.Model(x, called(x, training=True)).save(path)
+
+    with pytest.raises(ModelError, match="'by_batch' is called with training=True"):
+        load_model(path)
+
+
+def test_a_base_that_is_called_with_training_false_is_served(tmp_path: Path) -> None:
+    x = keras.Input((3,), name="x")
+    base = network((3,), keras.layers.BatchNormalization())
+    keras.Model(x, base(x, training=False)).save(tmp_path / "m.keras")
+
+    assert load_model(tmp_path / "m.keras").call([np.zeros((1, 3), np.float32)])[0].shape == (1, 3)

@@ -273,10 +273,32 @@ def test_a_model_that_accepts_no_example_a_second_time_has_none(
 
 
 @pytest.mark.logs_warnings
-def test_rows_that_depend_on_each_other_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    prepared(FakeEngine(lambda x: x - x.mean(axis=0)))
+def test_rows_that_depend_on_each_other_are_called_one_by_one(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = FakeEngine(lambda x: x - x.mean(axis=0))
+    report, _ = prepared(engine, replace(REQUEST, max_rows=0))
 
-    assert "the rows of this model depend on each other, or it keeps state" in caplog.text
+    assert report.batch_size.rows == 1
+    assert "changes with the other rows of its batch: each call gets one row" in caplog.text
+
+
+@pytest.mark.logs_warnings
+def test_a_batch_size_that_is_set_is_kept_though_rows_depend_on_each_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    report, _ = prepared(FakeEngine(lambda x: x - x.mean(axis=0)))
+
+    assert report.batch_size.rows == REQUEST.max_rows
+    assert "and batching.max_rows is set to 4: set it to auto or 1" in caplog.text
+
+
+def test_a_sound_version_after_one_of_one_row_a_call_is_measured() -> None:
+    report, _ = prepared(
+        FakeEngine(line), replace(REQUEST, max_rows=0, before=version(line, rows=1))
+    )
+
+    assert report.batch_size.rows > 1
 
 
 @pytest.mark.logs_warnings
@@ -289,7 +311,7 @@ def test_a_model_that_keeps_state_is_warned_of(caplog: pytest.LogCaptureFixture)
         return line(x) + np.float32(calls)
 
     prepared(FakeEngine(counting))
-    assert "it keeps state" in caplog.text
+    assert "keeps state" in caplog.text
 
 
 def test_rounding_is_not_warned_of() -> None:

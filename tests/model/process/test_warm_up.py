@@ -76,7 +76,7 @@ def test_examples_of_ids_are_not_masked(prepared: Prepare) -> None:
 
 
 @pytest.mark.logs_warnings
-def test_a_text_that_is_padded_to_the_longest_of_its_batch_is_warned_of(
+def test_a_text_that_is_padded_to_the_longest_of_its_batch_depends_on_it(
     prepared: Prepare, caplog: pytest.LogCaptureFixture
 ) -> None:
     import keras
@@ -84,7 +84,7 @@ def test_a_text_that_is_padded_to_the_longest_of_its_batch_is_warned_of(
     x = keras.Input((1,), name="x", dtype="string")
     prepared(keras.Model(x, keras.layers.TextVectorization(vocabulary=LETTERS)(x)))
 
-    assert "the rows of this model depend on each other" in caplog.text
+    assert "the answer to a row changes with the other rows of its batch" in caplog.text
 
 
 @pytest.mark.logs_warnings
