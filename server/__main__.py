@@ -37,9 +37,23 @@ def main() -> int:
             from server.tune import command  # a client, which nothing that serves loads
 
             return command.main(rest)
-    from server import run
+    return serve()
 
-    return run.main()
+
+def serve(*command: str) -> int:
+    """Serve a model; `command` starts a model process. Returns the exit code."""
+    from pathlib import Path
+
+    from server import listening
+
+    try:
+        found = listening.listen(sys.argv[1:], os.environ, Path.cwd())
+    except listening.CannotStart as error:
+        print(error, file=sys.stderr)
+        return listening.EXIT_CANNOT_START
+    from server import run  # only now: it takes a third of a second, and clients can connect
+
+    return run.main(found, *([command] if command else []))
 
 
 if __name__ == "__main__":

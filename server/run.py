@@ -13,15 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import quote
 
-from tornado.netutil import bind_sockets
-
 from server.app import make_transport
-from server.config import ConfigError, HttpSettings, Settings, load_settings
+from server.config import ConfigError, Settings
 from server.errors import LoadFailed
 from server.http.activity import Activity
+from server.listening import EXIT_CANNOT_START, CannotStart, Listening
 from server.logs.application import configure, log_unhandled_exceptions, write_in_background
 from server.logs.format import line_format_of
 from server.logs.open import Logs, open_access_log, open_payload_log
@@ -30,7 +28,7 @@ from server.serving.leftovers import remove_leftovers
 from server.serving.model_process import ModelProcess
 from server.serving.process_start import COMMAND
 from server.serving.service import Service
-from server.transport.interface import BACKLOG, Transport
+from server.transport.interface import Transport
 from server.transport.sockets import HANDSHAKE_SECONDS, block_new_handshakes
 from server.transport.tls import context_of
 
@@ -38,7 +36,6 @@ log = logging.getLogger(__name__)
 
 EXIT_CLEAN = 0
 EXIT_BROKEN = 1
-EXIT_CANNOT_START = 2
 EXIT_DRAIN_TIMEOUT = 3
 FLUSH_SECONDS = 2.0
 SPARE_FILES = 256
@@ -46,24 +43,19 @@ FILES_PER_PROCESS = 5  # socket, output, shared memory twice, the kept file
 LAST_REQUESTS_SECONDS = 0.1  # for those whose connection was accepted last to send their request
 
 
-class CannotStart(Exception):
-    """One clear line on what keeps the service from starting."""
-
-
-def main(command: Sequence[str] = COMMAND) -> int:
-    """Run the service with this process's arguments and environment; return its exit code.
+def main(listening: Listening, command: Sequence[str] = COMMAND) -> int:
+    """Run the service on its sockets; return its exit code.
 
     `command` starts a model process.
     """
+    settings, sockets = listening
     try:
-        settings = load_settings(sys.argv[1:], os.environ, Path.cwd())
         line_format = line_format_of(settings.logging.format, sys.stderr, os.environ)
         lock = configure(settings.logging.level, line_format)
         flush_log = write_in_background()
         log_unhandled_exceptions(flush_log)
         settings = with_enough_files(settings)
         tls = context_of(settings.http)
-        sockets = bind(settings.http)
         logs = Logs(open_payload_log(settings, lock), open_access_log(settings, line_format, lock))
         process = Process(settings, sockets, tls, logs, command)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -209,16 +201,6 @@ class Process:
         host, port = self._sockets[0].getsockname()[:2]
         scheme = "https" if self._tls else "http"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-def bind(settings: HttpSettings) -> list[socket.socket]:
-    """Listen on the address; raises CannotStart when that is not possible."""
-    try:
-        return bind_sockets(settings.port, settings.host, backlog=BACKLOG)
-    except (OSError, UnicodeError) as error:  # the latter for names that cannot be looked up
-        where = f"{settings.host}, port {settings.port}"
-        reason = getattr(error, "strerror", None) or error
-        raise CannotStart(f"cannot listen on {where}: {reason}") from error
 
 
 def warn_of_unknown_names(service: Service, redacted: Sequence[str]) -> None:

@@ -35,7 +35,7 @@ HOMES = {
     "rich": ["model/train.py", "server/loadtest/", "scripts/"],
     "tensorflow": ["model/"],
     "tf_keras": ["model/formats/"],
-    "tornado": ["server/app.py", "server/handlers/", "server/run.py", "server/transport/"],
+    "tornado": ["server/app.py", "server/handlers/", "server/listening.py", "server/transport/"],
     "uvloop": ["server/loadtest/", "server/run.py"],
     "yaml": ["server/config/"],
 }
@@ -52,6 +52,7 @@ ALLOWED = {
     "model": set(),
     "errors": set(),
     "config": set(),
+    "listening": {"config"},
     "batching": set(),
     "problems": {"errors", "batching"},
     "dialects": {"config", "errors", "model", "problems"},
@@ -60,16 +61,16 @@ ALLOWED = {
     "monitoring": {"batching", "errors", "logs", "serving"},
     "openapi": {"dialects", "problems", "serving"},
     "http": {"batching", "config", "dialects", "errors", "logs", "model", "serving"},
-    "transport": {"config", "dialects", "errors", "http", "logs"},
+    "transport": {"config", "dialects", "errors", "http", "listening", "logs"},
     "handlers": {
         *("batching", "dialects", "errors", "http", "logs", "monitoring", "openapi", "problems"),
         "serving",
     },
     "app": BELOW_APP,
-    "run": BELOW_APP | {"app"},
+    "run": BELOW_APP | {"app", "listening"},
     "loadtest": {"model"},
     "tune": {"config", "loadtest", "model", "serving"},
-    "__main__": {"config", "run", "serving", "tune"},
+    "__main__": {"config", "listening", "run", "serving", "tune"},
     "scripts": {"app", "loadtest", "run", "tune"} | BELOW_APP,
 }
 

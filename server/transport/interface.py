@@ -13,7 +13,6 @@ MAX_DISCARDED_BYTES: Final = 64 * 2**20
 MAX_REJECTED: Final = 128
 SWEEP_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 1.0
-BACKLOG: Final = 1024
 
 _URL: Final = re.compile(r"(?i:https?)://([\w.\-\[\]:]+)((?:[/?].*)?)", re.ASCII)
 

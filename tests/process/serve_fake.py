@@ -10,9 +10,7 @@ import sys
 COMMAND = (sys.executable, "-m", "tests.process.fake_model")
 
 if __name__ == "__main__":
-    from server.__main__ import handle_signals_early
+    from server.__main__ import handle_signals_early, serve
 
     handle_signals_early()
-    from server.run import main
-
-    sys.exit(main(COMMAND))
+    sys.exit(serve(*COMMAND))

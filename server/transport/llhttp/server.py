@@ -16,8 +16,8 @@ from tornado.web import Application
 from server.config import HttpSettings
 from server.http.activity import Activity, LogAccess
 from server.http.message import COMMON_FIELDS, Response
+from server.listening import BACKLOG
 from server.transport.interface import (
-    BACKLOG,
     LINGER_SECONDS,
     MAX_REJECTED,
     SWEEP_SECONDS,
