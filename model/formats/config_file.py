@@ -14,11 +14,12 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
 from model.formats.files import AGAIN, SAVE, ModelError
+from model.formats.stored_entry import StoredEntry
 
 MAX_CONFIG = 64 << 20  # bytes; a vocabulary of a million words takes 20 MB
 MAX_DEPTH = 200  # of dicts and lists in each other; an inner model adds five
@@ -137,36 +138,8 @@ def _check_weights(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) 
         if info.compress_type != zipfile.ZIP_STORED:
             check_hdf5(path, io.BytesIO(file.read()), info.file_size)
             return
-    with path.open("rb") as whole:
-        check_hdf5(path, _Entry(whole, info), info.file_size)
-
-
-class _Entry(io.RawIOBase):
-    """An entry that is stored as it is; zipfile would read all of it again for each step back."""
-
-    def __init__(self, file: BinaryIO, info: zipfile.ZipInfo) -> None:
-        file.seek(info.header_offset)
-        names, extra = struct.unpack("<26xHH", file.read(30))
-        self._file, self._size = file, info.file_size
-        self._start = info.header_offset + 30 + names + extra
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        self._file.seek(self._start + self._at)
-        found = self._file.read(max(0, min(len(buffer), self._size - self._at)))
-        buffer[: len(found)] = found
-        self._at += len(found)
-        return len(found)
+    with StoredEntry(path, info) as entry:
+        check_hdf5(path, entry, info.file_size)
 
 
 def _check_npz(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:

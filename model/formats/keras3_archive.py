@@ -9,16 +9,16 @@ All names of `keras.src` that this needs are private; they are those of Keras 3.
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
+from model.formats.stored_entry import StoredEntry
+
 WEIGHTS_H5: Final = "model.weights.h5"
 WEIGHTS_NPZ: Final = "model.weights.npz"
 ASSETS: Final = "assets"
-LOCAL_HEADER: Final = 30  # bytes before the name of an entry; its last four are two lengths
 
 
 def load_archive(
@@ -73,43 +73,5 @@ class _InPlace:
         self._path = path
         self._info = info
 
-    def open(self, _name: str, _mode: str) -> Entry:
-        return Entry(self._path, self._info)
-
-
-class Entry(io.RawIOBase):
-    """An uncompressed entry of a zip archive as a file of its own."""
-
-    def __init__(self, path: str, info: zipfile.ZipInfo) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        header = os.pread(self._descriptor, LOCAL_HEADER, info.header_offset)
-        lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-        self._start = info.header_offset + LOCAL_HEADER + lengths
-        self._size = info.file_size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def tell(self) -> int:
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        left = max(0, self._size - self._position)
-        view = memoryview(buffer).cast("B")[:left]
-        count = os.preadv(self._descriptor, [view], self._start + self._position)
-        self._position += count
-        return count
-
-    def close(self) -> None:
-        if not self.closed:
-            os.close(self._descriptor)
-        super().close()
+    def open(self, _name: str, _mode: str) -> StoredEntry:
+        return StoredEntry(self._path, self._info)
