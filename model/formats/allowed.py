@@ -10,16 +10,22 @@ from __future__ import annotations
 import builtins
 import re
 import sys
-from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from model.formats.allowed_functions import why_not_tensorflow
 from model.formats.config_file import read_config
+from model.formats.config_tree import dicts_in, rebuilt
 from model.formats.detect import keras_version, version_numbers
 from model.formats.files import SAVE, ModelError
-from model.formats.known_names import LOADS_OTHERS, known_names
+from model.formats.known_names import (
+    KERAS,
+    LOADS_OTHERS,
+    is_inside,
+    is_of_keras,
+    known_names,
+)
 from model.formats.options import LoadOptions
 from model.formats.training_parts import without_training
 
@@ -31,7 +37,6 @@ CONTAINERS = {
     *("__tuple__", "TensorShape", "TypeSpec", "CompositeTensor", "__wrapped__"),
 }
 TYPE_SPECS = {"TensorSpec", "RaggedTensorSpec", "SparseTensorSpec", "IndexedSlicesSpec"}
-KERAS = {"keras", "tf_keras"}
 ALLOW_CODE = "set model.allow_code: true"
 # Packages of Keras whose name on PyPI is another than in Python.
 PYPI = {"keras_hub": "keras-hub", "keras_nlp": "keras-nlp", "keras_cv": "keras-cv"}
@@ -71,7 +76,7 @@ class _Check:
         self.imports = options.imports
 
     def all(self, config: Any) -> None:
-        for value in _dicts(config):
+        for value in dicts_in(config):
             if "class_name" in value:
                 self._check_object(value)
             for key, item in value.items():
@@ -104,7 +109,7 @@ class _Check:
             self._check_module(name, module)
         names = known_names()
         own = registered is not None and ">" in registered
-        of_keras = module is None or _is_of_keras(module)
+        of_keras = module is None or is_of_keras(module)
         known = name in names.classes or name in names.keras_operations
         if of_keras and known and registered in (None, name, f"Custom>{name}"):
             self._check_config_of(name, value.get("config"))
@@ -114,8 +119,8 @@ class _Check:
     def _check_module(self, name: str, module: str) -> None:
         if not MODULE.fullmatch(module):
             raise self._error(f"takes {name} from {module[:80]!r}, which is no module", SAVE)
-        harmful = module.partition(".")[0] in NO_LAYERS and not _is_of_keras(module)
-        if harmful and not _is_inside(module, self.imports):
+        harmful = module.partition(".")[0] in NO_LAYERS and not is_of_keras(module)
+        if harmful and not is_inside(module, self.imports):
             why = f"takes {name} from the module {module}, which has no layers and could do harm"
             raise self._error(why, "do not use this file unless you know who wrote it")
 
@@ -215,39 +220,19 @@ class _Check:
             raise self._unknown_function(text, None)
 
 
-def _is_of_keras(module: str) -> bool:
-    return _is_inside(module, (*KERAS, "tensorflow.keras"))
-
-
-def _is_inside(module: str, packages: Iterable[str]) -> bool:
-    return any(module == package or module.startswith(package + ".") for package in packages)
-
-
-def _without_strangers(value: Any, imports: tuple[str, ...]) -> Any:
+def _without_strangers(config: dict[str, Any], imports: tuple[str, ...]) -> dict[str, Any]:
     """Return a copy where no module is named that Keras 2 would import and the user did not."""
-    if isinstance(value, list):
-        return [_without_strangers(item, imports) for item in value]
-    if not isinstance(value, dict):
+
+    def change(value: dict[str, Any]) -> dict[str, Any]:
+        module = value.get("module")
+        if "class_name" in value and isinstance(module, str):
+            allowed = is_of_keras(module) or module == "builtins" or is_inside(module, imports)
+            if not allowed and value["class_name"] != "__typespec__":
+                value["module"] = None
         return value
-    found = {key: _without_strangers(item, imports) for key, item in value.items()}
-    module = value.get("module")
-    if "class_name" in value and isinstance(module, str):
-        allowed = _is_of_keras(module) or module == "builtins" or _is_inside(module, imports)
-        if not allowed and value["class_name"] != "__typespec__":
-            found["module"] = None
+
+    found: dict[str, Any] = rebuilt(config, change)
     return found
-
-
-def _dicts(config: Any) -> Iterator[dict[str, Any]]:
-    """Yield every dict, the outer ones first; a stack, as configs are nested deep."""
-    waiting = [config]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            yield value
-            waiting += reversed(value.values())
-        elif isinstance(value, (list, tuple)):
-            waiting += reversed(value)
 
 
 def _is_known_function(name: str, module: str | None) -> bool:
@@ -263,14 +248,14 @@ def _is_known_function(name: str, module: str | None) -> bool:
 
 def _is_taken(name: str, module: object) -> bool:
     """Return whether Keras 2 would find a function elsewhere than in what the user imports."""
-    of_keras = isinstance(module, str) and _is_of_keras(module)
+    of_keras = isinstance(module, str) and is_of_keras(module)
     return of_keras or (module == "builtins" and hasattr(builtins, name))
 
 
 def _package_of(name: str, module: str | None, registered: str | None) -> tuple[str | None, str]:
     """Return the package that defines a class, as far as the file says, and the class' name."""
     label, _, last = (registered or name).rpartition(">")
-    if module in {None, "builtins", "__main__"} or (label and _is_of_keras(str(module))):
+    if module in {None, "builtins", "__main__"} or (label and is_of_keras(str(module))):
         return (label if label != "Custom" else "") or None, last
     return str(module).partition(".")[0], last
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
+
+from model.formats.config_tree import dicts_in
 
 LAYERS: Final = {"BatchNormalization", "SyncBatchNormalization"}
 
@@ -13,24 +14,12 @@ def layer_with_batch_statistics(config: Any) -> str | None:
 
     `config` is that of a model of Keras 2. The layer may be in a model that is called so.
     """
-    for layer in _layers(config):
+    for layer in dicts_in(config):
         if _is_called_in_training(layer.get("inbound_nodes")):
-            for inner in _layers(layer):
+            for inner in dicts_in(layer):
                 if inner.get("class_name") in LAYERS:
                     return str((inner.get("config") or {}).get("name", inner["class_name"]))
     return None
-
-
-def _layers(config: Any) -> Iterator[dict[str, Any]]:
-    """Generate every dict that describes an object, the outer ones first."""
-    if isinstance(config, dict):
-        if "class_name" in config:
-            yield config
-        for value in config.values():
-            yield from _layers(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _layers(value)
 
 
 def _is_called_in_training(nodes: Any) -> bool:

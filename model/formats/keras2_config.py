@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from model.formats.config_tree import rebuilt
 from model.formats.files import ModelError
 
 # Keys of Keras 3 that Keras 2 has no argument for, and the value that changes nothing.
@@ -30,24 +31,19 @@ WITHOUT_GROUPS = {
 
 def as_keras_2(path: Path | str, config: dict[str, Any]) -> dict[str, Any]:
     """Return a copy that `tf_keras` reads; raises ModelError for what Keras 2 cannot compute."""
-    converted: dict[str, Any] = _converted(path, config)
-    return converted
 
-
-def _converted(path: Path | str, value: Any) -> Any:
-    if isinstance(value, list):
-        return [_converted(path, item) for item in value]
-    if not isinstance(value, dict):
+    def convert(value: dict[str, Any]) -> Any:
+        name, inner = value.get("class_name"), value.get("config")
+        if name == "DTypePolicy" and isinstance(inner, dict):
+            return inner.get("name")
+        if isinstance(name, str) and isinstance(inner, dict):
+            value["config"] = _layer(path, name, inner)
+        if isinstance(value.get("inbound_nodes"), list):
+            value["inbound_nodes"] = [_node(path, node) for node in value["inbound_nodes"]]
         return value
-    name, inner = value.get("class_name"), value.get("config")
-    if name == "DTypePolicy" and isinstance(inner, dict):
-        return inner.get("name")
-    found = {key: _converted(path, item) for key, item in value.items()}
-    if isinstance(name, str) and isinstance(found.get("config"), dict):
-        found["config"] = _layer(path, name, found["config"])
-    if "inbound_nodes" in found and isinstance(found["inbound_nodes"], list):
-        found["inbound_nodes"] = [_node(path, node) for node in found["inbound_nodes"]]
-    return found
+
+    converted: dict[str, Any] = rebuilt(config, convert)
+    return converted
 
 
 def _layer(path: Path | str, name: str, config: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from model.formats.config_tree import dicts_in, rebuilt
 from model.formats.files import ModelError
 from model.formats.known_names import known_names
 
@@ -30,23 +31,18 @@ def mend_config(path: Path | str, config: dict[str, Any]) -> dict[str, Any]:
 
     Raises ModelError for a vocabulary that `adapt` has learned, which the file does not hold.
     """
-    mended: dict[str, Any] = _mended(path, config)
-    return mended
 
-
-def _mended(path: Path | str, value: Any) -> Any:
-    if isinstance(value, list):
-        return [_mended(path, item) for item in value]
-    if not isinstance(value, dict):
+    def mend(value: dict[str, Any]) -> dict[str, Any]:
+        inner = value.get("config")
+        if isinstance(value.get("class_name"), str) and isinstance(inner, dict):
+            _check_vocabulary(path, value["class_name"], inner)
+            axis = inner.get("axis")
+            if isinstance(axis, list) and len(axis) != 1:
+                value["config"] = _KeepsAxis(inner, axis=tuple(axis))
         return value
-    found = {key: _mended(path, item) for key, item in value.items()}
-    inner = found.get("config")
-    if isinstance(found.get("class_name"), str) and isinstance(inner, dict):
-        _check_vocabulary(path, found["class_name"], inner)
-        axis = inner.get("axis")
-        if isinstance(axis, list) and len(axis) != 1:
-            found["config"] = _KeepsAxis(inner, axis=tuple(axis))
-    return found
+
+    mended: dict[str, Any] = rebuilt(config, mend)
+    return mended
 
 
 def _check_vocabulary(path: Path | str, name: str, config: dict[str, Any]) -> None:
@@ -68,14 +64,11 @@ def finalize(model: Any) -> None:
             layer.finalize_state()
 
 
-def operation_in(config: Any) -> str | None:
+def operation_in(config: dict[str, Any]) -> str | None:
     """Return the name of an operation of `keras.ops` in a config, which Keras takes for a layer."""
-    if isinstance(config, list):
-        return next(filter(None, map(operation_in, config)), None)
-    if not isinstance(config, dict):
-        return None
-    name, inner = config.get("class_name"), config.get("config")
-    is_operation = name in known_names().keras_operations and "inbound_nodes" in config
-    if is_operation and isinstance(inner, dict) and "trainable" not in inner:  # as layers have
-        return str(name)
-    return operation_in(list(config.values()))
+    for value in dicts_in(config):
+        name, inner = value.get("class_name"), value.get("config")
+        is_operation = name in known_names().keras_operations and "inbound_nodes" in value
+        if is_operation and isinstance(inner, dict) and "trainable" not in inner:  # as layers have
+            return str(name)
+    return None

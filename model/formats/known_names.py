@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,19 @@ LIST = Path(__file__).with_name("known_names.json")
 LOADS_OTHERS = frozenset(
     {"TFSMLayer", "ReloadedLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
 )
+
+
+KERAS = frozenset({"keras", "tf_keras"})
+
+
+def is_of_keras(module: str) -> bool:
+    """Return whether a module is one of Keras 3 or of Keras 2."""
+    return is_inside(module, (*KERAS, "tensorflow.keras"))
+
+
+def is_inside(module: str, packages: Iterable[str]) -> bool:
+    """Return whether a module is one of these packages, or inside of one."""
+    return any(module == package or module.startswith(package + ".") for package in packages)
 
 
 @dataclass(frozen=True)

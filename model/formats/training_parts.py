@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.formats.known_names import known_names
+from model.formats.known_names import is_of_keras, known_names
 
 # Losses, metrics and optimizers; inner models have them too.
 OF_TRAINING = {"compile_config", "training_config", "optimizer_config"}
@@ -52,9 +52,8 @@ def _is_of_keras(value: Any) -> bool:
         return value in known_names().classes
     if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
         return value is None
-    module = f"{value.get('module') or 'keras'}."
     return (
-        module.startswith(("keras.", "tf_keras.", "tensorflow.keras."))
+        is_of_keras(str(value.get("module") or "keras"))
         and value["class_name"] in known_names().classes
         and value.get("registered_name") in (None, value["class_name"])
     )
