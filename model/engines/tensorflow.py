@@ -78,6 +78,15 @@ class TensorFlowEngine:
         return split(answer, [len(part) for part in parts])
 
 
+def as_array_like(answer: Any) -> Any:
+    """Turn an output into one that numpy can hold: neither sparse nor bfloat16."""
+    import tensorflow as tf
+
+    if isinstance(answer, tf.SparseTensor):
+        answer = tf.sparse.to_dense(answer)
+    return tf.cast(answer, tf.float32) if answer.dtype == tf.bfloat16 else answer
+
+
 def filled_up_to(count: int, array: np.ndarray) -> np.ndarray:
     """Return `count` rows: those of `array`, and then copies of its last one."""
     missing = count - len(array)

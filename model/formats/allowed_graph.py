@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from model.formats.files import AGAIN, ModelError
 from model.formats.known_names import known_names
+from model.signature import DEFAULT_NAME
 
 SERVE = "serve"
-DEFAULT_SIGNATURE = "serving_default"
 OF_TABLES = {"_create_resource", "_initialize", "_destroy_resource"}
 INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op", "table_initializer")
 LOCAL_VARIABLES = "local_variables"
@@ -71,9 +71,9 @@ def _signature_name(folder: Path, meta_graph: Any, wanted: str) -> str:
     }
     names = sorted(signatures)
     useful = [name for name in names if signatures[name].outputs]
-    if not wanted and DEFAULT_SIGNATURE not in useful and len(useful) == 1:
+    if not wanted and DEFAULT_NAME not in useful and len(useful) == 1:
         return useful[0]
-    name = wanted or DEFAULT_SIGNATURE
+    name = wanted or DEFAULT_NAME
     if name in signatures:
         return name
     if not names:

@@ -22,16 +22,16 @@ def takes(layer: Any, tensor: Any) -> bool:
     """Return whether a layer of a model, of Keras 3 or of Keras 2, is called with `tensor`."""
     # Keras has no public name for the calls of a layer that is called more than once.
     nodes = getattr(layer, "_inbound_nodes", ())
-    return any(given is tensor for node in nodes for given in _flat(node.input_tensors))
+    return any(given is tensor for node in nodes for given in flat(node.input_tensors))
 
 
-def _flat(tensors: Any) -> list[Any]:
-    """Return what Keras 2 passes to a layer: a tensor, or a list or dict of them."""
+def flat(tensors: Any) -> list[Any]:
+    """Return the tensors that Keras 2 notes of a call: one alone, or a list or dict of them."""
     if isinstance(tensors, dict):
         tensors = list(tensors.values())
     if not isinstance(tensors, list | tuple):
         return [tensors]
-    return [each for item in tensors for each in _flat(item)]
+    return [each for item in tensors for each in flat(item)]
 
 
 def _ids_of(layer: Any) -> int | None:

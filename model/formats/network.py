@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from model.engines.tensorflow import TensorFlowEngine
+from model.engines.tensorflow import TensorFlowEngine, as_array_like
 from model.formats.files import ModelError, in_one_line
 from model.formats.fixed_rows import (
     answer_alike,
@@ -90,7 +90,7 @@ class _Tracer:
                 reset_states(model)
             answers = unpack(model(pack(inputs), training=False))
             refuse_smaller_input(tf.compat.v1.get_default_graph())
-            return [_as_array_like(answer) for answer in answers]
+            return [as_array_like(answer) for answer in answers]
 
         return call
 
@@ -117,12 +117,3 @@ def _as_traced(declared: TensorSpec, tensor: Any) -> TensorSpec:
     if not tensor.shape.rank:
         raise ValueError(f"{spec.name} has no axis for the rows, so it cannot be cut into answers")
     return replace(spec, shape=tuple(tensor.shape[1:]))
-
-
-def _as_array_like(answer: Any) -> Any:
-    """Turn an output into one that numpy can hold: neither sparse nor bfloat16."""
-    import tensorflow as tf
-
-    if isinstance(answer, tf.SparseTensor):
-        answer = tf.sparse.to_dense(answer)
-    return tf.cast(answer, tf.float32) if answer.dtype == tf.bfloat16 else answer

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from model.engines.tensorflow import TensorFlowEngine
+from model.engines.tensorflow import TensorFlowEngine, as_array_like
 from model.examples import random_rows
 from model.formats.allowed_graph import check_saved_model
 from model.formats.files import ModelError, in_one_line
@@ -127,7 +127,7 @@ def _trace(
             for (name, spec), array in zip(given.items(), arrays, strict=True)
         }
         answers = function(**arguments)
-        return [_as_array_like(answers[name]) for name in names]
+        return [as_array_like(_dense(answers[name])) for name in names]
 
     specs = [tf.TensorSpec([rows, *spec.shape], spec.dtype) for spec in inputs]
     try:
@@ -137,15 +137,13 @@ def _trace(
         raise ValueError(f"cannot be called: {in_one_line(error)}") from error
 
 
-def _as_array_like(answer: Any) -> Any:
-    """Turn an output into one that numpy can hold; raises TypeError."""
+def _dense(answer: Any) -> Any:
+    """Return an output that is not ragged; raises TypeError for one that is."""
     import tensorflow as tf
 
-    if isinstance(answer, tf.SparseTensor):
-        answer = tf.sparse.to_dense(answer)
     if isinstance(answer, tf.RaggedTensor):
         raise TypeError("it has a ragged output; export it with dense ones")
-    return tf.cast(answer, tf.float32) if answer.dtype == tf.bfloat16 else answer
+    return answer
 
 
 def _warn_of_random_answers(engine: TensorFlowEngine, path: Path | str) -> None:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from model.formats.id_range import takes
+from model.formats.id_range import flat, takes
 from model.signature import TensorSpec
 
 log = logging.getLogger(__name__)
@@ -61,9 +61,8 @@ def _known(model: Any, tensor: Any) -> list[Sequence[Sample]]:
 
 def _outputs_for(layer: Any, tensor: Any) -> Iterable[Any]:
     for node in layer._inbound_nodes:
-        given, returned = node.input_tensors, node.output_tensors
-        if any(each is tensor for each in (given if isinstance(given, list | tuple) else [given])):
-            yield from returned if isinstance(returned, list | tuple) else [returned]
+        if any(each is tensor for each in flat(node.input_tensors)):
+            yield from flat(node.output_tensors)
 
 
 def _usable(values: Iterable[Sample], spec: TensorSpec) -> Iterable[Sample]:
