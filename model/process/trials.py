@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -48,8 +49,7 @@ class Trials:
     @property
     def most_rows(self) -> int | None:
         """The most rows of a call, for a network that was built for a fixed number; else None."""
-        rows: int | None = getattr(self._engine, "fixed_rows", None)
-        return rows
+        return self._engine.fixed_rows
 
     @property
     def row_nbytes(self) -> int:
@@ -132,8 +132,7 @@ class Trials:
         """
         if self.most_rows == 1:
             return 0.0
-        batch, alone = self._answered_one_by_one()
-        together = self.answer(batch)
+        _, alone, together = self._compared
         return max(
             difference([part.arrays[name] for part in alone], together.arrays[name])
             for name in self._names
@@ -147,8 +146,7 @@ class Trials:
         """
         if self.most_rows == 1:
             return False
-        batch, _ = self._answered_one_by_one()
-        together = self.answer(batch)
+        batch, _, together = self._compared
         if self._differs(self.answer(batch), together, slice(None)):
             return False
         return any(
@@ -161,6 +159,12 @@ class Trials:
             difference([one.arrays[name][rows]], other.arrays[name][rows]) > NEIGHBOURS_TOLERANCE
             for name in self._names
         )
+
+    @cached_property
+    def _compared(self) -> tuple[Tensors, list[Tensors], Tensors]:
+        """Rows, with the network's answer to each of them alone, and to all together."""
+        batch, alone = self._answered_one_by_one()
+        return batch, alone, self.answer(batch)
 
     def _answered_one_by_one(self) -> tuple[Tensors, list[Tensors]]:
         """Return rows, as different as the network accepts, with its answer to each of them."""
