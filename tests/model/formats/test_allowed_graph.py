@@ -10,19 +10,11 @@ import pytest
 
 from model.formats.allowed_graph import check_saved_model
 from model.formats.files import ModelError
+from tests.support.late import Late
 
 pytestmark = pytest.mark.keras
 
-tf: Any = None
-
-
-@pytest.fixture(autouse=True, scope="module")
-def import_tensorflow() -> None:
-    """Collecting these tests does not import TensorFlow; running them does."""
-    global tf
-    import tensorflow as imported
-
-    tf = imported
+tf: Any = Late("tensorflow")
 
 
 def save(folder: Path, compute: Callable[[Any], Any], **attributes: Any) -> Path:

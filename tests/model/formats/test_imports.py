@@ -14,6 +14,7 @@ import pytest
 
 from model.formats.imports import FOLDER
 from model.formats.load import LoadOptions, ModelError, load_model
+from tests.support.late import Late
 
 pytestmark = [
     pytest.mark.keras,
@@ -21,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file"),
 ]
 
-keras: Any = None
+keras: Any = Late("keras")
 
 # A package as KerasHub is: registered classes, a backbone in a task, configs in configs.
 BACKBONE = """
@@ -82,15 +83,6 @@ def twice(x):
 def relu(x):
     return 100 * x
 """.replace("KERAS", "{keras}")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def import_keras() -> None:
-    """Collecting these tests does not import TensorFlow; running them does."""
-    global keras
-    import keras as imported
-
-    keras = imported
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from model.formats.load import ModelError, TensorFlowEngine, load_model
+from tests.support.late import Late
 
 pytestmark = [
     pytest.mark.keras,
@@ -21,18 +22,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file"),
 ]
 
-keras: Any = None
+keras: Any = Late("tf_keras")
 
 ENDINGS = pytest.mark.parametrize("ending", [".keras", ".h5"])
-
-
-@pytest.fixture(autouse=True, scope="module")
-def import_keras_2() -> None:
-    """Collecting these tests does not import TensorFlow; running them does."""
-    global keras
-    import tf_keras as imported
-
-    keras = imported
 
 
 @pytest.fixture

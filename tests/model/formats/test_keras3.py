@@ -17,19 +17,11 @@ from model.formats.load import LoadOptions, ModelError, TensorFlowEngine, load_m
 from model.process.trials import Trials
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Tensors
+from tests.support.late import Late
 
 pytestmark = pytest.mark.keras
 
-keras: Any = None
-
-
-@pytest.fixture(autouse=True, scope="module")
-def import_keras() -> None:
-    """Collecting these tests does not import TensorFlow; running them does."""
-    global keras
-    import keras as imported
-
-    keras = imported
+keras: Any = Late("keras")
 
 
 @pytest.fixture

@@ -13,21 +13,13 @@ import pytest
 
 from model.formats.keras3_fixes import fix_layers
 from model.formats.load import load_model
+from tests.support.late import Late
 
 pytestmark = pytest.mark.keras
 
 CROP = "transform_images"
 
-keras: Any = None
-
-
-@pytest.fixture(autouse=True, scope="module")
-def import_keras() -> None:
-    """Collecting these tests does not import TensorFlow; running them does."""
-    global keras
-    import keras as imported
-
-    keras = imported
+keras: Any = Late("keras")
 
 
 @pytest.fixture

@@ -10,19 +10,11 @@ import numpy as np
 import pytest
 
 from model.formats.load import ModelError, TensorFlowEngine, load_model
+from tests.support.late import Late
 
 pytestmark = pytest.mark.keras
 
-keras: Any = None
-
-
-@pytest.fixture(autouse=True, scope="module")
-def import_keras() -> None:
-    """Collecting these tests does not import TensorFlow; running them does."""
-    global keras
-    import keras as imported
-
-    keras = imported
+keras: Any = Late("keras")
 
 
 @pytest.fixture

@@ -11,19 +11,11 @@ import pytest
 
 from model.formats.load import TensorFlowEngine, load_model
 from model.formats.scopes import any_names_as_scopes
+from tests.support.late import Late
 
 pytestmark = pytest.mark.keras
 
-keras: Any = None
-
-
-@pytest.fixture(autouse=True, scope="module")
-def import_keras() -> None:
-    """Collecting these tests does not import TensorFlow; running them does."""
-    global keras
-    import keras as imported
-
-    keras = imported
+keras: Any = Late("keras")
 
 
 @pytest.fixture(params=[".keras", ".h5"])

@@ -13,19 +13,11 @@ import pytest
 from model.formats.load import LoadOptions, ModelError, TensorFlowEngine, load_model
 from model.process import loader
 from model.process.prepare import LoadRequest
+from tests.support.late import Late
 
 pytestmark = pytest.mark.keras
 
-tf: Any = None
-
-
-@pytest.fixture(autouse=True, scope="module")
-def import_tensorflow() -> None:
-    """Collecting these tests does not import TensorFlow; running them does."""
-    global tf
-    import tensorflow as imported
-
-    tf = imported
+tf: Any = Late("tensorflow")
 
 
 @pytest.fixture(scope="module")
