@@ -11,6 +11,7 @@ from model.engines.tensorflow import TensorFlowEngine
 from model.formats.batch_statistics import layer_with_batch_statistics
 from model.formats.checked_config import build_from
 from model.formats.files import ModelError, in_one_line
+from model.formats.grouped_convolution import use_own_kernels_in_keras_2
 from model.formats.imports import missing, own_objects, unknown_name
 from model.formats.initial_values import no_large_initial_values
 from model.formats.keras2_config import as_keras_2
@@ -50,6 +51,7 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     """
     import tf_keras
 
+    use_own_kernels_in_keras_2()
     own = own_objects(path, options, "tf_keras")
     config = as_keras_2(path, config)
     normalizing = layer_with_batch_statistics(config)
