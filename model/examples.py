@@ -15,7 +15,9 @@ from model.tensors import Tensors
 
 TEXTS = ("some words", "other words")
 WORDS = ("", "a", "no", "yes", "good", "bad")  # some may be in the model's vocabulary
+UNKNOWN_WORDS = ("qxzv", "jkwq")  # no vocabulary has these
 MOST_WORDS = 4  # of a random text
+MOST_WORDS_OF_LONG_TEXTS = 24
 
 MakeRow = Callable[[TensorSpec, int, int], np.ndarray]
 """Returns the row of a number, starting at 0, whose variable dimensions have a given size."""
@@ -42,11 +44,6 @@ def example_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
     return np.full(shape, value if spec.maximum is None else min(value, spec.maximum), spec.dtype)
 
 
-def random_rows(signature: Signature, rows: int, variable_size: int) -> Tensors:
-    """Return random rows of what the model knows, the same ones at every call."""
-    return RANDOM.rows(signature, rows, variable_size)
-
-
 @dataclass(frozen=True)
 class RowKind:
     """A way to generate rows of input.
@@ -63,9 +60,12 @@ class RowKind:
     make_sampled: MakeRow
     uses_samples: bool = True
 
-    def rows(self, signature: Signature, rows: int, variable_size: int) -> Tensors:
-        """Return rows that differ from each other, where the kind has different ones."""
-        return _rows(signature, self._make_row, rows, variable_size)
+    def rows(self, signature: Signature, rows: int, variable_size: int, first: int = 0) -> Tensors:
+        """Return rows that differ from each other, where the kind has different ones.
+
+        They are numbered from `first`; other numbers are other rows.
+        """
+        return _rows(signature, self._make_row, rows, variable_size, first)
 
     def equal_rows(self, signature: Signature, rows: int, variable_size: int) -> Tensors:
         """Return the first row so many times: a network that takes it once takes all of them."""
@@ -103,10 +103,24 @@ def _equal(one: Tensors, other: Tensors) -> bool:
     return all(np.array_equal(one.arrays[name], other.arrays[name]) for name in one.arrays)
 
 
-def _rows(signature: Signature, make: MakeRow, rows: int, variable_size: int) -> Tensors:
+def scaled(kind: RowKind, factor: float, name: str) -> RowKind:
+    """Return a kind whose floats are so many times those of another."""
+
+    def make(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
+        made = kind.make(spec, row, variable_size)
+        is_float = spec.array_dtype.kind == "f"
+        return np.asarray(made * spec.array_dtype.type(factor)) if is_float else made
+
+    return replace(kind, name=name, make=make)
+
+
+def _rows(
+    signature: Signature, make: MakeRow, rows: int, variable_size: int, first: int = 0
+) -> Tensors:
+    numbers = range(first, first + rows)
     return Tensors(
         {
-            spec.name: np.stack([make(spec, row, variable_size) for row in range(rows)])
+            spec.name: np.stack([make(spec, row, variable_size) for row in numbers])
             for spec in signature.inputs
         }
     )
@@ -166,7 +180,7 @@ def _random_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
     """Random texts, ids or normal numbers."""
     random, shape = _generator(spec, row), spec.row_shape(variable_size)
     if spec.dtype == "string":
-        return _random_texts(random, shape)
+        return _random_texts(random, shape, WORDS, MOST_WORDS)
     if spec.maximum is not None:
         return np.asarray(random.integers(0, spec.maximum + 1, shape), spec.dtype)
     if spec.array_dtype.kind == "f":
@@ -185,15 +199,28 @@ def _generator(spec: TensorSpec, row: int) -> np.random.Generator:
     return np.random.default_rng([row, zlib.crc32(spec.name.encode())])
 
 
-def _random_texts(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+def _long_text_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
+    """Texts of many words, some of which no vocabulary has; else random values."""
+    if spec.dtype != "string":
+        return _random_row(spec, row, variable_size)
+    known = tuple(map(str, spec.samples)) or WORDS
+    words = (*known, *UNKNOWN_WORDS)
+    shape = spec.row_shape(variable_size)
+    return _random_texts(_generator(spec, row), shape, words, MOST_WORDS_OF_LONG_TEXTS)
+
+
+def _random_texts(
+    random: np.random.Generator, shape: tuple[int, ...], words: tuple[str, ...], most: int
+) -> np.ndarray:
     """Texts of different lengths, because a network may pad them to the longest of a batch."""
     texts = np.empty(shape, object)
     for place in np.ndindex(shape):
-        texts[place] = " ".join(random.choice(WORDS, random.integers(1, MOST_WORDS + 1)).tolist())
+        texts[place] = " ".join(random.choice(words, random.integers(1, most + 1)).tolist())
     return texts
 
 
 RANDOM: Final = RowKind("random values", _random_row, _random_sample_row)
+LONG_TEXTS: Final = RowKind("long texts", _long_text_row, _long_text_row)
 KINDS: Final = (
     RowKind("all zeros", _zero_row, _sample_row),
     RowKind("all ones", _one_row, _sample_row),

@@ -1,4 +1,4 @@
-"""A function traced by TensorFlow, called once per batch."""
+"""A network that TensorFlow computes, called once per batch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from model.engines.interface import EagerEngine
 from model.signature import Signature
 from model.tensors import Rows, Tensors, View, merge, split
 
@@ -21,33 +22,54 @@ def set_threads(count: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(count)
 
 
+Run = Callable[[list[np.ndarray]], Sequence[Any]]
+"""Computes the outputs of a batch, as tensors, from its inputs in the signature's order."""
+
+
 class TensorFlowEngine:
-    """A function that was traced once, and its weights.
+    """A network that TensorFlow computes.
 
     Attributes:
         signature: what it takes and returns, in its own order.
-        fixed_rows: the number of rows that it was traced for; None: any number. Fewer are filled
-            up with copies of the last row, and the answers to those are dropped.
+        fixed_rows: the number of rows that every call has; None: any number. Fewer are filled up
+            with copies of the last row, and the answers to those are dropped.
+        is_half_precision: whether it computes with 16 bits anywhere.
+        eager: the same network called layer by layer, if this one is traced from Keras.
     """
+
+    eager: EagerEngine | None = None
 
     def __init__(
         self,
-        traced: Any,
+        run: Run,
         signature: Signature,
         *,
         owner: object = None,
         fixed_rows: int | None = None,
+        is_half_precision: bool = False,
     ) -> None:
-        """Keep a concrete function, whose arguments and results are flat and in this order.
-
-        `owner` keeps the variables alive, which the function alone does not.
-        """
+        """`owner` keeps the variables alive, which a traced function alone does not."""
         self.signature = signature
         self.fixed_rows = fixed_rows
+        self.is_half_precision = is_half_precision
         self._owner = owner
         self._names = [spec.name for spec in signature.inputs]
         self._output_names = [spec.name for spec in signature.outputs]
-        self._run = _operation(traced)
+        self._run = run
+
+    @classmethod
+    def traced(
+        cls,
+        function: Any,
+        signature: Signature,
+        *,
+        owner: object = None,
+        fixed_rows: int | None = None,
+    ) -> TensorFlowEngine:
+        """Call a concrete function, whose arguments and results are flat and in this order."""
+        half = _is_half_precision(function)
+        run = _operation(function, fuse=not half)
+        return cls(run, signature, owner=owner, fixed_rows=fixed_rows, is_half_precision=half)
 
     def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Call the network once: the inputs in the signature's order, and so the outputs.
@@ -93,7 +115,7 @@ def filled_up_to(count: int, array: np.ndarray) -> np.ndarray:
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 
-def _operation(traced: Any) -> Callable[[list[np.ndarray]], Sequence[Any]]:
+def _operation(traced: Any, *, fuse: bool) -> Run:
     """Return what calls a traced function with the arrays of one batch.
 
     The call is the operation that TensorFlow itself makes of a function's call: to go through
@@ -104,7 +126,7 @@ def _operation(traced: Any) -> Callable[[list[np.ndarray]], Sequence[Any]]:
     weights = traced.captured_inputs
     dtypes = [output.dtype for output in traced.outputs]
     run = tf.raw_ops.StatefulPartitionedCall
-    config = _without_fusing() if _is_half_precision(traced) else ""
+    config = "" if fuse else _without_fusing()
     return lambda inputs: run(args=[*inputs, *weights], Tout=dtypes, f=traced, config_proto=config)
 
 

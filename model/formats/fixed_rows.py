@@ -26,7 +26,7 @@ def answer_alike(free: Engine, fixed: Engine) -> bool:
     Both are called with as many random rows as `fixed` takes, and with one. When `fixed` accepts
     no generated rows, nothing is known: False.
     """
-    for arrays in _generated(fixed.signature, fixed.fixed_rows or 1):
+    for arrays in generated_arrays(fixed.signature, fixed.fixed_rows or 1):
         try:
             expected = [fixed.call(some) for some in arrays]
         except Exception:  # noqa: S112  # whatever the network raises for these rows
@@ -39,7 +39,9 @@ def answer_alike(free: Engine, fixed: Engine) -> bool:
     return False
 
 
-def _generated(signature: Signature, count: int) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
+def generated_arrays(
+    signature: Signature, count: int
+) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
     """Return what to try in turn: each time `count` rows, and the first of them alone."""
     found = []
     for kind in reversed(list(row_kinds(signature))):  # random rows first

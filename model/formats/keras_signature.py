@@ -1,6 +1,6 @@
 """Names, shapes and dtypes of a Keras model's inputs and outputs, and how it takes them.
 
-For models of Keras 3 and of tf_keras: neither is imported here.
+For models of Keras 3 and of tf_keras: neither is imported at the top.
 """
 
 from __future__ import annotations
@@ -142,6 +142,22 @@ def packer(model: Any) -> Callable[[Sequence[Any]], Any]:
     """Return what turns tensors in the signature's order into what the model takes."""
     structure = _structure(model, "input")
     return lambda inputs: _filled(structure, iter(inputs))
+
+
+def output_shapes(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
+    """Return what Keras says the model returns for inputs of these shapes, with their rows.
+
+    Raises what layers raise for inputs that they do not take.
+    """
+    pack = packer(model)
+    if not hasattr(model, "compute_output_spec"):  # Keras 2
+        return model.compute_output_shape(pack(shapes))
+    from keras import KerasTensor
+
+    given = zip(shapes, _leaves(_structure(model, "input")), strict=True)
+    return model.compute_output_spec(
+        pack([KerasTensor(shape, tensor.dtype) for shape, (_, tensor) in given])
+    )
 
 
 def _filled(structure: Any, tensors: Iterator[Any]) -> Any:

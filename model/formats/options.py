@@ -16,6 +16,7 @@ class LoadOptions:
         allow_code: Python code in the file may run.
         keep_state: the state of recurrent layers is kept from call to call.
         threads: of the engine; 0: the library decides.
+        eager: Keras calls the network layer by layer, because tracing it was found to be wrong.
     """
 
     sha256: str = ""
@@ -24,3 +25,4 @@ class LoadOptions:
     allow_code: bool = False
     keep_state: bool = False
     threads: int = 0
+    eager: bool = False

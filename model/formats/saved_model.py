@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from model.engines.tensorflow import TensorFlowEngine, as_array_like
-from model.examples import random_rows
 from model.formats.allowed_graph import check_saved_model
 from model.formats.files import ModelError, in_one_line
 from model.formats.inline import with_size_checks
 from model.formats.keras_signature import served_dtype
 from model.formats.options import LoadOptions
 from model.signature import Signature, TensorSpec
-from model.tensors import Tensors, distance
-
-log = logging.getLogger(__name__)
 
 NUMBERS = re.compile(r"([0-9]+)")
-ASKED_ROWS = 4
-MAX_DIFFERENCE = 1e-3  # between two answers to the same rows, relative to their scale
 
 
 def load(path: Path | str, options: LoadOptions) -> TensorFlowEngine:
@@ -40,9 +31,7 @@ def load(path: Path | str, options: LoadOptions) -> TensorFlowEngine:
         function = loaded.signatures[checked.signature]
     except Exception as error:  # TensorFlow raises anything for a damaged folder
         raise ModelError(path, f"TensorFlow cannot load it: {in_one_line(error)}") from error
-    engine = _engine_of(function, checked.signature, path, owner=loaded)
-    _warn_of_random_answers(engine, path)
-    return engine
+    return _engine_of(function, checked.signature, path, owner=loaded)
 
 
 def _engine_of(function: Any, name: str, path: Path | str, owner: object) -> TensorFlowEngine:
@@ -59,7 +48,7 @@ def _engine_of(function: Any, name: str, path: Path | str, owner: object) -> Ten
         signature = Signature(inputs, outputs, name)
     except ValueError as error:
         raise ModelError(path, str(error)) from error
-    return TensorFlowEngine(traced, signature, owner=owner, fixed_rows=rows)
+    return TensorFlowEngine.traced(traced, signature, owner=owner, fixed_rows=rows)
 
 
 def _sorted(specs: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,24 +133,3 @@ def _dense(answer: Any) -> Any:
     if isinstance(answer, tf.RaggedTensor):
         raise TypeError("it has a ragged output; export it with dense ones")
     return answer
-
-
-def _warn_of_random_answers(engine: TensorFlowEngine, path: Path | str) -> None:
-    """Log a warning when the same rows have other answers at the second call."""
-    count = engine.fixed_rows or ASKED_ROWS
-    arrays = list(random_rows(engine.signature, count, 1).arrays.values())
-    try:
-        first, second = (_answer(engine, arrays) for _ in range(2))
-    except Exception:  # made-up rows may be refused; the warm-up tries others
-        return
-    if distance(first, second) > MAX_DIFFERENCE:
-        log.warning(
-            "%s: answers the same rows differently; it keeps state, or has random layers that are "
-            "switched on: remove them, and export it again",
-            path,
-        )
-
-
-def _answer(engine: TensorFlowEngine, arrays: list[np.ndarray]) -> Tensors:
-    names = [spec.name for spec in engine.signature.outputs]
-    return Tensors(dict(zip(names, engine.call(arrays), strict=True)))

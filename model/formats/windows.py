@@ -7,6 +7,8 @@ from typing import Any
 CONVOLUTIONS = {"Conv2D", "Conv3D", "DepthwiseConv2dNative"}  # that of one dimension is Conv2D too
 POOLS = {"AvgPool", "AvgPool3D", "MaxPool", "MaxPool3D"}
 
+SMALLER_THAN_WINDOW = "the window of a layer takes"  # how the error begins
+
 
 def refuse_smaller_input(graph: Any) -> None:
     """Have a function that is being traced fail where input is smaller than a window over it.
@@ -27,7 +29,7 @@ def _refuse(operation: Any) -> None:
     for axis, window in _windows(operation):
         if given.shape[axis] is None and window is not None and window > 1:
             size = tf.shape(given)[axis]
-            why = f"the window of a layer takes {window} at least, and is given"
+            why = f"{SMALLER_THAN_WINDOW} {window} at least, and is given"
             check = tf.debugging.Assert(size >= window, [why, size])
             # First of all: the operation itself could be the end. There is no public name for it.
             operation._add_control_input(check)

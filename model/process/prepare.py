@@ -19,13 +19,15 @@ from model.engines.interface import Engine
 from model.examples import example_rows
 from model.formats.options import LoadOptions
 from model.process.batch_size import BatchSize, Limits, measure
-from model.process.trials import Trials
+from model.process.eager_check import traced_or_eager
+from model.process.neighbours import Neighbours
+from model.process.trials import MAX_NOISE, Trials
 from model.signature import Signature
 from model.tensors import Tensors, distance, is_finite
 
 log = logging.getLogger(__name__)
 
-MAX_ROW_DEPENDENCE: Final = 1e-4
+MAX_ROUNDING: Final = 1e-3  # relative; up to that was seen of sound networks
 EXAMPLE_SIZES: Final = (2, 8, 32, 128)  # tried for variable dimensions
 EXAMPLE_ROWS: Final = (1, 2)
 UNMEASURED_ROWS: Final = 32  # of a call, where no generated rows can be timed
@@ -88,12 +90,14 @@ class Report:
         golden: examples and the model's answers to them.
         moved: the largest difference from answers of the version before, relative to their
             scale; None if they were not compared.
+        is_eager: tracing the network was found to be wrong, so Keras calls it layer by layer.
     """
 
     signature: Signature
     batch_size: BatchSize
     golden: tuple[Golden, ...] = field(default=())
     moved: float | None = None
+    is_eager: bool = False
 
 
 Tell = Callable[[str], None]
@@ -107,29 +111,30 @@ def prepare(
     Raises what `load` raises, ModelError and NotServable.
     """
     tell("loading")
-    engine = load(request)
+    loaded = engine = load(request)
     before = request.before
     if before and not request.allow_signature_change:
         check_signature(before.signature, engine.signature)
-    trials = Trials(engine, request.shown_path or request.path)
     tell("making the first calls")
     is_set = bool(request.max_rows)
     request = with_row_limit(request, engine)
+    trials = Trials(engine, request.shown_path or request.path)
+    if not (request.is_restart or request.options.keep_state):
+        trials = traced_or_eager(trials, tell)
+    engine, is_eager = trials.engine, trials.engine is not loaded
     if not trials.find_rows():
-        return engine, untried(trials, engine.signature, request)
+        return engine, replace(untried(trials, engine.signature, request), is_eager=is_eager)
     if request.is_restart:
         trials.warm_up(request.max_rows)
         return engine, Report(engine.signature, BatchSize(request.max_rows))
     batch_size = warm_up(trials, request, tell)
     tell("comparing rows alone and in a batch")
-    if trials.depends_on_neighbours():
-        batch_size = one_row_a_call(batch_size, is_set=is_set)
-    else:
-        warn_of_dependent_rows(trials.row_dependence())
+    if not request.options.keep_state:
+        batch_size = with_neighbours(batch_size, trials, is_set=is_set)
     moved = compare(trials, engine.signature, before) if before else None
     tell("answering the examples")
     golden = answer_examples(trials, engine.signature)
-    return engine, Report(engine.signature, batch_size, golden, moved)
+    return engine, Report(engine.signature, batch_size, golden, moved, is_eager)
 
 
 def with_row_limit(request: LoadRequest, engine: Engine) -> LoadRequest:
@@ -217,8 +222,25 @@ def compare(trials: Trials, signature: Signature, before: Before) -> float | Non
     return moved
 
 
+def with_neighbours(measured: BatchSize, trials: Trials, *, is_set: bool) -> BatchSize:
+    """Return how many rows a call has: one, if rows depend on each other and none were set."""
+    if trials.noise > MAX_NOISE:
+        log.warning(
+            "the model answers the same rows differently at every call (by %.1e of their scale): "
+            "it has random layers that are switched on, or keeps state; its answers are not "
+            "compared",
+            trials.noise,
+        )
+        return measured
+    neighbours = Neighbours(trials)
+    if neighbours.matter():
+        return one_row_a_call(measured, is_set=is_set)
+    warn_of_rounding(neighbours.alone_and_together())
+    return measured
+
+
 def one_row_a_call(measured: BatchSize, *, is_set: bool) -> BatchSize:
-    """Return how many rows a call has if rows depend on each other: one, or what the user set."""
+    """Return one row a call, or what the user set; log a warning."""
     why = "the answer to a row changes with the other rows of its batch"
     if is_set and measured.rows > 1:
         log.warning(
@@ -231,12 +253,13 @@ def one_row_a_call(measured: BatchSize, *, is_set: bool) -> BatchSize:
     return BatchSize(1)
 
 
-def warn_of_dependent_rows(difference: float) -> None:
-    """Log a warning if the model must not be batched."""
-    if difference > MAX_ROW_DEPENDENCE:
+def warn_of_rounding(difference: float) -> None:
+    """Log a warning if a row's answer in a batch is far from that to the row alone."""
+    if difference > MAX_ROUNDING:
         log.warning(
-            "a row's answer differs by %.1e when it is in a batch: the model answers at random, "
-            "keeps state, or rounds otherwise; set batching.max_rows to 1 if that matters",
+            "a row's answer differs by %.1e of its scale when it is in a batch: the model rounds "
+            "otherwise, or its answer depends on the number of rows; set batching.max_rows to 1 if "
+            "that matters",
             difference,
         )
 

@@ -71,6 +71,7 @@ def report_fields(report: Report) -> tuple[Fields, list[np.ndarray]]:
         "batch_size": report.batch_size,
         "golden": len(report.golden),
         "moved": report.moved,
+        "is_eager": report.is_eager,
     }
     return fields, _golden_arrays(report.signature, report.golden)
 
@@ -87,6 +88,7 @@ def report_of(message: Message) -> Report:
             _batch_size(fields["batch_size"]),
             _golden(signature, message.arrays, fields["golden"]),
             None if fields["moved"] is None else float(fields["moved"]),
+            bool(fields["is_eager"]),
         )
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise MessageError(f"not a report: {error}") from error

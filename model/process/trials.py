@@ -1,25 +1,25 @@
-"""Calls that test a network before it serves: first calls, timed calls, alone and batched rows."""
+"""Calls of a network before it serves, with generated rows: the first ones, and timed ones."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
-import numpy as np
-
 from model.engines.interface import Engine
-from model.examples import RowKind, random_rows, row_kinds
+from model.examples import RANDOM, RowKind, row_kinds
 from model.formats.files import ModelError, in_one_line
+from model.process.differences import difference, scales_of
 from model.tensors import RowCountMismatch, Rows, Tensors
 
 log = logging.getLogger(__name__)
 
 LARGEST_SIZE_TRIED = 2**10  # for variable dimensions
-SEARCH_SECONDS = 30.0  # no further kinds of rows are tried after that
 ROWS_COMPARED = 4
-NEIGHBOURS_TOLERANCE = 1e-6  # relative; sound networks are at 0
+MAX_NOISE = 1e-6  # relative; of a network that answers the same rows alike
+LARGEST_ROW_COMPARED = 2**18  # bytes, where a size can be chosen
+SEARCH_SECONDS = 30.0  # no further kinds of rows are tried after that
 
 # Exceptions that no other rows avoid: Python's, TensorFlow's (which is not imported here), and ours
 WHATEVER_THE_ROWS = frozenset(
@@ -35,11 +35,16 @@ class OutputCountMismatch(Exception):
 
 
 class Trials:
-    """Tries one network; `path` names its file in messages."""
+    """Tries one network.
+
+    Attributes:
+        engine: the network.
+        path: the name of its file in messages.
+    """
 
     def __init__(self, engine: Engine, path: str) -> None:
-        self._engine = engine
-        self._path = path
+        self.engine = engine
+        self.path = path
         self._variable_size = 1
         self._kind: RowKind | None = None
         self._refusal = ""  # of the first rows tried
@@ -49,7 +54,7 @@ class Trials:
     @property
     def most_rows(self) -> int | None:
         """The most rows of a call, for a network that was built for a fixed number; else None."""
-        return self._engine.fixed_rows
+        return self.engine.fixed_rows
 
     @property
     def row_nbytes(self) -> int:
@@ -69,7 +74,7 @@ class Trials:
         way that does not depend on what is in the rows.
         """
         end = time.monotonic() + SEARCH_SECONDS
-        for kind in row_kinds(self._engine.signature):
+        for kind in row_kinds(self.engine.signature):
             if size := self._size_for(kind):
                 self._kind, self._variable_size = kind, size
                 return True
@@ -82,12 +87,12 @@ class Trials:
     def rows(self, count: int) -> Tensors:
         """Return so many equal rows that the network accepts one of; raises ModelError."""
         kind = self._accepted_kind()
-        return kind.equal_rows(self._engine.signature, count, self._variable_size)
+        return kind.equal_rows(self.engine.signature, count, self._variable_size)
 
     def different_rows(self, count: int) -> Tensors:
         """Return rows of the kind that the network accepts; it may still reject some of them."""
         kind = self._accepted_kind()
-        return kind.rows(self._engine.signature, count, self._variable_size)
+        return kind.rows(self.engine.signature, count, self._variable_size)
 
     def warm_up(self, max_rows: int) -> None:
         """Call with 1, 2, 4, … and `max_rows` rows, as the first calls are slow.
@@ -114,8 +119,8 @@ class Trials:
 
     def answer(self, rows: Rows) -> Tensors:
         """Call the network; raises what it raises, RowCountMismatch and OutputCountMismatch."""
-        inputs = self._engine.signature.inputs
-        outputs = self._engine.call([rows.arrays[spec.name] for spec in inputs])
+        inputs = self.engine.signature.inputs
+        outputs = self.engine.call([rows.arrays[spec.name] for spec in inputs])
         if len(outputs) != len(self._names):
             what = f"{len(outputs)} outputs came out where {len(self._names)} are declared"
             raise OutputCountMismatch(what)
@@ -124,70 +129,53 @@ class Trials:
             raise RowCountMismatch(f"{len(answer)} rows came out where {len(rows)} went in")
         return answer
 
-    def row_dependence(self) -> float:
-        """Return the largest relative difference of answers to a row alone and in a batch of four.
+    @property
+    def sizes(self) -> list[int]:
+        """Sizes of variable dimensions to compare answers at; the network may reject some.
 
-        About 1e-7 is rounding. If it is much more, rows depend on each other, or the model keeps
-        state. It is 0 for a network that takes one row a call.
+        First the one that rows are generated of; then half of it, and larger ones that are no
+        powers of two.
         """
-        if self.most_rows == 1:
-            return 0.0
-        _, alone, together = self._compared
-        return max(
-            difference([part.arrays[name] for part in alone], together.arrays[name])
-            for name in self._names
-        )
+        self._accepted_kind()
+        found = self._variable_size
+        if self.engine.signature.is_fixed:
+            return [found]
+        others = sorted({max(1, found // 2), 2 * found + 1, 8 * found + 3} - {found})
+        return [found, *(size for size in others if self.nbytes_of(size) <= LARGEST_ROW_COMPARED)]
 
-    def depends_on_neighbours(self) -> bool:
-        """Return whether the answer to a row changes with the other rows of its batch.
-
-        The row keeps its place, and the batch its size, for which sound networks give the same
-        bits. A network that answers one batch differently each time is not judged.
-        """
-        if self.most_rows == 1:
-            return False
-        batch, _, together = self._compared
-        if self._differs(self.answer(batch), together, slice(None)):
-            return False
-        return any(
-            self._differs(self.answer(repeated(batch, place)), together, slice(place, place + 1))
-            for place in (0, len(batch) - 1)
-        )
-
-    def _differs(self, one: Tensors, other: Tensors, rows: slice) -> bool:
-        return any(
-            difference([one.arrays[name][rows]], other.arrays[name][rows]) > NEIGHBOURS_TOLERANCE
-            for name in self._names
-        )
+    def nbytes_of(self, size: int) -> int:
+        """Return the size in bytes of one generated row with this size of variable dimensions."""
+        return self._accepted_kind().rows(self.engine.signature, 1, size).nbytes
 
     @cached_property
-    def _compared(self) -> tuple[Tensors, list[Tensors], Tensors]:
-        """Rows, with the network's answer to each of them alone, and to all together."""
-        batch, alone = self._answered_one_by_one()
-        return batch, alone, self.answer(batch)
+    def noise(self) -> float:
+        """The largest difference of three answers to the same batch, relative to their scale.
 
-    def _answered_one_by_one(self) -> tuple[Tensors, list[Tensors]]:
-        """Return rows, as different as the network accepts, with its answer to each of them."""
-        count = min(ROWS_COMPARED, self.most_rows or ROWS_COMPARED)
-        for make in (self._random_rows, self.different_rows):
+        It is 0 for most networks. If it is more than rounding, a network answers at random, or
+        keeps state.
+        """
+        rows = min(ROWS_COMPARED, self.most_rows or ROWS_COMPARED)
+        batch, first = self.compared(rows, self.sizes[0])
+        scales = scales_of(first)
+        return max(difference(first, self.answer(batch), scales) for _ in range(2))
+
+    def compared(self, count: int, size: int) -> tuple[Tensors, Tensors]:
+        """Return rows, as different as the network accepts together, and its answer.
+
+        Raises what the network raised for the last it was tried with.
+        """
+        for kind in (RANDOM, self._accepted_kind()):
+            rows = kind.rows(self.engine.signature, count, size)
             try:
-                batch = make(count)
-                return batch, self._one_by_one(batch)
+                return rows, self.answer(rows)
             except Exception as error:  # such as an Embedding of a single id
                 log.debug("rows are not compared on these, which fail: %s", in_one_line(error))
-        batch = self.rows(count)
-        return batch, self._one_by_one(batch)
-
-    def _one_by_one(self, batch: Tensors) -> list[Tensors]:
-        return [self.answer(batch[row : row + 1]) for row in range(len(batch))]
-
-    def _random_rows(self, count: int) -> Tensors:
-        self._accepted_kind()  # finds the size of variable dimensions
-        return random_rows(self._engine.signature, count, self._variable_size)
+        rows = self._accepted_kind().equal_rows(self.engine.signature, count, size)
+        return rows, self.answer(rows)
 
     def _accepted_kind(self) -> RowKind:
         if self._kind is None and not self.find_rows():
-            raise ModelError(self._path, f"the model fails on all generated rows: {self._refusal}")
+            raise ModelError(self.path, f"the model fails on all generated rows: {self._refusal}")
         assert self._kind is not None
         return self._kind
 
@@ -204,12 +192,12 @@ class Trials:
         return accepted[-1] if accepted else 0
 
     def _sizes(self) -> Iterator[int]:
-        if self._engine.signature.is_fixed:
+        if self.engine.signature.is_fixed:
             return iter([1])
         return (2**power for power in range(LARGEST_SIZE_TRIED.bit_length()))
 
     def _accepts(self, kind: RowKind, size: int) -> bool:
-        signature = self._engine.signature
+        signature = self.engine.signature
         try:
             self.answer(kind.equal_rows(signature, 1, size))
         except Exception as error:  # whatever the network raises
@@ -225,26 +213,5 @@ class Trials:
         return True
 
     def _failure(self, rows: int, kind: RowKind, error: Exception) -> ModelError:
-        what = f"a batch of {rows}, {kind.describe(self._engine.signature)}"
-        return ModelError(self._path, f"the model fails on {what}: {in_one_line(error)}")
-
-
-def repeated(batch: Tensors, row: int) -> Tensors:
-    """Return a batch of the same size that consists of one of its rows."""
-    return Tensors({name: array[[row] * len(array)] for name, array in batch.arrays.items()})
-
-
-def difference(alone: Sequence[np.ndarray], together: np.ndarray) -> float:
-    """Return the largest difference relative to the largest value; infinite if shapes differ."""
-    if any(part.shape[1:] != together.shape[1:] for part in alone):
-        return float("inf")
-    if together.dtype.hasobject:  # strings
-        return 0.0 if np.array_equal(np.concatenate(alone), together) else float("inf")
-    one, other = np.concatenate(alone).astype(float), together.astype(float)
-    finite = np.isfinite(one)
-    if not np.array_equal(finite, np.isfinite(other)):
-        return float("inf")
-    if not finite.any():
-        return 0.0
-    scale = np.abs(one[finite]).max() or 1.0
-    return float(np.abs(one[finite] - other[finite]).max() / scale)
+        what = f"a batch of {rows}, {kind.describe(self.engine.signature)}"
+        return ModelError(self.path, f"the model fails on {what}: {in_one_line(error)}")

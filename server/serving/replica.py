@@ -190,5 +190,10 @@ class Replica:
 def as_restart(request: LoadRequest, report: Report) -> LoadRequest:
     """Return the request to load, in a new process, a version that another process has tried."""
     return replace(
-        request, before=None, is_restart=True, max_rows=report.batch_size.rows, beside_others=False
+        request,
+        options=replace(request.options, eager=report.is_eager),
+        before=None,
+        is_restart=True,
+        max_rows=report.batch_size.rows,
+        beside_others=False,
     )

@@ -9,9 +9,9 @@ import pytest
 
 from model.examples import (
     KINDS,
+    RANDOM,
     example_row,
     example_rows,
-    random_rows,
     row_kinds,
 )
 from model.signature import Signature, TensorSpec
@@ -136,7 +136,7 @@ def test_no_kind_has_ids_that_are_out_of_range(kind: Any, most: int) -> None:
 
 def test_random_rows_differ_by_row_and_input_and_are_the_same_each_time() -> None:
     signature = of(TensorSpec("a", (3,), "float32"), TensorSpec("b", (3,), "float32"))
-    one, two = random_rows(signature, 4, 1), random_rows(signature, 4, 1)
+    one, two = RANDOM.rows(signature, 4, 1), RANDOM.rows(signature, 4, 1)
 
     rows = [tuple(row) for array in one.arrays.values() for row in array.tolist()]
     assert len(set(rows)) == 8
@@ -145,10 +145,10 @@ def test_random_rows_differ_by_row_and_input_and_are_the_same_each_time() -> Non
 
 
 def test_random_texts_have_different_lengths() -> None:
-    made = random_rows(of(TensorSpec("text", (), "string")), 8, 1).arrays["text"]
+    made = RANDOM.rows(of(TensorSpec("text", (), "string")), 8, 1).arrays["text"]
 
     assert len({text.count(" ") for text in made}) > 1
 
 
 def test_random_rows_of_a_vocabulary_are_samples() -> None:
-    assert set(random_rows(of(IDS), 8, 1).arrays["ids"].ravel()) == {5, 6, 7}
+    assert set(RANDOM.rows(of(IDS), 8, 1).arrays["ids"].ravel()) == {5, 6, 7}

@@ -59,6 +59,8 @@ class LineModel:
     )
 
     fixed_rows = None
+    is_half_precision = False
+    eager = None
 
     def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute a batch."""

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from model.formats.load import TensorFlowEngine, load_model
-from model.process.prepare import MAX_ROW_DEPENDENCE, answer_examples
+from model.process.neighbours import Neighbours
+from model.process.prepare import answer_examples
 from model.process.trials import Trials
 from server.config import PredictSettings
 from server.dialects.cells import strings
@@ -137,7 +138,7 @@ def test_it_answers_what_keras_does_in_every_dialect(served: Served, name: str) 
 
 
 def test_its_answers_do_not_depend_on_the_batch(served: Served) -> None:
-    assert served.trials.row_dependence() < MAX_ROW_DEPENDENCE
+    assert Neighbours(served.trials).alone_and_together() < 1e-4
 
 
 def test_the_documentation_shows_what_it_answers(served: Served) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from model.engines.interface import EagerEngine
 from model.process.batch_size import BatchSize
+from model.process.neighbours import Neighbours
 from model.process.prepare import Before, LoadRequest, Report, prepare
 from model.process.trials import Trials
 from model.signature import Signature, TensorSpec
@@ -28,6 +30,8 @@ class FakeEngine:
     """
 
     fixed_rows: int | None = None
+    is_half_precision = False
+    eager: EagerEngine | None = None
 
     def __init__(self, network: Network, signature: Signature = NUMBERS) -> None:
         self.signature = signature
@@ -38,6 +42,9 @@ class FakeEngine:
     def rows(self) -> list[int]:
         """The number of rows of each call."""
         return [len(x) for x in self.calls]
+
+    def margins(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return np.full(len(arrays[0]), np.inf)
 
     def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         self.calls.append(arrays[0])
@@ -52,7 +59,7 @@ def prepared(engine: FakeEngine, request: LoadRequest = REQUEST) -> tuple[Report
     """Return the report, and the steps that were told."""
     steps: list[str] = []
     loaded, report = prepare(lambda _: engine, request, steps.append)
-    assert loaded is engine
+    assert loaded in (engine, engine.eager)
     return report, steps
 
 
@@ -75,3 +82,7 @@ def only(accepted: Callable[[np.ndarray], Any]) -> Network:
 
 def trials(network: Network, signature: Signature = NUMBERS) -> Trials:
     return Trials(FakeEngine(network, signature), "m.keras")
+
+
+def neighbours(network: Network, signature: Signature = NUMBERS) -> Neighbours:
+    return Neighbours(trials(network, signature))

@@ -72,6 +72,8 @@ class FakeModel:
     """
 
     fixed_rows: int | None = None
+    is_half_precision = False
+    eager = None
 
     def __init__(self, signature: Signature = NUMBER) -> None:
         self.signature = signature

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from model.formats.load import LoadOptions, ModelError, TensorFlowEngine, load_model
+from model.process.neighbours import Neighbours
 from model.process.trials import Trials
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Tensors
@@ -486,7 +487,7 @@ def test_dependent_rows_of_strings_are_detected(load: Callable[..., TensorFlowEn
     x = keras.Input((), name="x", dtype="int64")
     total = keras.ops.cumsum(x + 1, axis=0)
     y = keras.layers.StringLookup(vocabulary=list("abcdefgh"), invert=True)(total)
-    assert trials(load(keras.Model(x, y))).row_dependence() > 0.1
+    assert Neighbours(trials(load(keras.Model(x, y)))).alone_and_together() > 0.1
 
 
 # Warm-up
@@ -512,7 +513,7 @@ def test_warming_up_finds_a_size_that_variable_dimensions_may_have(
     model = load(sequential(keras.layers.Conv1D(1, 5), shape=(None, 1)))
     tried = trials(model)
     tried.warm_up(2)
-    assert tried.row_dependence() < 1e-5
+    assert Neighbours(tried).alone_and_together() < 1e-5
 
 
 def test_a_model_that_cannot_be_batched_is_rejected_at_warm_up(
@@ -581,18 +582,18 @@ def test_a_trial_that_fails_says_with_how_many_rows(load: Callable[..., TensorFl
 
 
 def test_rows_of_the_example_do_not_depend_on_each_other(example: TensorFlowEngine):
-    assert trials(example).row_dependence() < 1e-5
+    assert Neighbours(trials(example)).alone_and_together() < 1e-5
 
 
 def test_a_softmax_over_the_batch_is_detected(load: Callable[..., TensorFlowEngine]):
     model = load(sequential(keras.layers.Softmax(axis=0)))
-    assert trials(model).row_dependence() > 0.1
+    assert Neighbours(trials(model)).alone_and_together() > 0.1
 
 
 def test_a_count_over_the_batch_is_detected_in_integers(load: Callable[..., TensorFlowEngine]):
     x = keras.Input((1,), name="x", dtype="int32")
     model = load(keras.Model(x, keras.ops.cumsum(keras.ops.ones_like(x), axis=0)))
-    assert trials(model).row_dependence() > 0.1
+    assert Neighbours(trials(model)).alone_and_together() > 0.1
 
 
 def test_a_model_that_takes_no_random_input_is_compared_on_zeros(
@@ -601,9 +602,9 @@ def test_a_model_that_takes_no_random_input_is_compared_on_zeros(
     """An Embedding with a single id fails for any other."""
     x = keras.Input((1,), name="x", dtype="int32")
     model = load(keras.Model(x, keras.layers.Embedding(1, 2)(x)))
-    assert trials(model).row_dependence() < 1e-5
+    assert Neighbours(trials(model)).alone_and_together() < 1e-5
 
 
 def test_values_that_are_no_numbers_are_equal_to_themselves(load: Callable[..., TensorFlowEngine]):
     model = load(sequential(keras.layers.Activation("log_softmax"), keras.layers.Rescaling(np.inf)))
-    assert trials(model).row_dependence() == 0
+    assert Neighbours(trials(model)).alone_and_together() == 0

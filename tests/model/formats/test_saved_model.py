@@ -13,6 +13,7 @@ import pytest
 from model.formats.load import LoadOptions, ModelError, TensorFlowEngine, load_model
 from model.process import loader
 from model.process.prepare import LoadRequest
+from model.process.trials import MAX_NOISE, Trials
 from tests.support.late import Late
 
 pytestmark = pytest.mark.keras
@@ -207,16 +208,9 @@ def test_a_folder_without_a_signature(tmp_path: Path) -> None:
     assert refusal(tmp_path / "m").startswith("has no signature; export it with `tf.saved_model")
 
 
-def test_different_answers_to_the_same_rows_are_warned_of(
-    words: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    load(words, "fixed")
-    assert not caplog.records
-
-    load(words, "random")
-
-    assert "answers the same rows differently" in caplog.text
-    caplog.clear()
+def test_random_answers_of_a_signature_are_noise(words: Path) -> None:
+    assert Trials(load(words, "fixed"), "m").noise == 0
+    assert Trials(load(words, "random"), "m").noise > MAX_NOISE
 
 
 def test_a_folder_whose_weights_are_missing(tmp_path: Path) -> None:

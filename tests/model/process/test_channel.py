@@ -195,6 +195,8 @@ class Answers:
 
     signature = NUMBER
     fixed_rows = None
+    is_half_precision = False
+    eager = None
 
     def __init__(self, said: Any) -> None:
         self._said = said

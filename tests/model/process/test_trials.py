@@ -12,6 +12,7 @@ import pytest
 from model.formats.files import ModelError
 from model.process import trials as trying
 from model.process.batch_size import BatchSize
+from model.process.neighbours import Neighbours
 from model.process.prepare import Report
 from model.process.trials import Trials
 from model.signature import Signature, TensorSpec
@@ -23,6 +24,7 @@ from tests.support.fake_engine import (
     WORDS,
     FakeEngine,
     line,
+    neighbours,
     only,
     prepared,
     trials,
@@ -136,7 +138,7 @@ def test_rows_are_compared_on_different_ones_of_the_accepted_kind() -> None:
         only(lambda x: np.isin(x, [1, 2, 3, 4]))(x)
         return np.repeat(line(x)[:1], len(x), 0)
 
-    assert trials(first_of_all).row_dependence() > 0.1
+    assert neighbours(first_of_all).alone_and_together() > 0.1
 
 
 # Trials
@@ -180,8 +182,8 @@ def test_rows_are_compared_on_zeros_where_random_ones_fail() -> None:
             raise ValueError("zeros alone")
         return line(x)
 
-    assert trials(picky).row_dependence() == 0
-    assert trials(lambda x: picky(x) + np.float32(len(x))).row_dependence() > 0.1
+    assert neighbours(picky).alone_and_together() == 0
+    assert neighbours(lambda x: picky(x) + np.float32(len(x))).alone_and_together() > 0.1
 
 
 @pytest.mark.parametrize("most", [1, 2, 3])
@@ -205,7 +207,7 @@ def test_rows_of_a_network_that_takes_one_at_a_time_are_not_compared() -> None:
 
     engine = FakeEngine(counting)
     engine.fixed_rows = 1
-    assert Trials(engine, "m.keras").row_dependence() == 0
+    assert Neighbours(Trials(engine, "m.keras")).alone_and_together() == 0
 
 
 @pytest.mark.logs_warnings
@@ -218,33 +220,33 @@ def test_without_accepted_rows_calls_have_no_more_rows_than_the_network_takes() 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
 def test_rows_without_a_number_do_not_depend_on_each_other(value: float) -> None:
-    assert trials(lambda x: np.full((len(x), 1), value, "float32")).row_dependence() == 0
+    assert neighbours(lambda x: np.full((len(x), 1), value, "float32")).alone_and_together() == 0
 
 
 def test_infinity_beside_numbers_is_compared_without_a_warning() -> None:
     def half(x: np.ndarray) -> np.ndarray:
         return np.where(x > 0, np.float32(np.inf), line(x))
 
-    assert trials(half).row_dependence() == 0
+    assert neighbours(half).alone_and_together() == 0
 
 
 def test_nan_in_a_batch_alone_is_a_dependence() -> None:
     def spoiled(x: np.ndarray) -> np.ndarray:
         return np.full((len(x), 1), np.nan if len(x) > 1 else 1, "float32")
 
-    assert trials(spoiled).row_dependence() == np.inf
+    assert neighbours(spoiled).alone_and_together() == np.inf
 
 
 def test_answers_of_other_shapes_are_a_dependence() -> None:
-    assert trials(lambda x: np.ones((len(x), len(x)), "float32")).row_dependence() == np.inf
+    assert neighbours(lambda x: np.ones((len(x), len(x)), "float32")).alone_and_together() == np.inf
 
 
 def test_words_depend_or_do_not() -> None:
     def counted(x: np.ndarray) -> np.ndarray:
         return np.array([b"%d" % len(x)] * len(x), object)
 
-    assert trials(lambda x: x[:, 0], WORDS).row_dependence() == 0
-    assert trials(counted, WORDS).row_dependence() == np.inf
+    assert neighbours(lambda x: x[:, 0], WORDS).alone_and_together() == 0
+    assert neighbours(counted, WORDS).alone_and_together() == np.inf
 
 
 def test_a_wrong_number_of_rows_is_told() -> None:
