@@ -37,8 +37,9 @@ def use_own_kernels() -> None:
             return original(inputs, kernel, strides, padding, data_format, dilation_rate)
         return convolve(inputs, kernel, strides, padding.upper(), layout, dilation_rate)
 
-    conv.original = original  # type: ignore[attr-defined]
-    nn.conv = conv
+    corrected: Any = conv
+    corrected.original = original
+    nn.conv = corrected
 
 
 def use_own_kernels_in_keras_2() -> None:
