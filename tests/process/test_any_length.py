@@ -1,0 +1,107 @@
+"""Rows of all lengths from many clients: every answer is the one to the row alone."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.process.any_length_models import ANY_LENGTH, NEW_SIZES, Row
+from tests.process.conftest import Start
+from tests.process.harness import REAL, Server, memory_of
+from tests.support.late import Late
+
+pytestmark = [pytest.mark.process, pytest.mark.keras, pytest.mark.torture]
+
+keras: Any = Late("keras")
+
+CLIENTS = 64
+DIFFERENT_ROWS = 400
+MIB = 2**20
+
+
+def served(start: Start, tmp_path: Path, make: Callable[[Any], Any]) -> Server:
+    path = tmp_path / "m.keras"
+    make(keras).save(path)
+    return start(
+        *(str(path), "--logging.access", "false", "--batching.max_queue_ms", "60000"),
+        command=REAL,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+class Asker:
+    """A client with a connection of its own."""
+
+    def __init__(self, server: Server) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+
+    def ask(self, data: Any) -> Any:
+        """Return the prediction, or the status and the text of an error."""
+        body = json.dumps({"data": data})
+        headers = {"Content-Type": "application/json"}
+        self._connection.request("POST", "/predict", body, headers)
+        answer = self._connection.getresponse()
+        text = answer.read()
+        return json.loads(text)["prediction"] if answer.status == 200 else (answer.status, text)
+
+
+def is_equal(answer: Any, alone: np.ndarray, tolerance: float) -> bool:
+    if isinstance(answer, tuple) or np.shape(answer) != alone.shape:
+        return False
+    scale = max(1e-6, np.abs(alone).max())
+    return bool(np.abs(np.array(answer) - alone).max() <= tolerance * scale)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ANY_LENGTH)
+def test_64_clients_get_the_answers_to_their_rows_alone(
+    start: Start, tmp_path: Path, name: str
+) -> None:
+    kind = ANY_LENGTH[name]
+    server = served(start, tmp_path, kind.make)
+    random = np.random.default_rng(0)
+    rows = [kind.row(random) for _ in range(DIFFERENT_ROWS)]
+    first = Asker(server)
+    alone = [np.array(first.ask(row), "float64") for row in rows]
+    wrong: list[tuple[Row, Any]] = []
+    answers = 0
+
+    def client(number: int) -> None:
+        nonlocal answers
+        asker, choice = Asker(server), np.random.default_rng(number)
+        for place in choice.integers(0, DIFFERENT_ROWS, kind.answers // CLIENTS):
+            answer = asker.ask(rows[place])
+            answers += 1
+            if not is_equal(answer, alone[place], kind.tolerance):
+                wrong.append((rows[place], answer))
+
+    threads = [threading.Thread(target=client, args=[number]) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers >= kind.answers - CLIENTS
+    assert wrong[:3] == []
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", NEW_SIZES)
+def test_memory_does_not_grow_with_ever_new_sizes(start: Start, tmp_path: Path, name: str) -> None:
+    make, rows = NEW_SIZES[name]
+    server = served(start, tmp_path, make)
+    asker = Asker(server)
+    resident = {}
+    sizes = np.random.default_rng(0).permutation(20_000)
+    for count, size in enumerate(sizes, 1):
+        assert not isinstance(answer := asker.ask(rows(int(size))), tuple), answer
+        if count in {2_000, 20_000}:
+            resident[count] = memory_of(server.process.pid) + memory_of(server.model_pid)
+    assert resident[20_000] - resident[2_000] <= 16 * MIB, resident
