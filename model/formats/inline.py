@@ -1,30 +1,31 @@
-"""Gives a function of a SavedModel the checks of `refuse_smaller_input`.
+"""Changes operations of a SavedModel, which are in functions within functions.
 
-They belong where the operations are, and those of a SavedModel are in functions within functions.
+They get the checks of `refuse_smaller_input`, and XLA no longer compiles them for every new shape.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from model.formats.windows import CONVOLUTIONS, POOLS, refuse_smaller_input
 
+COMPILED = "_XlaMustCompile"  # the attribute of functions that XLA compiles
+NOT_INLINE = "_noinline"
+NEEDS_XLA = re.compile("Xla|Conv3D")  # operations that TensorFlow may have no kernel for
 
-def with_size_checks(traced: Any) -> Any:
-    """Return a function with flat arguments as one that refuses input smaller than a window.
 
-    It is the same function where it has no window over input of variable size.
+def as_served(traced: Any) -> Any:
+    """Return a function with flat arguments as one that can be called with any shapes.
+
+    It refuses input smaller than a window, and XLA compiles none of it that TensorFlow's own
+    kernels compute. It is the same function where it needs neither.
     """
-    if not _needs_checks(traced):
+    if not (_needs_checks(traced) or _compiled_functions(traced.graph.as_graph_def())):
         return traced
     import tensorflow as tf
 
-    # There is no public name for it; TensorFlow freezes functions with it.
-    from tensorflow.python.framework.convert_to_constants import _run_inline_graph_optimization
-
-    # Tables that were loaded before; they would be warned of, and are of no use here.
-    traced.graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
-    graph_def = _run_inline_graph_optimization(traced, False, False)
+    graph_def = _inlined(traced)
     given = [tensor.name for tensor in traced.inputs]
     results = [tensor.name for tensor in traced.outputs]
 
@@ -41,6 +42,48 @@ def with_size_checks(traced: Any) -> Any:
     count = len(given) - len(traced.captured_inputs)
     specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in traced.inputs[:count]]
     return tf.function(call, autograph=False).get_concrete_function(*specs)
+
+
+def _inlined(traced: Any) -> Any:
+    """Return the graph of a function with the functions that it calls in their places."""
+    import tensorflow as tf
+
+    # There is no public name for it; TensorFlow freezes functions with it.
+    from tensorflow.python.framework.convert_to_constants import _run_inline_graph_optimization
+
+    graph = traced.graph
+    # Tables that were loaded before; they would be warned of, and are of no use here.
+    graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
+    definition = graph.as_graph_def()
+    _leave_uncompiled(definition)
+    graph.as_graph_def = lambda: definition  # what the optimization asks for
+    try:
+        return _run_inline_graph_optimization(traced, False, False)
+    finally:
+        del graph.as_graph_def
+
+
+def _leave_uncompiled(definition: Any) -> None:
+    """Have TensorFlow itself compute the functions that XLA would compile."""
+    functions = _compiled_functions(definition)
+    names = {function.signature.name for function in functions}
+    for function in functions:
+        for attribute in (COMPILED, NOT_INLINE):
+            function.attr.pop(attribute, None)
+    calls = [definition.node, *(each.node_def for each in definition.library.function)]
+    for node in (node for nodes in calls for node in nodes):
+        if "f" in node.attr and node.attr["f"].func.name in names:  # the map adds what is asked for
+            node.attr.pop(COMPILED, None)
+
+
+def _compiled_functions(definition: Any) -> list[Any]:
+    """Return the functions that XLA compiles, and TensorFlow has kernels for."""
+    return [
+        function
+        for function in definition.library.function
+        if COMPILED in function.attr
+        and not any(NEEDS_XLA.match(node.op) for node in function.node_def)
+    ]
 
 
 def _needs_checks(traced: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from model.engines.tensorflow import TensorFlowEngine, as_array_like
 from model.formats.allowed_graph import check_saved_model
 from model.formats.files import ModelError, in_one_line
-from model.formats.inline import with_size_checks
+from model.formats.inline import as_served
 from model.formats.keras_signature import served_dtype
 from model.formats.options import LoadOptions
 from model.signature import Signature, TensorSpec
@@ -121,7 +121,7 @@ def _trace(
     specs = [tf.TensorSpec([rows, *spec.shape], spec.dtype) for spec in inputs]
     try:
         traced = tf.function(call, autograph=False).get_concrete_function(*specs)
-        return with_size_checks(traced), names
+        return as_served(traced), names
     except Exception as error:  # whatever its operations raise
         raise ValueError(f"cannot be called: {in_one_line(error)}") from error
 

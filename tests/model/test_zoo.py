@@ -11,6 +11,9 @@ import pytest
 
 from model.engines.interface import Engine
 from model.formats.load import ModelError, load_model
+from model.process.eager_check import traced_or_eager
+from model.process.neighbours import Neighbours
+from model.process.trials import MAX_NOISE, Trials
 from tests.model.zoo import (  # noqa: F401 (each adds its kinds)
     applications,
     attention,
@@ -41,6 +44,11 @@ QUICK = [
     *("string_lookup-keras2_saved_model", "text_tf_idf-keras", "nested_structures-keras"),
     *("quantized_to_int8-keras", "odd_names-keras"),
 ]
+
+
+# What `docs/models.md` says of rows that depend on each other, and of layers that are not traced
+DEPENDENT: frozenset[str] = frozenset()
+LAYER_BY_LAYER: frozenset[str] = frozenset()
 
 
 class Saved(NamedTuple):
@@ -88,6 +96,15 @@ def assert_answers_as_before(engine: Engine, model: Saved) -> None:
         assert off.max() < 2e-4
 
 
+def assert_not_flagged(name: str, engine: Engine) -> None:
+    """See that the tests at load find nothing wrong with a sound model."""
+    kind = CASES[name].kind
+    trials = Trials(engine, name)
+    assert (traced_or_eager(trials).engine is not engine) == (kind in LAYER_BY_LAYER)
+    assert trials.noise <= MAX_NOISE
+    assert Neighbours(trials).matter() == (kind in DEPENDENT)
+
+
 def test_there_are_sixty_kinds() -> None:
     assert len(KINDS) >= 60
     assert set(QUICK) <= set(CASES)
@@ -96,7 +113,9 @@ def test_there_are_sixty_kinds() -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_it_answers_as_before_it_was_saved(name: str, tmp_path: Path) -> None:
     model = saved(name, tmp_path)
-    assert_answers_as_before(load_model(model.path), model)
+    engine = load_model(model.path)
+    assert_answers_as_before(engine, model)
+    assert_not_flagged(name, engine)
 
 
 def others(*, may_be_refused: bool) -> list[str]:
@@ -113,7 +132,9 @@ def others(*, may_be_refused: bool) -> list[str]:
 @pytest.mark.parametrize("name", others(may_be_refused=False))
 def test_every_kind_answers_as_before_it_was_saved(name: str, tmp_path: Path) -> None:
     model = saved(name, tmp_path)
-    assert_answers_as_before(load_model(model.path), model)
+    engine = load_model(model.path)
+    assert_answers_as_before(engine, model)
+    assert_not_flagged(name, engine)
 
 
 @pytest.mark.torture

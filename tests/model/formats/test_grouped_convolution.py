@@ -97,6 +97,35 @@ def test_input_smaller_than_a_grouped_window_fails_its_own_request(tmp_path: Pat
         engine.call([np.ones((1, 2, 5, 4), "float32")])
 
 
+def exported(folder: Path, layer: Any, shape: tuple[int | None, ...]) -> tuple[Any, Any]:
+    """Return a model with a layer, and what is loaded after it was exported as a SavedModel."""
+    x = keras.Input(shape)
+    model = keras.Model(x, layer(x))
+    model.export(folder, verbose=False)
+    return model, load_model(folder)
+
+
+@pytest.mark.logs_warnings  # as above
+def test_grouped_convolutions_of_a_saved_model_are_computed_without_xla(tmp_path: Path) -> None:
+    layer = keras.layers.Conv2D(8, 3, groups=2, bias_initializer="random_normal")
+    model, engine = exported(tmp_path / "m", layer, (None, None, 4))
+
+    rows = np.random.default_rng(0).standard_normal((3, 6, 7, 4)).astype("float32")
+    np.testing.assert_allclose(engine.call([rows])[0], model(rows), atol=1e-5)
+    assert "_XlaMustCompile" not in names_of_functions(engine)
+    with pytest.raises(Exception, match="the window of a layer takes 3 at least"):
+        engine.call([np.ones((1, 2, 5, 4), "float32")])
+
+
+@pytest.mark.logs_warnings  # as above
+def test_xla_still_compiles_what_tensorflow_has_no_kernel_for(tmp_path: Path) -> None:
+    layer = keras.layers.Conv3D(8, 2, groups=2)
+    model, engine = exported(tmp_path / "m", layer, (3, 3, 3, 4))
+
+    rows = np.ones((2, 3, 3, 3, 4), "float32")
+    np.testing.assert_allclose(engine.call([rows])[0], model(rows), atol=1e-5)
+
+
 KERAS_2 = """
 import json, sys
 import numpy as np
