@@ -259,6 +259,12 @@ class LoggingSettings:
         "auto", "Format of lines on standard error; auto: text on a terminal, otherwise JSON."
     )
     access: bool = setting(True, "Whether every request is logged, on standard error.")
+    access_skip: tuple[str, ...] = setting(
+        ("/v2/health/live", "/v2/health/ready", "/metrics"),
+        "Paths whose requests have no access line unless they fail (status 400 or above).",
+        wanted="a list of paths, each such as /metrics",
+        items={"type": "string", "pattern": r"^/[!-~]*\Z"},
+    )
     payloads: bool = setting(
         True, "Whether input and prediction of every answered request are logged."
     )

@@ -24,7 +24,7 @@ from server.errors import (
 )
 from server.handlers.parts import Parts
 from server.http.activity import LogAccess
-from server.http.message import COMMON_HEADERS, Response, problem, request_id
+from server.http.message import COMMON_HEADERS, Response, problem, replaced_id, request_id
 from server.logs import Access
 from server.logs.format import of_request
 from server.serving.service import ServiceState
@@ -174,8 +174,9 @@ def request_logger(log_access: LogAccess) -> Callable[[RequestHandler], None]:
             request.path,
             handler.get_status(),
             time.perf_counter() - handler.began,
-            handler._headers.get("X-Request-ID", ""),
+            handler.request_id,
             request.remote_ip or "",
+            replaced_id(request.headers, handler.request_id),
         )
         log_access(entry)
 

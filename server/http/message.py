@@ -36,7 +36,8 @@ _PROCESS_ID: Final = os.urandom(8).hex()  # makes request ids unique among proce
 _NUMBERS: Final = count()
 
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# What trace ids of proxies and clouds are made of, and nothing that a log line has to escape.
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 
 
 class Request(NamedTuple):
@@ -61,6 +62,12 @@ def request_id(headers: Headers) -> str:
     if given and _REQUEST_ID.fullmatch(given):
         return given
     return f"{_PROCESS_ID}{next(_NUMBERS):016x}"
+
+
+def replaced_id(headers: Headers, id_: str) -> str:
+    """Return the client's X-Request-ID if `id_` has replaced it, else an empty string."""
+    given = headers.get("x-request-id", "")
+    return "" if given == id_ else given
 
 
 def problem(error: Exception, id_: str, entry: DialectEntry = NATIVE) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -15,6 +16,7 @@ OF_REQUESTS: Final = ("request_id", "request_ids")
 ACCESS: Final = "server.access"
 QUOTING: Final = "tornado.general"  # logs whole headers that it does not understand
 MAX_QUOTED: Final = 120
+MAX_REPLACED_ID: Final = 40  # shown characters of an id that was replaced
 MANY: Final = 256  # cached parts of lines: frequent requests, frequent clients
 
 DIM: Final = "2"
@@ -31,13 +33,19 @@ LEVEL_COLOURS: Final = {
 }
 STATUS_COLOURS: Final = {2: GREEN, 3: CYAN, 4: YELLOW, 5: RED}
 
+_INVISIBLE: Final = re.compile(r"[^ -~]")
 _CONTROL: Final = (*range(32), *range(127, 160), 0x2028, 0x2029)
 _ESCAPES: Final = {code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" for code in _CONTROL}
 _JSON_ESCAPES: Final = {code: f"\\u{code:04x}" for code in _CONTROL}  # orjson escapes those < 32
 
 
 class Access(NamedTuple):
-    """A finished request, for the access log."""
+    """A finished request, for the access log.
+
+    Attributes:
+        replaced_id: the X-Request-ID of the client if it was invalid, so that `request_id` is a
+            new one.
+    """
 
     method: str
     path: str
@@ -45,6 +53,7 @@ class Access(NamedTuple):
     seconds: float
     request_id: str
     client: str
+    replaced_id: str = ""
 
 
 class LineFormat(NamedTuple):
@@ -120,11 +129,12 @@ def json_format() -> LineFormat:
         return _dumps(client)
 
     def access(now: float, entry: Access) -> bytes:
-        method, path, status, seconds, request_id, client = entry
+        method, path, status, seconds, request_id, client, replaced_id = entry
+        replaced = f',"replaced_request_id":{_dumps(_shown_id(replaced_id))}' if replaced_id else ""
         return (
             f'{{"time":"{stamp.at(now)}","level":"info","logger":"{ACCESS}",'
             f'"request_id":{_id(request_id)},{request_part(method, path, status)},'
-            f'"ms":{seconds * 1000:.3f},"client":{encoded(client)}}}\n'
+            f'"ms":{seconds * 1000:.3f},"client":{encoded(client)}{replaced}}}\n'
         ).encode()
 
     return LineFormat(JsonFormatter(), access)
@@ -149,6 +159,11 @@ class JsonFormatter(logging.Formatter):
         if text := traceback_of(self, record):
             line["traceback"] = text
         return _dumps(line)
+
+
+def _shown_id(replaced_id: str) -> str:
+    """Return what a line shows of an invalid id: up to 40 characters of visible ASCII."""
+    return _INVISIBLE.sub("?", replaced_id[:MAX_REPLACED_ID])
 
 
 def _id(request_id: str) -> str:
@@ -188,10 +203,11 @@ def text_format(paint: Callable[[str, str], str]) -> LineFormat:
         return f"{level} {ACCESS}: {_escaped(method)} {_escaped(path)} {paint(str(status), colour)}"
 
     def access(now: float, entry: Access) -> bytes:
-        method, path, status, seconds, request_id, client = entry
+        method, path, status, seconds, request_id, client, replaced_id = entry
+        replaced = f" in place of {_shown_id(replaced_id)!r}" if replaced_id else ""
         line = (
             f"{paint(stamp.at(now), DIM)} {request_part(method, path, status)} "
-            f"{seconds * 1000:.1f} ms {_escaped(request_id)} from {_escaped(client)}\n"
+            f"{seconds * 1000:.1f} ms {_escaped(request_id)}{replaced} from {_escaped(client)}\n"
         )
         return line.encode(errors="replace")
 

@@ -48,4 +48,6 @@ def open_access_log(
 ) -> AccessLog | None:
     """Open the access log, unless it is off or `logging.level` is above info."""
     is_shown = logging.getLogger().isEnabledFor(logging.INFO)
-    return AccessLog(line_format, lock) if settings.logging.access and is_shown else None
+    if not settings.logging.access or not is_shown:
+        return None
+    return AccessLog(line_format, lock, skip=settings.logging.access_skip)

@@ -183,7 +183,7 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "X-Request-ID": (
         {"type": "string", "examples": ["4f1c2a"]},
         "An id for this request, which appears in the logs: up to 128 characters of A-Z, a-z, "
-        "0-9, '.', '_' and '-'. An invalid id is replaced by a new one.",
+        "0-9 and . _ : = / + -. An invalid id is replaced by a new one.",
     ),
     "X-Request-Timeout-Ms": (
         {"type": "integer", "minimum": 1},

@@ -26,7 +26,7 @@ from tornado.web import Application
 from server.config import HttpSettings
 from server.errors import BodyTooLarge, TooManyConnections
 from server.http.activity import LogAccess
-from server.http.message import COMMON_HEADERS, Response, problem, request_id
+from server.http.message import COMMON_HEADERS, Response, problem, replaced_id, request_id
 from server.logs import Access
 from server.transport.interface import (
     LINGER_SECONDS,
@@ -249,6 +249,7 @@ class BoundedBody(HTTPMessageDelegate):
             0.0,
             response.headers["X-Request-ID"],
             getattr(self._connection.context, "remote_ip", ""),
+            replaced_id(self._headers, response.headers["X-Request-ID"]),
         )
         self._server.log_access(entry)
 

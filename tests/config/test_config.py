@@ -88,6 +88,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text |= {"model.imports": "a.b,c", "model.allow_code": "true"}
     text |= {"logging.format": "json", "logging.payload_sample": "0.5"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
+    text |= {"logging.access_skip": "/metrics,/a/b"}
     told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
     if item.key == "max_header_bytes":
         told = "2048"

@@ -120,7 +120,7 @@ async def test_the_model_version_is_the_configured_one() -> None:
 @over_http
 async def test_a_valid_request_id_is_kept(subtests: pytest.Subtests) -> None:
     async with serving() as server:
-        for id_ in ("a", "7", "A.b_c-D9", "x" * 128):
+        for id_ in ("a", "7", "A.b_c-D9", "Root=1-67:a/b+c==", "x" * 128):
             answered = await server.predict([10], {"X-Request-ID": id_})
             refused = await server.predict("?", {"X-Request-ID": id_})
             elsewhere = await server.ask("GET", "/v2/health/live", {"X-Request-ID": id_})
@@ -132,7 +132,7 @@ async def test_a_valid_request_id_is_kept(subtests: pytest.Subtests) -> None:
 @over_http
 async def test_an_invalid_request_id_is_replaced(subtests: pytest.Subtests) -> None:
     async with serving() as server:
-        for id_ in ("", "x" * 129, "a b", "a/b", "é", 'a"b', "a,b", "<b>"):
+        for id_ in ("", "x" * 129, "a b", "é", 'a"b', "a,b", "<b>"):
             answered = await server.predict([10], {"X-Request-ID": id_})
             refused = await server.predict("?", {"X-Request-ID": id_})
             with subtests.test(id=id_):
@@ -140,6 +140,27 @@ async def test_an_invalid_request_id_is_replaced(subtests: pytest.Subtests) -> N
                 for response in (answered, refused):
                     assert response["X-Request-ID"] != id_
                     assert OUR_ID.fullmatch(response["X-Request-ID"])
+
+
+@over_http
+async def test_an_id_that_is_replaced_is_in_the_access_line() -> None:
+    """A client that looks for its own id in the log finds the request."""
+    settings = with_settings(http={"max_body_bytes": 100})
+    async with serving(settings=settings) as server:
+        for number, ask in enumerate(
+            (
+                server.predict([10], {"X-Request-ID": "my id 0"}),
+                server.ask("GET", "/v2/health/live", {"X-Request-ID": "my id 1"}),
+                server.post(b" " * 200, {"X-Request-ID": "my id 2"}),
+            )
+        ):
+            response = await ask
+            line = await server.logs.access(f"in place of 'my id {number}'")
+            assert response["X-Request-ID"] in line
+        await server.predict([10], {"X-Request-ID": "mine"})
+        line = await server.logs.access(" mine from ")
+
+    assert "in place of" not in line
 
 
 @over_http

@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.config import Settings
 from server.logs import Access, AccessLog
+from server.logs.access import MAX_ACCESS_BYTES
 from server.logs.application import configure, write_in_background
 from server.logs.format import LineFormat, json_format, line_format_of, of_request, of_requests
 from server.logs.line_writer import LineWriter
@@ -224,15 +226,37 @@ def test_any_message_is_one_line_of_text(method: str, path: str, client: str) ->
 def write(tmp_path: Path) -> Callable[..., bytes]:
     """Return the line that an access log writes in a format."""
 
-    def write(line_format: LineFormat, *access: Any) -> bytes:
+    def write(line_format: LineFormat, *access: Any, skip: Sequence[str] = ()) -> bytes:
         path = tmp_path / "access"
         path.unlink(missing_ok=True)
-        log = AccessLog(line_format, threading.Lock(), str(path))
+        log = AccessLog(line_format, threading.Lock(), str(path), skip)
         log.write(Access(*access))
         log.close(SOON)
         return path.read_bytes()
 
     return write
+
+
+def test_a_path_to_skip_has_a_line_only_if_it_fails(write: Callable[..., bytes]) -> None:
+    skip = Settings().logging.access_skip
+    for path in ("/v2/health/live", "/v2/health/ready", "/metrics"):
+        assert write(JSON, "GET", path, 200, 0.001, "id", "::1", skip=skip) == b""
+        assert json.loads(write(JSON, "GET", path, 503, 0.001, "id", "::1", skip=skip))
+    assert json.loads(write(JSON, "POST", "/predict", 200, 0.001, "id", "::1", skip=skip))
+    assert json.loads(write(JSON, "GET", "/metrics", 200, 0.001, "id", "::1"))
+
+
+def test_an_id_that_was_replaced_is_shown_in_part(write: Callable[..., bytes]) -> None:
+    replaced = 'a b\x1b"é' + "x" * 10_000
+    access = ("GET", "/" + "a" * 10_000, 200, 0.0123, "1", "::1", replaced)
+    shown = 'a b?"?' + "x" * 34
+
+    line = write(JSON, *access)
+    assert json.loads(line)["replaced_request_id"] == shown
+    assert len(line) <= MAX_ACCESS_BYTES
+    line = write(TEXT, *access)
+    assert f" 1 in place of {shown!r} from ::1" in line.decode()
+    assert len(line) <= MAX_ACCESS_BYTES
 
 
 def test_a_request_is_one_json_object(write: Callable[..., bytes]) -> None:

@@ -286,9 +286,10 @@ class LogRecords(logging.Handler):
 
     def add_access(self, entry: Access) -> None:
         """Be the access log: keep a line of a request."""
-        method, path, status, seconds, request_id, client = entry
+        method, path, status, seconds, request_id, client, replaced_id = entry
+        replaced = f" in place of {replaced_id!r}" if replaced_id else ""
         self.accesses.append(
-            f"{method} {path} {status} {seconds * 1000:.1f} ms {request_id} from {client}"
+            f"{method} {path} {status} {seconds * 1000:.1f} ms {request_id}{replaced} from {client}"
         )
         self._arrived.set()
 

@@ -7,7 +7,7 @@ import time
 from typing import Final
 
 from server.errors import BodyTooLarge, TooManyConnections
-from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id
+from server.http.message import CLIENT_LEFT, Request, Response, problem, replaced_id, request_id
 from server.logs import Access
 from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES
 from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
@@ -343,7 +343,8 @@ class Connection(asyncio.Protocol):
 
     def _log(self, head: Head, status: int) -> None:
         seconds = time.perf_counter() - self._started
-        entry = Access(head.method, head.path, status, seconds, self._id, self.remote_ip)
+        replaced = replaced_id(head.fields, self._id)
+        entry = Access(head.method, head.path, status, seconds, self._id, self.remote_ip, replaced)
         self._host.log_access(entry)
 
     def _descriptor(self) -> int:
