@@ -11,6 +11,7 @@ from server.dialects.table import DIALECTS, DialectEntry, dialect_of
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
 from server.http.message import Response, problem, request_id, with_cors
+from server.http.paths import normal_path
 from server.http.predict import PredictEndpoint
 from server.logs import PayloadLog
 from server.serving.service import Service
@@ -34,7 +35,7 @@ class Endpoints:
         self._cors = cors
         self._payload_log = payload_log
         self._known = {
-            ("POST", path.replace("{name}", quote(name, safe=""))): self._endpoint(
+            ("POST", normal_path(path.replace("{name}", quote(name, safe="")))): self._endpoint(
                 entry, name if "{name}" in path else None
             )
             for entry in DIALECTS
@@ -45,7 +46,7 @@ class Endpoints:
         self._resolve = lru_cache(CACHED_PATHS)(self._find)
 
     def get(self, route: tuple[str, str], /) -> PredictEndpoint | None:
-        """Return the endpoint for a method and path, or None."""
+        """Return the endpoint for a method and a path in normal form, or None."""
         return self._known.get(route) or (self._resolve(route[1]) if route[0] == "POST" else None)
 
     def reject(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:

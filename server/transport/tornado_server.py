@@ -27,6 +27,7 @@ from server.config import HttpSettings
 from server.errors import BodyTooLarge, TooManyConnections
 from server.http.activity import LogAccess
 from server.http.message import COMMON_HEADERS, Response, problem, replaced_id, request_id
+from server.http.paths import normal_target
 from server.logs import Access
 from server.transport.interface import (
     LINGER_SECONDS,
@@ -188,9 +189,9 @@ class BoundedBody(HTTPMessageDelegate):
         """Reject a Content-Length that is too large, before the body is read."""
         self._server.headers_arrived(self._connection)
         assert isinstance(start_line, RequestStartLine)
-        path, host = origin_form(start_line.path)
+        target, host = origin_form(start_line.path)
+        start_line = start_line._replace(path=normal_target(target))
         if host is not None:
-            start_line = start_line._replace(path=path)
             headers["Host"] = host
         self._start_line, self._headers = start_line, headers
         if self._connection.stream.closed():  # pipelined, and the client has disconnected

@@ -383,7 +383,7 @@ PAGES = ["/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"]
 PAGES += ["/problems/invalid-json", "/static/pages.css"]
 
 
-NOWHERE = ["/nothing", "/predict/", "/predict/x", "/v3", "/Predict", "//", "/static/"]
+NOWHERE = ["/nothing", "/predict//", "/predict/x", "/v3", "/Predict", "//", "/static/"]
 USUAL = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 UNUSUAL = ["TRACE", "PROPFIND", "FOO", "predict"]
 METHODS = [*USUAL, *UNUSUAL]

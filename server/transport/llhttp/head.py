@@ -13,6 +13,7 @@ from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from server.http.paths import normal_target
 from server.transport.interface import origin_form
 
 END: Final = b"\r\n\r\n"
@@ -46,7 +47,7 @@ class Head:
     """The head of a request, and what it says about the body and the connection.
 
     Attributes:
-        target: path and query, as they were sent; without the scheme and host of a whole URL.
+        target: the path in normal form, and the query; without the scheme and host of a whole URL.
         version: `HTTP/1.1` or `HTTP/1.0`.
         route: the method, and the path without the query.
         pairs: the fields as they were sent; a name can occur more than once.
@@ -117,6 +118,7 @@ def _parse(data: bytes) -> Head:
         if host is not None:
             pairs = [*(pair for pair in pairs if pair[0].lower() != "host"), ("Host", host)]
             fields["host"] = host
+    target = normal_target(target)
     return Head(
         method=method,
         target=target,
