@@ -23,7 +23,7 @@ class DialectEntry(NamedTuple):
         name: its name in the metrics.
         make: makes the Dialect of one version of a model.
         encode_error: returns an error in its form, for the request with this id.
-        roots: path prefixes under which errors have its form.
+        roots: paths; errors at these and below them have its form.
         paths: its paths for predictions, in OpenAPI's notation.
     """
 
@@ -61,7 +61,7 @@ V2: Final = DialectEntry(
     v2.NAME,
     _v2,
     v2.encode_error,
-    ("/v2/models", "/v2/repository"),
+    ("/v2",),
     ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"),
 )
 DIALECTS: Final = (NATIVE, TFSERVING, V2)
@@ -86,7 +86,7 @@ class Dialects:
 
 def dialect_of(path: str) -> DialectEntry:
     """Return the dialect whose form errors at a path have."""
-    return next(
-        (entry for entry in DIALECTS if entry is not NATIVE and path.startswith(entry.roots)),
-        NATIVE,
-    )
+    for entry in DIALECTS:
+        if entry is not NATIVE and f"{path}/".startswith(tuple(f"{root}/" for root in entry.roots)):
+            return entry
+    return NATIVE

@@ -46,6 +46,14 @@ class ModelReadyHandler(DocumentHandler):
         return {"name": model.name, "ready": True}
 
 
+class ModelListHandler(BaseHandler):
+    """KServe, in V1 and V2: the names of all models."""
+
+    def get(self) -> None:
+        """Send the names, also of models that are loading or have been unloaded."""
+        self.send_json({"models": list(self.service.repository.slots)})
+
+
 class TFServingMetadataHandler(DocumentHandler):
     """TensorFlow Serving: the signature of a model."""
 
@@ -54,10 +62,13 @@ class TFServingMetadataHandler(DocumentHandler):
 
 
 class TFServingStatusHandler(BaseHandler):
-    """TensorFlow Serving: the state of a model's versions."""
+    """TensorFlow Serving: the state of a model's versions; KServe V1: whether it is ready."""
 
     def get(self, name: str, version: str | None = None) -> None:
-        """Send the state of all versions, or of one; raises UnknownModel."""
+        """Send the state of all versions, or of one; raises UnknownModel.
+
+        At the path without a version, KServe answers `name` and `ready`.
+        """
         slot = self.service.repository.slot(name)
         if version is not None:
             slot.find(version)
@@ -70,7 +81,11 @@ class TFServingStatusHandler(BaseHandler):
             for entry in slot.index()
             if version in (None, entry.version)
         ]
-        self.send_json(tfserving.status_document(states))
+        document = tfserving.status_document(states)
+        if version is None:
+            is_ready = slot.current is not None and slot.current.is_ready
+            document |= {"name": name, "ready": is_ready}
+        self.send_json(document)
 
 
 _TFSERVING_STATES = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from http import HTTPStatus
-from typing import Any
+from typing import Any, ClassVar
 
 from server.batching import Draining
 from server.errors import InvalidJSON, InvalidRequest
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 class RepositoryHandler(BaseHandler):
     """The base of the repository's handlers: check the key, read an optional body."""
 
-    METHODS = ("POST",)
+    METHODS: ClassVar[tuple[str, ...]] = ("POST",)
 
     def check_change(self) -> None:
         """Log who changes a model; raises Draining, Forbidden, Unauthorized, NotForThisKey."""
@@ -46,8 +46,11 @@ class RepositoryHandler(BaseHandler):
         return document
 
     def take_parameters(self) -> dict[str, Any]:
-        """Return `parameters` of the body; raises InvalidJSON, InvalidRequest."""
-        parameters = self.take_object().get("parameters", {})
+        """Return `parameters` of the body; raises InvalidJSON, InvalidRequest.
+
+        As everywhere in the protocol, null is the same as nothing.
+        """
+        parameters = none_as(self.take_object().get("parameters"), {})
         if not isinstance(parameters, dict):
             raise InvalidRequest('"parameters" must be a JSON object.')
         return parameters
@@ -62,12 +65,22 @@ class RepositoryHandler(BaseHandler):
 class RepositoryIndexHandler(RepositoryHandler):
     """Index: every version of every model, and its state."""
 
+    METHODS = ("GET", "HEAD", "POST")
+
+    def get(self) -> None:
+        """Send an entry for each version, as to a POST without a body."""
+        self.keys.check(self.request.headers, REPOSITORY)
+        self._send_index(only_ready=False)
+
     def post(self) -> None:
         """Send an entry for each version; with `"ready": true`, only for ready ones."""
         self.keys.check(self.request.headers, REPOSITORY)
-        only_ready = self.take_object().get("ready", False)
+        only_ready = none_as(self.take_object().get("ready"), False)
         if not isinstance(only_ready, bool):
             raise InvalidRequest('"ready" must be true or false.')
+        self._send_index(only_ready=only_ready)
+
+    def _send_index(self, *, only_ready: bool) -> None:
         index = [
             {
                 "name": each.name,
@@ -89,7 +102,7 @@ class LoadHandler(RepositoryHandler):
         """Answer as soon as the other version is served."""
         self.check_change()
         parameters = self.take_parameters()
-        roll_back = parameters.pop("rollback", False)
+        roll_back = none_as(parameters.pop("rollback", None), False)
         if parameters:
             raise InvalidRequest('Unknown parameter; only "rollback" is supported.')
         if not isinstance(roll_back, bool):
@@ -110,3 +123,8 @@ class UnloadHandler(RepositoryHandler):
             raise InvalidRequest('Unknown parameter; only "unload_dependents" is supported.')
         await self.service.repository.unload(name)
         self.send_empty_object()
+
+
+def none_as(value: Any, default: Any) -> Any:
+    """Return a value of a body, or `default` in place of null."""
+    return default if value is None else value

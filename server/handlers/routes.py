@@ -10,6 +10,7 @@ from server.handlers.base import BaseHandler
 from server.handlers.health import LivenessHandler, ReadinessHandler
 from server.handlers.models import (
     AllStatisticsHandler,
+    ModelListHandler,
     ModelMetadataHandler,
     ModelReadyHandler,
     ServerMetadataHandler,
@@ -23,10 +24,10 @@ from server.handlers.pages import (
     DocsHandler,
     OpenAPIHandler,
     ProblemHandler,
-    StartPageHandler,
 )
 from server.handlers.predict import PredictHandler
 from server.handlers.repository import LoadHandler, RepositoryIndexHandler, UnloadHandler
+from server.handlers.root import RootHandler
 from server.openapi import operations, predictions
 from server.openapi.parts import Operation
 from server.serving.served_model import ServedModel
@@ -57,6 +58,8 @@ ROUTES = [
         for path in entry.paths
     ),
     Route("/v2", ServerMetadataHandler, operations.describe_server_metadata),
+    Route("/v1/models", ModelListHandler, operations.describe_model_list("v1")),
+    Route("/v2/models", ModelListHandler, operations.describe_model_list("v2")),
     Route("/v2/models/stats", AllStatisticsHandler, operations.describe_all_statistics),
     *(
         Route(
@@ -74,11 +77,7 @@ ROUTES = [
     Route("/v2/health/ready", ReadinessHandler, operations.describe_readiness),
     Route("/metrics", MetricsHandler, operations.describe_metrics),
     Route("/events", EventsHandler, operations.describe_events),
-    Route(
-        "/",
-        StartPageHandler,
-        operations.describe_page("index", "Start page"),
-    ),
+    Route("/", RootHandler, operations.describe_root),
     Route("/docs", DocsHandler, operations.describe_page("docs", "Swagger UI")),
     Route("/openapi.json", OpenAPIHandler, operations.describe_openapi),
     Route("/problems/{slug}", ProblemHandler, operations.describe_problem_page),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from server.dialects.native.json_codec import MEDIA_TYPE
 from server.openapi.parts import (
@@ -35,7 +36,9 @@ def describe_server_metadata(_: ServedModel) -> dict[str, Operation]:
             "extensions": {"type": "array", "items": text},
         },
     }
-    return describe_get("models", "server-metadata", "Server metadata", schema)
+    return describe_get(
+        "models", "server-metadata", "Server metadata", schema, respond=plain_responses
+    )
 
 
 def describe_all_statistics(_: ServedModel) -> dict[str, Operation]:
@@ -45,10 +48,25 @@ def describe_all_statistics(_: ServedModel) -> dict[str, Operation]:
         "required": ["model_stats"],
         "properties": {"model_stats": {"type": "array", "items": {"type": "object"}}},
     }
-    described = describe_get("models", "all-statistics", "Statistics of all models", schema)
+    described = describe_get(
+        "models",
+        "all-statistics",
+        "Statistics of all models",
+        schema,
+        errors=KEY_ERRORS,
+        respond=plain_responses,
+    )
     described["get"]["security"] = KEY_IF_SET
-    described["get"]["responses"] |= plain_responses(KEY_ERRORS)
     return described
+
+
+def describe_model_list(protocol: str) -> Callable[[ServedModel], dict[str, Operation]]:
+    """Return the function that describes the list of models under `/v1` or `/v2`."""
+    names = {"type": "array", "items": {"type": "string"}}
+    schema = {"type": "object", "required": ["models"], "properties": {"models": names}}
+    return lambda _: describe_get(
+        "models", f"models-{protocol}", "Names of all models", schema, respond=plain_responses
+    )
 
 
 def describe_model_document(
@@ -84,7 +102,10 @@ def describe_index(_: ServedModel) -> dict[str, Operation]:
         "required": ["name", "version", "state", "reason"],
         "properties": {"name": text, "version": text, "state": state, "reason": text},
     }
-    only_ready = {"type": "boolean", "description": "List only versions that are ready."}
+    only_ready = {
+        "type": ["boolean", "null"],
+        "description": "List only versions that are ready.",
+    }
     body = {"type": "object", "properties": {"ready": only_ready}}
     described = describe_repository_call(
         "index",
@@ -94,12 +115,24 @@ def describe_index(_: ServedModel) -> dict[str, Operation]:
         {"type": "array", "items": line},
     )
     described["post"]["security"] = KEY_IF_SET
-    return described
+    listed = describe_get(
+        "repository",
+        "repository-list",
+        "List models and versions without a body",
+        {"type": "array", "items": line},
+        errors=KEY_ERRORS,
+        respond=plain_responses,
+    )
+    listed["get"]["security"] = KEY_IF_SET
+    return listed | described
 
 
 def describe_load(model: ServedModel) -> dict[str, Operation]:
     """Describe `POST /v2/repository/models/{name}/load`."""
-    rollback = {"type": "boolean", "description": "Go back to the version that was served before."}
+    rollback = {
+        "type": ["boolean", "null"],
+        "description": "Go back to the version that was served before.",
+    }
     return describe_model_change(
         model, "load", "Load, reload or roll back a model", {"rollback": rollback}
     )
@@ -118,7 +151,7 @@ def describe_model_change(
 ) -> dict[str, Operation]:
     """Describe a request that changes a model of the repository."""
     parameters_schema = {
-        "type": "object",
+        "type": ["object", "null"],
         "properties": parameters,
         "additionalProperties": False,
     }
@@ -137,16 +170,22 @@ def describe_repository_call(
     name: str, summary: str, body: Schema, errors: list[str], answer: Schema
 ) -> dict[str, Operation]:
     """Describe a request to the repository."""
-    operation = describe_get("repository", f"repository-{name}", summary, answer)["get"]
-    plain = plain_responses([*errors, *KEY_ERRORS, "body-too-large", "method-not-allowed"])
-    operation["responses"] |= plain
+    errors = [*errors, *KEY_ERRORS, "body-too-large"]
+    operation = describe_get(
+        "repository",
+        f"repository-{name}",
+        summary,
+        answer,
+        errors=errors,
+        respond=plain_responses,
+    )["get"]
     operation["requestBody"] = {"required": False, "content": {MEDIA_TYPE: {"schema": body}}}
     return {"post": operation}
 
 
 def describe_liveness(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /v2/health/live`."""
-    described = describe_get("health", "live", "Liveness", flag("live"))
+    described = describe_get("health", "live", "Liveness", flag("live"), respond=plain_responses)
     described["get"]["responses"]["200"]["description"] = "The process works."
     return described
 
@@ -169,7 +208,9 @@ def describe_readiness(_: ServedModel) -> dict[str, Operation]:
     models = {"type": "array", "items": model}
     schema["properties"] |= {"model": text, "version": text, "models": models}
     errors = ["loading", "draining", *NOT_READY]
-    described = describe_get("health", "ready", "Readiness", schema, errors=errors)
+    described = describe_get(
+        "health", "ready", "Readiness", schema, errors=errors, respond=plain_responses
+    )
     described["get"]["responses"]["200"]["description"] = "Predictions are possible."
     return described
 
@@ -198,6 +239,21 @@ def describe_openapi(_: ServedModel) -> dict[str, Operation]:
     """Describe `GET /openapi.json`."""
     schema: Schema = {"type": "object"}
     return describe_get("documentation", "openapi", "This document", schema, errors=["loading"])
+
+
+def describe_root(_: ServedModel) -> dict[str, Operation]:
+    """Describe `GET /`."""
+    described = describe_get(
+        "documentation", "index", "Start page", {"type": "string"}, "text/html"
+    )
+    alive = {
+        "type": "object",
+        "required": ["status", "name", "version"],
+        "properties": {"status": {"const": "alive"}},
+    }
+    described["get"]["description"] = "HTML if the Accept header names it, otherwise JSON."
+    described["get"]["responses"]["200"]["content"][MEDIA_TYPE] = {"schema": alive}
+    return described
 
 
 def describe_page(name: str, summary: str) -> Callable[[ServedModel], dict[str, Operation]]:
@@ -229,8 +285,12 @@ def describe_get(
     schema: Schema,
     media_type: str = MEDIA_TYPE,
     errors: Iterable[str] = (),
+    respond: Callable[[Iterable[str]], dict[str, Any]] = problem_responses,
 ) -> dict[str, Operation]:
-    """Return a GET operation, with 405 for other methods among its errors."""
+    """Return a GET operation, with 405 for other methods among its errors.
+
+    `respond` describes the errors: as problem documents, or as plain ones below `/v1` and `/v2`.
+    """
     answer = {
         "description": summary,
         "headers": refs("headers", "X-Request-ID"),
@@ -240,6 +300,6 @@ def describe_get(
         "operationId": name,
         "tags": [tag],
         "summary": summary,
-        "responses": {"200": answer, **problem_responses([*errors, "method-not-allowed"])},
+        "responses": {"200": answer, **respond([*errors, "method-not-allowed"])},
     }
     return {"get": operation}

@@ -96,6 +96,11 @@ class ServedModel:
             f"The process of the model {self.name} is being started again: {step}." if step else ""
         )
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether `check_ready` raises nothing."""
+        return not self.trouble and not self.self_check.fails
+
     def check_ready(self) -> None:
         """Raise ModelUnavailable or ModelFails when requests cannot be answered now."""
         if trouble := self.trouble:

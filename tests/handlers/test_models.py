@@ -253,8 +253,16 @@ async def test_the_index_has_an_entry_for_every_version(file: Path, folder: Path
         await call(server, "models/line/unload")
         index = (await call(server, "index")).json
         ready = (await call(server, "index", {"ready": True})).json
+        same = (await server.ask("GET", "/v2/repository/index", WITH_KEY)).json
+        any_state = (await call(server, "index", {"ready": None})).json
+        assert (await server.ask("GET", "/v2/repository/index")).status == 401
+        status = (await server.ask("GET", "/v1/models/line")).json
+        names = (await server.ask("GET", "/v2/models")).json
         assert (await call(server, "index", {"ready": "yes"})).status == 400
 
+    assert same == any_state == index
+    assert (status["name"], status["ready"]) == ("line", False)
+    assert names == {"models": ["line", "more lines"]}
     lines = [(line["name"], line["version"], line["state"], line["reason"]) for line in index]
     assert sorted(lines) == [
         ("line", "1", "UNAVAILABLE", "unloaded"),
@@ -303,7 +311,7 @@ async def test_a_model_is_loaded_rolled_back_and_unloaded(file: Path) -> None:
             ("models/line/load", {"parameters": {"rollback": True}}),
             ("models/line/load", {"parameters": {"rollback": False}}),
             ("models/line/unload", {"parameters": {"unload_dependents": False}}),
-            ("models/line/load", {}),
+            ("models/line/load", {"parameters": None}),
         ]
         seen = []
         for path, document in steps:

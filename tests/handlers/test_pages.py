@@ -27,6 +27,7 @@ from tests.support.harness import (
     with_settings,
 )
 
+BROWSERS = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 SEVERAL = Signature(
     (TensorSpec("user", (1,), "int32"), TensorSpec("history", (None, 2), "float32")),
     (TensorSpec("rating", (1,), "float32"), TensorSpec("<odds>", (3,), "float64")),
@@ -85,7 +86,8 @@ class Page(HTMLParser):
 
 async def page_at(server: Server, path: str) -> Page:
     """Get a page as a browser does."""
-    response = await server.ask("GET", path, {"Host": f"127.0.0.1:{server.port}"})
+    headers = {"Host": f"127.0.0.1:{server.port}", "Accept": BROWSERS}
+    response = await server.ask("GET", path, headers)
     assert response.status == 200, response
     assert response["Content-Type"].lower() == "text/html; charset=utf-8"
     assert response["X-Content-Type-Options"] == "nosniff"
@@ -239,11 +241,28 @@ async def test_a_host_header_with_markup_is_escaped() -> None:
     async with serving() as server:
         for host in ('a"><script>alert(1)</script>', "a'b", "<b>", "a&b"):
             client = await server.connect()
-            await client.send(request_bytes("GET", "/", {"Host": host, "Connection": "close"}))
+            headers = {"Host": host, "Connection": "close", "Accept": BROWSERS}
+            await client.send(request_bytes("GET", "/", headers))
             answer = await client.rest()
             assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 "))
             assert b"<script>alert" not in answer
             assert b"<b>" not in answer
+
+
+@over_http
+async def test_programs_get_json_at_the_start_page(subtests: pytest.Subtests) -> None:
+    async with serving() as server:
+        for accept in ({}, {"Accept": "*/*"}, {"Accept": "application/json, text/plain"}):
+            with subtests.test(**accept):
+                response = await server.ask("GET", "/", accept)
+                assert (response.status, response.media_type) == (200, "application/json")
+                assert response["Vary"] == "Accept"
+                assert response.json["status"] == "alive"
+                assert (await server.ask("GET", response.json["documentation"])).status == 200
+                assert (await server.ask("GET", response.json["openapi"])).status == 200
+        for accepted in (BROWSERS, "text/HTML;q=0.1, */*"):
+            response = await server.ask("GET", "/", {"Accept": accepted})
+            assert (response.media_type, response["Vary"]) == ("text/html", "Accept")
 
 
 # API documentation
@@ -290,7 +309,7 @@ async def test_the_docs_show_openapi_json_and_use_no_external_validator() -> Non
 async def test_the_policy_of_pages_allows_only_files_of_the_service() -> None:
     async with serving() as server:
         for path in ("/", "/docs", "/problems/loading"):
-            response = await server.ask("GET", path)
+            response = await server.ask("GET", path, {"Accept": BROWSERS})
             policy = policy_of(response)
             assert policy["default-src"] == {"'none'"}
             assert policy["script-src"] == {"'self'"}

@@ -23,6 +23,7 @@ def key(name: str, *allow: str) -> ApiKey:
     return ApiKey(name, hashlib.sha256(name.encode()).hexdigest(), allow)
 
 
+HTML = {"Accept": "text/html"}
 ONE, TWO = ApiKey.of("one"), ApiKey.of("sha256:" + hashlib.sha256(b"two").hexdigest())
 
 
@@ -272,11 +273,11 @@ async def test_options_needs_no_key(file: Path) -> None:
 @over_http
 async def test_the_start_page_asks_for_a_key_and_hides_charts_that_require_one(file: Path) -> None:
     async with serving_files(file, settings=CLOSED) as (server, _):
-        closed = (await server.ask("GET", "/")).body.decode()
+        closed = (await server.ask("GET", "/", HTML)).body.decode()
     async with serving_files(file) as (server, _):
-        opened = (await server.ask("GET", "/")).body.decode()
+        opened = (await server.ask("GET", "/", HTML)).body.decode()
     async with listening(CLOSED) as server:
-        loading = (await server.ask("GET", "/")).body.decode()
+        loading = (await server.ask("GET", "/", HTML)).body.decode()
 
     for text in ('id="key" type="password"', "Authorization: Bearer …"):
         assert (text in closed, text in opened) == (True, False)

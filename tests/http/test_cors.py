@@ -34,7 +34,7 @@ def allowed(response: Response) -> Mapping[str, str]:
 @over_http
 async def test_without_configured_origins_there_are_no_cors_headers() -> None:
     async with serving() as server:
-        for method, path in (("POST", "/predict"), ("GET", "/"), ("GET", "/v2/health/live")):
+        for method, path in (("POST", "/predict"), ("GET", "/docs"), ("GET", "/v2/health/live")):
             response = await server.ask(
                 method, path, {"Origin": OURS, "Content-Type": JSON}, b'{"data":[1]}'
             )

@@ -60,6 +60,17 @@ def assert_problem(response: Response, status: int, slug: str, *extensions: str)
     return document
 
 
+def assert_plain_error(response: Response, status: int) -> str:
+    """Assert that a response is an error as below `/v1` and `/v2`; return its text."""
+    assert (response.status, response["Content-Type"]) == (status, JSON), response
+    assert_common_headers(response)
+    assert list(response.json) == ["error"]
+    text: str = response.json["error"]
+    assert text
+    assert "Traceback" not in text
+    return text
+
+
 def assert_retry_after(response: Response) -> None:
     """Assert that a response has Retry-After in whole seconds."""
     assert re.fullmatch(r"[1-9]\d*", response["Retry-After"])
@@ -379,7 +390,8 @@ async def test_a_form_is_not_parsed() -> None:
 
 # Refused: path and method
 
-PAGES = ["/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"]
+HEALTH = ["/v2/health/live", "/v2/health/ready"]
+PAGES = ["/", "/docs", "/openapi.json", *HEALTH]
 PAGES += ["/problems/invalid-json", "/static/pages.css"]
 
 
@@ -433,7 +445,10 @@ async def test_another_method_elsewhere_is_405_with_the_allowed_ones(
         for path, method in product(PAGES, set(METHODS) - {"GET", "OPTIONS"}):
             with subtests.test(path=path, method=method):
                 response = await server.ask(method, path, body=b"")
-                assert_problem(response, 405, "method-not-allowed")
+                if path in HEALTH:
+                    assert_plain_error(response, 405)
+                else:
+                    assert_problem(response, 405, "method-not-allowed")
                 assert set(response["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
@@ -564,9 +579,11 @@ async def test_while_the_model_loads_only_routes_that_need_it_are_503() -> None:
         then = await server.predict([10])
 
     assert (live.status, live.json["live"]) == (200, True)
-    for response in (ready, prediction, wrong, document):
+    for response in (prediction, wrong, document):
         assert_problem(response, 503, "loading")
         assert_retry_after(response)
+    assert_plain_error(ready, 503)
+    assert_retry_after(ready)
     assert (then_ready.status, then_ready.json["ready"]) == (200, True)
     assert (then.status, then.json) == (200, {"prediction": 31.0})
 
@@ -594,7 +611,7 @@ async def test_during_the_grace_predictions_are_answered_and_connections_closed(
         response = await client.predict([20])
         assert await client.rest() == b""
 
-    assert_problem(ready, 503, "draining")
+    assert "shutting down" in assert_plain_error(ready, 503)
     assert_retry_after(ready)
     assert live.status == 200
     assert (response.status, response.json) == (200, {"prediction": 61.0})

@@ -118,11 +118,19 @@ async def test_npy_arrays_in_requests_and_responses() -> None:
         ("GET", f"{V1}:predict", None, 405),
         ("GET", "/v1/models/half", None, 404),
         ("GET", "/v1/nothing", None, 404),
+        ("GET", "/v1", None, 404),
+        ("DELETE", "/v1/models", None, 405),
         ("POST", f"{V2}/infer", b'{"inputs": []}', 400),
         ("POST", "/v2/models/half/infer", infer(), 404),
         ("GET", f"{V2}/infer", None, 405),
         ("GET", "/v2/models/half", None, 404),
         ("GET", "/v2/models/half/stats", None, 404),
+        ("GET", "/v2/nothing", None, 404),
+        ("GET", "/v2/health", None, 404),
+        ("POST", "/v2/health/live", b"", 405),
+        ("POST", "/v2", b"", 405),
+        ("PUT", "/v2/models", b"", 405),
+        ("PUT", "/v2/repository/index", b"", 405),
     ],
 )
 async def test_errors_have_the_format_of_their_protocol(
@@ -135,6 +143,45 @@ async def test_errors_have_the_format_of_their_protocol(
     assert response.media_type == "application/json"
     assert list(response.json) == ["error"]
     assert "X-Request-ID" in response
+
+
+@over_http
+@pytest.mark.parametrize("path", ["/v10/models", "/v2x", "/"])
+async def test_errors_elsewhere_are_problem_documents(path: str) -> None:
+    async with serving(settings=LINE) as server:
+        response = await server.ask("DELETE", path)
+
+    assert response.media_type == "application/problem+json"
+
+
+@over_http
+async def test_null_is_the_same_as_an_absent_field(subtests: pytest.Subtests) -> None:
+    """Clients with data classes write every field."""
+    nothing = {"id": None, "parameters": None, "outputs": None}
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [10]}
+    with_null = {"inputs": [tensor | {"parameters": None}], **nothing}
+    named = with_null | {"outputs": [{"name": "y", "parameters": None}]}
+    async with serving(settings=LINE) as server:
+        for document in (with_null, named):
+            with subtests.test(document=document):
+                answer = await server.ask("POST", f"{V2}/infer", {}, json.dumps(document).encode())
+                assert answer.status == 200, answer.json
+                assert "id" not in answer.json
+                assert answer.json["outputs"][0]["data"] == [31.0]
+        body = b'{"signature_name": null, "instances": [[10]]}'
+        rows = await server.ask("POST", f"{V1}:predict", {}, body)
+
+    assert rows.json == {"predictions": [[31.0]]}
+
+
+@over_http
+async def test_models_are_listed_as_kserve_does() -> None:
+    async with serving(settings=LINE) as server:
+        v1, v2 = [await _get(server, path) for path in ("/v1/models", "/v2/models")]
+        status = await _get(server, V1)
+
+    assert v1 == v2 == {"models": ["line"]}
+    assert (status["name"], status["ready"]) == ("line", True)
 
 
 async def _get(server: Server, path: str) -> Any:
@@ -153,7 +200,7 @@ async def test_status_and_metadata_have_the_format_of_tensorflow_serving() -> No
     [line] = status["model_version_status"]
     assert (line["version"], line["state"]) == ("1", "AVAILABLE")
     assert line["status"] == {"error_code": "OK", "error_message": ""}
-    assert of_version == status
+    assert of_version == {"model_version_status": [line]}
     assert metadata["model_spec"] == {"name": "line", "signature_name": "", "version": "1"}
     [definition] = metadata["metadata"]["signature_def"]["signature_def"].values()
     assert definition["inputs"]["x"]["dtype"] == "DT_FLOAT"

@@ -54,7 +54,7 @@ async def test_every_route_sends_security_headers_for_every_method(route) -> Non
 @over_http
 async def test_pages_load_and_send_nothing_to_other_hosts(route: str) -> None:
     async with serving() as server:
-        policies = policies_of(await server.ask("GET", route))
+        policies = policies_of(await server.ask("GET", route, {"Accept": "text/html"}))
 
     assert "script-src 'self'" in policies
     assert {"base-uri 'none'", "form-action 'none'"} <= policies

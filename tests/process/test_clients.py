@@ -151,6 +151,7 @@ def compact(text: str) -> str:
 
 @pytest.mark.keras
 def test_the_status_of_a_model(served: Served) -> None:
+    """The last two lines are not in TensorFlow Serving's document, but in KServe's."""
     status, body = ask(served, f"{V1}/saved_model_half_plus_three")
 
     assert status == 200
@@ -165,7 +166,9 @@ def test_the_status_of_a_model(served: Served) -> None:
             "error_message": ""
            }
           }
-         ]
+         ],
+         "name": "saved_model_half_plus_three",
+         "ready": true
         }
     """)
 

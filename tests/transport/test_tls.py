@@ -67,7 +67,9 @@ async def test_a_connection_answers_predictions_and_pages() -> None:
             assert response.json == {"prediction": 3.0 * number + 1.0}
         for path in PAGES:
             assert (await client.ask("GET", path)).status == 200
-        index = (await client.ask("GET", "/", {"Host": "example.org"})).body.decode()
+        index = (
+            await client.ask("GET", "/", {"Host": "example.org", "Accept": "text/html"})
+        ).body.decode()
 
     assert "https://example.org/predict" in index
 

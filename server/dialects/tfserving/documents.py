@@ -31,7 +31,7 @@ def status_document(states: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
                 },
             }
             for version, state, message in states
-        ]
+        ],
     }
 
 

@@ -40,7 +40,7 @@ def request_forms(signature: Signature) -> list[RequestForm]:
     inputs = signature.inputs
 
     def form(key: str, is_named: bool, schema: Schema) -> RequestForm:
-        names = {"enum": ["", signature.name]}
+        names = {"enum": ["", signature.name, None]}
         properties: Schema = {"signature_name": names, key: schema}
         request = {"type": "object", "properties": properties, "required": [key]}
         return RequestForm(key, is_named, request)

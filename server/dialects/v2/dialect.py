@@ -199,7 +199,7 @@ class V2Dialect:
         if not self._envelope.accepts(document):
             message = "The body is not an inference request"
             raise InvalidData(message, self._envelope.explain(document, len(text)))
-        parameters = document.get("parameters", {})
+        parameters = document.get("parameters") or {}
         check_supported(parameters)
         form = RequestForm(document.get("id"), self._wanted(document, parameters), len(text))
         return _Parsed(form, timeout_ms(parameters), self._given(document["inputs"]))
@@ -229,7 +229,7 @@ class V2Dialect:
             return tuple(Wanted(spec, all_binary) for spec, _ in self._all_outputs)
         wanted: dict[str, Wanted] = {}
         for output in given:
-            name, chosen = output["name"], output.get("parameters", {})
+            name, chosen = output["name"], output.get("parameters") or {}
             check_supported(chosen)
             if name not in self._outputs:
                 names = ", ".join(self._outputs)

@@ -15,6 +15,7 @@ from model.signature import Signature, TensorSpec
 
 Document = dict[str, Any]
 
+SERVER_NAME: Final = "keras-batch-server"
 PLATFORM: Final = "keras"
 VARIABLE: Final = -1
 
@@ -41,7 +42,7 @@ class Counted(Protocol):
 def of_server(version: str) -> Document:
     """Return the answer to `GET /v2`."""
     extensions = ["binary_tensor_data", "model_repository", "statistics"]
-    return {"name": "keras-batch-server", "version": version, "extensions": extensions}
+    return {"name": SERVER_NAME, "version": version, "extensions": extensions}
 
 
 def of_model(name: str, versions: Sequence[str], signature: Signature) -> Document:

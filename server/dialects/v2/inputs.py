@@ -46,7 +46,7 @@ def input_of(spec: TensorSpec) -> Input:
 
 def given_input(known: Input, tensor: dict[str, Any], path: tuple[str, ...]) -> GivenInput:
     """Check the description of an input in a request; raises InvalidData."""
-    spec, parameters = known.spec, tensor.get("parameters", {})
+    spec, parameters = known.spec, tensor.get("parameters") or {}
     check_supported(parameters)
     shape = _shape_of(spec, tensor)
     if "binary_data_size" not in parameters:

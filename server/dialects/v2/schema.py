@@ -10,11 +10,12 @@ from server.dialects.cells import numbers
 from server.dialects.v2.documents import datatype
 from server.dialects.validation import Schema
 
-_PARAMETERS: Final[Schema] = {"type": "object"}
+# Clients that write every field of their data classes send null for what is absent.
+_PARAMETERS: Final[Schema] = {"type": ["object", "null"]}
 ENVELOPE: Final[Schema] = {
     "type": "object",
     "properties": {
-        "id": {"type": "string"},
+        "id": {"type": ["string", "null"]},
         "parameters": _PARAMETERS,
         "inputs": {
             "type": "array",
@@ -32,7 +33,7 @@ ENVELOPE: Final[Schema] = {
             },
         },
         "outputs": {
-            "type": "array",
+            "type": ["array", "null"],
             "items": {
                 "type": "object",
                 "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
