@@ -15,6 +15,7 @@ from server.http.activity import Activity, LogAccess
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
 from server.http.endpoints import Endpoints, pattern_of
+from server.http.rejections import Rejections
 from server.logs import PayloadLog
 from server.monitoring.live_page import LivePage
 from server.monitoring.metrics import Metrics
@@ -63,6 +64,7 @@ def make_transport(
     keys = ApiKeys(settings.auth.api_keys)
     cors = Cors(settings.http.cors_origins)
     endpoints = Endpoints(service, keys, cors, payload_log)
+    rejections = Rejections(settings.http, endpoints, service.counts.rejected)
     activity.end_first(live_page.end)
     parts = Parts(
         service=service,
@@ -77,8 +79,8 @@ def make_transport(
     )
     app = make_app(parts, log_access)
     if settings.http.transport == "tornado":
-        return BoundedHTTPServer(app, settings.http, endpoints, log_access, tls)
-    return LlhttpServer(app, settings.http, endpoints, activity, log_access, tls)
+        return BoundedHTTPServer(app, settings.http, rejections, log_access, tls)
+    return LlhttpServer(app, settings.http, endpoints, rejections, activity, log_access, tls)
 
 
 def make_app(parts: Parts, log_access: LogAccess) -> Application:

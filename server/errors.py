@@ -72,6 +72,22 @@ class BodyTooLarge(ServiceError):
     """The body is larger than the service accepts."""
 
 
+class HeadersTooLarge(ServiceError):
+    """The request line and the headers together are larger than the service accepts."""
+
+
+class LateHeaders(ServiceError):
+    """The headers of the request did not arrive in time."""
+
+
+class LateBody(ServiceError):
+    """The body of the request did not arrive in time."""
+
+
+class PlainHTTP(ServiceError):
+    """The port speaks HTTPS, and the request came without encryption."""
+
+
 class UnsupportedMediaType(ServiceError):
     """The service does not support the media type or the content coding of the body."""
 

@@ -10,16 +10,20 @@ from server import batching
 from server.errors import (
     BodyTooLarge,
     Forbidden,
+    HeadersTooLarge,
     InternalError,
     InvalidData,
     InvalidJSON,
     InvalidRequest,
+    LateBody,
+    LateHeaders,
     LoadFailed,
     Loading,
     MethodNotAllowed,
     ModelFails,
     NonFiniteOutput,
     NotForThisKey,
+    PlainHTTP,
     TooManyConnections,
     Unauthorized,
     UnknownModel,
@@ -44,6 +48,7 @@ class Problem:
 PROBLEMS: dict[type[Exception], Problem] = {
     InvalidRequest: Problem(HTTPStatus.BAD_REQUEST, "invalid-request", "Invalid request"),
     InvalidJSON: Problem(HTTPStatus.BAD_REQUEST, "invalid-json", "The body is not valid JSON"),
+    PlainHTTP: Problem(HTTPStatus.BAD_REQUEST, "https-required", "HTTPS required"),
     InvalidData: Problem(
         HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-data", "The data does not match the model"
     ),
@@ -71,6 +76,10 @@ PROBLEMS: dict[type[Exception], Problem] = {
     MethodNotAllowed: Problem(
         HTTPStatus.METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed"
     ),
+    LateHeaders: Problem(
+        HTTPStatus.REQUEST_TIMEOUT, "late-headers", "The headers did not arrive in time"
+    ),
+    LateBody: Problem(HTTPStatus.REQUEST_TIMEOUT, "late-body", "The body did not arrive in time"),
     BodyTooLarge: Problem(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body-too-large", "The body is too large"
     ),
@@ -79,6 +88,11 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     UnsupportedMediaType: Problem(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", "Unsupported media type"
+    ),
+    HeadersTooLarge: Problem(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "headers-too-large",
+        "The headers are too large",
     ),
     batching.ModelFailed: Problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,

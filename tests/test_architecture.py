@@ -61,7 +61,7 @@ ALLOWED = {
     "monitoring": {"batching", "errors", "logs", "serving"},
     "openapi": {"dialects", "problems", "serving"},
     "http": {"batching", "config", "dialects", "errors", "logs", "model", "serving"},
-    "transport": {"config", "dialects", "errors", "http", "listening", "logs"},
+    "transport": {"config", "http", "listening", "logs"},
     "handlers": {
         *("batching", "dialects", "errors", "http", "logs", "monitoring", "openapi", "problems"),
         "serving",

@@ -53,6 +53,7 @@ class ServiceCollector(Collector):
         """Yield all metrics of the service."""
         counts = self._service.counts
         yield from self._of_requests(counts)
+        yield of_rejections(counts)
         yield from of_batches(counts)
         yield from of_failures(counts)
         yield from of_reloads(counts)
@@ -86,6 +87,18 @@ class ServiceCollector(Collector):
             "Seconds from the complete request to its response, for every status.",
             counts.durations,
         )
+
+
+def of_rejections(counts: Counts) -> Metric:
+    """Return the metric of what the transport rejected before a handler saw it."""
+    rejected = CounterMetricFamily(
+        "http_rejected",
+        "Requests and connections rejected by the HTTP server itself, for any path.",
+        labels=["reason"],
+    )
+    for reason, times in counts.rejections.items():
+        rejected.add_metric([reason], times)
+    return rejected
 
 
 def of_batches(counts: Counts) -> Iterator[Metric]:

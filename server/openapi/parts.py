@@ -14,7 +14,7 @@ from server.problems import PROBLEMS, Problem
 Operation = dict[str, Any]
 Schema = dict[str, Any]
 
-NEVER_FOR_PREDICTIONS = ("forbidden", "load-failed", "model-fails")
+NEVER_FOR_PREDICTIONS = ("forbidden", "https-required", "load-failed", "model-fails")
 KEY_ERRORS = ("unauthorized", "not-for-this-key")
 NOT_READY = ("model-fails", "model-unavailable")
 PROBLEM_TYPE = "application/problem+json"

@@ -27,7 +27,7 @@ from server.serving.served_model import ServedModel
 
 NATIVE_ERRORS = [
     *("invalid-request", "invalid-json", *KEY_ERRORS, "unknown-model", "not-found"),
-    *("method-not-allowed", "body-too-large"),
+    *("method-not-allowed", "body-too-large", "late-headers", "late-body", "headers-too-large"),
     *("too-many-rows", "unsupported-media-type", "invalid-data", "model-failed"),
     *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
     *("model-unavailable", "too-many-connections", "deadline-exceeded"),

@@ -20,6 +20,10 @@ DURATION_BUCKETS: Final = (
 )
 ROW_BUCKETS: Final = tuple(float(2**power) for power in range(13))
 REFUSALS: Final = (*OVERLOADED, "too_large", "draining")
+REJECTIONS: Final = (
+    *("body_too_large", "headers_too_large", "late_body", "late_headers"),
+    *("not_http", "plain_http", "too_many_connections"),
+)
 RELOADS: Final = ("loaded", "rolled_back", "failed")
 
 
@@ -73,6 +77,7 @@ class Counts(Observer):
         batch_rows: rows of each call of the model.
         rows: the rows of answered requests.
         refusals: by reason.
+        rejections: what the transport rejected itself, of all routes, by reason.
         expiries, cancellations: requests in the batcher whose deadline passed, whose client left.
         isolated_failures: requests on which the model failed while it answered others of their
             batch.
@@ -88,6 +93,7 @@ class Counts(Observer):
         self.batch_rows = Histogram(ROW_BUCKETS)
         self.rows = 0
         self.refusals = dict.fromkeys(REFUSALS, 0)
+        self.rejections = dict.fromkeys(REJECTIONS, 0)
         self.expiries = 0
         self.cancellations = 0
         self.isolated_failures = 0
@@ -105,6 +111,10 @@ class Counts(Observer):
     def refused(self, reason: str) -> None:
         """Count a request that was refused at the door."""
         self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
+    def rejected(self, reason: str) -> None:
+        """Count a request that the transport rejected itself."""
+        self.rejections[reason] += 1
 
     def ran(self, rows: int, requests: int, seconds: float) -> None:  # noqa: ARG002  # Observer's
         """Count a call of the model."""

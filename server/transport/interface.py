@@ -6,7 +6,6 @@ import re
 import socket
 from typing import Final, Protocol
 
-from server.dialects.interface import Headers
 from server.http.message import Request, Response
 
 MAX_DISCARDED_BYTES: Final = 64 * 2**20
@@ -29,9 +28,6 @@ class EndpointLookup(Protocol):
 
     def get(self, route: tuple[str, str], /) -> Endpoint | None:
         """Return the endpoint, or None if a Tornado handler answers these requests."""
-
-    def reject(self, route: tuple[str, str], error: Exception, headers: Headers, /) -> Response:
-        """Return the error response of a request that the transport rejects itself."""
 
 
 class Transport(Protocol):

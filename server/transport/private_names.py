@@ -28,6 +28,7 @@ class PrivateName(NamedTuple):
 
 _TORNADO: Final = "Tornado 6.6.1"
 _SERVER: Final = "server/transport/tornado_server.py"
+_STREAMS: Final = "server/transport/tornado_streams.py"
 
 PRIVATE_NAMES: Final = (
     PrivateName(
@@ -38,25 +39,18 @@ PRIVATE_NAMES: Final = (
         "the set of open connections, each with its `stream`",
     ),
     PrivateName(
-        "_sockets",
-        "tornado.tcpserver.TCPServer",
-        _TORNADO,
-        _SERVER,
-        "the listening sockets by file descriptor",
-    ),
-    PrivateName(
-        "_handle_connection",
-        "tornado.tcpserver.TCPServer",
-        _TORNADO,
-        _SERVER,
-        "serves an accepted socket; takes the socket and its address",
-    ),
-    PrivateName(
         "_read_buffer_size",
         "tornado.iostream.IOStream",
         _TORNADO,
-        _SERVER,
+        _STREAMS,
         "how many bytes have been read from the socket and not been used",
+    ),
+    PrivateName(
+        "_read_buffer",
+        "tornado.iostream.IOStream",
+        _TORNADO,
+        _STREAMS,
+        "the bytes that have been read from the socket and not been used",
     ),
     PrivateName(
         "_total_write_done_index",
@@ -69,14 +63,14 @@ PRIVATE_NAMES: Final = (
         "_ssl_accepting",
         "tornado.iostream.SSLIOStream",
         _TORNADO,
-        _SERVER,
+        _STREAMS,
         "true until the TLS handshake is done",
     ),
     PrivateName(
         "_disconnect_on_finish",
         "tornado.http1connection.HTTP1Connection",
         _TORNADO,
-        _SERVER,
+        "server/transport/tornado_body.py",
         "set to true, it closes the connection behind the answer",
     ),
     PrivateName(

@@ -1,11 +1,16 @@
-"""HTTPS: the certificate and the key that the settings name."""
+"""HTTPS: the certificate and the key that the settings name; requests that come without it."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 from pathlib import Path
+from typing import Final
 
 from server.config import ConfigError, HttpSettings
+
+FIRST_BYTES: Final = 1024  # enough for the path of a request that comes without TLS
 
 
 def context_of(settings: HttpSettings) -> ssl.SSLContext | None:
@@ -47,3 +52,29 @@ def _check_readable(name: str, path: str) -> None:
 def _no_password() -> str:
     """Reject an encrypted key, instead of asking for its password on a terminal."""
     raise ValueError("the key is encrypted")
+
+
+async def first_bytes(connection: socket.socket, seconds: float) -> bytes:
+    """Wait for the first bytes of a connection, and leave them there for whoever reads next.
+
+    Returns b"" if it ends without any, or nothing arrives in time.
+    """
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(connection, readable.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await readable.wait()
+            return connection.recv(FIRST_BYTES, socket.MSG_PEEK)
+    except (TimeoutError, OSError):
+        return b""
+    finally:
+        loop.remove_reader(connection)
+
+
+def is_plain_http(start: bytes) -> bool:
+    """Return whether a connection begins with a word, such as a method, and not with TLS.
+
+    A TLS connection begins with the content type of a handshake, 22 (RFC 8446, section 5.1).
+    """
+    return start[:1].isalpha()

@@ -268,6 +268,7 @@ async def test_every_problem_of_a_prediction_is_documented() -> None:
             "not-found",
             "load-failed",
             "forbidden",
+            "https-required",
             "model-fails",
         ):  # of other paths
             continue

@@ -17,6 +17,7 @@ from model.signature import Signature, TensorSpec
 from server.config import BatchingSettings, ConfigError
 from server.transport.interface import MAX_REJECTED
 from server.transport.tls import context_of
+from tests.http.test_http import assert_problem
 from tests.support.harness import (
     SOON,
     FakeModel,
@@ -190,7 +191,7 @@ async def test_rows_of_a_client_that_disconnects_are_not_computed(how: str) -> N
 async def test_a_client_without_tls_does_not_affect_others(transport: str) -> None:
     said = ["SSL Error"] if transport == "tornado" else []  # Tornado logs a warning for each
     async with serving(settings=tls_settings(), expected_logs=said) as server:
-        for data in (predict_bytes([1]), bytes(100), b"\x16\x03\x01\x00\x05hello" + bytes(100)):
+        for data in (bytes(100), b"\x16\x03\x01\x00\x05hello" + bytes(100)):
             with socket_to(server) as client:
                 client.sendall(data)
                 assert b"HTTP" not in await end_of(client)
@@ -301,7 +302,33 @@ async def test_the_limits_are_the_same() -> None:
         assert (await client.rest()).startswith(b"HTTP/1.1 400 ")
         slow = await server.connect()
         await slow.send(request_bytes("POST", "/predict", {"Content-Length": "50"}))
-        assert await slow.rest() == b""
+        assert_problem(await slow.receive(), 408, "late-body")
+        long = await server.connect()
+        await long.send(request_bytes("GET", "/" + "a" * 20_000))
+        assert_problem(await long.receive(), 431, "headers-too-large")
+        assert await long.rest() == b""
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])
+@over_http
+async def test_a_request_without_tls_is_told_to_use_https(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with serving(settings=tls_settings()) as server:
+        for path, form in (
+            ("/v2/models/m", "application/json"),
+            ("/a", "application/problem+json"),
+        ):
+            with socket_to(server) as client:
+                client.sendall(request_bytes(method, f"{path}?a=b", {}, b" " * 5000))
+                head, _, body = (await end_of(client)).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400 ")
+            assert f"Content-Type: {form}".encode() in head
+            assert b"https://" in body
+            assert f"rejected {method} {path} from 127.0.0.1 with 400: " in caplog.text
+        assert (await server.predict([10])).status == 200
+        assert server.service.counts.rejections["plain_http"] == 2
 
 
 # Settings

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
-from server.errors import BodyTooLarge, TooManyConnections
-from server.http.message import CLIENT_LEFT, Request, Response, problem, replaced_id, request_id
+from server.http.message import CLIENT_LEFT, Request, Response, replaced_id, request_id
+from server.http.rejections import REQUEST_LINE_BYTES
 from server.logs import Access
 from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES
 from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
 from server.transport.llhttp.endpoint_run import EndpointRun
-from server.transport.llhttp.head import BadRequest, Head
+from server.transport.llhttp.head import BadRequest, Head, HeadTooLong
 from server.transport.llhttp.inbox import Inbox
 from server.transport.llhttp.interface import Host
 from server.transport.llhttp.outbox import Outbox, fail
@@ -30,7 +31,6 @@ from server.transport.sockets import unsent_in_kernel
 
 NEVER: Final = float("inf")
 
-_BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _NOT_READING: Final = (ANSWERING, CLOSING)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -40,6 +40,10 @@ class Connection(asyncio.Protocol):
 
     `State` has the table of states. All timeouts share one field: the server closes the connection
     when the loop's clock has passed `deadline`.
+
+    Args:
+        unencrypted: the beginning of a request that came without TLS where it is required; the
+            connection rejects it.
     """
 
     __slots__ = (
@@ -54,16 +58,18 @@ class Connection(asyncio.Protocol):
         "_started",
         "_state",
         "_transport",
+        "_unencrypted",
         "deadline",
         "protocol",
         "remote_ip",
     )
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, unencrypted: bytes = b"") -> None:
         self.deadline = NEVER
         self.remote_ip = "0.0.0.0"  # noqa: S104  # Tornado's value for Unix sockets
         self.protocol = "http"
         self._host = host
+        self._unencrypted = unencrypted
         self._transport: asyncio.Transport
         self._inbox: Inbox
         self._outbox: Outbox
@@ -78,7 +84,7 @@ class Connection(asyncio.Protocol):
     # Called by the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a request, or answer 503 when there are too many connections."""
+        """Wait for a request, or reject it: without TLS, or when there are too many connections."""
         self._transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of it
         self._inbox = Inbox(self._transport)
         self._outbox = Outbox(self._transport)
@@ -88,12 +94,15 @@ class Connection(asyncio.Protocol):
         if transport.get_extra_info("ssl_object"):
             self.protocol = "https"
         self.deadline = self._host.loop.time() + self._host.limits.idle_timeout_s
-        if self._host.admit(self):
+        rejections = self._host.rejections
+        if self._unencrypted:
+            rejection = rejections.plain_http(self.remote_ip, self._unencrypted)
+        elif self._host.admit(self):
             return
+        else:
+            rejection = rejections.too_many_connections(self.remote_ip)
         if self._host.add_rejected(self):
-            rejection = problem(TooManyConnections(), request_id({}))
-            self._transport.write(self._host.to_bytes(rejection, "Connection: close\r\n"))
-            self.linger()
+            self._send_last(rejection)
         else:
             self.abort()
 
@@ -137,6 +146,19 @@ class Connection(asyncio.Protocol):
         ):  # everything was sent since the last call
             self.deadline = now + LINGER_SECONDS
         return stalled > self._host.limits.body_timeout_s
+
+    def time_out(self) -> None:
+        """Close, because a time limit has passed; answer 408 if a request is incomplete."""
+        if self._outbox.unsent:
+            self.abort()
+        elif self._state is READING_HEAD:
+            self._reject_head(self._host.rejections.late_headers)
+        elif self._state is READING_BODY:
+            assert self._head is not None
+            head = self._head
+            self._end_with(head, self._host.rejections.late_body(head.route, head.fields))
+        else:
+            self.abort()
 
     def paused_socket(self) -> int | None:
         """Return the file descriptor while reading is paused, and a disconnect goes unnoticed."""
@@ -215,7 +237,7 @@ class Connection(asyncio.Protocol):
         """Answer 400 to bytes that are not a valid request, and close."""
         if self._state is not CLOSING:
             self._host.activity.end(self)
-            self._transport.write(_BAD_REQUEST)
+            self._transport.write(self._host.rejections.not_http(self.remote_ip))
             self.linger()
 
     # Reading.
@@ -227,6 +249,8 @@ class Connection(asyncio.Protocol):
             while inbox.data and self._state not in _NOT_READING and outbox.is_writable:
                 if not (self._read_body(self._body) if self._body else self._read_head()):
                     break
+        except HeadTooLong:
+            self._reject_head(self._host.rejections.headers_too_large)
         except BadRequest:
             if self._state is DISCARDING_BODY:  # 413 is the answer already
                 self.linger()
@@ -286,15 +310,13 @@ class Connection(asyncio.Protocol):
 
     def _reject_body(self, head: Head) -> None:
         """Answer 413, then discard the body: a client reads only after it has sent everything."""
+        rejection = self._host.rejections.body_too_large(head.route, head.fields)
+        if head.expects_continue and not head.chunked:  # the body never comes
+            self._end_with(head, rejection)
+            return
         self._state = DISCARDING_BODY
-        error = BodyTooLarge(f"The body is larger than {self._host.limits.max_body_bytes} bytes.")
-        rejection = self._host.endpoints.reject(head.route, error, head.fields)
         self._id = rejection.headers["X-Request-ID"]
-        comes_later = head.expects_continue and not head.chunked  # and now it never does
-        self._is_last = comes_later
         self._send(head, rejection)
-        if comes_later:
-            self.end_request()
 
     def _discard_body(self, body: Body) -> None:
         body.take()
@@ -323,6 +345,23 @@ class Connection(asyncio.Protocol):
         assert self._head is not None
         self._send(self._head, response)
         self.end_request()
+
+    def _end_with(self, head: Head, rejection: Response) -> None:
+        """Answer a request whose body will not be read, and close."""
+        self._id = rejection.headers["X-Request-ID"]
+        self._is_last = True
+        self._send(head, rejection)
+        self._host.activity.end(self)
+        self.linger()
+
+    def _reject_head(self, reject: Callable[[str, bytes], Response]) -> None:
+        """Answer a request whose head is too long or too late, and close."""
+        self._send_last(reject(self.remote_ip, self._inbox.beginning(REQUEST_LINE_BYTES)))
+
+    def _send_last(self, rejection: Response) -> None:
+        """Write an answer to bytes that are no request yet, and close."""
+        self._transport.write(self._host.to_bytes(rejection, "Connection: close\r\n"))
+        self.linger()
 
     def _send(self, head: Head, response: Response) -> None:
         """Write an answer and its access line."""

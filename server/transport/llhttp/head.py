@@ -38,6 +38,10 @@ class BadRequest(Exception):
     """The bytes are not an HTTP/1.0 or 1.1 request, or are ambiguous."""
 
 
+class HeadTooLong(BadRequest):
+    """The head of a request is longer than the limit."""
+
+
 Fields = dict[str, str]  # by lower-case name; values of the same name are joined by commas
 Pairs = list[tuple[str, str]]
 

@@ -8,8 +8,8 @@ from server.config import HttpSettings
 from server.transport.interface import MAX_DISCARDED_BYTES
 from server.transport.llhttp.head import (
     END,
-    BadRequest,
     Head,
+    HeadTooLong,
     check_incomplete,
     parse_head,
     without_empty_lines,
@@ -49,7 +49,9 @@ class Inbox:
             self.position = end
 
     def read_request(self, limits: HttpSettings) -> tuple[Head, bytes | None] | None:
-        """Return the next request, or None while its head is incomplete. Raises BadRequest.
+        """Return the next request, or None while its head is incomplete.
+
+        Raises BadRequest, HeadTooLong.
 
         The body is None when it is incomplete, chunked or too large; then only the head is used.
         """
@@ -58,7 +60,7 @@ class Inbox:
         if end < len(END) or data[start] in b"\r\n":
             return self._read_unusual(data[start:], limits)
         if end - start > limits.max_header_bytes:
-            raise BadRequest
+            raise HeadTooLong
         head = parse_head(data[start:end])
         stop = end + head.length
         if len(data) < stop or head.chunked or head.length > limits.max_body_bytes:
@@ -98,7 +100,11 @@ class Inbox:
         self.use(len(self.data) - len(rest))
         if len(rest) < len(unread) and rest:
             return self.read_request(limits)
-        if len(rest) > limits.max_header_bytes:
-            raise BadRequest
         check_incomplete(rest)
+        if len(rest) > limits.max_header_bytes:
+            raise HeadTooLong
         return None
+
+    def beginning(self, size: int) -> bytes:
+        """Return the first bytes that are not used yet, at most `size`."""
+        return self.data[self.position : self.position + size]

@@ -10,6 +10,7 @@ from tornado.web import Application
 from server.config import HttpSettings
 from server.http.activity import Activity, LogAccess
 from server.http.message import Response
+from server.http.rejections import Rejections
 from server.transport.interface import EndpointLookup
 
 
@@ -19,6 +20,8 @@ class Host(Protocol):
     Attributes:
         closes_after_answers: every response from now on has `Connection: close`.
     """
+
+    rejections: Rejections
 
     application: Application
     endpoints: EndpointLookup
@@ -46,6 +49,9 @@ class Hosted(Protocol):
 
     def is_timed_out(self, now: float) -> bool:
         """Return whether a time limit has passed; `now` is the loop's clock."""
+
+    def time_out(self) -> None:
+        """Close, because a time limit has passed; answer 408 if a request is incomplete."""
 
     def paused_socket(self) -> int | None:
         """Return the file descriptor while reading is paused, else None."""

@@ -16,6 +16,7 @@ from tornado.web import Application
 from server.config import HttpSettings
 from server.http.activity import Activity, LogAccess
 from server.http.message import COMMON_FIELDS, Response
+from server.http.rejections import Rejections
 from server.listening import BACKLOG
 from server.transport.interface import (
     LINGER_SECONDS,
@@ -26,6 +27,7 @@ from server.transport.interface import (
 from server.transport.llhttp.connection import Connection
 from server.transport.llhttp.interface import Hosted
 from server.transport.sockets import half_closed
+from server.transport.tls import first_bytes, is_plain_http
 
 SHUTDOWN_SECONDS: Final = 3600.0  # the sweep closes stalled clients; slow ones may go on
 
@@ -37,6 +39,7 @@ class LlhttpServer:
         application: answers requests that have no endpoint.
         limits: how much a client may send, and how slowly.
         endpoints: finds the endpoint of a method and path.
+        rejections: answers, counts and logs what connections reject.
         activity: counts the requests in progress.
         log_access: writes the access line of a request that an endpoint answered.
         tls: for HTTPS; None for HTTP.
@@ -47,12 +50,14 @@ class LlhttpServer:
         application: Application,
         limits: HttpSettings,
         endpoints: EndpointLookup,
+        rejections: Rejections,
         activity: Activity,
         log_access: LogAccess,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.application = application
         self.endpoints = endpoints
+        self.rejections = rejections
         self.activity = activity
         self.limits = limits
         self.log_access = log_access
@@ -63,7 +68,7 @@ class LlhttpServer:
         self._servers: list[asyncio.Server] = []
         self._connections: set[Hosted] = set()
         self._rejected: set[Hosted] = set()
-        self._accepting: set[asyncio.Task[object]] = set()
+        self._accepting: set[asyncio.Task[None]] = set()
         self._all_closed = asyncio.Event()
         self._all_closed.set()
         self._starts = ResponseStarts()
@@ -166,19 +171,36 @@ class LlhttpServer:
             accepted.close()
             return
         accepted.setblocking(False)
-        task = self.loop.create_task(
-            self.loop.connect_accepted_socket(
-                lambda: Connection(self),
-                accepted,
-                ssl=self._tls,
-                ssl_handshake_timeout=self.limits.header_timeout_s if self._tls else None,
-                ssl_shutdown_timeout=SHUTDOWN_SECONDS if self._tls else None,
-            )
-        )
+        serving = self._serve_tls(accepted) if self._tls else self._serve_plain(accepted)
+        task = self.loop.create_task(serving)
         self._accepting.add(task)
         task.add_done_callback(self._accepted)
 
-    def _accepted(self, task: asyncio.Task[object]) -> None:
+    async def _serve_plain(self, accepted: socket.socket, rejected: bytes = b"") -> None:
+        """Serve a connection without TLS; `rejected` is what came of a request that needs it."""
+        await self.loop.connect_accepted_socket(lambda: Connection(self, rejected), accepted)
+
+    async def _serve_tls(self, accepted: socket.socket) -> None:
+        """Serve a connection that begins with a TLS handshake, or say that it should."""
+        seconds = self.limits.header_timeout_s
+        start = b""
+        try:
+            start = await first_bytes(accepted, seconds)
+        finally:
+            if not start:
+                accepted.close()
+        if is_plain_http(start):
+            await self._serve_plain(accepted, start)
+        elif start:
+            await self.loop.connect_accepted_socket(
+                lambda: Connection(self),
+                accepted,
+                ssl=self._tls,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+
+    def _accepted(self, task: asyncio.Task[None]) -> None:
         self._accepting.discard(task)
         if not task.cancelled():
             task.exception()  # marks it as seen: a failed handshake is the client's error
@@ -189,7 +211,7 @@ class LlhttpServer:
         unread: dict[int, Hosted] = {}
         for connection in [*self._connections, *self._rejected]:
             if connection.is_timed_out(now):
-                connection.abort()
+                connection.time_out()
             elif (descriptor := connection.paused_socket()) is not None:
                 unread[descriptor] = connection
         for descriptor in half_closed(unread):
