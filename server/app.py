@@ -10,7 +10,7 @@ from tornado.web import Application, url
 from server.handlers.base import NotFoundHandler, request_logger
 from server.handlers.pages import TEMPLATES, read_assets
 from server.handlers.parts import Parts
-from server.handlers.routes import ROUTES
+from server.handlers.routes import ROUTES, check_head_with
 from server.http.activity import Activity, LogAccess
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
@@ -63,7 +63,7 @@ def make_transport(
     settings = service.settings
     keys = ApiKeys(settings.auth.api_keys)
     cors = Cors(settings.http.cors_origins)
-    endpoints = Endpoints(service, keys, cors, payload_log)
+    endpoints = Endpoints(service, keys, cors, payload_log, check_head_with(keys))
     rejections = Rejections(settings.http, endpoints, service.counts.rejected)
     activity.end_first(live_page.end)
     parts = Parts(

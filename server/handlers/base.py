@@ -14,6 +14,7 @@ from tornado.escape import json_encode
 from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from server.batching import BatchingError
+from server.dialects.interface import Headers
 from server.dialects.table import dialect_of
 from server.errors import (
     InternalError,
@@ -24,6 +25,7 @@ from server.errors import (
 )
 from server.handlers.parts import Parts
 from server.http.activity import LogAccess
+from server.http.auth import ApiKeys
 from server.http.message import COMMON_HEADERS, Response, problem, replaced_id, request_id
 from server.logs import Access
 from server.logs.format import of_request
@@ -84,8 +86,15 @@ class BaseHandler(RequestHandler):
         self._headers.update(self.parts.cors.preflight(self.request.headers, self.allowed()))
         self.set_status(HTTPStatus.NO_CONTENT)
 
-    def allowed(self) -> list[str]:
-        return [*self.METHODS, "OPTIONS"]
+    @classmethod
+    def allowed(cls) -> list[str]:
+        return [*cls.METHODS, "OPTIONS"]
+
+    @classmethod
+    def check_head(cls, method: str, headers: Headers, keys: ApiKeys) -> None:  # noqa: ARG003  # of subclasses
+        """Raise the error that a request gets whatever its body is; raises MethodNotAllowed."""
+        if method not in cls.allowed():
+            raise MethodNotAllowed(method, cls.allowed())
 
     def add_cors_headers(self) -> None:
         self._headers.update(self.parts.cors.headers(self.request.headers))
@@ -143,7 +152,7 @@ class BaseHandler(RequestHandler):
         if isinstance(error, ServiceError | BatchingError):
             return error
         if not self.METHODS:
-            return UnknownPath(f"The service has no path {self.request.path[:80]}.")
+            return no_route_to(self.request.path)
         if status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             return MethodNotAllowed(self.request.method or "", self.allowed())
         if status_code == HTTPStatus.BAD_REQUEST:
@@ -161,6 +170,11 @@ class NotFoundHandler(BaseHandler):
         raise HTTPError(HTTPStatus.NOT_FOUND)
 
     get = post = put = patch = delete = options = answer_404
+
+
+def no_route_to(path: str) -> UnknownPath:
+    """Return the error for a path without a route."""
+    return UnknownPath(f"The service has no path {path[:80]}.")
 
 
 def request_logger(log_access: LogAccess) -> Callable[[RequestHandler], None]:

@@ -8,9 +8,10 @@ from http import HTTPStatus
 from typing import Any, ClassVar
 
 from server.batching import Draining
+from server.dialects.interface import Headers
 from server.errors import InvalidJSON, InvalidRequest
 from server.handlers.base import BaseHandler
-from server.http.auth import REPOSITORY
+from server.http.auth import REPOSITORY, ApiKeys
 from server.logs.format import of_request
 from server.serving.service import ServiceState
 from server.serving.slot import ModelState
@@ -23,11 +24,23 @@ class RepositoryHandler(BaseHandler):
 
     METHODS: ClassVar[tuple[str, ...]] = ("POST",)
 
+    @classmethod
+    def check_head(cls, method: str, headers: Headers, keys: ApiKeys) -> None:
+        """Raise MethodNotAllowed, Forbidden, Unauthorized, NotForThisKey."""
+        super().check_head(method, headers, keys)
+        if method == "POST":
+            cls.check_key(keys, headers)
+
+    @classmethod
+    def check_key(cls, keys: ApiKeys, headers: Headers) -> str:
+        """Return the name of the key; raises Forbidden, Unauthorized, NotForThisKey."""
+        return keys.check_change(headers)
+
     def check_change(self) -> None:
         """Log who changes a model; raises Draining, Forbidden, Unauthorized, NotForThisKey."""
         if self.service.state is ServiceState.DRAINING:
             raise Draining
-        name = self.keys.check_change(self.request.headers) or "(unnamed)"
+        name = self.check_key(self.keys, self.request.headers) or "(unnamed)"
         extra = of_request(self.request_id)
         log.info("%.200s with the API key %s", self.request.path, name, extra=extra)
 
@@ -67,14 +80,19 @@ class RepositoryIndexHandler(RepositoryHandler):
 
     METHODS = ("GET", "HEAD", "POST")
 
+    @classmethod
+    def check_key(cls, keys: ApiKeys, headers: Headers) -> str:
+        """Return the name of the key; raises Unauthorized, NotForThisKey."""
+        return keys.check(headers, REPOSITORY)
+
     def get(self) -> None:
         """Send an entry for each version, as to a POST without a body."""
-        self.keys.check(self.request.headers, REPOSITORY)
+        self.check_key(self.keys, self.request.headers)
         self._send_index(only_ready=False)
 
     def post(self) -> None:
         """Send an entry for each version; with `"ready": true`, only for ready ones."""
-        self.keys.check(self.request.headers, REPOSITORY)
+        self.check_key(self.keys, self.request.headers)
         only_ready = none_as(self.take_object().get("ready"), False)
         if not isinstance(only_ready, bool):
             raise InvalidRequest('"ready" must be true or false.')

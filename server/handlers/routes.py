@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from server.dialects.interface import Headers
 from server.dialects.table import DIALECTS
-from server.handlers.base import BaseHandler
+from server.handlers.base import BaseHandler, no_route_to
 from server.handlers.health import LivenessHandler, ReadinessHandler
 from server.handlers.models import (
     AllStatisticsHandler,
@@ -28,6 +30,8 @@ from server.handlers.pages import (
 from server.handlers.predict import PredictHandler
 from server.handlers.repository import LoadHandler, RepositoryIndexHandler, UnloadHandler
 from server.handlers.root import RootHandler
+from server.http.auth import ApiKeys
+from server.http.endpoints import CheckHead, pattern_of
 from server.openapi import operations, predictions
 from server.openapi.parts import Operation
 from server.serving.served_model import ServedModel
@@ -83,3 +87,21 @@ ROUTES = [
     Route("/problems/{slug}", ProblemHandler, operations.describe_problem_page),
     Route("/static/{file}", AssetHandler, operations.describe_asset),
 ]
+
+
+def check_head_with(keys: ApiKeys) -> CheckHead:
+    """Return the function that raises what a request gets whatever its body is.
+
+    It raises UnknownPath, MethodNotAllowed and what is wrong with the key.
+    """
+    patterns = [(re.compile(pattern_of(route.path)), route.handler) for route in ROUTES]
+
+    def check_head(route: tuple[str, str], headers: Headers) -> None:
+        method, path = route
+        for pattern, handler in patterns:
+            if pattern.fullmatch(path):
+                handler.check_head(method, headers, keys)
+                return
+        raise no_route_to(path)
+
+    return check_head

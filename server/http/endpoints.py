@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
@@ -18,18 +19,29 @@ from server.serving.service import Service
 
 CACHED_PATHS = 1024  # clients can send any number of different ones
 
+# Takes method, path and headers; raises a ServiceError.
+CheckHead = Callable[[tuple[str, str], Headers], None]
+
 _PARAMETER = re.compile(r"\\\{(\w+)\\\}")
 
 
 class Endpoints:
     """Every endpoint for predictions; those for a version are made when a request comes.
 
+    `check_other` raises the error that a request for any other route gets whatever its body is.
+
     Paths of unknown models have one, too: it answers 404 in the format of its dialect.
     """
 
     def __init__(
-        self, service: Service, keys: ApiKeys, cors: Cors, payload_log: PayloadLog | None
+        self,
+        service: Service,
+        keys: ApiKeys,
+        cors: Cors,
+        payload_log: PayloadLog | None,
+        check_other: CheckHead,
     ) -> None:
+        self._check_other = check_other
         self._service = service
         self._keys = keys
         self._cors = cors
@@ -56,6 +68,13 @@ class Endpoints:
         return with_cors(
             problem(error, request_id(headers), dialect_of(route[1])), self._cors, headers
         )
+
+    def check_head(self, route: tuple[str, str], headers: Headers, /) -> None:
+        """Raise the error that a request gets whatever its body is."""
+        if endpoint := self.get(route):
+            endpoint.check_head(headers)
+        else:
+            self._check_other(route, headers)
 
     def _find(self, path: str) -> PredictEndpoint | None:
         for entry, pattern in _PATTERNS:

@@ -88,6 +88,17 @@ class PredictEndpoint:
             self._requests.ended(status, time.perf_counter() - started)
         return with_cors(response, self._cors, request.headers) if self._has_cors else response
 
+    def check_head(self, headers: Headers) -> None:
+        """Raise the error that a request gets whatever its body is.
+
+        Raises Unauthorized, NotForThisKey, UnknownModel, Loading, UnsupportedMediaType and
+        InvalidRequest.
+        """
+        if self._requires_key:
+            self._keys.check(headers, PREDICT)
+        self._model().dialects.by_name[self._dialect].check(headers)
+        self._timeout(headers)
+
     def reject(self, error: Exception, headers: Headers) -> Response:
         """Return and count the error response to a request that the transport rejects."""
         response = problem(error, request_id(headers), self._entry)

@@ -54,6 +54,9 @@ class RejectingEndpoints(Protocol):
     def reject(self, route: Route, error: Exception, headers: Headers, /) -> Response:
         """Return the error response, in the format of the path's protocol."""
 
+    def check_head(self, route: Route, headers: Headers, /) -> None:
+        """Raise the error that a request gets whatever its body is."""
+
 
 class Rejections:
     """What both transports do with requests that they reject.
@@ -72,6 +75,14 @@ class Rejections:
         self._limits = limits
         self._endpoints = endpoints
         self._count = count
+
+    def by_head(self, route: Route, headers: Headers) -> Response | None:
+        """Return the response to a request that needs no body to be rejected, else None."""
+        try:
+            self._endpoints.check_head(route, headers)
+        except ServiceError as error:
+            return self._endpoints.reject(route, error, headers)
+        return None
 
     def body_too_large(self, route: Route, headers: Headers) -> Response:
         most = self._limits.max_body_bytes

@@ -136,7 +136,12 @@ class BoundedBody(HTTPMessageDelegate):
         if declared_length(headers) > self._max_bytes:
             self._reject_body(never_comes=waits)
         elif waits and not self._is_buffered(headers):
-            self._connection.stream.write(CONTINUE)
+            rejection = self._server.rejections.by_head(self._route, headers)
+            if rejection is None:
+                self._connection.stream.write(CONTINUE)
+            else:
+                self._is_rejected = True
+                self._end_with(rejection)
 
     def _is_buffered(self, headers: HTTPHeaders) -> bool:
         """Return whether the client has sent the body without waiting."""

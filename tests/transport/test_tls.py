@@ -307,6 +307,12 @@ async def test_the_limits_are_the_same() -> None:
         await long.send(request_bytes("GET", "/" + "a" * 20_000))
         assert_problem(await long.receive(), 431, "headers-too-large")
         assert await long.rest() == b""
+        refused = await server.connect()
+        await refused.send(
+            request_bytes("POST", "/nothing", {"Content-Length": "50", "Expect": "100-continue"})
+        )
+        assert_problem(await refused.receive(path="/nothing"), 404, "not-found")
+        assert await refused.rest() == b""
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS", "DELETE"])

@@ -288,7 +288,15 @@ class Connection(asyncio.Protocol):
         if head.length > self._host.limits.max_body_bytes:
             self._reject_body(head)
         elif head.expects_continue:
+            self._ask_for_body(head)
+
+    def _ask_for_body(self, head: Head) -> None:
+        """Send 100 Continue, unless the head is enough to reject the request."""
+        rejection = self._host.rejections.by_head(head.route, head.fields)
+        if rejection is None:
             self._transport.write(_CONTINUE)
+        else:
+            self._end_with(head, rejection)
 
     def _read_body(self, body: Body) -> bool:
         """Read more of a body, and start the request at its end; return whether to read on."""
