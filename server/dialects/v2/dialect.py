@@ -35,6 +35,7 @@ from server.dialects.json_body import (
 )
 from server.dialects.redaction import HIDDEN, redact
 from server.dialects.v2 import binary as v2_binary
+from server.dialects.v2 import content_type
 from server.dialects.v2 import schema as v2_schema
 from server.dialects.v2.documents import datatype
 from server.dialects.v2.inputs import GivenInput, array_of, given_input, input_of
@@ -53,10 +54,11 @@ _NON_FINITE: Final = (b"NaN", b"Infinity")  # numbers that are not valid JSON
 
 
 class Wanted(NamedTuple):
-    """An output that a request wants."""
+    """An output that a request wants: in binary or in JSON, bytes perhaps as base64."""
 
     spec: TensorSpec
     is_binary: bool
+    is_base64: bool = False
 
 
 class RequestForm(NamedTuple):
@@ -99,6 +101,7 @@ class V2Dialect:
         self._inputs = {spec.name: input_of(spec) for spec in signature.inputs}
         self._outputs = {spec.name: spec for spec in signature.outputs}
         self._all_outputs = tuple(Wanted(spec, False) for spec in signature.outputs)
+        self._all_binary = tuple(Wanted(spec, True) for spec in signature.outputs)
         self._envelope = Validator(v2_schema.ENVELOPE)
         self._read_cached = lru_cache(_CACHED)(self._read)
         self.schema = v2_schema.request_schema(signature)
@@ -140,20 +143,24 @@ class V2Dialect:
         form: RequestForm = request.form
         described: list[dict[str, Any]] = []
         tails: list[bytes] = []
-        for spec, is_binary in form.outputs:
+        for spec, is_binary, is_base64 in form.outputs:
             array = answer.arrays[spec.name]
             output: dict[str, Any] = {
                 "name": spec.name,
                 "datatype": datatype(spec.dtype),
                 "shape": array.shape,
             }
+            parameters: dict[str, Any] = {}
+            if is_base64:
+                array = content_type.encoded(array)
+                parameters[content_type.NAME] = content_type.BASE64
             if is_binary:
                 tail = v2_binary.to_bytes(array)
                 tails.append(tail)
-                output["parameters"] = {"binary_data_size": len(tail)}
+                parameters["binary_data_size"] = len(tail)
             else:
                 output["data"] = self._data(spec, array)
-            described.append(output)
+            described.append(output | {"parameters": parameters} if parameters else output)
         document = dict(self._model)
         if form.id is not None:
             document["id"] = form.id
@@ -202,9 +209,12 @@ class V2Dialect:
         parameters = document.get("parameters") or {}
         check_supported(parameters)
         form = RequestForm(document.get("id"), self._wanted(document, parameters), len(text))
-        return _Parsed(form, timeout_ms(parameters), self._given(document["inputs"]))
+        default = content_type.default_of(parameters, (each.spec for each in self._inputs.values()))
+        return _Parsed(form, timeout_ms(parameters), self._given(document["inputs"], default))
 
-    def _given(self, tensors: Sequence[dict[str, Any]]) -> tuple[GivenInput, ...]:
+    def _given(
+        self, tensors: Sequence[dict[str, Any]], default_content_type: str
+    ) -> tuple[GivenInput, ...]:
         """Return the inputs of a request; raises InvalidData unless it has each of them once."""
         given: dict[str, GivenInput] = {}
         for index, tensor in enumerate(tensors):
@@ -216,7 +226,8 @@ class V2Dialect:
                 )
             if name in given:
                 raise InvalidData(f"The input {name} is given twice", [])
-            given[name] = given_input(self._inputs[name], tensor, ("inputs", str(index), "data"))
+            path = ("inputs", str(index), "data")
+            given[name] = given_input(self._inputs[name], tensor, path, default_content_type)
         if missing := [name for name in self._inputs if name not in given]:
             raise InvalidData(f"The input {missing[0]} is missing", [])
         return tuple(given.values())
@@ -226,7 +237,7 @@ class V2Dialect:
         all_binary = flag(parameters, "binary_data_output")
         given = document.get("outputs")
         if not given:
-            return tuple(Wanted(spec, all_binary) for spec, _ in self._all_outputs)
+            return self._all_binary if all_binary else self._all_outputs
         wanted: dict[str, Wanted] = {}
         for output in given:
             name, chosen = output["name"], output.get("parameters") or {}
@@ -238,8 +249,8 @@ class V2Dialect:
                 )
             if name in wanted:
                 raise InvalidData(f"The output {name} is requested twice", [])
-            is_binary = flag(chosen, "binary_data", default=all_binary)
-            wanted[name] = Wanted(self._outputs[name], is_binary)
+            spec, is_binary = self._outputs[name], flag(chosen, "binary_data", default=all_binary)
+            wanted[name] = Wanted(spec, is_binary, content_type.is_base64(chosen, spec))
         return tuple(wanted.values())
 
     def _data(self, spec: TensorSpec, array: np.ndarray) -> Any:

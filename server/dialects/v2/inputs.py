@@ -12,6 +12,7 @@ from model.signature import TensorSpec
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers
 from server.dialects.v2 import binary as v2_binary
+from server.dialects.v2 import content_type
 from server.dialects.v2.documents import datatype
 from server.dialects.v2.parameters import check_supported
 from server.dialects.validation import Validator, below
@@ -36,6 +37,7 @@ class GivenInput(NamedTuple):
     path: tuple[str, ...]
     data: Any
     nbytes: int | None
+    is_base64: bool
 
 
 def input_of(spec: TensorSpec) -> Input:
@@ -44,26 +46,31 @@ def input_of(spec: TensorSpec) -> Input:
     return Input(spec, Validator(flat), Validator(numbers.array_schema(spec, batch=True)))
 
 
-def given_input(known: Input, tensor: dict[str, Any], path: tuple[str, ...]) -> GivenInput:
-    """Check the description of an input in a request; raises InvalidData."""
+def given_input(
+    known: Input, tensor: dict[str, Any], path: tuple[str, ...], default_content_type: str
+) -> GivenInput:
+    """Check the description of an input in a request; raises InvalidData and InvalidRequest."""
     spec, parameters = known.spec, tensor.get("parameters") or {}
     check_supported(parameters)
+    is_base64 = content_type.is_base64(parameters, spec, default_content_type)
     shape = _shape_of(spec, tensor)
     if "binary_data_size" not in parameters:
         if "data" not in tensor:
             raise InvalidData(f"The input {spec.name} has no data", [])
-        return GivenInput(known, shape, path, tensor["data"], None)
+        return GivenInput(known, shape, path, tensor["data"], None, is_base64)
     if "data" in tensor:
         raise InvalidData(f"The input {spec.name} has both data and binary_data_size", [])
     nbytes = v2_binary.check_size(spec, shape, parameters["binary_data_size"])
-    return GivenInput(known, shape, path, None, nbytes)
+    return GivenInput(known, shape, path, None, nbytes, is_base64)
 
 
 def array_of(given: GivenInput, tails: v2_binary.Tails, size: int) -> np.ndarray:
     """Return the data of an input; `size` is the length of the JSON. Raises InvalidData."""
     if given.nbytes is None:
-        return _from_json(given.known, given.data, given.shape, given.path, size)
-    return tails.take(given.known.spec, given.shape, given.nbytes)
+        array = _from_json(given.known, given.data, given.shape, given.path, size)
+    else:
+        array = tails.take(given.known.spec, given.shape, given.nbytes)
+    return content_type.decoded(array, given.known.spec.name) if given.is_base64 else array
 
 
 def _shape_of(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
