@@ -83,6 +83,137 @@ def test_columns_first_is_read_as_well() -> None:
     assert decoded.flags.c_contiguous
 
 
+# Arrays of another dtype
+
+
+def cast(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Send an array to a model with an input of this dtype; return what the model gets."""
+    spec = TensorSpec("x", array.shape[1:], dtype)
+    return dialect_of(spec).decode(saved(array), HEADERS).tensors.arrays["x"]
+
+
+NUMBERS = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
+NUMBERS += ["float16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("dtype", NUMBERS)
+@pytest.mark.parametrize("given", NUMBERS)
+def test_numbers_of_any_dtype_are_taken_where_they_fit(given: str, dtype: str) -> None:
+    for array in (
+        np.array([[0, 1, 127]], given),
+        np.array([[0, 1], [5, 127]], given).astype(np.dtype(given).newbyteorder(">")),
+        np.asfortranarray(np.array([[0, 1, 2], [5, 6, 7]], given)),
+        np.array([[0, 1, 2], [5, 6, 7]], np.dtype(given).newbyteorder(">"), order="F"),
+    ):
+        got = cast(array, dtype)
+        assert got.tolist() == array.tolist()
+        assert got.dtype == np.dtype(dtype)
+        assert got.flags.c_contiguous
+        assert got.flags.aligned
+
+
+def test_floats_are_rounded_as_those_of_json_are() -> None:
+    array = np.float64([[0.1, 16777217, 1e-50, 3.4028235e38, -1 / 3]])
+    assert cast(array, "float32").tolist() == array.astype("float32").tolist()
+    assert cast(np.int64([[2**53 + 1]]), "float64").tolist() == [[2.0**53]]
+    assert cast(np.uint64([[2**64 - 1]]), "float32").tolist() == [[2.0**64]]
+
+
+def test_what_is_not_finite_stays_so_in_another_dtype() -> None:
+    given = np.float64([[np.nan, np.inf, -np.inf, 1.5]])
+    for dtype in ("float16", "float32"):
+        np.testing.assert_array_equal(cast(given, dtype), given)
+
+
+@pytest.mark.parametrize(
+    "array, dtype, element",
+    [
+        (np.float64([[1, 2], [3, 1e39]]), "float32", [1, 1]),
+        (np.float64([[-1e39, np.nan]]), "float32", [0, 0]),
+        (np.float32([[np.inf, 65520]]), "float16", [0, 1]),
+        (np.int64([[1], [70_000]]), "float16", [1, 0]),
+        (np.float64([[1, 1.5]]), "int32", [0, 1]),
+        (np.float64([[1, np.nan]]), "int32", [0, 1]),
+        (np.float32([[np.inf, 1]]), "int64", [0, 0]),
+        (np.float64([[1, 2.0**31]]), "int32", [0, 1]),
+        (np.float64([[-1e300]]), "int64", [0, 0]),
+        (np.int64([[1, 2**31]]), "int32", [0, 1]),
+        (np.int64([[-(2**31) - 1]]), "int32", [0, 0]),
+        (np.int16([[0], [-1]]), "uint64", [1, 0]),
+        (np.uint64([[0, 2**63]]), "int64", [0, 1]),
+        (np.array([[0, 300]], ">i4"), "uint8", [0, 1]),
+    ],
+)
+def test_a_number_that_does_not_fit_is_rejected_with_its_place(
+    array: np.ndarray, dtype: str, element: list[int]
+) -> None:
+    for order in "CF":
+        told = refused(saved(array.copy(order)), TensorSpec("x", array.shape[1:], dtype))
+        assert f"The element {element} of the array" in told
+        assert f'which is {dtype}; correct it and send array.astype("{dtype}")' in told
+
+
+def test_the_place_in_one_example_has_no_row() -> None:
+    told = refused(saved(np.float64([1, 1e39])), TensorSpec("x", (2,), "float32"))
+    assert "The element [1] of the array" in told
+
+
+@pytest.mark.parametrize("given", [*NUMBERS, "bool"])
+def test_only_bool_is_taken_for_bool(given: str) -> None:
+    if given == "bool":
+        assert cast(np.array([[True, False]]), "bool").tolist() == [[True, False]]
+        for dtype in NUMBERS:
+            told = refused(saved(np.array([[True]])), TensorSpec("x", (1,), dtype))
+            assert f'send array.astype("{dtype}")' in told
+        return
+    told = refused(saved(np.ones((1, 1), given)), TensorSpec("x", (1,), "bool"))
+    assert 'send array.astype("bool")' in told
+
+
+def test_a_bool_is_a_byte_of_0_or_1() -> None:
+    crafted = saved(np.array([[True, False]]))[:-1] + b"\x02"
+    assert "0 or 1" in refused(crafted, TensorSpec("x", (2,), "bool"))
+
+
+def test_ids_of_another_dtype_are_in_their_range_too() -> None:
+    spec = TensorSpec("x", (), "int32", 0, 9)
+    assert dialect_of(spec).decode(saved(np.array([0, 9])), HEADERS)
+    assert "0 to 9" in refused(saved(np.array([0, 10])), spec)
+
+
+def test_long_floats_are_rejected_as_they_differ_from_machine_to_machine() -> None:
+    if np.dtype(np.longdouble).itemsize > 8:
+        assert 'send array.astype("float32")' in refused(saved(np.ones((1, 2), np.longdouble)))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_cast_array_is_equal_or_rejected(data: st.DataObject) -> None:
+    given_dtype, dtype = data.draw(st.sampled_from(NUMBERS)), data.draw(st.sampled_from(NUMBERS))
+    array = data.draw(st_numpy.arrays(given_dtype, (1, 3)))
+    numbers = array.ravel().tolist()
+    try:
+        got = cast(array, dtype)
+    except InvalidData:
+        with np.errstate(over="ignore"):
+            assert not all(_fits(number, np.dtype(dtype)) for number in numbers)
+        return
+    with np.errstate(over="ignore"):
+        assert all(_fits(number, np.dtype(dtype)) for number in numbers)
+    if np.dtype(dtype).kind in "iu":
+        assert got.ravel().tolist() == numbers
+    else:
+        np.testing.assert_array_equal(got, array.astype(dtype))
+
+
+def _fits(number: float, dtype: np.dtype) -> bool:
+    """Return whether a number of Python, which compares exactly, fits a dtype."""
+    if dtype.kind == "f":
+        return not np.isfinite(number) or bool(np.isfinite(np.float64(number).astype(dtype)))
+    limits = np.iinfo(dtype)
+    return number == number and limits.min <= number <= limits.max and number == int(number)
+
+
 def test_non_finite_numbers_are_preserved() -> None:
     array = np.float32([[np.nan, np.inf]])
     dialect = dialect_of()
@@ -107,7 +238,7 @@ class Bomb:
 
 def test_nothing_is_ever_unpickled() -> None:
     objects = saved(np.array([[Bomb(), Bomb()]], object), allow_pickle=True)
-    assert "object" in refused(objects)
+    assert 'object, but x is float32; send array.astype("float32")' in refused(objects)
     assert refused(pickle.dumps(Bomb()))
     fields = np.zeros(2, [("a", object), ("b", "f4")])
     assert refused(saved(fields, allow_pickle=True))
@@ -116,10 +247,10 @@ def test_nothing_is_ever_unpickled() -> None:
 @pytest.mark.parametrize(
     "array, words",
     [
-        (np.float64([[1, 2]]), "float64, but x is float32"),
-        (np.int32([[1, 2]]), "int32, but x is float32"),
+        (np.array([[True, False]]), 'bool, but x is float32; send array.astype("float32")'),
+        (np.complex64([[1, 2]]), "complex64, but x is float32"),
         (np.array([["a", "b"]]), "x is float32"),
-        (np.float32([[1, 2]]).astype(">f4"), ">f4, but x is float32"),
+        (np.array([["2026-01-01", "2026-01-02"]], "datetime64[D]"), "x is float32"),
         (np.zeros((1, 2), [("a", "f4")]), "x is float32"),
         (np.float32([[1, 2, 3]]), "has the shape [1, 3], but the model takes x: float32[2]"),
         (np.float32(1), "has the shape []"),

@@ -11,7 +11,7 @@ from numpy.lib import format as npy
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Rows, Tensors
-from server.dialects.cells import numbers
+from server.dialects.cells import casts, numbers
 from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded
 from server.dialects.native.codec import RequestForm
 from server.errors import InvalidData, InvalidRequest
@@ -58,14 +58,11 @@ def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
     """Return the rows in a file, and whether they were given as one example.
 
     The header is checked against the size of the body before anything is allocated, and nothing is
-    ever unpickled. Raises InvalidRequest if the body has another format, and InvalidData if the
-    model does not take the array.
+    ever unpickled. Numbers of another dtype are cast if all of them fit. Raises InvalidRequest if
+    the body has another format, and InvalidData if the model does not take the array.
     """
     shape, is_fortran, dtype, start = _header(body)
-    if dtype.hasobject or dtype != spec.array_dtype:
-        raise InvalidData(
-            f"The array has the dtype {dtype!s:.80}, but {spec.name} is {spec.dtype}", []
-        )
+    casts.check_castable(dtype, spec)
     if math.prod(shape) * dtype.itemsize != len(body) - start:
         raise InvalidData("The size of the array does not match its shape", [])
     single = len(shape) == spec.rank
@@ -78,7 +75,7 @@ def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
         raise InvalidData("The array has no rows", [])
     cells = np.frombuffer(body, dtype, offset=start)
     array = cells.reshape(shape, order="F" if is_fortran else "C")
-    array = np.require(array, spec.array_dtype, ["ALIGNED", "C_CONTIGUOUS"])
+    array = np.require(casts.cast(array, spec), None, ["ALIGNED", "C_CONTIGUOUS"])
     numbers.check_range(array, spec)
     return (array[np.newaxis] if single else array), single
 

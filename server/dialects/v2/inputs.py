@@ -80,6 +80,8 @@ def _shape_of(spec: TensorSpec, tensor: dict[str, Any]) -> tuple[int, ...]:
     """
     if tensor["datatype"] != datatype(spec.dtype):
         message = f"The input {spec.name} is {datatype(spec.dtype)}, not {tensor['datatype']:.40}"
+        if spec.dtype != "string":
+            message += f'; with numpy, send array.astype("{spec.dtype}")'
         raise InvalidData(message, [])
     shape = tuple(map(int, tensor["shape"][: spec.rank + 2]))
     expected = (None, *spec.shape)
