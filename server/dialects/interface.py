@@ -69,8 +69,11 @@ class Dialect(Protocol):
         Only inputs and outputs of the model are left.
         """
 
+    def request_body(self, rows: Rows) -> bytes:
+        """Return the body of a request for a batch of these rows."""
+
     def example(self, rows: int = 2, *, variable_size: int = 2) -> bytes:
-        """Return the body of a valid request with `rows` rows."""
+        """Return the body of a request with `rows` made-up rows, which a model may reject."""
 
 
 class EncodedError(NamedTuple):

@@ -79,7 +79,7 @@ def describe_tfserving(model: ServedModel, _: str) -> Operation:
     return prediction(
         "Predict (TensorFlow Serving)",
         "Rows in `instances` are answered in `predictions`, columns in `inputs` in `outputs`.",
-        content("TFServingRequest", two_rows(model, TFSERVING)),
+        content("TFServingRequest", batch_of(model, TFSERVING)),
         "The predictions.",
         content("TFServingAnswer", {}),
         plain_responses(PLAIN_ERRORS),
@@ -89,21 +89,33 @@ def describe_tfserving(model: ServedModel, _: str) -> Operation:
 def describe_v2(model: ServedModel, _: str) -> Operation:
     """Describe predictions in the Open Inference Protocol."""
     binary = binary_content(v2.BINARY)
+    text = (
+        "Tensors with their names, shapes and datatypes. The data of a tensor is in the JSON, or "
+        "binary after it (Triton's binary tensor data extension)."
+    )
+    signature = model.signature
+    if any(spec.dtype == "string" for spec in (*signature.inputs, *signature.outputs)):
+        text += " With the parameter `content_type: base64`, elements of BYTES are base64."
     return prediction(
         "Predict (Open Inference Protocol)",
-        "Tensors with their names, shapes and datatypes. The data of a tensor is in the JSON, or "
-        "binary after it (Triton's binary tensor data extension).",
-        content("V2Request", two_rows(model, V2)) | binary,
+        text,
+        content("V2Request", batch_of(model, V2)) | binary,
         "The predictions.",
         content("V2Answer", {}) | binary,
         plain_responses(PLAIN_ERRORS),
     )
 
 
-def two_rows(model: ServedModel, entry: DialectEntry) -> dict[str, bytes]:
-    """Return an example of a request, if the model has any."""
-    dialect = model.dialects.by_name[entry.name]
-    return {"two rows": dialect.example(2)} if model.examples else {}
+def batch_of(model: ServedModel, entry: DialectEntry) -> dict[str, bytes]:
+    """Return a request for the largest batch that the model has answered, if there is any.
+
+    A model may reject other plausible rows.
+    """
+    if not model.loaded.report.golden:
+        return {}
+    rows = model.loaded.report.golden[-1].rows
+    summary = "two rows" if len(rows) > 1 else "one row"
+    return {summary: model.dialects.by_name[entry.name].request_body(rows)}
 
 
 def prediction(

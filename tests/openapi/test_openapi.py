@@ -6,11 +6,13 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -233,6 +235,44 @@ async def test_examples_fit_their_schemas() -> None:
             jsonschema.Draft202012Validator(schema).validate(example["value"])
             checked += 1
     assert checked > 10
+
+
+class OnlyIdentities(FakeModel):
+    """A network that takes no other matrices than multiples of the identity matrix."""
+
+    def __init__(self, shape: tuple[int | None, ...] = (2, 2)) -> None:
+        super().__init__(Signature((TensorSpec("x", shape, "float32"),), NUMBER.outputs))
+
+    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        [x] = arrays
+        if not all(np.array_equal(row, row[0, 0] * np.eye(len(row))) for row in x):
+            raise ValueError("Cholesky decomposition was not successful")
+        return super().call(arrays)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (None, None)], ids=["fixed", "variable"])
+@over_http
+async def test_a_model_answers_the_examples_of_every_protocol(
+    shape: tuple[int | None, ...], subtests: pytest.Subtests
+) -> None:
+    """Also if it rejects the rows that are plausible for most models."""
+    async with serving(OnlyIdentities(shape)) as server:
+        document = await document_of(server)
+        name, version = server.service.model.name, server.service.model.version
+        shown = {
+            path: item["post"]["requestBody"]["content"][JSON].get("examples", {})
+            for path, item in document["paths"].items()
+            if item.get("post", {}).get("operationId", "").startswith("predict")
+        }
+        for path, examples in shown.items():
+            with subtests.test(path=path):
+                assert examples
+                for example in examples.values():
+                    body = json.dumps(example["value"]).encode()
+                    real = path.format(name=name, version=version)
+                    response = await server.ask("POST", real, {"Content-Type": JSON}, body)
+                    assert response.status == 200, response.body
+    assert len(shown) == 7
 
 
 def media_types(node: Any) -> list[Any]:

@@ -15,11 +15,13 @@ def to_array(data: Any) -> np.ndarray:
     return array
 
 
-def decoded(array: np.ndarray) -> np.ndarray:
-    """Return an array of strings whose bytes, as models give them, are UTF-8 text."""
+def cells_of(array: np.ndarray) -> Any:
+    """Return numbers or strings in nested lists; bytes, as models give them, are UTF-8 text."""
+    if not array.dtype.hasobject:
+        return array.tolist()
     texts = np.empty(array.size, object)
     texts[:] = [cell.decode() if isinstance(cell, bytes) else cell for cell in array.flat]
-    return texts.reshape(array.shape)
+    return texts.reshape(array.shape).tolist()
 
 
 def to_json(cells: Any) -> Any:

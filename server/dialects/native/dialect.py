@@ -111,7 +111,7 @@ class NativeDialect:
         """Return the body of a valid request: one example, or a batch of `rows`."""
         return json_codec.example(self._signature, rows, variable_size)
 
-    def request_body(self, rows: Rows, *, single: bool) -> bytes:
+    def request_body(self, rows: Rows, *, single: bool = False) -> bytes:
         """Return the body of a request for these rows; `single`: for the one row of them."""
         return json_codec.request_body(self._signature, rows, single=single)
 

@@ -142,9 +142,8 @@ def request_body(signature: Signature, rows: Rows, *, single: bool) -> bytes:
     """Return the body of a request for these rows; `single`: for the one row of them."""
     data: dict[str, Any] = {}
     for spec in signature.inputs:
-        array = rows.arrays[spec.name]
-        cells = strings.decoded(array) if array.dtype.hasobject else array
-        data[spec.name] = cells.tolist()[0] if single else cells.tolist()
+        cells = strings.cells_of(rows.arrays[spec.name])
+        data[spec.name] = cells[0] if single else cells
     return orjson.dumps({"data": data if len(data) > 1 else next(iter(data.values()))})
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from model.examples import example_row
+from model.examples import example_rows
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import json_text as json_cells
@@ -54,6 +54,7 @@ class TFServingDialect:
     name = NAME
 
     def __init__(self, signature: Signature) -> None:
+        self._signature = signature
         self._names = ("", signature.name)
         self._inputs = signature.inputs
         self._outputs = signature.outputs
@@ -109,18 +110,17 @@ class TFServingDialect:
 
         return redact(text, specs, names, show)
 
-    def example(self, rows: int = 2, *, variable_size: int = 2) -> bytes:
-        """Return the body of a valid request."""
-        columns = {
-            spec.name: np.stack(
-                [example_row(spec, row, variable_size) for row in range(rows)]
-            ).tolist()
-            for spec in self._inputs
-        }
+    def request_body(self, rows: Rows) -> bytes:
+        """Return the body of a request for these rows, in `instances`."""
+        columns = {spec.name: strings.cells_of(rows.arrays[spec.name]) for spec in self._inputs}
         if len(columns) == 1:
             return orjson.dumps({"instances": next(iter(columns.values()))})
         names, values = columns.keys(), zip(*columns.values(), strict=True)
         return orjson.dumps({"instances": [dict(zip(names, v, strict=True)) for v in values]})
+
+    def example(self, rows: int = 2, *, variable_size: int = 2) -> bytes:
+        """Return the body of a request with made-up rows."""
+        return self.request_body(example_rows(self._signature, rows, variable_size))
 
     def _check_signature_name(self, given: Any) -> None:
         """Raise InvalidRequest for an unknown name, in the words of TF Serving."""

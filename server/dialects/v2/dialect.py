@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import orjson
 
-from model.examples import example_row
+from model.examples import example_rows
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import json_text as json_cells
@@ -98,6 +98,7 @@ class V2Dialect:
     ) -> None:
         self._model = {"model_name": name, "model_version": version}
         self._non_finite_as_null = non_finite_as_null
+        self._signature = signature
         self._inputs = {spec.name: input_of(spec) for spec in signature.inputs}
         self._outputs = {spec.name: spec for spec in signature.outputs}
         self._all_outputs = tuple(Wanted(spec, False) for spec in signature.outputs)
@@ -190,15 +191,19 @@ class V2Dialect:
 
         return redact(text, specs, names, show)
 
-    def example(self, rows: int = 1, *, variable_size: int = 2) -> bytes:
-        """Return the body of a valid request."""
+    def request_body(self, rows: Rows) -> bytes:
+        """Return the body of a request for these rows, with flat data."""
         inputs = []
         for spec, _, _ in self._inputs.values():
-            array = np.stack([example_row(spec, row, variable_size) for row in range(rows)])
+            array = rows.arrays[spec.name]
             described: dict[str, Any] = {"name": spec.name, "datatype": datatype(spec.dtype)}
-            described |= {"shape": list(array.shape), "data": array.ravel().tolist()}
+            described |= {"shape": array.shape, "data": strings.cells_of(array.ravel())}
             inputs.append(described)
         return orjson.dumps({"inputs": inputs})
+
+    def example(self, rows: int = 1, *, variable_size: int = 2) -> bytes:
+        """Return the body of a request with made-up rows."""
+        return self.request_body(example_rows(self._signature, rows, variable_size))
 
     def _read(self, text: bytes | memoryview) -> _Parsed:
         """Read the JSON of a request; raises InvalidJSON, InvalidRequest and InvalidData."""
