@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from server.dialects.interface import DecodedRequest, EncodedError, Headers
+from server.dialects.not_json import Advice, explain
 from server.errors import InvalidData, InvalidJSON, UnsupportedMediaType
 from server.problems import detail_of, headers_of, problem_of
 
@@ -29,12 +30,12 @@ def check_coding(headers: Headers) -> None:
         )
 
 
-def parse(body: bytes | memoryview) -> Any:
-    """Read JSON (RFC 8259); raises InvalidJSON."""
+def parse(body: bytes | memoryview, advice: Advice) -> Any:
+    """Read JSON (RFC 8259); raises InvalidJSON, with advice on what to send instead."""
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise InvalidJSON(f"The body is not valid JSON: {error}") from None
+        raise InvalidJSON(explain(body, error, advice)) from None
 
 
 def decode_large(decode: Callable[..., DecodedRequest], body: bytes, *args: Any) -> DecodedRequest:

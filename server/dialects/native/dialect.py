@@ -26,6 +26,7 @@ from server.dialects.native.codec import Codec, RequestForm
 from server.dialects.native.json_codec import MEDIA_TYPE, JsonCodec
 from server.dialects.native.npy import NpyCodec
 from server.dialects.native.schema import answer_schema, request_schema
+from server.dialects.not_json import advice
 from server.dialects.redaction import named, redact
 from server.errors import InvalidData, UnsupportedMediaType
 from server.problems import detail_of, headers_of, problem_of
@@ -64,6 +65,7 @@ class NativeDialect:
         self._signature = signature
         self.json = JsonCodec(signature, non_finite_as_null=non_finite_as_null)
         self._npy = NpyCodec(signature)
+        self._advice = advice(signature.inputs, npy.advice(signature)).file
         self.schema = request_schema(signature.inputs)
         self.answer_schema = answer_schema(signature.outputs, nullable=non_finite_as_null)
 
@@ -71,7 +73,7 @@ class NativeDialect:
         """Raise UnsupportedMediaType unless the body is JSON or an array, and not compressed."""
         given = headers.get("content-type", "")
         if given != MEDIA_TYPE:
-            _check_media_type(given)
+            self._check_media_type(given)
         check_coding(headers)
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:
@@ -115,13 +117,13 @@ class NativeDialect:
         """Return the body of a request for these rows; `single`: for the one row of them."""
         return json_codec.request_body(self._signature, rows, single=single)
 
-
-def _check_media_type(given: str) -> None:
-    media_type = _media_type(given)
-    if media_type not in (MEDIA_TYPE, npy.MEDIA_TYPE):
-        raise UnsupportedMediaType(
-            f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}."
-        )
+    def _check_media_type(self, given: str) -> None:
+        media_type = _media_type(given)
+        if media_type not in (MEDIA_TYPE, npy.MEDIA_TYPE):
+            raise UnsupportedMediaType(
+                f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}. "
+                f"{self._advice}"
+            )
 
 
 def _media_type(given: str) -> str:

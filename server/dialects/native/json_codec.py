@@ -14,9 +14,11 @@ from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded
 from server.dialects.json_body import LARGE_BODY, decode_large, gc_paused, parse
+from server.dialects.native import npy, own_data
 from server.dialects.native.codec import RequestForm
 from server.dialects.native.schema import request_schemas
 from server.dialects.native.small_rows import RowReader, RowWriter
+from server.dialects.not_json import advice, shown
 from server.dialects.validation import Validator, violation
 from server.errors import InvalidData, NonFiniteOutput
 
@@ -43,6 +45,7 @@ class JsonCodec:
         self._rows = RowReader(signature.inputs)
         self._answers = RowWriter(signature.outputs)
         self._expected = _expected(signature)
+        self._advice = advice(signature.inputs, npy.advice(signature))
 
     def decode(self, body: bytes) -> DecodedRequest:
         """Read a request; raises InvalidJSON and InvalidData."""
@@ -51,7 +54,7 @@ class JsonCodec:
         return self._decode(body)
 
     def _decode(self, body: bytes) -> DecodedRequest:
-        document = parse(body)
+        document = parse(body, self._advice)
         if self._single_validator.accepts(
             document
         ):  # then the other one, which is deeper, would not
@@ -101,7 +104,10 @@ class JsonCodec:
         """Return an error that explains the data by the branch of the schema it is meant for."""
         data = document.get("data") if isinstance(document, dict) else None
         validator = self._single_validator if self._is_single(data) else self._batch_validator
-        return InvalidData(self._expected, validator.explain(document, size))
+        own = own_data.advice(
+            document, size, self._signature.inputs, self._single_validator, self._batch_validator
+        )
+        return InvalidData(self._expected + own, validator.explain(document, size))
 
     def _tensors(self, data: Any, single: bool, is_large: bool) -> Tensors:
         inputs = self._signature.inputs
@@ -151,8 +157,7 @@ def _expected(signature: Signature) -> str:
     """Return the sentence that tells the sender of invalid data what to send."""
     one, two = (example(signature, rows, 2).decode() for rows in (None, 2))
     if len(two) > MAX_EXAMPLE:
-        inputs = ", ".join(map(str, signature.inputs))
-        return f"Expected one example ({inputs}), or a list of examples."
+        return f"Expected one example ({shown(signature.inputs)}), or a list of examples."
     return f"Expected one example, such as {one}, or a list of examples, such as {two}."
 
 

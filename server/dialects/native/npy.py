@@ -54,6 +54,13 @@ def supports(signature: Signature) -> bool:
     return len(specs) == 2 and all(spec.dtype != "string" for spec in specs)
 
 
+def advice(signature: Signature) -> str:
+    """Return how to send numbers that JSON does not have."""
+    if supports(signature):
+        return f"an array of numpy (Content-Type: {MEDIA_TYPE})"
+    return "binary tensors to a path of /v2"
+
+
 def loads(body: bytes, spec: TensorSpec) -> tuple[np.ndarray, bool]:
     """Return the rows in a file, and whether they were given as one example.
 
@@ -94,5 +101,7 @@ def _header(body: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
         read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version]
         shape, is_fortran, dtype = read(file, max_header_size=MAX_HEADER)
     except Exception as error:  # whatever numpy and ast raise for a crafted header
-        raise InvalidRequest("The body is not in numpy's file format (.npy).") from error
+        raise InvalidRequest(
+            "The body is not in numpy's file format (.npy), as numpy.save writes it."
+        ) from error
     return tuple(map(int, shape)), is_fortran, dtype, file.tell()  # True is an int to numpy

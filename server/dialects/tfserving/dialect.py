@@ -33,6 +33,7 @@ from server.dialects.json_body import (
     format_of,
     parse,
 )
+from server.dialects.not_json import advice
 from server.dialects.redaction import named, redact
 from server.dialects.tfserving.schema import RequestForm, answer_schema, request_forms
 from server.dialects.validation import Schema, Validator, shorten
@@ -62,6 +63,7 @@ class TFServingDialect:
         self._forms = {(form.key, form.is_named): (form, Validator(form.schema)) for form in forms}
         self.schema: Schema = {"anyOf": [form.schema for form in forms]}
         self.answer_schema = answer_schema(signature.outputs)
+        self._advice = advice(signature.inputs, "binary tensors to a path of /v2")
         self._object = format_of([spec.name for spec in signature.outputs])
 
     def check(self, headers: Headers) -> None:
@@ -75,7 +77,7 @@ class TFServingDialect:
         return self._decode(body)
 
     def _decode(self, body: bytes) -> DecodedRequest:
-        document = parse(body)
+        document = parse(body, self._advice)
         form, validator = self._form_of(document)
         self._check_signature_name(document.get("signature_name", ""))
         if not validator.accepts(document):

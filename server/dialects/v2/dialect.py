@@ -33,6 +33,7 @@ from server.dialects.json_body import (
     encode_plain_error,
     parse,
 )
+from server.dialects.not_json import advice
 from server.dialects.redaction import HIDDEN, redact
 from server.dialects.v2 import binary as v2_binary
 from server.dialects.v2 import content_type
@@ -104,6 +105,7 @@ class V2Dialect:
         self._all_outputs = tuple(Wanted(spec, False) for spec in signature.outputs)
         self._all_binary = tuple(Wanted(spec, True) for spec in signature.outputs)
         self._envelope = Validator(v2_schema.ENVELOPE)
+        self._advice = advice(signature.inputs, "binary tensors (binary_data_size)")
         self._read_cached = lru_cache(_CACHED)(self._read)
         self.schema = v2_schema.request_schema(signature)
         self.answer_schema = v2_schema.answer_schema(signature.outputs, nullable=non_finite_as_null)
@@ -207,7 +209,7 @@ class V2Dialect:
 
     def _read(self, text: bytes | memoryview) -> _Parsed:
         """Read the JSON of a request; raises InvalidJSON, InvalidRequest and InvalidData."""
-        document = parse(text)
+        document = parse(text, self._advice)
         if not self._envelope.accepts(document):
             message = "The body is not an inference request"
             raise InvalidData(message, self._envelope.explain(document, len(text)))
