@@ -16,6 +16,7 @@ import pytest
 from model.formats.load import LoadOptions, ModelError, check, load_model
 from server.config import ModelSource
 from server.serving.versions import files_of
+from tests.model.formats import refused_files, refused_models
 from tests.model.formats.hostile import PLAIN, dense, layer, python_lambda, sequential
 from tests.model.formats.hostile_archives import link, npz, write_h5, write_keras
 
@@ -24,8 +25,8 @@ TABLE = re.compile(r"<!-- refusals -->(.*)<!-- /refusals -->", re.DOTALL)
 
 Make = Callable[[Path], object]
 
-WITHOUT_KERAS: dict[str, Make] = {}
-WITH_KERAS: dict[str, Make] = {}
+WITHOUT_KERAS: dict[str, Make] = {**refused_files.REFUSED}
+WITH_KERAS: dict[str, Make] = {**refused_models.REFUSED}
 
 
 def messages() -> list[str]:
