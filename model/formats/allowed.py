@@ -88,8 +88,10 @@ class _Check:
 
     def _check_object(self, value: dict[str, Any]) -> None:
         name, module = value["class_name"], value.get("module")
-        if not isinstance(name, str) or not isinstance(module, str | None):
+        if not isinstance(name, str):
             raise self._error(f"names a class by {str(name)[:40]!r}, which is no name", SAVE)
+        if not isinstance(module, str | None):
+            raise self._no_module(name, module)
         if name == "__lambda__":
             raise self._code("a Lambda")
         if name == "__typespec__":
@@ -118,11 +120,14 @@ class _Check:
 
     def _check_module(self, name: str, module: str) -> None:
         if not MODULE.fullmatch(module):
-            raise self._error(f"takes {name} from {module[:80]!r}, which is no module", SAVE)
+            raise self._no_module(name, module)
         harmful = module.partition(".")[0] in NO_LAYERS and not is_of_keras(module)
         if harmful and not is_inside(module, self.imports):
             why = f"takes {name} from the module {module}, which has no layers and could do harm"
             raise self._error(why, "do not use this file unless you know who wrote it")
+
+    def _no_module(self, name: str, module: object) -> ModelError:
+        return self._error(f"takes {name} from {str(module)[:80]!r}, which is no module", SAVE)
 
     def _unknown_class(self, name: str, module: str | None, registered: str | None) -> ModelError:
         package, last = _package_of(name, module, registered)
@@ -175,7 +180,7 @@ class _Check:
             if module != "builtins":
                 self._check_module(name, module)
         elif module is not None:
-            raise self._error(f"takes {name} from what is no module", SAVE)
+            raise self._no_module(name, module)
         label = registered in (None, name, "function") or ">" in str(registered)
         if _is_known_function(name, module) and label:
             return

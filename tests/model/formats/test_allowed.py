@@ -119,6 +119,14 @@ def test_an_own_class_by_its_name_needs_imports() -> None:
     check_config("m.h5", config, LoadOptions(imports=("own_layers",)))
 
 
+@pytest.mark.parametrize("item", [dense(), function("relu")])
+def test_a_module_that_is_no_text_is_refused_by_the_name_of_the_object(item: Any) -> None:
+    name = "Dense" if item["class_name"] == "Dense" else "relu"
+    config = sequential(dense(activation={**item, "module": 7}))
+
+    assert refusal(Path("m.keras"), config).startswith(f"takes {name} from '7', which is no module")
+
+
 def test_a_class_of_a_newer_keras_is_refused_with_both_versions(tmp_path: Path) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(layer("HyperDense")), "3.99.0")
 
