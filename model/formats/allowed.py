@@ -38,6 +38,9 @@ CONTAINERS = {
 }
 TYPE_SPECS = {"TensorSpec", "RaggedTensorSpec", "SparseTensorSpec", "IndexedSlicesSpec"}
 ALLOW_CODE = "set model.allow_code: true"
+# A list in the form that flags and config.yaml have in common.
+IMPORTS = "set model.imports: [{}]"
+IMPORT_IT = f"{IMPORTS.format('my_module')}, with the name of the module that defines it"
 # Packages of Keras whose name on PyPI is another than in Python.
 PYPI = {"keras_hub": "keras-hub", "keras_nlp": "keras-nlp", "keras_cv": "keras-cv"}
 # Modules that hold no layers of anybody; naming one of them in a file is an attack.
@@ -137,10 +140,8 @@ class _Check:
         if package in KERAS | {"tensorflow"}:
             return self._not_in_keras(last)
         if package is None:
-            what_to_do = "set model.imports to the module that defines it"
-            return self._error(f"needs {last}, a class that Keras does not have", what_to_do)
-        install = f"install {PYPI.get(package, package)} and "
-        what_to_do = f"{install}set model.imports: [{package}]"
+            return ModelError(self.path, needs_class(last))
+        what_to_do = f"install {PYPI.get(package, package)} and {IMPORTS.format(package)}"
         return self._error(f"needs {last} of {package}", what_to_do)
 
     def _not_in_keras(self, name: str) -> ModelError:
@@ -193,8 +194,7 @@ class _Check:
             why = f"needs the function {last} of {module}, which is no activation"
             return self._error(why, "build it of Keras' own layers instead")
         of = f" of {package}" if package else ""
-        module = module if package else "the module that defines it"
-        what_to_do = f"set model.imports to {module}"
+        what_to_do = IMPORTS.format(module) if package else IMPORT_IT
         return self._error(f"needs the function {last}{of}, which Keras does not have", what_to_do)
 
     def _check_lambda(self, config: Any) -> None:
@@ -223,6 +223,11 @@ class _Check:
         is_activation = key == "activation" or key.endswith("_activation")
         if is_activation and not self.imports and not _is_known_function(text, None):
             raise self._unknown_function(text, None)
+
+
+def needs_class(name: str) -> str:
+    """Return why a file is refused that has a class of somebody's own, and what to do."""
+    return f"needs {name}, a class that Keras does not have; {IMPORT_IT}"
 
 
 def _without_strangers(config: dict[str, Any], imports: tuple[str, ...]) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def unknown_name(text: str) -> str:
 def missing(name: str, imports: tuple[str, ...]) -> str:
     """Return the error for a class or function that the imported modules do not define."""
     modules = ", ".join(imports)
-    return f"needs {name}, which {modules} of model.imports does not have; add its module there"
+    why = f"needs {name}, which no module of model.imports: [{modules}] has"
+    return f"{why}; add the module that defines it to the list"
 
 
 def _add_folder() -> None:

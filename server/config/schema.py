@@ -75,6 +75,9 @@ def _read_boolean(text: str) -> object:
 
 
 def _read_list(text: str) -> object:
+    """Read `a,b`, or `[a, b]` as it is written in the file."""
+    if text.startswith("[") and text.endswith("]"):
+        text = ",".join(item.strip() for item in text[1:-1].split(","))
     return text.split(",") if text else []
 
 

@@ -108,6 +108,17 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     assert given == (tuple(value) if isinstance(value, list) else value) != item.default
 
 
+@pytest.mark.parametrize("text", ["[a.b, c]", "[a.b,c]", "a.b,c"])
+def test_a_list_is_written_alike_in_flags_variables_and_the_file(tmp_path, write, text):
+    by_flag = load_settings(["--model.imports", text], {}, tmp_path)
+    by_variable = load_settings([], {"SERVER_MODEL__IMPORTS": text}, tmp_path)
+    write(f"model: {{imports: {text if text[0] == '[' else f'[{text}]'}}}")
+
+    assert by_flag == by_variable == load_settings([], {}, tmp_path)
+    assert by_flag.model.imports == ("a.b", "c")
+    assert load_settings(["--model.imports", "[]"], {}, tmp_path).model.imports == ()
+
+
 def test_the_types_are_the_declared_ones(tmp_path, write):
     write("http: {idle_timeout_s: 5, port: 5}\nbatching: {max_rows: 5}\nlogging: {access: no}")
 

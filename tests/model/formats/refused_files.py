@@ -156,7 +156,7 @@ REFUSED: dict[str, Make] = {
     "needs the function … of …, which is no activation": keras_file(
         sequential(dense(activation=function("get_file", "keras.utils")))
     ),
-    "needs the function …, which Keras does not have; set model.imports to …": keras_file(
+    "needs the function …, which Keras does not have; set model.imports: […]": keras_file(
         sequential(dense(activation="mine"))
     ),
 }

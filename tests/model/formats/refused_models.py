@@ -222,7 +222,7 @@ REFUSED: dict[str, Make] = {
     "… is of type …, and only numbers and strings are served": served(None, 1)(complex_of),
     "model.imports: … cannot be imported: …": with_import("not_there", None),
     "model.imports: … raises …: …": with_import("breaks_here", "raise ValueError('no')"),
-    "needs …, which … of model.imports does not have": with_import("has_others", ""),
+    "needs …, which no module of model.imports: […] has": with_import("has_others", ""),
     "a layer is called as in Keras 3; save the model as .keras": called_as_in_keras_3,
     "holds a … where a model is expected": only_a_layer,
 }

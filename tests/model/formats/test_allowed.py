@@ -114,7 +114,7 @@ def test_an_own_class_by_its_name_needs_imports() -> None:
 
     assert refusal(Path("m.h5"), config) == (
         "needs MyLayer, a class that Keras does not have; "
-        "set model.imports to the module that defines it"
+        "set model.imports: [my_module], with the name of the module that defines it"
     )
     check_config("m.h5", config, LoadOptions(imports=("own_layers",)))
 

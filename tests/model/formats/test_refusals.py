@@ -162,7 +162,7 @@ def python_code(folder: Path) -> object:
     return check(write_keras(folder / "m.keras", config))
 
 
-@refuses("needs …, a class that Keras does not have; set model.imports")
+@refuses("needs …, a class that Keras does not have; set model.imports: […]")
 def class_without_module(folder: Path) -> object:
     return check(write_h5(folder / "m.h5", sequential(layer("Mine", None))))
 
