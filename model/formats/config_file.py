@@ -5,20 +5,17 @@ Only json, zipfile, h5py and numpy: Keras is not imported before the config is k
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import math
 import stat
-import struct
 import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
 
-from model.formats.files import AGAIN, SAVE, ModelError
+from model.formats.files import AGAIN, SAVE, ModelError, in_one_line, is_hdf5
 from model.formats.stored_entry import StoredEntry
 
 MAX_CONFIG = 64 << 20  # bytes; a vocabulary of a million words takes 20 MB
@@ -28,36 +25,23 @@ MAX_ENTRIES = 100_000
 ALWAYS_READ = 64 << 20
 MAX_RATIO = 100
 CONFIG = "config.json"
-# What zipfile, zlib and HDF5 raise for bytes that are not what they should be.
-DAMAGED = (
-    *(OSError, RuntimeError, ValueError, KeyError, EOFError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-)
+WEIGHTS = {"model.weights.h5", "model.weights.npz"}
 
 
 def read_config(path: Path | str) -> dict[str, Any]:
-    """Return the config of a file, after a look at the archive around it; raises ModelError."""
+    """Return the config of a file; raises ModelError when it is damaged, or holds no whole model.
+
+    All of a `.keras` file is read, and its archive is checked. What the model consists of is not
+    looked at.
+    """
     path = Path(path)
     try:
-        if zipfile.is_zipfile(path) and not _starts_as_hdf5(path):
-            text: bytes | str = _config_of_archive(path)
-        else:
-            text = _config_of_hdf5(path)
-    except DAMAGED as error:
-        raise ModelError(path, f"is cut off or damaged ({error}); {AGAIN}") from error
+        text = _config_of_hdf5(path) if is_hdf5(path) else _config_of_archive(path)
+    except ModelError:
+        raise
+    except Exception as error:  # damaged bytes bring anything out of zipfile, zlib and HDF5
+        raise ModelError(path, f"is cut off or damaged ({in_one_line(error)}); {AGAIN}") from error
     return _parse(path, text)
-
-
-def check_archive(path: Path | str) -> None:
-    """Raise ModelError when a zip archive would become very large, or has entries of no model."""
-    path = Path(path)
-    with contextlib.suppress(*DAMAGED), zipfile.ZipFile(path) as archive:  # told when it is read
-        _check_entries(path, archive.infolist())
-
-
-def _starts_as_hdf5(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"\x89HDF"
 
 
 def _parse(path: Path, text: bytes | str) -> dict[str, Any]:
@@ -89,8 +73,12 @@ def _too_deep() -> str:
 def _config_of_archive(path: Path) -> bytes:
     with zipfile.ZipFile(path) as archive:
         _check_entries(path, archive.infolist())
-        if CONFIG not in archive.namelist():
+        _check_sums(path, archive)
+        names = set(archive.namelist())
+        if CONFIG not in names:
             raise ModelError(path, f"is a zip archive without {CONFIG}, so no model; {SAVE}")
+        if not names & WEIGHTS:
+            raise ModelError(path, f"is a zip archive without weights, so no model; {SAVE}")
         _check_size(path, CONFIG, archive.getinfo(CONFIG).file_size)
         for info in archive.infolist():
             if info.filename.endswith(".h5"):
@@ -98,6 +86,13 @@ def _config_of_archive(path: Path) -> bytes:
             elif info.filename.endswith(".npz"):
                 _check_npz(path, archive, info)
         return archive.read(CONFIG)
+
+
+def _check_sums(path: Path, archive: zipfile.ZipFile) -> None:
+    """Read all of it: Keras skips the checksums where it reads large weights piece by piece."""
+    damaged = archive.testzip()
+    if damaged is not None:
+        raise ModelError(path, f"is damaged: the checksum of {damaged} is wrong; {AGAIN}")
 
 
 def _check_size(path: Path, name: str, size: int) -> None:
@@ -172,7 +167,7 @@ def _config_of_hdf5(path: Path) -> bytes | str:
     size = path.stat().st_size
     check_hdf5(path, path, size)
     with h5py.File(path, "r") as file:
-        if "model_config" not in file.attrs:
+        if "model_config" not in file.attrs or "model_weights" not in file:
             raise ModelError(path, f"does not hold a whole model, weights alone perhaps; {SAVE}")
         _check_size(path, "model_config", file.attrs.get_id("model_config").get_storage_size())
         found = file.attrs["model_config"]

@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from model.formats.files import is_hdf5
+
 
 class Format(Enum):
     """Who wrote it."""
@@ -30,17 +32,24 @@ def detect(path: Path | str) -> Format:
 
 def keras_version(path: Path) -> str:
     """Return the version of Keras that wrote a `.keras` or `.h5` file; "" if it does not say."""
-    if zipfile.is_zipfile(path):
+    if not is_hdf5(path):
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" not in archive.namelist():
                 return ""
-            found: Any = json.loads(archive.read("metadata.json"))
+            found = _parsed(archive.read("metadata.json"))
         return str(found.get("keras_version", "")) if isinstance(found, dict) else ""
     import h5py  # only here: `.h5` is rare
 
     with h5py.File(path, "r") as file:
         version = file.attrs.get("keras_version", "")
     return version.decode(errors="replace") if isinstance(version, bytes) else str(version)
+
+
+def _parsed(text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def major(version: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from model.formats.digest import digest_of
 SAVE = "save the model with `model.save('name.keras')`"
 AGAIN = "copy it once more, or save the model again"
 SAVED_MODEL_FILE = "saved_model.pb"
+HDF5 = b"\x89HDF\r\n\x1a\n"
 # The endings of model files, with the one that Keras goes by.
 ENDINGS = {".keras": ".keras", ".h5": ".h5", ".hdf5": ".h5"}
 
@@ -52,34 +52,31 @@ def check_file(path: Path | str, sha256: str | None = None) -> None:
 
     `sha256`, hexadecimal, pins the content.
     """
-    _check_place(path)
-    path = Path(path)
-    with _readable(path):
+    with readable(path):
+        _check_place(path)
+        path = Path(path)
         if sha256 is not None:
             _check_digest(path, sha256.strip().lower())
         if not path.is_dir():
             _check_first_bytes(path)
 
 
-def check_content(path: Path | str) -> None:
-    """Raise ModelError when such a file is damaged, or holds no whole model.
-
-    All of a `.keras` file is read. What the model consists of is not looked at.
-    """
-    path = Path(path)
-    with _readable(path):
-        if ending_of(path) == ".h5":
-            _check_h5(path)
-        else:
-            _check_zip(path)
+def is_hdf5(path: Path) -> bool:
+    """Return whether a file begins as HDF5 files do; raises OSError."""
+    with path.open("rb") as file:
+        return file.read(len(HDF5)) == HDF5
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path | str) -> Iterator[None]:
+    """Raise ModelError for an OSError of what is done inside."""
     try:
         yield
     except OSError as error:
-        raise ModelError(path, f"cannot be read: {error.strerror or error}") from error
+        why = f"cannot be read: {error.strerror or error}"
+        raise ModelError(
+            path, f"{why}; check its permissions, and the disk that it is on"
+        ) from error
 
 
 def _check_place(path: Path | str) -> None:
@@ -125,7 +122,7 @@ def _check_first_bytes(path: Path) -> None:
         raise ModelError(path, f"is empty; {AGAIN}")
     if start.startswith(b"version https://"):
         raise ModelError(path, "is a Git LFS pointer, not the file itself; run `git lfs pull`")
-    zipped, hdf5 = start.startswith(b"PK"), start.startswith(b"\x89HDF\r\n\x1a\n")
+    zipped, hdf5 = start.startswith(b"PK"), start.startswith(HDF5)
     ending = ending_of(path)
     if ending == ".h5" and zipped:
         raise ModelError(path, "is a zip archive, as .keras files are; rename it to .keras")
@@ -134,33 +131,6 @@ def _check_first_bytes(path: Path) -> None:
     if not (zipped or hdf5):
         kind = "HDF5 file" if ending == ".h5" else "zip archive"
         raise ModelError(path, f"is no {kind}, so no {ending} file; {AGAIN}")
-
-
-def _check_zip(path: Path) -> None:
-    """Read all of it: Keras skips the checksums where it reads large weights piece by piece."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names, damaged = set(archive.namelist()), archive.testzip()
-    except Exception as error:  # damaged bytes bring anything out of zipfile and zlib
-        raise ModelError(path, f"is cut off or damaged; {AGAIN}") from error
-    if damaged is not None:
-        raise ModelError(path, f"is damaged: the checksum of {damaged} is wrong; {AGAIN}")
-    if "config.json" not in names:
-        raise ModelError(path, f"is a zip archive without config.json, so no model; {SAVE}")
-    if not names & {"model.weights.h5", "model.weights.npz"}:
-        raise ModelError(path, f"is a zip archive without weights, so no model; {SAVE}")
-
-
-def _check_h5(path: Path) -> None:
-    import h5py  # only here: `.h5` is rare
-
-    try:
-        with h5py.File(path, "r") as file:
-            complete = "model_config" in file.attrs and "model_weights" in file
-    except Exception as error:  # damaged bytes bring anything out of HDF5
-        raise ModelError(path, f"is cut off or damaged ({error}); {AGAIN}") from error
-    if not complete:
-        raise ModelError(path, f"does not hold a whole model, weights alone perhaps; {SAVE}")
 
 
 # What surrounds the sentence that matters in exceptions of Keras and TensorFlow.

@@ -9,9 +9,8 @@ from typing import Any
 from model.engines.tensorflow import TensorFlowEngine, set_threads
 from model.formats import keras2, keras3, saved_model
 from model.formats.allowed import check_allowed
-from model.formats.config_file import check_archive
 from model.formats.detect import Format, detect
-from model.formats.files import ModelError, check_content, check_file
+from model.formats.files import ModelError, check_file
 from model.formats.options import LoadOptions
 
 __all__ = ["LoadOptions", "ModelError", "TensorFlowEngine", "load_model"]
@@ -45,6 +44,4 @@ def check(path: Path | str, options: LoadOptions = DEFAULTS) -> dict[str, Any] |
     check_file(path, options.sha256 or None)
     if Path(path).is_dir():
         return None
-    check_archive(path)
-    check_content(path)
     return check_allowed(path, options)

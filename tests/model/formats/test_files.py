@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
+from model.formats.detect import Format, detect
 from model.formats.files import ModelError
 from model.formats.load import LoadOptions, check
 
@@ -141,6 +142,13 @@ def test_content_that_is_no_h5_file(tmp_path: Path, content: bytes, why: str):
     path = tmp_path / "m.h5"
     path.write_bytes(content)
     assert message_of(path).startswith(why)
+
+
+@pytest.mark.parametrize("metadata", ["{", "[" * 100_000, "7", '{"keras_version": [3]}'])
+def test_a_version_that_cannot_be_read_is_that_of_an_older_file(tmp_path: Path, metadata: str):
+    path = zipped(tmp_path / "m.keras", config__json="{}", metadata__json=metadata)
+
+    assert detect(path) is Format.KERAS_2
 
 
 def test_archives_that_hold_no_model(tmp_path: Path):
