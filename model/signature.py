@@ -74,9 +74,7 @@ class Signature:
         for specs in (self.inputs, self.outputs):
             names = [spec.name for spec in specs]
             if len(set(names)) != len(names):
-                raise ValueError(
-                    f"names of inputs or outputs are not unique: {', '.join(names)}; give a dict"
-                )
+                raise ValueError(f"names of inputs or outputs are not unique: {', '.join(names)}")
 
     @cached_property
     def is_fixed(self) -> bool:

@@ -93,8 +93,6 @@ class _Check:
         name, module = value["class_name"], value.get("module")
         if not isinstance(name, str):
             raise self._error(f"names a class by {str(name)[:40]!r}, which is no name", SAVE)
-        if not isinstance(module, str | None):
-            raise self._no_module(name, module)
         if name == "__lambda__":
             raise self._code("a Lambda")
         if name == "__typespec__":
@@ -109,7 +107,7 @@ class _Check:
     def _check_class(self, value: dict[str, Any], name: str, module: str | None) -> None:
         registered = value.get("registered_name")
         if not isinstance(registered, str | None):
-            raise self._error(f"registers {name} by what is no name", SAVE)
+            raise self._error(f"registers {name} as {registered!r:.40}, which is no name", SAVE)
         if module is not None:
             self._check_module(name, module)
         names = known_names()
@@ -121,16 +119,13 @@ class _Check:
         elif not self.imports or (module is not None and of_keras and not (known and own)):
             raise self._unknown_class(name, module, registered)
 
-    def _check_module(self, name: str, module: str) -> None:
-        if not MODULE.fullmatch(module):
-            raise self._no_module(name, module)
+    def _check_module(self, name: str, module: object) -> None:
+        if not isinstance(module, str) or not MODULE.fullmatch(module):
+            raise self._error(f"takes {name} from {str(module)[:80]!r}, which is no module", SAVE)
         harmful = module.partition(".")[0] in NO_LAYERS and not is_of_keras(module)
         if harmful and not is_inside(module, self.imports):
             why = f"takes {name} from the module {module}, which has no layers and could do harm"
-            raise self._error(why, "do not use this file unless you know who wrote it")
-
-    def _no_module(self, name: str, module: object) -> ModelError:
-        return self._error(f"takes {name} from {str(module)[:80]!r}, which is no module", SAVE)
+            raise self._error(why, "do not use this file")
 
     def _unknown_class(self, name: str, module: str | None, registered: str | None) -> ModelError:
         package, last = _package_of(name, module, registered)
@@ -167,21 +162,24 @@ class _Check:
 
     def _check_type_spec(self, value: dict[str, Any]) -> None:
         spec, module = str(value.get("spec_name")), str(value.get("module"))
+        registered = value.get("registered_name")
         if spec not in TYPE_SPECS or not module.startswith("tensorflow.python."):
-            raise self._error(f"describes a tensor by {spec!r} of {module!r}", SAVE)
-        if value.get("registered_name") not in (None, spec):
-            raise self._error(f"describes a tensor by {value['registered_name']!r}", SAVE)
+            raise self._no_type(f"{spec!r} of {module!r}")
+        if registered not in (None, spec):
+            raise self._no_type(f"{registered!r}")
+
+    def _no_type(self, found: str) -> ModelError:
+        return self._error(
+            f"has a tensor of the type {found}, which TensorFlow does not have", SAVE
+        )
 
     def _check_function(self, value: dict[str, Any]) -> None:
         name, module = value.get("config"), value.get("module")
         registered = value.get("registered_name")
         if not isinstance(name, str):
             raise self._code("a function")
-        if isinstance(module, str):
-            if module != "builtins":
-                self._check_module(name, module)
-        elif module is not None:
-            raise self._no_module(name, module)
+        if module not in (None, "builtins"):
+            self._check_module(name, module)
         label = registered in (None, name, "function") or ">" in str(registered)
         if _is_known_function(name, module) and label:
             return
@@ -192,25 +190,33 @@ class _Check:
         package, last = _package_of(name, module, None)
         if package in KERAS:
             why = f"needs the function {last} of {module}, which is no activation"
-            return self._error(why, "build it of Keras' own layers instead")
+            return self._error(why, "use an activation of Keras, or a layer, in its place")
         of = f" of {package}" if package else ""
         what_to_do = IMPORTS.format(module) if package else IMPORT_IT
         return self._error(f"needs the function {last}{of}, which Keras does not have", what_to_do)
 
     def _check_lambda(self, config: Any) -> None:
-        layer = "a Lambda layer"
         if not isinstance(config, dict):
-            raise self._code(layer)
+            raise self._code("a Lambda")
         layer = f"the Lambda layer {config.get('name')!r}"
         function = config.get("function")
         kinds = [config.get(f"{part}_type") for part in ("function", "output_shape", "mask")]
         named = isinstance(function, dict) and function.get("class_name") == "function"
-        # Keras 2 looks only in custom objects for a function by name: in what is imported.
-        if "lambda" in kinds or not (named or (isinstance(function, str) and self.imports)):
+        if "lambda" in kinds or not (named or isinstance(function, str)):
             raise self._code(layer)
+        # Keras 2 looks only in custom objects for a function by name: in what is imported.
+        if isinstance(function, str) and not self.imports:
+            raise self._unknown_function(function, self._module_of(function, config))
         for part in ("output_shape", "mask"):
             if isinstance(config.get(part), str):
                 raise self._code(layer)
+
+    def _module_of(self, function: str, config: dict[str, Any]) -> str | None:
+        """Return the module that a Lambda of Keras 2 names for its function, if any."""
+        module = config.get("module")
+        if module is not None:
+            self._check_module(function, module)
+        return module
 
     def _code(self, what: str) -> ModelError:
         why = f"has {what} with Python code in it, which could do anything on this machine"

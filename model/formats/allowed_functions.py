@@ -46,8 +46,8 @@ def why_not_tensorflow(layer: str, config: dict[str, Any]) -> str | None:
 def _refused(sentence: str, name: object, is_allowed: Callable[[str], bool]) -> str | None:
     if isinstance(name, str) and is_allowed(name):
         return None
-    said = name[:80] if isinstance(name, str) else "what is no name"
-    return f"{sentence.format(said)}, which is not among the functions that only compute"
+    said = sentence.format(str(name)[:80])
+    return f"{said}, which is not among the functions that only compute"
 
 
 def _is_pure(name: str) -> bool:

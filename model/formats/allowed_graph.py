@@ -8,12 +8,13 @@ attacks; TensorFlow itself is no sandbox.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from model.formats.files import AGAIN, ModelError
+from model.formats.files import AGAIN, SAVED_MODEL_FILE, ModelError, readable
 from model.formats.known_names import known_names
 from model.signature import DEFAULT_NAME
 
@@ -27,6 +28,7 @@ TRAIN_SIGNATURE = "__saved_model_train_op"
 OF_RESTORE = {"RestoreV2", "Restore", "RestoreSlice"}
 TEXT_FILES = {"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"}
 CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+DAMAGED = f"its saved_model.pb is cut off or damaged; {AGAIN}"
 TRUST = "use it only if you trust it, and set model.allow_code: true"
 
 
@@ -49,8 +51,9 @@ def check_saved_model(folder: Path | str, signature: str = "", allow_code: bool 
     operation is allowed, but files still have to stay in the folder.
     """
     folder = Path(folder)
-    _check_files(folder)
-    meta_graph, has_objects, tags = _meta_graph(folder)
+    with readable(folder):
+        _check_files(folder)
+        meta_graph, has_objects, tags = _meta_graph(folder)
     _check_assets(folder, meta_graph)
     name = _signature_name(folder, meta_graph, signature)
     if allow_code:
@@ -58,7 +61,7 @@ def check_saved_model(folder: Path | str, signature: str = "", allow_code: bool 
     try:
         _Walk(folder, meta_graph, has_objects).check(name)
     except IndexError as error:  # an input or an object that is named, and not there
-        raise ModelError(folder, f"its saved_model.pb is damaged; {AGAIN}") from error
+        raise ModelError(folder, DAMAGED) from error
     return Checked(name, tags)
 
 
@@ -81,7 +84,7 @@ def _signature_name(folder: Path, meta_graph: Any, wanted: str) -> str:
         raise ModelError(folder, f"has no signature; export it with {export}")
     known = ", ".join(names)
     raise ModelError(
-        folder, f"has no signature {name!r} (it has: {known}); set model.signature to one"
+        folder, f"has no signature {name!r} (it has: {known}); set model.signature to one of them"
     )
 
 
@@ -91,7 +94,7 @@ def _check_files(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_symlink():
-            target = path.resolve()
+            target = Path(os.path.realpath(path))  # `resolve` raises for a link to itself
             if not target.is_relative_to(inside):
                 why = f"its {name} is a link out of the folder, to {target}"
                 raise ModelError(folder, f"{why}; copy the file into the folder")
@@ -106,35 +109,31 @@ def _meta_graph(folder: Path) -> tuple[Any, bool, list[str] | None]:
     """Return the graph for serving, whether TensorFlow restores its objects, and its tags.
 
     Where it does not, because TensorFlow 1 wrote it, it runs the graph instead. The tags are None
-    where there is no other graph.
+    where there is no other graph. Raises OSError.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
+    content = (folder / SAVED_MODEL_FILE).read_bytes()
     try:
-        content = (folder / "saved_model.pb").read_bytes()
         found = saved_model_pb2.SavedModel.FromString(content)
-    except OSError as error:
-        why = f"its saved_model.pb cannot be read ({error.strerror}); {AGAIN}"
-        raise ModelError(folder, why) from error
     except Exception as error:  # protobuf's own, a library that nothing else here imports
-        raise ModelError(folder, f"its saved_model.pb is cut off or damaged; {AGAIN}") from error
+        raise ModelError(folder, DAMAGED) from error
     graphs = [one for one in found.meta_graphs if set(one.meta_info_def.tags) == {SERVE}]
     if not graphs and len(found.meta_graphs) == 1:
         graphs = list(found.meta_graphs)
     if not graphs:
         tags = "; ".join(", ".join(one.meta_info_def.tags) for one in found.meta_graphs)
-        raise ModelError(folder, f"has no graph for serving (tags: {tags or 'none'}); export it")
+        why = f"has no graph for serving (tags: {tags or 'none'})"
+        raise ModelError(folder, f"{why}; export it with `model.export(folder)`")
     is_only = len(found.meta_graphs) == 1
     tags_to_load = None if is_only else [SERVE]
     return graphs[0], is_only and graphs[0].HasField("object_graph_def"), tags_to_load
 
 
 def _check_assets(folder: Path, meta_graph: Any) -> None:
-    inside = folder.resolve()
-    for asset in meta_graph.asset_file_def:
+    for asset in meta_graph.asset_file_def:  # links out of the folder have been refused before
         name = PurePosixPath(asset.filename)
-        target = (folder / "assets" / name).resolve()
-        if name.is_absolute() or ".." in name.parts or not target.is_relative_to(inside):
+        if name.is_absolute() or ".." in name.parts:
             why = f"its asset {asset.filename!r} is outside of its folder"
             raise ModelError(folder, f"{why}; export the model again")
 
@@ -251,7 +250,7 @@ class _Walk:
             names.append(node.bare_concrete_function.concrete_function_name)
         for name in names:
             if name not in self.functions:
-                raise self._error(f"calls a function {name} that it does not hold")
+                raise self._lacks(name)
             bound = self.objects.concrete_functions[name].bound_inputs
             kinds = [self.objects.nodes[one].WhichOneof("kind") == "asset" for one in bound]
             given = len(self.functions[name].signature.input_arg) - len(kinds)
@@ -265,7 +264,7 @@ class _Walk:
     def _check_function(self, call: _Call) -> None:
         function = self.functions.get(call.name)
         if function is None:
-            raise self._error(f"calls a function {call.name} that it does not hold")
+            raise self._lacks(call.name)
         arguments = [argument.name for argument in function.signature.input_arg]
         pairs = zip(arguments, call.assets, strict=False)
         scope = _Scope(function.node_def, [name for name, is_asset in pairs if is_asset])
@@ -294,6 +293,9 @@ class _Walk:
             return ModelError(self.folder, f"{why}; export the model without it")
         why = f"runs the operation {operation}, which is not among those that only compute"
         return self._error(why)
+
+    def _lacks(self, function: str) -> ModelError:
+        return ModelError(self.folder, f"calls the function {function}, which it lacks; {AGAIN}")
 
     def _error(self, why: str) -> ModelError:
         return ModelError(self.folder, f"{why}; {TRUST}")

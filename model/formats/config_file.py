@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from model.formats.files import AGAIN, SAVE, ModelError, in_one_line, is_hdf5
+from model.formats.files import AGAIN, SAVE, ModelError, in_one_line, is_archive
 from model.formats.stored_entry import StoredEntry
 
 MAX_CONFIG = 64 << 20  # bytes; a vocabulary of a million words takes 20 MB
@@ -25,6 +25,7 @@ MAX_ENTRIES = 100_000
 ALWAYS_READ = 64 << 20
 MAX_RATIO = 100
 CONFIG = "config.json"
+KEEP = "not to its `vocabulary`, and save the model as .keras"
 WEIGHTS = {"model.weights.h5", "model.weights.npz"}
 
 
@@ -36,7 +37,7 @@ def read_config(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        text = _config_of_hdf5(path) if is_hdf5(path) else _config_of_archive(path)
+        text = _config_of_archive(path) if is_archive(path) else _config_of_hdf5(path)
     except ModelError:
         raise
     except Exception as error:  # damaged bytes bring anything out of zipfile, zlib and HDF5
@@ -52,7 +53,7 @@ def _parse(path: Path, text: bytes | str) -> dict[str, Any]:
     except ValueError as error:
         raise ModelError(path, f"its config is no JSON ({error}); {AGAIN}") from error
     if not isinstance(found, dict):
-        raise ModelError(path, f"its config is a {type(found).__name__}, not of a model; {SAVE}")
+        raise ModelError(path, f"its config is a {type(found).__name__}, so no model; {SAVE}")
     level: list[Any] = [found]
     for _ in range(MAX_DEPTH):
         level = [
@@ -67,7 +68,7 @@ def _parse(path: Path, text: bytes | str) -> dict[str, Any]:
 
 
 def _too_deep() -> str:
-    return f"its config is nested more than {MAX_DEPTH} deep, as Keras never writes it; {SAVE}"
+    return f"its config is nested more than {MAX_DEPTH} levels deep; {SAVE}"
 
 
 def _config_of_archive(path: Path) -> bytes:
@@ -97,13 +98,16 @@ def _check_sums(path: Path, archive: zipfile.ZipFile) -> None:
 
 def _check_size(path: Path, name: str, size: int) -> None:
     if size > MAX_CONFIG:
-        limit = f"{MAX_CONFIG >> 20} MiB"
-        raise ModelError(path, f"{name} has {size >> 20} MiB, and {limit} are read; {SAVE}")
+        why = f"{name} has {size >> 20} MiB, and at most {MAX_CONFIG >> 20} MiB are read"
+        raise ModelError(
+            path, f"{why}; give a large vocabulary to the layer's set_vocabulary, {KEEP}"
+        )
 
 
 def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     if len(entries) > MAX_ENTRIES:
-        raise ModelError(path, f"is a zip archive of {len(entries)} entries; {SAVE}")
+        why = f"is a zip archive of {len(entries)} entries, and at most {MAX_ENTRIES} are read"
+        raise ModelError(path, f"{why}; {SAVE}")
     seen: set[str] = set()
     for info in entries:
         name = info.filename
@@ -186,7 +190,7 @@ def check_hdf5(path: Path, source: Path | io.IOBase, size: int) -> None:
 
     with h5py.File(source, "r") as file:
         if file.userblock_size:
-            raise ModelError(path, f"has {file.userblock_size} foreign bytes before HDF5; {SAVE}")
+            raise ModelError(path, f"has {file.userblock_size} bytes before its HDF5 part; {SAVE}")
         seen: set[Any] = set()
         groups, unpacked = [file["/"]], 0
         while groups:
@@ -211,7 +215,8 @@ def _check_link(path: Path, group: Any, name: str) -> None:
     link = group.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
         kind = "a link to another file" if isinstance(link, h5py.ExternalLink) else "a soft link"
-        raise ModelError(path, f"{group.name.rstrip('/')}/{name} is {kind} in HDF5; {SAVE}")
+        place = f"{group.name.rstrip('/')}/{name}"
+        raise ModelError(path, f"{place} is {kind} in HDF5; {SAVE}")
 
 
 def _check_dataset(path: Path, item: Any) -> None:

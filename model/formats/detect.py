@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from model.formats.files import is_hdf5
+from model.formats.files import is_archive
 
 
 class Format(Enum):
@@ -32,7 +32,7 @@ def detect(path: Path | str) -> Format:
 
 def keras_version(path: Path) -> str:
     """Return the version of Keras that wrote a `.keras` or `.h5` file; "" if it does not say."""
-    if not is_hdf5(path):
+    if is_archive(path):
         with zipfile.ZipFile(path) as archive:
             if "metadata.json" not in archive.namelist():
                 return ""

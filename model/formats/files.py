@@ -12,6 +12,7 @@ from model.formats.digest import digest_of
 SAVE = "save the model with `model.save('name.keras')`"
 AGAIN = "copy it once more, or save the model again"
 SAVED_MODEL_FILE = "saved_model.pb"
+ZIP = b"PK"
 HDF5 = b"\x89HDF\r\n\x1a\n"
 # The endings of model files, with the one that Keras goes by.
 ENDINGS = {".keras": ".keras", ".h5": ".h5", ".hdf5": ".h5"}
@@ -61,10 +62,15 @@ def check_file(path: Path | str, sha256: str | None = None) -> None:
             _check_first_bytes(path)
 
 
-def is_hdf5(path: Path) -> bool:
-    """Return whether a file begins as HDF5 files do; raises OSError."""
+def is_archive(path: Path) -> bool:
+    """Return whether a file begins as zip archives do; raises OSError."""
     with path.open("rb") as file:
-        return file.read(len(HDF5)) == HDF5
+        return file.read(len(ZIP)) == ZIP
+
+
+def no_model(found: object) -> str:
+    """Return why a file is refused that holds a layer, for example."""
+    return f"holds a {type(found).__name__} where a model is expected; save the whole model"
 
 
 @contextmanager
@@ -88,8 +94,8 @@ def _check_place(path: Path | str) -> None:
         _check_folder(path)
         return
     if not path.exists():
-        train = "train the example model with `python -m model.train`"
-        raise ModelError(path, f"no such file; check the path, or {train}")
+        what_to_do = "check the path, or train the example model with `python -m model.train`"
+        raise ModelError(path, f"no such file; {what_to_do}")
     if not path.is_file():
         raise ModelError(path, "is not a regular file; give the path of a .keras file")
     if path.name == SAVED_MODEL_FILE:
@@ -103,16 +109,17 @@ def _check_folder(path: Path) -> None:
     if is_saved_model(path):
         return
     if (path / "saved_model.pbtxt").exists():
-        raise ModelError(path, "is a SavedModel in text form (saved_model.pbtxt); export it again")
-    what = f"is a folder without a model (a .keras or .h5 file, or {SAVED_MODEL_FILE})"
-    raise ModelError(path, f"{what}; check the path, or {SAVE}")
+        why = "is a SavedModel in text form (saved_model.pbtxt)"
+        raise ModelError(path, f"{why}; export it again in binary form, as {SAVED_MODEL_FILE}")
+    why = f"is a folder without a model (a .keras or .h5 file, or {SAVED_MODEL_FILE})"
+    raise ModelError(path, f"{why}; check the path, or {SAVE}")
 
 
 def _check_digest(path: Path, expected: str) -> None:
     found = digest_of(path)
     if found != expected:
-        why = f"its SHA-256 is {found}, but {expected} is expected; is it the right file?"
-        raise ModelError(path, why)
+        why = f"its SHA-256 is {found}, but {expected} is expected"
+        raise ModelError(path, f"{why}; check that it is the right file, or set model.sha256 anew")
 
 
 def _check_first_bytes(path: Path) -> None:
@@ -122,7 +129,7 @@ def _check_first_bytes(path: Path) -> None:
         raise ModelError(path, f"is empty; {AGAIN}")
     if start.startswith(b"version https://"):
         raise ModelError(path, "is a Git LFS pointer, not the file itself; run `git lfs pull`")
-    zipped, hdf5 = start.startswith(b"PK"), start.startswith(HDF5)
+    zipped, hdf5 = start.startswith(ZIP), start.startswith(HDF5)
     ending = ending_of(path)
     if ending == ".h5" and zipped:
         raise ModelError(path, "is a zip archive, as .keras files are; rename it to .keras")

@@ -10,7 +10,7 @@ from typing import Any
 from model.engines.tensorflow import TensorFlowEngine
 from model.formats.batch_statistics import layer_with_batch_statistics
 from model.formats.checked_config import build_from
-from model.formats.files import ModelError, in_one_line
+from model.formats.files import ModelError, in_one_line, no_model
 from model.formats.grouped_convolution import use_own_kernels_in_keras_2
 from model.formats.imports import missing, own_objects, unknown_name
 from model.formats.initial_values import no_large_initial_values
@@ -44,6 +44,11 @@ def _builder(path: Path) -> tuple[Any, str]:
     return model_config, "model_from_config"
 
 
+def _normalizes_by_the_batch(layer: str) -> str:
+    why = f"the BatchNormalization {layer!r} is called with training=True, so answers depend on"
+    return f"{why} the other rows of a batch; build the model without it, and save it again"
+
+
 def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> TensorFlowEngine:
     """Load a file with its config as it was checked; raises ModelError.
 
@@ -56,9 +61,7 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     config = as_keras_2(path, config)
     normalizing = layer_with_batch_statistics(config)
     if normalizing is not None:
-        why = f"the BatchNormalization {normalizing!r} is called with training=True, so that"
-        what_to_do = "build the model without training=True, and save it again"
-        raise ModelError(path, f"{why} answers depend on the other rows of a batch; {what_to_do}")
+        raise ModelError(path, _normalizes_by_the_batch(normalizing))
     try:
         build = build_from(config, *_builder(Path(path)))
         with any_names_as_scopes(), build, no_large_initial_values(path):
@@ -67,12 +70,12 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
             )
     except Exception as error:  # Keras has no class of errors for this
         name = unknown_name(str(error))
-        why = f"Keras 2 cannot load it: {in_one_line(error)}"
+        why = f"{in_one_line(error)}; export a SavedModel with the TensorFlow that wrote it"
         if name and options.imports:
             why = missing(name, options.imports)
         raise ModelError(path, why) from error
     if not isinstance(model, tf_keras.Model):
-        raise ModelError(path, f"holds a {type(model).__name__} where a model is expected")
+        raise ModelError(path, no_model(model))
     for layer in model._flatten_layers():
         layer.finalize_state()  # a Discretization in a `.keras` file has no bins before
     return engine_of(model, path, options)

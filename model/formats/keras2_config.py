@@ -69,7 +69,8 @@ def _node(path: Path | str, node: Any) -> Any:
         tensors = tensors[0]
     calls = [_history(tensor) for tensor in tensors]
     if None in calls:
-        raise ModelError(path, "a layer is called as in Keras 3; save the model as .keras")
+        why = "calls a layer as Keras 3 does, though it says that Keras 2 wrote it"
+        raise ModelError(path, f"{why}; save the model with Keras 3 as .keras")
     return [[*call, keywords] for call in calls if call is not None]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from model.engines.tensorflow import TensorFlowEngine
 from model.formats.checked_config import build_from
-from model.formats.files import ModelError
+from model.formats.files import ModelError, no_model
 from model.formats.grouped_convolution import use_own_kernels
 from model.formats.imports import own_objects
 from model.formats.initial_values import no_large_initial_values
@@ -39,7 +39,7 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     except Exception as error:  # Keras has no class of errors for this
         raise ModelError(path, why_not_loaded(error, path, config, options.imports)) from error
     if not isinstance(model, keras.Model):
-        raise ModelError(path, f"holds a {type(model).__name__} where a model is expected")
+        raise ModelError(path, no_model(model))
     if is_h5:
         finalize(model)
     return engine_of(model, path, options)

@@ -124,9 +124,15 @@ def _specs(named: Iterable[tuple[str, Any]]) -> tuple[TensorSpec, ...]:
     specs = []
     for name, tensor in named:
         if not tensor.shape:
-            raise ValueError(f"{name} has no axis for the rows, so it cannot be cut into answers")
+            raise ValueError(no_rows(name))
         specs.append(TensorSpec(name, tuple(tensor.shape[1:]), served_dtype(name, tensor)))
     return tuple(specs)
+
+
+def no_rows(name: str) -> str:
+    """Return why an output without axes is refused."""
+    why = f"{name} has no axis for the rows, so it cannot be cut into answers"
+    return f"{why}; give the model one row of output for each row of input"
 
 
 def served_dtype(name: str, tensor: Any) -> str:
@@ -134,7 +140,8 @@ def served_dtype(name: str, tensor: Any) -> str:
     if dtype == "bfloat16":  # numpy has none; the compiled function casts
         return "float32"
     if dtype not in DTYPES:
-        raise ValueError(f"{name} is of type {dtype}, and only numbers and strings are served")
+        why = f"{name} is of type {dtype}, and only real numbers, bool and strings are served"
+        raise ValueError(f"{why}; cast it to float32, for example")
     return str(dtype)
 
 

@@ -22,6 +22,7 @@ from model.formats.fixed_rows import (
     stateful_layers,
 )
 from model.formats.keras_signature import (
+    no_rows,
     output_shapes,
     packer,
     served_dtype,
@@ -37,7 +38,12 @@ log = logging.getLogger(__name__)
 
 
 class NotTraceable(ModelError):
-    """A layer fails while the model is traced."""
+    """A layer fails while the model is traced; `why` says how."""
+
+    def __init__(self, path: Path | str, why: str) -> None:
+        what_to_do = "check that `model.predict` works, or set batch_size in its keras.Input"
+        super().__init__(path, f"{why}; {what_to_do}")
+        self.why = why
 
 
 def engine_of(model: Any, path: Path | str, options: LoadOptions) -> TensorFlowEngine:
@@ -54,7 +60,8 @@ def engine_of(model: Any, path: Path | str, options: LoadOptions) -> TensorFlowE
         engine = network.untraced(rows)
         if engine is None:
             raise
-        log.warning("%s; Keras calls it layer by layer instead, which takes longer", error)
+        what = "Keras calls it layer by layer instead, which takes longer"
+        log.warning("%s: %s; %s", path, error.why, what)
         return engine
     eager = traced.eager
     return eager if options.eager and isinstance(eager, LayerByLayer) else traced
@@ -157,7 +164,7 @@ class _Network:
             return tf.function(call, autograph=False).get_concrete_function(*specs)
         except Exception as error:  # whatever its layers raise
             number = "a varying number of rows" if rows is None else f"{rows} rows"
-            why = f"{in_one_line(error)}; the model cannot be called with {number}"
+            why = f"{in_one_line(error)} when the model is called with {number}"
             raise NotTraceable(self._path, why) from error
 
     def _layers(self) -> Callable[..., list[Any]]:
@@ -215,5 +222,5 @@ def _as_traced(declared: TensorSpec, tensor: Any) -> TensorSpec:
     if tensor.shape.rank is None or tensor.shape.is_compatible_with((None, *spec.shape)):
         return spec
     if not tensor.shape.rank:
-        raise ValueError(f"{spec.name} has no axis for the rows, so it cannot be cut into answers")
+        raise ValueError(no_rows(spec.name))
     return replace(spec, shape=tuple(tensor.shape[1:]))

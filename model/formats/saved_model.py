@@ -9,7 +9,7 @@ from typing import Any
 
 from model.engines.tensorflow import TensorFlowEngine, as_array_like
 from model.formats.allowed_graph import check_saved_model
-from model.formats.files import ModelError, in_one_line
+from model.formats.files import AGAIN, ModelError, in_one_line
 from model.formats.inline import as_served
 from model.formats.keras_signature import served_dtype
 from model.formats.options import LoadOptions
@@ -30,7 +30,8 @@ def load(path: Path | str, options: LoadOptions) -> TensorFlowEngine:
         loaded = tf.saved_model.load(str(path), tags=checked.tags)
         function = loaded.signatures[checked.signature]
     except Exception as error:  # TensorFlow raises anything for a damaged folder
-        raise ModelError(path, f"TensorFlow cannot load it: {in_one_line(error)}") from error
+        why = f"TensorFlow cannot load it: {in_one_line(error)}"
+        raise ModelError(path, f"{why}; {AGAIN}") from error
     return _engine_of(function, checked.signature, path, owner=loaded)
 
 

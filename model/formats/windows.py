@@ -29,8 +29,8 @@ def _refuse(operation: Any) -> None:
     for axis, window in _windows(operation):
         if given.shape[axis] is None and window is not None and window > 1:
             size = tf.shape(given)[axis]
-            why = f"{SMALLER_THAN_WINDOW} {window} at least, and is given"
-            check = tf.debugging.Assert(size >= window, [why, size])
+            text = f"{SMALLER_THAN_WINDOW} {window} at least, and is given"
+            check = tf.debugging.Assert(size >= window, [text, size])
             # First of all: the operation itself could be the end. There is no public name for it.
             operation._add_control_input(check)
 

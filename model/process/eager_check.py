@@ -66,11 +66,8 @@ def traced_or_eager(trials: Trials, tell: Callable[[str], None] = lambda _: None
 
 def why_not_traced(trials: Trials, eager: EagerEngine, tell: Callable[[str], None]) -> str:
     """Return what is wrong with the traced network; "" if nothing is, or nothing is known."""
-    try:
-        if not trials.find_rows():
-            return f"the traced model fails ({trials.refusal})"
-    except ModelError as error:
-        return str(error)
+    if not _accepts_rows(trials):
+        return f"the traced model fails ({trials.refusal})"
     tell("comparing the traced model with its layers called one by one")
     if trials.noise > MAX_NOISE:
         return ""
@@ -78,6 +75,13 @@ def why_not_traced(trials: Trials, eager: EagerEngine, tell: Callable[[str], Non
     if found <= tolerance_of(trials.engine):
         return ""
     return f"the traced model answers otherwise than its layers one by one (by {found:.1e})"
+
+
+def _accepts_rows(trials: Trials) -> bool:
+    try:
+        return trials.find_rows()
+    except ModelError:
+        return False
 
 
 def tolerance_of(engine: Engine) -> float:

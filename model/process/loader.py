@@ -39,8 +39,8 @@ def with_ending(request: LoadRequest) -> Iterator[str]:
     try:
         folder = tempfile.TemporaryDirectory(prefix=TEMPORARY, ignore_cleanup_errors=True)
     except OSError as error:
-        why = f"it has to be loaded by a link to it, which needs a temporary folder: {error}"
-        raise ModelError(shown, why) from error
+        why = f"no link to it can be made in the temporary folder ({error.strerror})"
+        raise ModelError(shown, f"{why}; set TMPDIR to a folder that can be written") from error
     with folder:
         link = Path(folder.name) / f"model{ending}"
         link.symlink_to(path.absolute())

@@ -202,7 +202,7 @@ def check_signature(before: Signature, now: Signature) -> None:
     if before != now:
         raise NotServable(
             f"its signature is {now}, but that of the served version is {before}; "
-            "set model.allow_signature_change if that is intended"
+            "set model.allow_signature_change: true if that is intended"
         )
 
 
@@ -217,7 +217,8 @@ def compare(trials: Trials, signature: Signature, before: Before) -> float | Non
     for rows, answer in before.golden:
         now = trials.answer(rows)
         if is_finite(answer) and not is_finite(now):
-            raise NotServable("it answers NaN or infinity to rows that had finite answers before")
+            why = "it answers NaN or infinity to rows that had finite answers before"
+            raise NotServable(f"{why}; check how it was trained and saved")
         moved = max(moved, distance(answer, now))
     return moved
 
@@ -241,15 +242,15 @@ def with_neighbours(measured: BatchSize, trials: Trials, *, is_set: bool) -> Bat
 
 def one_row_a_call(measured: BatchSize, *, is_set: bool) -> BatchSize:
     """Return one row a call, or what the user set; log a warning."""
-    why = "the answer to a row changes with the other rows of its batch"
+    what = "the answer to a row changes with the other rows of its batch"
     if is_set and measured.rows > 1:
         log.warning(
             "%s, and batching.max_rows is set to %d: set it to auto or 1, or clients get answers "
             "that depend on what others send",
-            *(why, measured.rows),
+            *(what, measured.rows),
         )
         return measured
-    log.warning("%s: each call gets one row", why)
+    log.warning("%s: each call gets one row", what)
     return BatchSize(1)
 
 

@@ -30,6 +30,15 @@ WHATEVER_THE_ROWS = frozenset(
 )
 
 
+NEEDS_MEMORY = "give it more memory, or set batching.max_rows to fewer rows"
+WHAT_TO_DO = {
+    "MemoryError": NEEDS_MEMORY,
+    "ResourceExhaustedError": NEEDS_MEMORY,
+    "RowCountMismatch": "give the model one row of output for each row of input",
+}
+CHECK = "check that `model.predict` works on this machine"
+
+
 class OutputCountMismatch(Exception):
     """A network returned more or fewer outputs than its signature has."""
 
@@ -85,7 +94,7 @@ class Trials:
         return False
 
     def rows(self, count: int) -> Tensors:
-        """Return so many equal rows that the network accepts one of; raises ModelError."""
+        """Return so many equal rows that the network accepts one of."""
         kind = self._accepted_kind()
         return kind.equal_rows(self.engine.signature, count, self._variable_size)
 
@@ -174,8 +183,9 @@ class Trials:
         return rows, self.answer(rows)
 
     def _accepted_kind(self) -> RowKind:
+        """Raises LookupError where `find_rows` has returned that there is none."""
         if self._kind is None and not self.find_rows():
-            raise ModelError(self.path, f"the model fails on all generated rows: {self._refusal}")
+            raise LookupError(f"the model fails on all generated rows: {self._refusal}")
         assert self._kind is not None
         return self._kind
 
@@ -214,4 +224,5 @@ class Trials:
 
     def _failure(self, rows: int, kind: RowKind, error: Exception) -> ModelError:
         what = f"a batch of {rows}, {kind.describe(self.engine.signature)}"
-        return ModelError(self.path, f"the model fails on {what}: {in_one_line(error)}")
+        why = f"the model fails on {what}: {in_one_line(error)}"
+        return ModelError(self.path, f"{why}; {WHAT_TO_DO.get(type(error).__name__, CHECK)}")

@@ -76,10 +76,13 @@ def files_of(source: ModelSource, count: int, newest: str) -> list[VersionFile]:
         return [VersionFile(shown, version, source, state_of(path), is_single=True)]
     if source.version:
         if not source.version.isdigit() or int(source.version) not in found:
-            raise ModelError(path, f"has no version {source.version}")
+            known = ", ".join(map(str, found))
+            why = f"has no version {source.version} (it has: {known})"
+            raise ModelError(path, f"{why}; set model.version to one of them")
         found = {int(source.version): found[int(source.version)]}
     elif source.sha256:
-        raise ModelError(path, "has several versions; say which of them the SHA-256 is of")
+        why = "is a folder of versions, and model.sha256 is of one"
+        raise ModelError(path, f"{why}; set model.version to that one")
     return [
         VersionFile(str(file), str(number), source, state_of(file))
         for number, file in list(found.items())[:count]

@@ -295,7 +295,7 @@ IN_KERAS_2: dict[str, tuple[Callable[[Path], Config], str]] = {
     ),
     "Lambda by name": (
         old_lambda(function="system", function_type="function", module="os"),
-        "model.allow_code: true",
+        "the module os",
     ),
     "own class": (lambda _: old_sequential(old("MyLayer")), "MyLayer"),
     "own registered class": (lambda _: old_sequential(old("mine>MyLayer")), "MyLayer of mine"),

@@ -10,34 +10,18 @@ import pytest
 
 from model.formats.allowed_graph import check_saved_model
 from model.formats.files import ModelError
+from tests.model.formats.saved_models import (
+    edit,
+    edit_file,
+    of_tensorflow_1,
+    save,
+    vocabulary_table,
+)
 from tests.support.late import Late
 
 pytestmark = pytest.mark.keras
 
 tf: Any = Late("tensorflow")
-
-
-def save(folder: Path, compute: Callable[[Any], Any], **attributes: Any) -> Path:
-    """Save a module whose signature takes a vector `x` and gives `y`."""
-    module = tf.Module()
-    for name, value in attributes.items():
-        setattr(module, name, value)
-    spec = tf.TensorSpec([None], tf.float32, "x")
-    serve = tf.function(lambda x: {"y": compute(x)}, input_signature=[spec])
-    module.serve = serve
-    tf.saved_model.save(module, folder, signatures={"serving_default": serve})
-    return folder
-
-
-def edit(folder: Path, change: Callable[[Any], None]) -> Path:
-    """Change the only graph of a SavedModel by hand."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    path = folder / "saved_model.pb"
-    found = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    change(found.meta_graphs[0])
-    path.write_bytes(found.SerializeToString())
-    return folder
 
 
 def refusal(folder: Path, signature: str = "") -> str:
@@ -46,13 +30,6 @@ def refusal(folder: Path, signature: str = "") -> str:
     text = str(caught.value)
     assert len(text.splitlines()) == 1
     return text.removeprefix(f"{folder}: ")
-
-
-def vocabulary_table(path: Path) -> Any:
-    path.write_text("a\nb\n")
-    whole, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER
-    of_file = tf.lookup.TextFileInitializer(str(path), tf.string, whole, tf.int64, number)
-    return tf.lookup.StaticVocabularyTable(of_file, 1)
 
 
 def touch(x: Any) -> Any:
@@ -213,23 +190,6 @@ def test_links_inside_the_folder_are_allowed(tmp_path: Path) -> None:
     check_saved_model(folder)
 
 
-def of_tensorflow_1(folder: Path, start: Callable[[], Any] | None = None) -> Path:
-    """Save as TensorFlow 1 did: the file says what to run when it is loaded."""
-    v1 = tf.compat.v1
-    with tf.Graph().as_default(), v1.Session() as session:
-        x = v1.placeholder(tf.float32, [None, 2], name="x")
-        y = tf.matmul(x, v1.get_variable("w", [2, 1]))
-        session.run(v1.global_variables_initializer())
-        builder = v1.saved_model.Builder(str(folder))
-        info = v1.saved_model.build_tensor_info
-        signature = v1.saved_model.build_signature_def({"x": info(x)}, {"y": info(y)})
-        signatures = {"serving_default": signature}
-        main = None if start is None else start()
-        builder.add_meta_graph_and_variables(session, ["serve"], signatures, main_op=main)
-        builder.save()
-    return folder
-
-
 @pytest.mark.logs_warnings  # what TensorFlow 1 offered is deprecated
 def test_a_model_of_tensorflow_1_is_allowed_unless_its_start_does_more(tmp_path: Path) -> None:
     check_saved_model(of_tensorflow_1(tmp_path / "good"))
@@ -241,16 +201,14 @@ def test_a_model_of_tensorflow_1_is_allowed_unless_its_start_does_more(tmp_path:
 @pytest.mark.logs_warnings  # what TensorFlow 1 offered is deprecated
 def test_two_graphs_do_not_hide_what_the_start_runs(tmp_path: Path) -> None:
     """TensorFlow takes a file with two graphs for one of TensorFlow 1, objects or not."""
-    from tensorflow.core.protobuf import saved_model_pb2
+
+    def add_a_graph(file: Any) -> None:
+        file.meta_graphs[0].object_graph_def.nodes.add()
+        file.meta_graphs.add().meta_info_def.tags.append("other")
 
     folder = of_tensorflow_1(tmp_path / "m", lambda: tf.io.write_file("/tmp/canary", "x"))
-    path = folder / "saved_model.pb"
-    found = saved_model_pb2.SavedModel.FromString(path.read_bytes())
-    found.meta_graphs[0].object_graph_def.nodes.add()
-    found.meta_graphs.add().meta_info_def.tags.append("other")
-    path.write_bytes(found.SerializeToString())
 
-    assert "WriteFile" in refusal(folder)
+    assert "WriteFile" in refusal(edit_file(folder, add_a_graph))
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
@@ -258,3 +216,21 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     (folder / "saved_model.pb").write_bytes(b"\xff" * 100)
 
     assert "cut off or damaged" in refusal(folder)
+
+
+def test_an_object_that_is_named_and_not_there_is_damage(tmp_path: Path) -> None:
+    def point_nowhere(graph: Any) -> None:
+        for node in graph.object_graph_def.nodes:
+            for child in node.children:
+                child.node_id = 999
+
+    folder = edit(save(tmp_path / "m", lambda x: x * 2), point_nowhere)
+
+    assert refusal(folder).startswith("its saved_model.pb is cut off or damaged; ")
+
+
+def test_a_link_to_itself_is_refused(tmp_path: Path) -> None:
+    folder = save(tmp_path / "m", lambda x: x * 2)
+    (folder / "loop").symlink_to("loop")
+
+    assert refusal(folder).startswith("its loop is a link to nothing; ")

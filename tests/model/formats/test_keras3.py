@@ -406,7 +406,9 @@ def test_an_output_without_rows(save: Callable[..., Path]):
 def test_a_type_that_is_neither_number_nor_string(save: Callable[..., Path]):
     x = keras.Input((1,), name="wave", dtype="complex64")
     line, _ = message_of(save(keras.Model(x, keras.layers.Reshape((1, 1), dtype="complex64")(x))))
-    assert line.startswith("wave is of type complex64, and only numbers and strings are served")
+    assert line.startswith(
+        "wave is of type complex64, and only real numbers, bool and strings are served"
+    )
 
 
 @pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built")

@@ -63,7 +63,7 @@ def test_what_is_wrong_with_it_is_told_by_its_name(tmp_path: Path, temporary: Pa
 
 def test_without_a_temporary_folder_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/nowhere")
-    with pytest.raises(ModelError, match=r"^line\.keras: it has to be loaded by a link to it"):
+    with pytest.raises(ModelError, match=r"^line\.keras: no link to it can be made"):
         loader.load(LoadRequest("/proc/1/fd/3", "line.keras"))
 
 

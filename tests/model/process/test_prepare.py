@@ -75,7 +75,8 @@ def test_a_network_that_fails_on_zeros_is_rejected_by_the_name_of_its_file() -> 
     with pytest.raises(ModelError) as refused:
         prepared(FakeEngine(lambda x: line(x)[:1]))
     assert str(refused.value) == (
-        "m.keras: the model fails on a batch of 2, all zeros: 1 rows came out where 2 went in"
+        "m.keras: the model fails on a batch of 2, all zeros: 1 rows came out where 2 went in; "
+        "give the model one row of output for each row of input"
     )
 
 
@@ -90,7 +91,7 @@ def test_a_version_with_another_signature_is_rejected() -> None:
 
     assert str(refused.value) == (
         "its signature is x: float32[?] → y: float32[1], but that of the served version is "
-        "x: float32[1] → y: float32[1]; set model.allow_signature_change if that is intended"
+        "x: float32[1] → y: float32[1]; set model.allow_signature_change: true if that is intended"
     )
     assert engine.calls == []
 

@@ -108,7 +108,7 @@ def test_a_network_that_fails_on_any_rows_is_rejected(name: str, signature: Sign
     with pytest.raises(ModelError) as rejected:
         prepared(FakeEngine(fail, signature))
     assert str(rejected.value).startswith("m.keras: the model fails on a batch of 1, ")
-    assert str(rejected.value).endswith(": whatever the rows")
+    assert ": whatever the rows; " in str(rejected.value)
 
 
 def test_a_failure_on_several_rows_names_what_they_are() -> None:
@@ -127,7 +127,7 @@ def test_the_search_for_accepted_rows_ends_after_a_time(monkeypatch: pytest.Monk
 
 
 def test_a_trial_without_accepted_rows_is_an_error() -> None:
-    with pytest.raises(ModelError, match="fails on all generated rows: all zeros: unknown values"):
+    with pytest.raises(LookupError, match="fails on all generated rows: all zeros: unknown values"):
         trials(only(lambda _: False)).trial(1)
 
 
