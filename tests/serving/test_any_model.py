@@ -24,7 +24,8 @@ from server.errors import InvalidRequest
 from server.loadtest.expected_answers import ExpectedAnswers
 from server.loadtest.payload import Payload, encode
 from server.serving.loading import example_of
-from tests.model.model_zoo import ROWS, ZOO, Arrays
+from tests.model.zoo.rows import ROWS
+from tests.model.zoo.specimens import ZOO, Arrays
 from tests.support.forms import FORMS
 from tests.support.harness import serving
 

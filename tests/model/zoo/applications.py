@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.model.model_zoo import floats
 from tests.model.zoo.kinds import ALL, KERAS, SAVED_MODEL, Built, Make, kind
+from tests.model.zoo.rows import floats
 
 SIZES: dict[str, dict[str, Any]] = {
     "MobileNetV2": {"input_shape": (32, 32, 3), "alpha": 0.35},

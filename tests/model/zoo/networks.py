@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model.model_zoo import floats, integers
 from tests.model.zoo.kinds import ALL, H5, KERAS, SAVED_MODEL, Built, kind
+from tests.model.zoo.rows import floats, integers
 
 
 @kind(twin=ALL)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.model.model_zoo import floats, integers, text
 from tests.model.zoo.kinds import ALL, KERAS, SAVED_MODEL, Built, kind
+from tests.model.zoo.rows import floats, integers, text
 
 COLORS = ["red", "green", "blue"]
 

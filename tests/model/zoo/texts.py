@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.model.model_zoo import text
 from tests.model.zoo.kinds import ALL, KERAS, SAVED_MODEL, Built, Make, kind
+from tests.model.zoo.rows import text
 
 LINES = ["A good film.", "bad film", "naïve but good, good", "nothing known here", "good bad"]
 WORDS = ["good", "bad", "film", "naïve"]

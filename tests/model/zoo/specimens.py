@@ -1,4 +1,6 @@
-"""Small models of every kind that is served, each with rows to ask it: `ZOO["text"]()`.
+"""Small models with every kind of input and output, each with rows: `ZOO["words"]()`.
+
+They are sent through every dialect, so names and types are theirs; `kinds.py` has the layers.
 
 Weights and rows are the same at every call. Keras is imported by the functions only.
 """
@@ -10,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-ROWS = 5
+from tests.model.zoo.kinds import as_constants
+from tests.model.zoo.rows import ROWS, floats, integers, text
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -52,28 +56,6 @@ def specimen(make: Callable[[], Specimen]) -> Callable[[], Specimen]:
 
     ZOO[make.__name__] = seeded
     return seeded
-
-
-def as_constants(x: Any) -> Any:
-    """Make TensorFlow's tensors of an array, or of all in a list or dict."""
-    import tensorflow as tf
-
-    return tf.nest.map_structure(tf.constant, x)
-
-
-def floats(*shape: int, dtype: str = "float32") -> np.ndarray:
-    """Rows of normal numbers."""
-    return np.random.default_rng(1).standard_normal((ROWS, *shape)).astype(dtype)
-
-
-def integers(*shape: int, high: int = 10, dtype: str = "int32") -> np.ndarray:
-    """Rows of integers from 0 to below `high`."""
-    return np.random.default_rng(2).integers(0, high, (ROWS, *shape)).astype(dtype)
-
-
-def text(*rows: Any) -> np.ndarray:
-    """Rows of strings."""
-    return np.array(rows, object)
 
 
 # Inputs and outputs
