@@ -14,7 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from model.formats.composite import check_dense
 from model.formats.files import AGAIN, SAVED_MODEL_FILE, ModelError, readable
+from model.formats.graphs import base_name, functions_in
 from model.formats.known_names import known_names
 from model.signature import DEFAULT_NAME
 
@@ -56,10 +58,10 @@ def check_saved_model(folder: Path | str, signature: str = "", allow_code: bool 
         meta_graph, has_objects, tags = _meta_graph(folder)
     _check_assets(folder, meta_graph)
     name = _signature_name(folder, meta_graph, signature)
-    if allow_code:
-        return Checked(name, tags)
     try:
-        _Walk(folder, meta_graph, has_objects).check(name)
+        check_dense(folder, meta_graph, name)
+        if not allow_code:
+            _Walk(folder, meta_graph, has_objects).check(name)
     except IndexError as error:  # an input or an object that is named, and not there
         raise ModelError(folder, DAMAGED) from error
     return Checked(name, tags)
@@ -155,7 +157,7 @@ class _Scope:
     def is_asset(self, reference: str) -> bool:
         """Return whether a node's input is the path of an asset."""
         for _ in self.nodes:
-            name = _base(reference)
+            name = base_name(reference)
             if name in self._assets:
                 return True
             node = self.nodes.get(name)
@@ -190,12 +192,12 @@ class _Walk:
 
     def _check_graph(self, signature: str) -> None:
         graph_def = self.graph.graph_def
-        assets = [_base(asset.tensor_info.name) for asset in self.graph.asset_file_def]
+        assets = [base_name(asset.tensor_info.name) for asset in self.graph.asset_file_def]
         scope = _Scope(graph_def.node, assets)
         self._check_reachable(scope, self._tensors(signature), frozenset())
         if not self.has_objects and self.graph.saver_def.restore_op_name:
             saver = self.graph.saver_def
-            self._check_restore(scope, _base(saver.filename_tensor_name))
+            self._check_restore(scope, base_name(saver.filename_tensor_name))
             self._check_reachable(scope, [saver.restore_op_name], frozenset(OF_RESTORE))
 
     def _tensors(self, signature: str) -> Iterator[str]:
@@ -213,7 +215,7 @@ class _Walk:
         yield from _initializers(self.graph.collection_def[LOCAL_VARIABLES].bytes_list.value)
 
     def _check_reachable(self, scope: _Scope, start: Iterable[str], also: frozenset[str]) -> None:
-        waiting, seen = [_base(name) for name in start], set[str]()
+        waiting, seen = [base_name(name) for name in start], set[str]()
         while waiting:
             name = waiting.pop()
             if name in seen or name not in scope.nodes:
@@ -221,11 +223,11 @@ class _Walk:
             seen.add(name)
             node = scope.nodes[name]
             self._check_node(node, scope, also)
-            waiting += [_base(reference) for reference in node.input]
+            waiting += [base_name(reference) for reference in node.input]
 
     def _check_restore(self, scope: _Scope, filename: str) -> None:
         for node in scope.nodes.values():
-            if node.op in OF_RESTORE and _base(node.input[0]) != filename:
+            if node.op in OF_RESTORE and base_name(node.input[0]) != filename:
                 raise self._error(f"restores from a file that it names itself ({node.name})")
 
     def _functions_that_run(self, signature: str) -> Iterator[int]:
@@ -281,7 +283,7 @@ class _Walk:
         if node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file:"):
             raise self._error("prints into a file")
         inputs = [reference for reference in node.input if not reference.startswith("^")]
-        for name in _functions_in(node):
+        for name in functions_in(node):
             assets = map(scope.is_asset, inputs) if node.op in CALLS else ()
             self._add(_Call(name, tuple(assets)))
 
@@ -299,11 +301,6 @@ class _Walk:
 
     def _error(self, why: str) -> ModelError:
         return ModelError(self.folder, f"{why}; {TRUST}")
-
-
-def _base(reference: str) -> str:
-    """Return the node of `^name`, `name:0` or `name:output:0`."""
-    return reference.removeprefix("^").partition(":")[0]
 
 
 def _initializers(variables: Iterable[bytes]) -> Iterator[str]:
@@ -325,11 +322,3 @@ def _names_of(info: Any) -> Iterator[str]:
             yield from _names_of(component)
     else:
         yield info.name
-
-
-def _functions_in(node: Any) -> Iterator[str]:
-    """Yield the functions that an operation calls: its body, its branches, its condition."""
-    for value in node.attr.values():
-        if value.HasField("func"):
-            yield value.func.name
-        yield from (function.name for function in value.list.func)

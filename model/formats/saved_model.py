@@ -62,11 +62,6 @@ def _sorted(specs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _input_spec(name: str, spec: Any) -> TensorSpec:
-    import tensorflow as tf
-
-    if not isinstance(spec, tf.TensorSpec):
-        kind = type(spec).__name__.removesuffix("Spec")
-        raise ValueError(f"its input {name} is a {kind}; export it with dense inputs")
     advice = "export it with an input signature whose first dimension is the rows"
     return _spec(f"its input {name}", name, spec, advice)
 
@@ -117,20 +112,13 @@ def _trace(
             for (name, spec), array in zip(given.items(), arrays, strict=True)
         }
         answers = function(**arguments)
-        return [as_array_like(_dense(answers[name])) for name in names]
+        return [as_array_like(answers[name]) for name in names]
 
     specs = [tf.TensorSpec([rows, *spec.shape], spec.dtype) for spec in inputs]
     try:
         traced = tf.function(call, autograph=False).get_concrete_function(*specs)
         return as_served(traced), names
     except Exception as error:  # whatever its operations raise
-        raise ValueError(f"cannot be called: {in_one_line(error)}") from error
-
-
-def _dense(answer: Any) -> Any:
-    """Return an output that is not ragged; raises TypeError for one that is."""
-    import tensorflow as tf
-
-    if isinstance(answer, tf.RaggedTensor):
-        raise TypeError("it has a ragged output; export it with dense ones")
-    return answer
+        why = f"cannot be called: {in_one_line(error)}"
+        what_to_do = "check that TensorFlow can call it, and export it again"
+        raise ValueError(f"{why}; {what_to_do}") from error

@@ -71,13 +71,18 @@ def no_weights() -> bytes:
     return file.getvalue()
 
 
+def own(config: Config) -> Config:
+    """Return the config of a class that is not one of Keras, as Keras writes it."""
+    return {**config, "registered_name": config["class_name"]}
+
+
 def with_import(name: str, text: str | None, class_name: str = "Mine", **config: Any) -> Make:
     """Return what loads a file that needs a class of a module, with `model.imports` set to it."""
 
     def make(folder: Path) -> object:
         if text is not None:
             (folder / f"{name}.py").write_text(text)
-        only = layer(class_name, name, **config)
+        only = own(layer(class_name, name, **config))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sys, "path", [str(folder), *sys.path])
             path = write_keras(folder / "m.keras", sequential(only), INSTALLED)
@@ -146,7 +151,7 @@ class Words(keras.layers.StringLookup):
 
 def subclassed(folder: Path) -> object:
     (folder / "own_networks.py").write_text(SUBCLASSED)
-    config = {**layer("Network", "own_networks"), "config": {}}
+    config = own({**layer("Network", "own_networks"), "config": {}})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "path", [str(folder), *sys.path])
         path = write_keras(folder / "m.keras", config, INSTALLED, weights_file=no_weights())
@@ -311,6 +316,21 @@ def table_of_a_file(folder: Path) -> object:
     return load_model(edit(folder / "m", name_the_file))
 
 
+def input_named_self(folder: Path) -> object:
+    """No function of Python can be called with an argument of this name."""
+
+    def rename(graph: Any) -> None:
+        inputs = graph.signature_def["serving_default"].inputs
+        inputs["self"].CopyFrom(inputs["x"])
+        del inputs["x"]
+
+    return load_model(edit(of_tensorflow_1(folder / "m"), rename))
+
+
+def slices(x: Any) -> Any:
+    return tf.IndexedSlices(x, tf.range(tf.shape(x)[0]))
+
+
 def restores_another_file(folder: Path) -> object:
     """TensorFlow 1 gives the restoring operations the name of the file with the weights."""
 
@@ -320,6 +340,11 @@ def restores_another_file(folder: Path) -> object:
                 node.input[0] = "another"
 
     return load_model(edit(of_tensorflow_1(folder / "m"), name_another))
+
+
+def row_sums(x: Any) -> Any:
+    dense = tf.sparse.to_dense(x) if isinstance(x, tf.SparseTensor) else x
+    return {"y": tf.reduce_sum(dense, axis=1)}
 
 
 def one_row(x: Any) -> Any:
@@ -344,14 +369,23 @@ OF_SAVED_MODELS: dict[str, Make] = {
     "fills a table from a file that is not one of its assets": table_of_a_file,
     "restores from a file that it names itself (…)": restores_another_file,
     "prints into a file": serves(None)(print_into_a_file),
+    "cannot be called: …": input_named_self,
     "its input … has no declared shape": lambda folder: load_model(
         serving(folder / "m", lambda x: x, None)
+    ),
+    "its input … is ragged": lambda folder: load_model(
+        export(folder / "m", row_sums, tf.RaggedTensorSpec([None, None], tf.float32))
+    ),
+    "its input … is sparse": lambda folder: load_model(
+        export(folder / "m", row_sums, tf.SparseTensorSpec([None, 4], tf.float32))
     ),
     "its input … is a single value for all rows together": serves()(lambda x: x[None]),
     "its inputs have different first dimensions (…), where all have to have the same rows": (
         different_rows
     ),
     "its output … has no declared shape": serves(None)(of_any_rank),
+    "its output … is ragged": serves(None, 2)(lambda x: tf.RaggedTensor.from_tensor(x)),
+    "its output … is made of several tensors": serves(None, 2)(slices),
     "its output … is a single value for all rows together": serves(None, 1)(lambda x: x[0, 0]),
     "its output … has … rows, however many it is given": serves(None, 1)(one_row),
     "… is of type …, and only real numbers, bool and strings are served": serves(None, 1)(
