@@ -13,6 +13,7 @@ from model.formats.files import AGAIN, ModelError, in_one_line
 from model.formats.inline import as_served
 from model.formats.keras_signature import served_dtype
 from model.formats.options import LoadOptions
+from model.formats.saved_state import State, state_of
 from model.signature import Signature, TensorSpec
 
 NUMBERS = re.compile(r"([0-9]+)")
@@ -32,16 +33,22 @@ def load(path: Path | str, options: LoadOptions) -> TensorFlowEngine:
     except Exception as error:  # TensorFlow raises anything for a damaged folder
         why = f"TensorFlow cannot load it: {in_one_line(error)}"
         raise ModelError(path, f"{why}; {AGAIN}") from error
-    return _engine_of(function, checked.signature, path, owner=loaded)
+    state = () if options.keep_state else state_of(function)
+    return _engine_of(function, checked.signature, path, owner=loaded, state=state)
 
 
-def _engine_of(function: Any, name: str, path: Path | str, owner: object) -> TensorFlowEngine:
-    """Trace a signature with flat arguments; raises ModelError when it cannot be served."""
+def _engine_of(
+    function: Any, name: str, path: Path | str, owner: object, state: State
+) -> TensorFlowEngine:
+    """Trace a signature with flat arguments; raises ModelError when it cannot be served.
+
+    Each call begins with the values of `state`.
+    """
     given = _sorted(function.structured_input_signature[1])
     try:
         inputs = tuple(_input_spec(name, spec) for name, spec in given.items())
         rows = _fixed_rows(given)
-        traced, names = _trace(function, inputs, rows)
+        traced, names = _trace(function, inputs, rows, state)
         outputs = tuple(
             _output_spec(name, tensor, rows)
             for name, tensor in zip(names, traced.outputs, strict=True)
@@ -98,7 +105,7 @@ def _fixed_rows(given: Mapping[str, Any]) -> int | None:
 
 
 def _trace(
-    function: Any, inputs: tuple[TensorSpec, ...], rows: int | None
+    function: Any, inputs: tuple[TensorSpec, ...], rows: int | None, state: State
 ) -> tuple[Any, list[str]]:
     """Return a function with flat arguments and results, and the names of the results."""
     import tensorflow as tf
@@ -111,6 +118,8 @@ def _trace(
             name: tf.cast(array, spec.dtype)
             for (name, spec), array in zip(given.items(), arrays, strict=True)
         }
+        for variable, value in state:
+            variable.assign(value)
         answers = function(**arguments)
         return [as_array_like(answers[name]) for name in names]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from model.formats.load import LoadOptions, ModelError, TensorFlowEngine, load_m
 from model.process import loader
 from model.process.prepare import LoadRequest
 from model.process.trials import MAX_NOISE, Trials
+from tests.model.formats.saved_models import export
 from tests.support.late import Late
 
 pytestmark = pytest.mark.keras
@@ -195,7 +197,7 @@ def test_a_fixed_number_of_rows_is_filled_up(words: Path) -> None:
         ("total", "its output y is a single value for all rows together; export a signature"),
         ("one", "its output y has 1 rows, however many it is given; export a signature"),
         ("scalar", "its input x is a single value for all rows together; export it with an"),
-        ("complex", "y is of type complex64, and only numbers and strings are served"),
+        ("complex", "y is of type complex64, and only real numbers, bool and strings are served"),
     ],
 )
 def test_signatures_that_cannot_be_served(words: Path, signature: str, why: str) -> None:
@@ -211,6 +213,116 @@ def test_a_folder_without_a_signature(tmp_path: Path) -> None:
 def test_random_answers_of_a_signature_are_noise(words: Path) -> None:
     assert Trials(load(words, "fixed"), "m").noise == 0
     assert Trials(load(words, "random"), "m").noise > MAX_NOISE
+
+
+def counting(folder: Path, compute: Callable[[Any, Any], Any]) -> Path:
+    """A model that adds how many calls it has had, 10 when it was saved, to each row."""
+    count = tf.Variable(10.0)
+    weight = tf.Variable(1.0)
+    return export(
+        folder,
+        lambda x: {"y": compute(count, x) * weight},
+        tf.TensorSpec([None, 1], tf.float32, "x"),
+        count=count,
+        weight=weight,
+    )
+
+
+def in_a_branch(count: Any, x: Any) -> Any:
+    return x + tf.cond(tf.size(x) > 0, lambda: count.assign_add(1.0), lambda: count + 0.0)
+
+
+def in_a_loop(count: Any, x: Any) -> Any:
+    def step(number: Any) -> tuple[Any]:
+        count.assign_add(1.0)
+        return (number + 1,)
+
+    tf.while_loop(lambda number: number < 1, step, [0])
+    return x + count
+
+
+COUNTS = {
+    "at once": lambda count, x: x + count.assign_add(1.0),
+    "in a branch": in_a_branch,
+    "in a loop": in_a_loop,
+    "in an inner function": lambda count, x: tf.function(lambda y: y + count.assign_add(1.0))(x),
+    "at one place": lambda count, x: x + count.assign(tf.maximum(count, 10.0) + 1.0),
+}
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_each_call_begins_with_the_state_in_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    engine = load(counting(tmp_path / "m", COUNTS[name]))
+
+    assert [answers(engine, x=[[1], [2]])["y"].tolist() for _ in range(3)] == 3 * [[[12], [13]]]
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("keep_state, expected", [(False, [15, 15]), (True, [15, 16])])
+def test_state_beside_a_window_that_is_checked(
+    tmp_path: Path, keep_state: bool, expected: list[int]
+) -> None:
+    """The functions of such a model are put in place of their calls."""
+    count = tf.Variable(10.0)
+
+    def compute(x: Any) -> dict[str, Any]:
+        y = tf.nn.conv1d(x, tf.ones([3, 1, 1]), 1, "VALID")
+        return {"y": tf.reduce_sum(y, axis=[1, 2]) + count.assign_add(1.0)}
+
+    spec = tf.TensorSpec([None, None, 1], tf.float32, "x")
+    folder = export(tmp_path / "m", compute, spec, count=count)
+    engine = load_model(folder, LoadOptions(keep_state=keep_state))
+
+    assert [answers(engine, x=[[[1], [1], [1], [-1]]])["y"][0] for _ in range(2)] == expected
+
+
+def test_state_is_kept_where_that_is_set(tmp_path: Path) -> None:
+    folder = counting(tmp_path / "m", COUNTS["at once"])
+
+    engine = load_model(folder, LoadOptions(keep_state=True))
+
+    assert [answers(engine, x=[[1]])["y"].tolist() for _ in range(3)] == [[[12]], [[13]], [[14]]]
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+@pytest.mark.logs_warnings  # Keras 2 warns when it saves
+def test_the_state_of_an_exported_layer_is_reset(tmp_path: Path, library: str) -> None:
+    keras = import_module(library)
+    layer = keras.layers.LSTM(3, stateful=True)
+    model = keras.Sequential([keras.Input((4, 2), batch_size=2), layer])
+    rows = np.random.default_rng(0).standard_normal((2, 4, 2)).astype("float32")
+    expected = model(rows).numpy()
+    (getattr(layer, "reset_state", None) or layer.reset_states)()
+    if library == "keras":  # `model.export` would leave the number of rows open
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        spec = tf.TensorSpec(rows.shape, tf.float32)
+        archive.add_endpoint("serve", model, input_signature=[spec])
+        archive.write_out(tmp_path / "m", verbose=False)
+    else:
+        model.save(tmp_path / "m", save_format="tf")
+
+    engine = load(tmp_path / "m")
+    (name,) = (spec.name for spec in engine.signature.inputs)
+
+    for _ in range(2):
+        (found,) = answers(engine, **{name: rows}).values()
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.logs_warnings  # Keras says what it exports
+def test_the_seed_of_a_random_layer_is_no_state(tmp_path: Path) -> None:
+    """To set it back at each call would hide that the layer is switched on."""
+    import keras
+
+    image = keras.Input((2, 2, 3), name="image")
+    keras.Model(image, keras.layers.RandomBrightness(0.5)(image)).export(
+        tmp_path / "m", verbose=False
+    )
+
+    assert Trials(load(tmp_path / "m"), "m").noise > MAX_NOISE
 
 
 def test_a_folder_whose_weights_are_missing(tmp_path: Path) -> None:
