@@ -43,5 +43,6 @@ class EagerEngine(Engine, Protocol):
         """Return how clear the decisions of each row are, of shape `[rows]`.
 
         That is the least distance between two values that the network compares (`argmax`, `top_k`,
-        `>`), relative to the largest of them; infinite where it compares none.
+        `>`), or of a value to where it is rounded otherwise, relative to the largest of them;
+        infinite where it does neither.
         """

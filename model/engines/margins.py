@@ -1,4 +1,4 @@
-"""How clearly a network decides: distances between values of which it takes the larger."""
+"""How clearly a network decides: distances between values that it compares, or from rounding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ def margins_of(graph: Any, rows: int) -> Any:
     """Return the least distance between two values compared in each row; a tensor of `[rows]`.
 
     Distances are relative to the largest value that takes part. They are infinite where nothing is
-    compared. Only operations of the graph itself are looked at, not those in loops and functions.
+    compared or rounded. Only operations of the graph itself are looked at, not those in loops and
+    functions.
     """
     import tensorflow as tf
 
@@ -72,9 +73,42 @@ def _between_both(operation: Any) -> Any:
     return tf.abs(operation.inputs[0] - operation.inputs[1])
 
 
+def _to_other_integer(operation: Any) -> Any:
+    """The distance to where `Round` answers the next integer."""
+    import tensorflow as tf
+
+    values = operation.inputs[0]
+    return tf.abs(values - tf.floor(values) - 0.5)
+
+
+def _to_next_integer(operation: Any) -> Any:
+    """The distance to the next integer, of what makes integers; integers themselves are clear."""
+    import tensorflow as tf
+
+    values = operation.inputs[0]
+    distances = tf.abs(values - tf.round(values))
+    return tf.where(
+        tf.equal(distances, 0),
+        tf.fill(tf.shape(values), tf.constant(float("inf"), values.dtype)),
+        distances,
+    )
+
+
+def _to_next_integer_of_cast(operation: Any) -> Any:
+    import tensorflow as tf
+
+    values = operation.inputs[0]
+    if operation.outputs[0].dtype.is_integer:
+        return _to_next_integer(operation)
+    return tf.fill(tf.shape(values), tf.constant(float("inf"), values.dtype))
+
+
 DISTANCES: Final[Mapping[str, Callable[[Any], Any]]] = {
     "ArgMax": _to_next_larger,
     "ArgMin": _to_next_smaller,
     "TopKV2": _between_places,
+    **dict.fromkeys(("Round", "Rint"), _to_other_integer),
+    **dict.fromkeys(("Floor", "Ceil"), _to_next_integer),
+    "Cast": _to_next_integer_of_cast,
     **dict.fromkeys(("Greater", "GreaterEqual", "Less", "LessEqual"), _between_both),
 }

@@ -1,7 +1,7 @@
-"""Corrections of layers of Keras 3.15, whose answers are wrong where a size varies.
+"""Corrections of Keras 3.15, whose answers are wrong or depend on how a model is called.
 
-They look at sizes while they are traced, when a size that varies is not known. The tests show that
-Keras still needs each of these.
+Some layers look at sizes while they are traced, when a size that varies is not known. Others answer
+otherwise when they are not traced. The tests show that Keras still needs each of these.
 """
 
 from __future__ import annotations
@@ -16,17 +16,58 @@ def fix_layers() -> None:
     The method of Keras is the attribute `original` of the corrected one.
     """
     from keras import layers
+    from keras.src.backend.tensorflow import numpy as operations  # not public; as in Keras 3.15
+    from keras.src.layers.preprocessing.data_layer import DataLayer  # as above
 
+    _replace(operations, "add", _add)
+    _replace(DataLayer, "__call__", _data_layer)
     _replace(layers.TimeDistributed, "call", _time_distributed)
     _replace(layers.CenterCrop, "transform_images", _center_crop)
 
 
-def _replace(layer: Any, name: str, corrected: Callable[[Any], Callable[..., Any]]) -> None:
-    original = getattr(layer, name)
+def _replace(owner: Any, name: str, corrected: Callable[[Any], Callable[..., Any]]) -> None:
+    original = getattr(owner, name)
     if not hasattr(original, "original"):
         method: Any = corrected(original)
         method.original = original
-        setattr(layer, name, method)
+        setattr(owner, name, method)
+
+
+def _add(original: Any) -> Callable[..., Any]:
+    """Where there is one row, Keras may add along another axis than TensorFlow and numpy do.
+
+    It takes a second tensor of shape [1, n, 1] for a bias of n channels, though its n values belong
+    to an axis in the middle.
+    """
+    import keras
+    import tensorflow as tf
+
+    def add(x1: Any, x2: Any) -> Any:
+        one, other = (tuple(getattr(x, "shape", ())) for x in (x1, x2))
+        if len(one) == len(other) > 1 and one[0] == other[0] == 1:
+            dtype = keras.backend.result_type(x1.dtype, x2.dtype)
+            return tf.add(*(keras.ops.convert_to_tensor(x, dtype) for x in (x1, x2)))
+        return original(x1, x2)
+
+    return add
+
+
+def _data_layer(original: Any) -> Callable[..., Any]:
+    """A layer of preprocessing converts its inputs only while it is traced.
+
+    Otherwise `Resizing` rounds what it makes of integers.
+    """
+    import keras
+    import tensorflow as tf
+
+    def call(self: Any, inputs: Any, **arguments: Any) -> Any:
+        if all(isinstance(each, tf.Tensor) for each in tf.nest.flatten(inputs)):
+            inputs = tf.nest.map_structure(
+                lambda each: keras.ops.convert_to_tensor(each, dtype=self.compute_dtype), inputs
+            )
+        return original(self, inputs, **arguments)
+
+    return call
 
 
 def _time_distributed(original: Any) -> Callable[..., Any]:

@@ -33,22 +33,22 @@ def load(path: Path | str, options: LoadOptions) -> TensorFlowEngine:
     except Exception as error:  # TensorFlow raises anything for a damaged folder
         why = f"TensorFlow cannot load it: {in_one_line(error)}"
         raise ModelError(path, f"{why}; {AGAIN}") from error
-    state = () if options.keep_state else state_of(function)
-    return _engine_of(function, checked.signature, path, owner=loaded, state=state)
+    return _engine_of(function, checked.signature, path, loaded, keep_state=options.keep_state)
 
 
 def _engine_of(
-    function: Any, name: str, path: Path | str, owner: object, state: State
+    function: Any, name: str, path: Path | str, owner: object, *, keep_state: bool
 ) -> TensorFlowEngine:
     """Trace a signature with flat arguments; raises ModelError when it cannot be served.
 
-    Each call begins with the values of `state`.
+    Each call begins with the state in the folder, unless it is kept.
     """
     given = _sorted(function.structured_input_signature[1])
+    state = state_of(function)
     try:
         inputs = tuple(_input_spec(name, spec) for name, spec in given.items())
-        rows = _fixed_rows(given)
-        traced, names = _trace(function, inputs, rows, state)
+        rows = _fixed_rows(given) or _rows_of(state)
+        traced, names = _trace(function, inputs, rows, () if keep_state else state)
         outputs = tuple(
             _output_spec(name, tensor, rows)
             for name, tensor in zip(names, traced.outputs, strict=True)
@@ -102,6 +102,15 @@ def _fixed_rows(given: Mapping[str, Any]) -> int | None:
             "same rows; export it with None as the first dimension of each"
         )
     return next(iter(found), None)
+
+
+def _rows_of(state: State) -> int | None:
+    """Return the number of rows that a state is for; None: no single one.
+
+    The inputs of a stateful model that Keras 3 has exported do not tell it.
+    """
+    found = {variable.shape[0] for variable, _ in state if variable.shape.rank > 1}
+    return next(iter(found)) if len(found) == 1 else None
 
 
 def _trace(

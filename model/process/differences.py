@@ -35,14 +35,21 @@ def difference(one: Rows, other: Rows, scales: Mapping[str, float]) -> float:
 
 def largest_difference(one: np.ndarray, other: np.ndarray) -> float:
     """Return the largest absolute difference; infinite as in `difference`."""
+    return float(np.max(differences_by_row(one, other), initial=0.0))
+
+
+def differences_by_row(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the largest absolute difference in each row, of shape `[rows]`."""
     if one.shape != other.shape:
-        return float("inf")
+        return np.full(len(one), np.inf)
+    flat = (len(one), -1)
     if one.dtype.hasobject:  # strings
-        return 0.0 if np.array_equal(one, other) else float("inf")
-    left, right = one.astype(float), other.astype(float)
-    finite = np.isfinite(left)
-    if not np.array_equal(left[~finite], right[~finite], equal_nan=True):
-        return float("inf")
-    if not np.isfinite(right[finite]).all():
-        return float("inf")
-    return float(np.max(np.abs(left[finite] - right[finite]), initial=0.0))
+        unequal = (one != other).reshape(flat).any(axis=1)
+        return np.where(unequal, np.inf, 0.0)
+    left, right = one.astype(float).reshape(flat), other.astype(float).reshape(flat)
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        apart = np.abs(left - right)
+    apart[(left == right) | (np.isnan(left) & np.isnan(right))] = 0
+    apart[np.isnan(apart)] = np.inf
+    largest: np.ndarray = np.max(apart, axis=1, initial=0.0)
+    return largest

@@ -16,7 +16,7 @@ import numpy as np
 from model.engines.interface import EagerEngine, Engine
 from model.formats.files import ModelError, in_one_line
 from model.formats.windows import SMALLER_THAN_WINDOW
-from model.process.differences import largest_difference, scale_of
+from model.process.differences import differences_by_row, scale_of
 from model.process.memory import Memory
 from model.process.trials import MAX_NOISE, WHATEVER_THE_ROWS, Trials
 from model.tensors import Tensors
@@ -117,8 +117,8 @@ class EagerCheck:
     def difference(self) -> float:
         """Return the largest difference, relative to the largest value of the output.
 
-        It is infinite where one way fails or shapes differ. Integers, booleans and strings differ
-        by 1 or not at all; they do not count in rows whose decision is closer than the tolerance.
+        It is infinite where one way fails or shapes differ. Rows do not count in which the network
+        compares or rounds a value that is closer to the other result than the tolerance.
         """
         end = self._clock() + SECONDS
         for rows, size in self._sizes_by_cost():
@@ -171,24 +171,26 @@ class EagerCheck:
         return True
 
     def _note(self, batch: Tensors, traced: Tensors, expected: Tensors) -> bool:
+        """Add to what was compared; return whether shapes and clear decisions are equal."""
+        is_unclear: np.ndarray | None = None
         for spec in self._signature.outputs:
             one, other = expected.arrays[spec.name], traced.arrays[spec.name]
-            compared = self._compared[spec.name]
-            if spec.array_dtype.kind == "f":
-                compared.difference = max(compared.difference, largest_difference(one, other))
-                compared.scale = max(compared.scale, scale_of(one))
-            elif not self._decide_alike(batch, one, other):
+            if one.shape != other.shape:
                 return False
+            is_number = spec.array_dtype.kind == "f"
+            scale = scale_of(one) if is_number else 1.0
+            apart = differences_by_row(one, other)
+            if (apart > self._tolerance * scale).any():
+                is_unclear = self._is_unclear(batch) if is_unclear is None else is_unclear
+                apart = apart[~is_unclear]
+            compared = self._compared[spec.name]
+            compared.difference = max(compared.difference, float(np.max(apart, initial=0.0)))
+            compared.scale = max(compared.scale, scale)
             if not np.isfinite(compared.difference):
                 return False
         return True
 
-    def _decide_alike(self, batch: Tensors, one: np.ndarray, other: np.ndarray) -> bool:
-        """Return whether integers, booleans or strings are equal in rows of a clear decision."""
-        if one.shape != other.shape:
-            return False
-        unequal = np.array([not np.array_equal(a, b) for a, b in zip(one, other, strict=True)])
-        if not unequal.any():
-            return True
+    def _is_unclear(self, batch: Tensors) -> np.ndarray:
+        """Return which rows hold a decision that rounding may change; of shape `[rows]`."""
         arrays = [batch.arrays[spec.name] for spec in self._signature.inputs]
-        return not (unequal & (self._eager.margins(arrays) > self._tolerance)).any()
+        return self._eager.margins(arrays) <= self._tolerance

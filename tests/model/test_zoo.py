@@ -46,9 +46,7 @@ QUICK = [
 ]
 
 
-# What `docs/models.md` says of rows that depend on each other, and of layers that are not traced
-DEPENDENT: frozenset[str] = frozenset()
-LAYER_BY_LAYER: frozenset[str] = frozenset()
+DEPENDENT = {"text_int_of_any_length", "ragged_text_made_dense"}  # padded to the longest text
 
 
 class Saved(NamedTuple):
@@ -100,7 +98,10 @@ def assert_not_flagged(name: str, engine: Engine) -> None:
     """See that the tests at load find nothing wrong with a sound model."""
     kind = CASES[name].kind
     trials = Trials(engine, name)
-    assert (traced_or_eager(trials).engine is not engine) == (kind in LAYER_BY_LAYER)
+    if not trials.find_rows():
+        assert kind == "lookup_without_unknown_words"  # a SavedModel does not tell its vocabulary
+        return
+    assert traced_or_eager(trials).engine is engine
     assert trials.noise <= MAX_NOISE
     assert Neighbours(trials).matter() == (kind in DEPENDENT)
 

@@ -150,6 +150,15 @@ def test_margins_of_comparisons(tmp_path: Path) -> None:
     assert margins(lambda x: x + 1, rows, tmp_path) == [np.inf] * 3
 
 
+def test_margins_of_rounding(tmp_path: Path) -> None:
+    rows = [[1.5, 4.0], [1.25, 4.0]]
+
+    assert margins(keras.ops.round, rows, tmp_path) == [0, 0.0625]
+    assert margins(keras.ops.floor, rows, tmp_path) == [0.125, 0.0625]
+    assert margins(lambda x: keras.ops.cast(x, "int32"), rows, tmp_path) == [0.125, 0.0625]
+    assert margins(lambda x: keras.ops.cast(x, "float16"), rows, tmp_path) == [np.inf] * 2
+
+
 def test_margins_of_all_places_are_infinite_where_nothing_is_left_out(tmp_path: Path) -> None:
     rows = [[1.0, 4.0]]
 

@@ -26,8 +26,16 @@ keras: Any = Late("keras")
 def as_keras_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo the corrections."""
     fix_layers()
-    for layer, name in [(keras.layers.TimeDistributed, "call"), (keras.layers.CenterCrop, CROP)]:
-        monkeypatch.setattr(layer, name, getattr(layer, name).original)
+    from keras.src.backend.tensorflow import numpy as operations
+    from keras.src.layers.preprocessing.data_layer import DataLayer
+
+    for owner, name in [
+        (keras.layers.TimeDistributed, "call"),
+        (keras.layers.CenterCrop, CROP),
+        (operations, "add"),
+        (DataLayer, "__call__"),
+    ]:
+        monkeypatch.setattr(owner, name, getattr(owner, name).original)
 
 
 def steps(count: int) -> np.ndarray:
@@ -96,3 +104,45 @@ def test_an_image_smaller_than_its_crop_is_enlarged(
 def test_keras_itself_cuts_an_image_that_it_should_enlarge():
     layer = traced(keras.layers.CenterCrop(8, 8), (None, None, 3))
     assert layer(np.zeros((1, 4, 4, 3), "float32")).shape != (1, 8, 8, 3)
+
+
+def sums(row: np.ndarray) -> np.ndarray:
+    """The sum of a square matrix and one column, by Keras."""
+    x, y = keras.Input((4, 4)), keras.Input((4, 1))
+    return np.asarray(keras.Model([x, y], x + y)([row, row[:, :, :1]], training=False))
+
+
+def test_a_column_is_added_to_the_only_row_along_its_own_axis():
+    fix_layers()
+    row = np.arange(16, dtype="float32").reshape(1, 4, 4)
+    np.testing.assert_array_equal(sums(row), row + row[:, :, :1])
+
+
+@pytest.mark.usefixtures("as_keras_has_it")
+def test_keras_itself_adds_a_column_to_the_only_row_along_another_axis():
+    row = np.arange(16, dtype="float32").reshape(1, 4, 4)
+    assert not np.array_equal(sums(row), row + row[:, :, :1])
+    two = np.repeat(row, 2, axis=0)
+    np.testing.assert_array_equal(sums(two), two + two[:, :, :1])
+
+
+def resized_both_ways() -> tuple[np.ndarray, np.ndarray]:
+    """An image of integers, made larger by a layer that is traced, and by one that is not."""
+    import tensorflow as tf
+
+    image = tf.constant([[[[0], [1]], [[1], [0]]]], "uint8")
+    resize = keras.layers.Resizing(5, 5)
+    specs = [tf.TensorSpec((None, None, None, 1), "uint8")]
+    return tf.function(resize, input_signature=specs)(image).numpy(), resize(image).numpy()
+
+
+def test_integers_are_resized_alike_both_ways():
+    fix_layers()
+    traced, eager = resized_both_ways()
+    np.testing.assert_allclose(traced, eager)
+
+
+@pytest.mark.usefixtures("as_keras_has_it")
+def test_keras_itself_rounds_resized_integers_when_it_is_not_traced():
+    traced, eager = resized_both_ways()
+    assert not np.array_equal(traced, eager)
