@@ -21,6 +21,7 @@ from model.formats.options import LoadOptions
 from model.process.batch_size import BatchSize, Limits, measure
 from model.process.eager_check import traced_or_eager
 from model.process.neighbours import Neighbours
+from model.process.sample import MAX_KEPT_BYTES, in_form_of, kept
 from model.process.trials import MAX_NOISE, Trials
 from model.signature import Signature
 from model.tensors import Tensors, distance, is_finite
@@ -38,7 +39,10 @@ class NotServable(Exception):
 
 
 class Golden(NamedTuple):
-    """Rows and the model's own answer to them, which the next version is compared with."""
+    """Rows and the model's own answer to them, which the next version is compared with.
+
+    Of a large answer there is only a Sample.
+    """
 
     rows: Tensors
     answer: Tensors
@@ -219,7 +223,7 @@ def compare(trials: Trials, signature: Signature, before: Before) -> float | Non
         if is_finite(answer) and not is_finite(now):
             why = "it answers NaN or infinity to rows that had finite answers before"
             raise NotServable(f"{why}; check how it was trained and saved")
-        moved = max(moved, distance(answer, now))
+        moved = max(moved, distance(answer, in_form_of(answer, now)))
     return moved
 
 
@@ -295,7 +299,12 @@ def example_makers(trials: Trials, signature: Signature) -> Iterator[Callable[[i
 def answered(trials: Trials, make: Callable[[int], Tensors]) -> tuple[Golden, ...]:
     """Return an example with its answer for each number of rows that a call may have.
 
+    Several rows are left out if they are large, because the main process keeps the examples.
+
     Raises the model's errors.
     """
     counts = [count for count in EXAMPLE_ROWS if count <= (trials.most_rows or count)]
-    return tuple(Golden(rows, trials.answer(rows)) for rows in map(make, counts))
+    examples = [
+        rows for rows in map(make, counts) if len(rows) == 1 or rows.nbytes <= MAX_KEPT_BYTES
+    ]
+    return tuple(Golden(rows, kept(trials.answer(rows))) for rows in examples)

@@ -16,6 +16,7 @@ from model.formats.options import LoadOptions
 from model.process.batch_size import BatchSize, Point
 from model.process.messages import Message, MessageError
 from model.process.prepare import Before, Golden, LoadRequest, Report
+from model.process.sample import Sample
 from model.signature import DTYPES, Signature, TensorSpec
 from model.tensors import Tensors
 
@@ -40,7 +41,7 @@ def load_fields(request: LoadRequest) -> tuple[Fields, list[np.ndarray]]:
     fields["before"] = {
         "signature": _signature_fields(before.signature),
         "batch_size": before.batch_size,
-        "golden": len(before.golden),
+        "sampled": _sampled(before.golden),
     }
     return fields, _golden_arrays(before.signature, before.golden)
 
@@ -58,7 +59,7 @@ def load_request(message: Message) -> LoadRequest:
         if before is None:
             return request
         signature = _signature(before["signature"])
-        golden = _golden(signature, message.arrays, before["golden"])
+        golden = _golden(signature, message.arrays, before["sampled"])
         return replace(request, before=Before(signature, _batch_size(before["batch_size"]), golden))
     except (TypeError, KeyError, ValueError) as error:
         raise MessageError(f"not a request to load: {error}") from error
@@ -69,7 +70,7 @@ def report_fields(report: Report) -> tuple[Fields, list[np.ndarray]]:
     fields = {
         "signature": _signature_fields(report.signature),
         "batch_size": report.batch_size,
-        "golden": len(report.golden),
+        "sampled": _sampled(report.golden),
         "moved": report.moved,
         "is_eager": report.is_eager,
     }
@@ -86,7 +87,7 @@ def report_of(message: Message) -> Report:
         return Report(
             signature,
             _batch_size(fields["batch_size"]),
-            _golden(signature, message.arrays, fields["golden"]),
+            _golden(signature, message.arrays, fields["sampled"]),
             None if fields["moved"] is None else float(fields["moved"]),
             bool(fields["is_eager"]),
         )
@@ -179,15 +180,34 @@ def _golden_arrays(signature: Signature, golden: Sequence[Golden]) -> list[np.nd
     ]
 
 
-def _golden(signature: Signature, arrays: Sequence[np.ndarray], count: int) -> tuple[Golden, ...]:
+def _sampled(golden: Sequence[Golden]) -> list[bool]:
+    """Return, for each pair, whether only a sample of its answer is kept."""
+    return [isinstance(pair.answer, Sample) for pair in golden]
+
+
+def _golden(
+    signature: Signature, arrays: Sequence[np.ndarray], sampled: Sequence[bool]
+) -> tuple[Golden, ...]:
     inputs = len(signature.inputs)
     both = inputs + len(signature.outputs)
-    if count * both != len(arrays):
+    if not isinstance(sampled, list) or not all(type(each) is bool for each in sampled):
+        raise TypeError("examples that are neither whole nor sampled")
+    if len(sampled) * both != len(arrays):
         raise ValueError("other arrays than its examples have")
     return tuple(
-        Golden(
-            _named(signature.inputs, arrays[start : start + inputs]),
-            _named(signature.outputs, arrays[start + inputs : start + both]),
+        _pair(
+            signature, arrays[start : start + inputs], arrays[start + inputs : start + both], each
         )
-        for start in range(0, len(arrays), both)
+        for start, each in zip(range(0, len(arrays), both), sampled, strict=True)
     )
+
+
+def _pair(
+    signature: Signature,
+    rows: Sequence[np.ndarray],
+    answer: Sequence[np.ndarray],
+    is_sampled: bool,
+) -> Golden:
+    outputs = _named(signature.outputs, answer)
+    whole = Sample(outputs.arrays) if is_sampled else outputs
+    return Golden(_named(signature.inputs, rows), whole)

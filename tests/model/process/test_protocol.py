@@ -149,7 +149,10 @@ SPEC = ("signature", "inputs", 0)
         *(changed("batch_size", 1, 0, to=point) for point in ([0, 1], [1, 0], [1, -1], [1, 1e400])),
         *(changed("batch_size", 1, 0, to=point) for point in ([1e400, 1], ["a", 1], [1, "a"])),
         changed("batch_size", 1, 0, to=[1, float("nan")]),
-        *(changed("golden", to=count) for count in (0, 1, 3, -1, 10**12, "a", None, 1e400)),
+        *(
+            changed("sampled", to=sampled)
+            for sampled in ([], [True], 3 * [False], 2, "ab", None, [0, 1])
+        ),
         *(changed("moved", to=moved) for moved in ("a", [], {})),
         lambda fields: fields.clear(),
         lambda fields: fields.pop("moved"),
@@ -194,7 +197,7 @@ JSON = st.recursive(
 PLACES = [
     *[("signature",), ("signature", "inputs"), SPEC, (*SPEC, "shape"), (*SPEC, "dtype")],
     *[(*SPEC, "maximum"), ("batch_size",), ("batch_size", 0), ("batch_size", 1)],
-    *[("batch_size", 1, 0), ("golden",), ("moved",)],
+    *[("batch_size", 1, 0), ("sampled",), ("moved",)],
 ]
 
 
