@@ -44,6 +44,11 @@ def example_row(spec: TensorSpec, row: int, variable_size: int) -> np.ndarray:
     return np.full(shape, value if spec.maximum is None else min(value, spec.maximum), spec.dtype)
 
 
+def cells_of_row(signature: Signature, variable_size: int) -> int:
+    """Return how many numbers or strings a row has, to know its size before it is made."""
+    return sum(math.prod(spec.row_shape(variable_size)) for spec in signature.inputs)
+
+
 @dataclass(frozen=True)
 class RowKind:
     """A way to generate rows of input.

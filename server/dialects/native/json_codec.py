@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from model.examples import example_rows
+from model.examples import cells_of_row, example_rows
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.cells import numbers, strings
@@ -155,10 +155,11 @@ def request_body(signature: Signature, rows: Rows, *, single: bool) -> bytes:
 
 def _expected(signature: Signature) -> str:
     """Return the sentence that tells the sender of invalid data what to send."""
-    one, two = (example(signature, rows, 2).decode() for rows in (None, 2))
-    if len(two) > MAX_EXAMPLE:
-        return f"Expected one example ({shown(signature.inputs)}), or a list of examples."
-    return f"Expected one example, such as {one}, or a list of examples, such as {two}."
+    if 2 * cells_of_row(signature, 2) <= MAX_EXAMPLE:
+        one, two = (example(signature, rows, 2).decode() for rows in (None, 2))
+        if len(two) <= MAX_EXAMPLE:
+            return f"Expected one example, such as {one}, or a list of examples, such as {two}."
+    return f"Expected one example ({shown(signature.inputs)}), or a list of examples."
 
 
 def _data_of(body: bytes) -> bytes:
