@@ -28,7 +28,8 @@ async def document(model: Path) -> bytes:
     service = Service(Settings(model=ModelSettings(path=str(model)), batching=batching))
     await service.start(ModelProcess)
     try:
-        return openapi_document(service.model)
+        made = json.loads(openapi_document(service.model))
+        return (json.dumps(made, indent=2, ensure_ascii=False) + "\n").encode()
     finally:
         await service.close()
 

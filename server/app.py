@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
-import weakref
+from typing import Final
 
 from tornado.web import Application, url
 
+from server.handlers.assets import Assets
 from server.handlers.base import NotFoundHandler, request_logger
-from server.handlers.pages import TEMPLATES, read_assets
+from server.handlers.made_once import MadeOnce
+from server.handlers.pages import TEMPLATES
 from server.handlers.parts import Parts
 from server.handlers.routes import ROUTES, check_head_with
 from server.http.activity import Activity, LogAccess
@@ -19,32 +21,19 @@ from server.http.rejections import Rejections
 from server.logs import PayloadLog
 from server.monitoring.live_page import LivePage
 from server.monitoring.metrics import Metrics
-from server.openapi.document import describe_service, text_of
+from server.openapi.document import document_of
 from server.serving.served_model import ServedModel
 from server.serving.service import Service
 from server.transport.interface import Transport
 from server.transport.llhttp.server import LlhttpServer
 from server.transport.tornado_server import BoundedHTTPServer
 
+PAGES_KEPT: Final = 8  # start pages: one for each address and state of the service
+
 
 def openapi_document(model: ServedModel, *others: ServedModel) -> bytes:
     """Return the OpenAPI document, in JSON, of the default model and the others."""
-    return text_of(describe_service(ROUTES, model, others)).encode()
-
-
-class LastDocument:
-    """Makes the OpenAPI document and caches it; weak references let old models be freed."""
-
-    def __init__(self) -> None:
-        self._of: list[weakref.ref[ServedModel]] = []
-        self._document = b""
-
-    def __call__(self, *models: ServedModel) -> bytes:
-        """Return the document of models; the first one is the default model."""
-        if [known() for known in self._of] != list(models):
-            self._of = [weakref.ref(model) for model in models]
-            self._document = openapi_document(*models)
-        return self._document
+    return document_of(ROUTES, model, others)
 
 
 def make_transport(
@@ -74,8 +63,10 @@ def make_transport(
         endpoints=endpoints,
         live_page=live_page,
         metrics=Metrics(service, payload_log),
-        assets=read_assets(),
-        describe=LastDocument(),
+        assets=Assets(),
+        describe=openapi_document,
+        documents=MadeOnce(most=1),
+        pages=MadeOnce(most=PAGES_KEPT),
     )
     app = make_app(parts, log_access)
     if settings.http.transport == "tornado":

@@ -23,6 +23,7 @@ from server.errors import (
     ServiceError,
     UnknownPath,
 )
+from server.handlers.made_once import Body, accepts_gzip
 from server.handlers.parts import Parts
 from server.http.activity import LogAccess
 from server.http.auth import ApiKeys
@@ -111,14 +112,29 @@ class BaseHandler(RequestHandler):
         self.set_header("Content-Type", "application/json")
         self.finish(json_encode(document))
 
+    def send_body(self, body: Body) -> None:
+        """Send a body that other requests share, compressed where the client takes that.
+
+        The headers go first and alone: joined with them, the body would be copied for each reader.
+        """
+        vary = [self._headers["Vary"]] if "Vary" in self._headers else []
+        self.set_header("Vary", ", ".join([*vary, "Accept-Encoding"]))
+        chosen = body.plain
+        if accepts_gzip(self.request.headers.get("Accept-Encoding", "")):
+            chosen = body.gzipped
+            self.set_header("Content-Encoding", "gzip")
+        self.set_header("Content-Length", str(len(chosen)))
+        self._close_if_draining()
+        self.flush()
+        self.finish(chosen)
+
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
         """Send the response; the request has ended when its last byte is sent.
 
         While draining, every response has `Connection: close`. Tornado sets it only if it decided
         to close the connection before the request came.
         """
-        if self.service.state is ServiceState.DRAINING:
-            self.set_header("Connection", "close")
+        self._close_if_draining()
         sent = super().finish(chunk)
         sent.add_done_callback(self._sent)
         return sent
@@ -142,6 +158,10 @@ class BaseHandler(RequestHandler):
         """Log internal errors, but not errors of clients."""
         if not isinstance(value, HTTPError | ServiceError | BatchingError):
             log.error("internal error", exc_info=value, extra=of_request(self.request_id))
+
+    def _close_if_draining(self) -> None:
+        if self.service.state is ServiceState.DRAINING:
+            self.set_header("Connection", "close")
 
     def _sent(self, sent: Future[None]) -> None:
         sent.exception()  # a client that disconnects is not an error of the server

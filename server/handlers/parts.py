@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from server.handlers.assets import Assets
+from server.handlers.made_once import MadeOnce
 from server.http.activity import Activity
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
@@ -22,8 +24,10 @@ class Parts:
         activity: the requests in progress.
         endpoints: the endpoints for predictions, by method and path.
         live_page: the feed of the charts on the start page.
-        assets: the files in `server/static/`, by name.
+        assets: the files in `server/static/`.
         describe: makes the OpenAPI document of models; the first one is the default model.
+        documents: the last OpenAPI document.
+        pages: the last start pages: one for each address and state of the service.
     """
 
     service: Service
@@ -33,5 +37,7 @@ class Parts:
     endpoints: Endpoints
     live_page: LivePage
     metrics: Metrics
-    assets: Mapping[str, bytes]
+    assets: Assets
     describe: Callable[..., bytes]
+    documents: MadeOnce
+    pages: MadeOnce

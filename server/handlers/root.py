@@ -6,7 +6,7 @@ from typing import Final
 
 from server import __version__
 from server.dialects.v2.documents import SERVER_NAME
-from server.handlers.pages import StartPageHandler
+from server.handlers.start_page import StartPageHandler
 from server.http.message import COMMON_HEADERS
 
 HTML: Final = ("text/html", "application/xhtml+xml")
@@ -19,10 +19,10 @@ class RootHandler(StartPageHandler):
     KServe answers `{"status": "alive"}`, and its clients look for it.
     """
 
-    def get(self) -> None:
+    async def get(self) -> None:
         self.add_header("Vary", "Accept")
         if asks_for_html(self.request.headers.get("Accept", "")):
-            super().get()
+            await super().get()
             return
         self.set_header(POLICY, COMMON_HEADERS[POLICY])
         self.send_json(

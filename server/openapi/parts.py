@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -42,7 +41,7 @@ def plain_responses(slugs: Iterable[str]) -> dict[str, Any]:
         str(status): {
             "description": "; ".join(problem.title for problem in problems),
             "headers": refs("headers", "X-Request-ID", *EXTRA_HEADERS.get(problems[0].status, ())),
-            "content": content("Error", {}),
+            "content": content("Error"),
         }
         for status, problems in sorted(by_status.items())
     }
@@ -51,19 +50,7 @@ def plain_responses(slugs: Iterable[str]) -> dict[str, Any]:
 def problem_response(problems: list[Problem]) -> dict[str, Any]:
     """Return the response for problems of one status, with an example of each."""
     headers = ["X-Request-ID", *EXTRA_HEADERS.get(problems[0].status, ())]
-    examples = {
-        problem.slug: {
-            "summary": problem.title,
-            "value": {
-                "type": f"/problems/{problem.slug}",
-                "title": problem.title,
-                "status": problem.status.value,
-                "detail": problem.detail or "…",
-                "instance": "4f1c2a",
-            },
-        }
-        for problem in problems
-    }
+    examples = refs("examples", *(problem.slug for problem in problems))
     return {
         "description": "; ".join(f"{problem.title} (`{problem.slug}`)" for problem in problems),
         "headers": refs("headers", *headers),
@@ -71,14 +58,24 @@ def problem_response(problems: list[Problem]) -> dict[str, Any]:
     }
 
 
-def content(schema: str, bodies: dict[str, bytes]) -> dict[str, Any]:
-    """Return a JSON body with its schema and examples."""
-    examples = {
-        summary.replace(" ", "-"): {"summary": summary, "value": json.loads(body)}
-        for summary, body in bodies.items()
+def problem_example(problem: Problem) -> dict[str, Any]:
+    """Return an example of a problem document."""
+    return {
+        "summary": problem.title,
+        "value": {
+            "type": f"/problems/{problem.slug}",
+            "title": problem.title,
+            "status": problem.status.value,
+            "detail": problem.detail or "…",
+            "instance": "4f1c2a",
+        },
     }
-    shown = {"examples": examples} if examples else {}
-    return {MEDIA_TYPE: {"schema": ref("schemas", schema), **shown}}
+
+
+def content(schema: str, examples: Iterable[str] = ()) -> dict[str, Any]:
+    """Return a JSON body with its schema, and the names of its examples among the components."""
+    shown = refs("examples", *examples)
+    return {MEDIA_TYPE: {"schema": ref("schemas", schema)} | ({"examples": shown} if shown else {})}
 
 
 def binary_content(media_type: str) -> dict[str, Any]:
@@ -86,9 +83,10 @@ def binary_content(media_type: str) -> dict[str, Any]:
     return {media_type: {"schema": {"type": "string", "contentMediaType": media_type}}}
 
 
-def any_of(schemas: list[Schema]) -> Schema:
+def any_of(schemas: Iterable[Schema]) -> Schema:
     """Return the schema that accepts what one of `schemas` accepts."""
-    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    several = list(schemas)
+    return several[0] if len(several) == 1 else {"anyOf": several}
 
 
 def flag(name: str) -> Schema:

@@ -8,6 +8,7 @@ from typing import Any
 from server.dialects.native import npy
 from server.dialects.table import NATIVE, TFSERVING, V2, DialectEntry
 from server.dialects.v2 import dialect as v2
+from server.openapi.examples import bodies_of, instead_of_examples
 from server.openapi.parts import (
     KEY_ERRORS,
     KEY_IF_SET,
@@ -59,17 +60,16 @@ def describe_predictions(
 def describe_native(model: ServedModel, schema: str) -> Operation:
     """Describe predictions in the native dialect; `schema` begins the names of its schemas."""
     arrays = binary_content(npy.MEDIA_TYPE) if npy.supports(model.signature) else {}
-    requests = {each.summary: each.request for each in model.examples}
-    answers = {each.summary: each.answer for each in model.examples}
     text = "Concurrent requests are batched into one model call."
     if arrays:
         text += f" Arrays in NumPy's format (`{npy.MEDIA_TYPE}`) are accepted, too."
+    text = "\n\n".join(filter(None, [text, instead_of_examples(model)]))
     return prediction(
         "Predict one example or a batch",
         text,
-        content(f"{schema}Request", requests) | arrays,
+        content(f"{schema}Request", bodies_of(model, NATIVE, "request")) | arrays,
         "One prediction for one example; for a batch, a list of predictions in the same order.",
-        content(f"{schema}Answer", answers) | arrays,
+        content(f"{schema}Answer", bodies_of(model, NATIVE, "answer")) | arrays,
         problem_responses(NATIVE_ERRORS),
     )
 
@@ -79,9 +79,9 @@ def describe_tfserving(model: ServedModel, _: str) -> Operation:
     return prediction(
         "Predict (TensorFlow Serving)",
         "Rows in `instances` are answered in `predictions`, columns in `inputs` in `outputs`.",
-        content("TFServingRequest", batch_of(model, TFSERVING)),
+        content("TFServingRequest", bodies_of(model, TFSERVING, "request")),
         "The predictions.",
-        content("TFServingAnswer", {}),
+        content("TFServingAnswer"),
         plain_responses(PLAIN_ERRORS),
     )
 
@@ -99,23 +99,11 @@ def describe_v2(model: ServedModel, _: str) -> Operation:
     return prediction(
         "Predict (Open Inference Protocol)",
         text,
-        content("V2Request", batch_of(model, V2)) | binary,
+        content("V2Request", bodies_of(model, V2, "request")) | binary,
         "The predictions.",
-        content("V2Answer", {}) | binary,
+        content("V2Answer") | binary,
         plain_responses(PLAIN_ERRORS),
     )
-
-
-def batch_of(model: ServedModel, entry: DialectEntry) -> dict[str, bytes]:
-    """Return a request for the largest batch that the model has answered, if there is any.
-
-    A model may reject other plausible rows.
-    """
-    if not model.loaded.report.golden:
-        return {}
-    rows = model.loaded.report.golden[-1].rows
-    summary = "two rows" if len(rows) > 1 else "one row"
-    return {summary: model.dialects.by_name[entry.name].request_body(rows)}
 
 
 def prediction(

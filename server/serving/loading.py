@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Final, Literal
 
 from model.formats.options import LoadOptions
 from model.process.batch_size import BatchSize
 from model.process.prepare import Before, Golden, LoadRequest, Report
+from model.process.sample import Sample
 from model.signature import Signature
+from model.tensors import Rows
 from server.config import ModelSource, Settings
 from server.dialects.native.dialect import NativeDialect
+from server.dialects.native.python_line import PythonLine, python_line
 from server.dialects.table import Dialects
+from server.errors import NonFiniteOutput
 from server.serving.versions import Origin
+
+MAX_EXAMPLE_BYTES: Final = 4096  # longer requests and answers are not shown anywhere
 
 
 @dataclass(frozen=True)
 class Example:
-    """A request and the model's own answer to it, both as bodies."""
+    """A request and the model's own answer to it, both as bodies; b"" for one too long to show."""
 
     summary: str
     request: bytes
@@ -32,10 +39,12 @@ class Loaded:
     Attributes:
         report: what its model process reported.
         dialects: decode and encode its tensors, one for each protocol.
+        max_body_bytes: the longest body of a request.
     """
 
     report: Report
     dialects: Dialects
+    max_body_bytes: int
 
     @property
     def signature(self) -> Signature:
@@ -48,12 +57,21 @@ class Loaded:
     @cached_property
     def examples(self) -> list[Example]:
         """The examples of the API documentation, made at the first use."""
-        return [
-            example_of(summary, self.dialects.native, golden)
-            for summary, golden in zip(
-                ("one example", "a batch of two"), self.report.golden, strict=False
-            )
-        ]
+        return examples_of(self.dialects.native, self.report.golden)
+
+    @cached_property
+    def python_line(self) -> PythonLine | None:
+        """The line that makes the first example, if its request is too long to show.
+
+        None if it is also too long to send.
+        """
+        if not self.examples or self.examples[0].request:
+            return None
+        rows = self.report.golden[0].rows
+        if cells_of(rows) > self.max_body_bytes:
+            return None
+        line = python_line(self.signature, rows)
+        return line if line.nbytes <= self.max_body_bytes else None
 
     @property
     def before(self) -> Before:
@@ -63,7 +81,8 @@ class Loaded:
 
 def loaded(name: str, version: str, report: Report, settings: Settings) -> Loaded:
     """Return what is known of a version, from the report of its process."""
-    return Loaded(report, Dialects(name, version, report.signature, settings.predict))
+    dialects = Dialects(name, version, report.signature, settings.predict)
+    return Loaded(report, dialects, settings.http.max_body_bytes)
 
 
 def request_of(
@@ -96,7 +115,36 @@ def options_of(source: ModelSource, threads: int | Literal["auto"]) -> LoadOptio
     )
 
 
+def examples_of(dialect: NativeDialect, golden: Sequence[Golden]) -> list[Example]:
+    """Return the examples, without those whose answer cannot be sent as JSON."""
+    examples = []
+    for summary, pair in zip(("one example", "a batch of two"), golden, strict=False):
+        try:
+            examples.append(example_of(summary, dialect, pair))
+        except NonFiniteOutput:
+            continue
+    return examples
+
+
 def example_of(summary: str, dialect: NativeDialect, golden: Golden) -> Example:
-    """Return an example as bodies; a single row is written as one example, not as a batch."""
-    body = dialect.request_body(golden.rows, single=len(golden.rows) == 1)
-    return Example(summary, body, dialect.encode(golden.answer, dialect.decode(body)).body)
+    """Return an example as bodies; a single row is written as one example, not as a batch.
+
+    Raises NonFiniteOutput.
+    """
+    single = len(golden.rows) == 1
+    request = answer = b""
+    if may_be_shown(golden.rows):
+        request = dialect.request_body(golden.rows, single=single)
+    if may_be_shown(golden.answer):
+        answer = dialect.json.write(golden.answer, single)
+    return Example(summary, *(b"" if len(b) > MAX_EXAMPLE_BYTES else b for b in (request, answer)))
+
+
+def may_be_shown(rows: Rows) -> bool:
+    """Return whether rows may be short enough as JSON, where a cell has 2 bytes at least."""
+    return 2 * cells_of(rows) <= MAX_EXAMPLE_BYTES and not isinstance(rows, Sample)
+
+
+def cells_of(rows: Rows) -> int:
+    """Return how many numbers and strings rows have."""
+    return sum(array.size for array in rows.arrays.values())

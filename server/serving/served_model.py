@@ -16,6 +16,7 @@ from model.tensors import RowCountMismatch, merge
 from server.batching import Batcher, Job, ModelUnavailable, Observer
 from server.config import Settings
 from server.dialects.native.dialect import NativeDialect
+from server.dialects.native.python_line import PythonLine
 from server.dialects.table import Dialects
 from server.errors import ModelFails
 from server.logs.format import of_requests
@@ -64,6 +65,10 @@ class ServedModel:
     @property
     def examples(self) -> list[Example]:
         return self.loaded.examples
+
+    @property
+    def python_line(self) -> PythonLine | None:
+        return self.loaded.python_line
 
     @property
     def dialect(self) -> NativeDialect:
@@ -149,10 +154,11 @@ async def bring_up(
         report = await replicas[0].load(request)
         for each in replicas[1:]:
             await each.load(as_restart(request, report))
+        # In a thread, as checking the schemas of many inputs takes long.
+        known = await asyncio.to_thread(loaded, name, origin.file.version, report, settings)
     except BaseException:
         await asyncio.gather(*(each.close() for each in replicas))
         raise
-    known = loaded(name, origin.file.version, report, settings)
     counts = VersionCounts()
     check = SelfCheck(name, partial(ask_example, known, replicas))
     observers = (observer, counts, FailureLog(name), check)

@@ -150,3 +150,64 @@ def test_the_page_shows_that_the_server_is_gone_and_reconnects(
     with Server(tmp_path / "second", *arguments) as server:
         server.until_ready()
         tab.says("ready")
+
+
+# A model whose examples are too long to show
+
+
+@pytest.fixture(scope="module")
+def image_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("image") / "server"
+    environ = {"FAKE_IMAGE": "1", "SERVER_BATCHING__MAX_ROWS": "1"}
+    with Server(folder, environ=environ) as server:
+        yield server.until_ready()
+
+
+def test_the_page_of_an_image_is_short_and_predicts_a_random_one(
+    browser: Any, image_server: Server
+) -> None:
+    tab = tab_on(browser, image_server)
+    tab.says("ready")
+    tab.page.click("text=Predict")
+    said = tab.page.inner_text("#prediction")
+    tab.page.click("text=Random example")
+    shown = tab.page.input_value("textarea"), tab.page.get_attribute("textarea", "placeholder")
+    tab.page.click("text=Predict")
+    tab.wait("words => document.getElementById('prediction').textContent.includes(words)", "0.")
+    answer = tab.page.inner_text("#prediction")
+    height = tab.page.evaluate("document.documentElement.scrollHeight")
+
+    assert "image is empty" in said
+    assert shown == ("", "random float32 [224,224,3]")
+    assert re.search(r"… \([\d,]{7,} characters\)$", answer)
+    assert len(answer) < 10_100
+    assert height < 10_000
+    assert tab.complaints == []
+
+
+def test_what_is_typed_goes_before_a_random_example(browser: Any, image_server: Server) -> None:
+    tab = tab_on(browser, image_server)
+    tab.page.click("text=Random example")
+    tab.page.fill("textarea", "[1]")
+    tab.page.click("text=Predict")
+    tab.wait("words => document.getElementById('prediction').textContent.includes(words)", "/data")
+
+
+def test_the_docs_of_an_image_show_short_samples(browser: Any, image_server: Server) -> None:
+    """Swagger UI makes samples of schemas; it would fill them up to 150,000 numbers."""
+    page = browser.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"http://127.0.0.1:{image_server.port}/docs")
+    for operation in ("predict", "predict-tfserving-name", "predict-v2-name"):
+        page.click(f"#operations-predictions-{operation} .opblock-summary-control")
+        page.wait_for_selector(f"#operations-predictions-{operation} .highlight-code")
+    samples = page.eval_on_selector_all(".highlight-code", "all => all.map(each => each.innerText)")
+    text = page.inner_text("body")
+    page.close()
+
+    assert any("data" in sample for sample in samples)
+    assert max(map(len, samples)) < 3_000
+    assert "The request is too long to show (image: float32[224, 224, 3])." in text
+    assert complaints == []

@@ -40,7 +40,7 @@ async def test_without_configured_origins_there_are_no_cors_headers() -> None:
             )
             assert response.status == 200
             assert not allowed(response)
-            assert "Vary" not in response
+            assert "Origin" not in "".join(response.all("Vary"))
         preflight = await server.ask("OPTIONS", "/predict", {"Origin": OURS, **PREFLIGHT})
         assert (preflight.status, allowed(preflight)) == (204, {})
 

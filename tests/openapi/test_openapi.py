@@ -203,11 +203,17 @@ async def test_the_schema_of_a_request_is_the_one_that_validates(kind: str) -> N
 def request_examples(document: Any) -> list[tuple[Any, Any]]:
     """Return the examples of `/predict`: requests and their documented responses."""
     operation = document["paths"]["/predict"]["post"]
-    requests = operation["requestBody"]["content"][JSON]["examples"]
-    answers = operation["responses"]["200"]["content"][JSON]["examples"]
+    requests = examples_of(document, operation["requestBody"]["content"][JSON])
+    answers = examples_of(document, operation["responses"]["200"]["content"][JSON])
     assert requests
     assert requests.keys() == answers.keys()
-    return [(requests[name]["value"], answers[name]["value"]) for name in requests]
+    return [(requests[summary], answers[summary]) for summary in requests]
+
+
+def examples_of(document: Any, content: Any) -> dict[str, Any]:
+    """Return the examples of a body by their summaries."""
+    examples = [resolve(document, each) for each in content.get("examples", {}).values()]
+    return {each["summary"]: each["value"] for each in examples}
 
 
 @of_every_kind
@@ -231,8 +237,8 @@ async def test_examples_fit_their_schemas() -> None:
     checked = 0
     for node in media_types(document):
         schema = {"allOf": [node["schema"]], "components": document["components"]}
-        for example in node.get("examples", {}).values():
-            jsonschema.Draft202012Validator(schema).validate(example["value"])
+        for example in examples_of(document, node).values():
+            jsonschema.Draft202012Validator(schema).validate(example)
             checked += 1
     assert checked > 10
 
@@ -260,7 +266,7 @@ async def test_a_model_answers_the_examples_of_every_protocol(
         document = await document_of(server)
         name, version = server.service.model.name, server.service.model.version
         shown = {
-            path: item["post"]["requestBody"]["content"][JSON].get("examples", {})
+            path: examples_of(document, item["post"]["requestBody"]["content"][JSON])
             for path, item in document["paths"].items()
             if item.get("post", {}).get("operationId", "").startswith("predict")
         }
@@ -268,7 +274,7 @@ async def test_a_model_answers_the_examples_of_every_protocol(
             with subtests.test(path=path):
                 assert examples
                 for example in examples.values():
-                    body = json.dumps(example["value"]).encode()
+                    body = json.dumps(example).encode()
                     real = path.format(name=name, version=version)
                     response = await server.ask("POST", real, {"Content-Type": JSON}, body)
                     assert response.status == 200, response.body
@@ -290,8 +296,9 @@ def media_types(node: Any) -> list[Any]:
 async def test_every_problem_of_a_prediction_is_documented() -> None:
     """Every problem that `POST /predict` can return is documented with its headers."""
     async with serving() as server:
-        operation = (await document_of(server))["paths"]["/predict"]["post"]
+        document = await document_of(server)
 
+    operation = document["paths"]["/predict"]["post"]
     responses = operation["responses"]
     assert {"200", "400", "405", "413", "415", "422", "500", "503", "504"} <= set(responses)
     assert {"X-Request-ID", "X-Model-Version", "Server-Timing"} <= set(responses["200"]["headers"])
@@ -299,9 +306,9 @@ async def test_every_problem_of_a_prediction_is_documented() -> None:
     assert "Accept-Post" in responses["415"]["headers"]
     assert "Retry-After" in responses["503"]["headers"]
     shown = {
-        example["value"]["type"]: (status, example["value"])
+        example["type"]: (status, example)
         for status, response in responses.items()
-        for example in response["content"].get(PROBLEM_JSON, {}).get("examples", {}).values()
+        for example in examples_of(document, response["content"].get(PROBLEM_JSON, {})).values()
     }
     for problem in PROBLEMS.values():
         if problem.slug in (

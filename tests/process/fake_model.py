@@ -7,6 +7,7 @@ FAKE_FOLDER: where it meets the test. It waits in there while the test holds the
     call when it begins, the list of its rows.
 FAKE_SECONDS: how long every call takes.
 FAKE_LOAD_ERROR: the text of an ImportError that loading ends with.
+FAKE_IMAGE: if it is set, the model takes an image and answers with one; see `ImageModel`.
 
 FAKE_ROW_SECONDS: and how much longer for every row.
 
@@ -67,6 +68,24 @@ class LineModel:
         return [3 * arrays[0] + np.float32(1)]
 
 
+class ImageModel:
+    """Answers an image of 224 x 224 pixels with one of 256 x 256: ones for ones."""
+
+    signature = Signature(
+        (TensorSpec("image", (224, 224, 3), "float32"),),
+        (TensorSpec("larger", (256, 256, 3), "float32"),),
+    )
+
+    fixed_rows = None
+    is_half_precision = False
+    eager = None
+
+    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute a batch."""
+        pixels = arrays[0][:, :1, :1, :]
+        return [np.ascontiguousarray(np.broadcast_to(pixels, (len(pixels), 256, 256, 3)))]
+
+
 class MovedModel(LineModel):
     """A LineModel whose calls the test sees, holds, slows down and spoils."""
 
@@ -112,12 +131,14 @@ def pass_through(gate: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
-def load_fake(_: LoadRequest) -> MovedModel:
+def load_fake(_: LoadRequest) -> MovedModel | ImageModel:
     """Load nothing, in the way that the environment says."""
     folder = Path(os.environ["FAKE_FOLDER"])
     pass_through(folder / "load")
     if error := os.environ.get("FAKE_LOAD_ERROR"):
         raise ImportError(error)
+    if os.environ.get("FAKE_IMAGE"):
+        return ImageModel()
     seconds, row_seconds = (
         float(os.environ.get(name, "0")) for name in ("FAKE_SECONDS", "FAKE_ROW_SECONDS")
     )

@@ -7,6 +7,7 @@ document of the server that gave it.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import ssl
@@ -160,8 +161,8 @@ class Response:
 
     @cached_property
     def json(self) -> Any:
-        """The body's JSON."""
-        return json.loads(self.body)
+        """The body's JSON, which may be compressed."""
+        return json.loads(gzip.decompress(self.body) if "Content-Encoding" in self else self.body)
 
 
 def request_bytes(

@@ -47,7 +47,7 @@ def request_forms(signature: Signature) -> list[RequestForm]:
 
     rows = {spec.name: _array_schema(spec, batch=False) for spec in inputs}
     columns = {spec.name: _array_schema(spec, batch=True) for spec in inputs}
-    row = {**_named(rows), "additionalProperties": False}
+    row = {"title": "one example", **_named(rows), "additionalProperties": False}
     forms = [
         form("instances", True, _list_of(row)),
         form("inputs", True, _named(columns)),

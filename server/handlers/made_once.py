@@ -1,0 +1,67 @@
+"""Bodies that take long to make: made in a thread, once, and shared by all who read them."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Final, NamedTuple
+
+_ZERO: Final = re.compile(r"\s*q=0(\.0*)?\s*")
+
+
+class Body(NamedTuple):
+    """The body of a response, as it is and compressed."""
+
+    plain: bytes
+    gzipped: bytes
+
+
+class MadeOnce:
+    """Makes bodies and keeps the last ones; the event loop only waits for them.
+
+    One is made at a time, so that requests for many different ones keep no more than one core busy.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Keep up to `most` bodies: those that were asked for last."""
+        self._most = most
+        self._making: OrderedDict[Hashable, asyncio.Task[Body]] = OrderedDict()
+        self._one_at_a_time = asyncio.Lock()
+
+    async def get(self, key: Hashable, make: Callable[[], bytes]) -> Body:
+        """Return the body with this key, which `make` makes in a thread if it is not kept.
+
+        Raises what `make` raises; then it is made again for the next one who asks.
+        """
+        task = self._making.get(key)
+        if task is None or _has_failed(task):
+            task = self._making[key] = asyncio.ensure_future(self._make(make))
+        self._making.move_to_end(key)
+        while len(self._making) > self._most:
+            self._making.popitem(last=False)
+        return await asyncio.shield(task)
+
+    async def _make(self, make: Callable[[], bytes]) -> Body:
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(_body, make)
+
+
+def _body(make: Callable[[], bytes]) -> Body:
+    plain = make()
+    return Body(plain, gzip.compress(plain, mtime=0))
+
+
+def _has_failed(task: asyncio.Task[Body]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Return whether a client takes gzip, by its Accept-Encoding (RFC 9110, section 12.5.3)."""
+    for part in accept_encoding.lower().split(","):
+        coding, _, weight = part.partition(";")
+        if coding.strip() in ("gzip", "x-gzip"):
+            return not _ZERO.fullmatch(weight)
+    return False
