@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -159,21 +161,33 @@ def lstm(keras: Any) -> Any:
     return keras.Sequential([keras.Input((None, 2)), keras.layers.LSTM(4)])
 
 
-def image_of_size(number: int) -> list[Row]:
+Body = tuple[str, bytes]
+"""The content type and the body of a request."""
+
+
+def image_of_size(number: int) -> Body:
     """20,000 different heights and widths."""
-    return [np.ones((1 + number % 40, 1 + number // 40, 4), "int").tolist()]
+    return array(np.ones((1, 1 + number % 40, 1 + number // 40, 4), "float32"))
 
 
-def sequences_of_size(number: int) -> list[Row]:
+def sequences_of_size(number: int) -> Body:
     """20,000 different numbers of rows and steps."""
-    return np.ones((1 + number % 200, 1 + number // 200, 2), "int").tolist()
+    return array(np.ones((1 + number % 200, 1 + number // 200, 2), "float32"))
 
 
-def texts_of_size(number: int) -> list[Row]:
-    return [" ".join(["good"] * (1 + number // 10))] * (1 + number % 10)
+def texts_of_size(number: int) -> Body:
+    """20,000 different numbers of texts and words."""
+    text = " ".join(["good"] * (1 + number // 4))
+    return "application/json", json.dumps({"data": [text] * (1 + number % 4)}).encode()
 
 
-NEW_SIZES: dict[str, tuple[Callable[[Any], Any], Callable[[int], list[Row]]]] = {
+def array(rows: np.ndarray) -> Body:
+    file = io.BytesIO()
+    np.save(file, rows)
+    return "application/x-npy", file.getvalue()
+
+
+NEW_SIZES: dict[str, tuple[Callable[[Any], Any], Callable[[int], Body]]] = {
     "convolution": (convolution(1), image_of_size),
     "grouped_convolution": (convolution(4), image_of_size),
     "lstm": (lstm, sequences_of_size),

@@ -7,6 +7,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,19 @@ class Asker:
     def __init__(self, server: Server) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
 
+    def close(self) -> None:
+        self._connection.close()
+
     def ask(self, data: Any) -> Any:
         """Return the prediction, or the status and the text of an error."""
-        body = json.dumps({"data": data})
-        headers = {"Content-Type": "application/json"}
-        self._connection.request("POST", "/predict", body, headers)
+        status, text = self.post("application/json", json.dumps({"data": data}).encode())
+        return json.loads(text)["prediction"] if status == 200 else (status, text)
+
+    def post(self, kind: str, body: bytes) -> tuple[int, bytes]:
+        """Return the status and the body of an answer."""
+        self._connection.request("POST", "/predict", body, {"Content-Type": kind})
         answer = self._connection.getresponse()
-        text = answer.read()
-        return json.loads(text)["prediction"] if answer.status == 200 else (answer.status, text)
+        return answer.status, answer.read()
 
 
 def is_equal(answer: Any, alone: np.ndarray, tolerance: float) -> bool:
@@ -69,19 +75,20 @@ def test_64_clients_get_the_answers_to_their_rows_alone(
     server = served(start, tmp_path, kind.make)
     random = np.random.default_rng(0)
     rows = [kind.row(random) for _ in range(DIFFERENT_ROWS)]
-    first = Asker(server)
-    alone = [np.array(first.ask(row), "float64") for row in rows]
+    with closing(Asker(server)) as first:
+        alone = [np.array(first.ask(row), "float64") for row in rows]
     wrong: list[tuple[Row, Any]] = []
     answers = 0
 
     def client(number: int) -> None:
         nonlocal answers
-        asker, choice = Asker(server), np.random.default_rng(number)
-        for place in choice.integers(0, DIFFERENT_ROWS, kind.answers // CLIENTS):
-            answer = asker.ask(rows[place])
-            answers += 1
-            if not is_equal(answer, alone[place], kind.tolerance):
-                wrong.append((rows[place], answer))
+        places = np.random.default_rng(number).integers(0, DIFFERENT_ROWS, kind.answers // CLIENTS)
+        with closing(Asker(server)) as asker:
+            for place in places:
+                answer = asker.ask(rows[place])
+                answers += 1
+                if not is_equal(answer, alone[place], kind.tolerance):
+                    wrong.append((rows[place], answer))
 
     threads = [threading.Thread(target=client, args=[number]) for number in range(CLIENTS)]
     for thread in threads:
@@ -97,11 +104,11 @@ def test_64_clients_get_the_answers_to_their_rows_alone(
 def test_memory_does_not_grow_with_ever_new_sizes(start: Start, tmp_path: Path, name: str) -> None:
     make, rows = NEW_SIZES[name]
     server = served(start, tmp_path, make)
-    asker = Asker(server)
     resident = {}
     sizes = np.random.default_rng(0).permutation(20_000)
-    for count, size in enumerate(sizes, 1):
-        assert not isinstance(answer := asker.ask(rows(int(size))), tuple), answer
-        if count in {2_000, 20_000}:
-            resident[count] = memory_of(server.process.pid) + memory_of(server.model_pid)
+    with closing(Asker(server)) as asker:
+        for count, size in enumerate(sizes, 1):
+            assert asker.post(*rows(int(size)))[0] == 200
+            if count in {2_000, 20_000}:
+                resident[count] = memory_of(server.process.pid) + memory_of(server.model_pid)
     assert resident[20_000] - resident[2_000] <= 16 * MIB, resident
