@@ -54,6 +54,12 @@ class Dialect(Protocol):
     def decode(self, body: bytes, headers: Headers) -> DecodedRequest:
         """Read a request; raises InvalidJSON and InvalidData."""
 
+    def answer_bytes(self, request: DecodedRequest) -> int:
+        """Return the most bytes that the answer can have.
+
+        Of outputs with variable dimensions or strings only the known part is counted.
+        """
+
     def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
         """Write the answer to a request; raises NonFiniteOutput for NaN and infinity.
 

@@ -14,6 +14,9 @@ class Codec(Protocol):
     def decode(self, body: bytes) -> DecodedRequest:
         """Read a request, whose form is a RequestForm; raises what `Dialect.decode` raises."""
 
+    def answer_bytes(self, rows: int) -> int:
+        """Return the most bytes that an answer with so many rows can have, as far as known."""
+
     def encode(self, answer: Rows, single: bool) -> Encoded:
         """Write the answer to a batch, or to a single example."""
 

@@ -90,6 +90,11 @@ class NativeDialect:
             codec = self._npy
         return codec.decode(body)
 
+    def answer_bytes(self, request: DecodedRequest) -> int:
+        """Return the most bytes that the answer can have, as far as they are known."""
+        form: RequestForm = request.form
+        return form.codec.answer_bytes(len(request.tensors))
+
     def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
         """Write an answer in the form of its request; raises NonFiniteOutput."""
         form: RequestForm = request.form

@@ -11,6 +11,7 @@ import orjson
 from model.examples import cells_of_row, example_rows
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
+from server.dialects.answer_size import json_bytes
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded
 from server.dialects.json_body import LARGE_BODY, decode_large, gc_paused, parse
@@ -46,6 +47,7 @@ class JsonCodec:
         self._answers = RowWriter(signature.outputs)
         self._expected = _expected(signature)
         self._advice = advice(signature.inputs, npy.advice(signature))
+        self._row_bytes = json_bytes(signature.outputs)
 
     def decode(self, body: bytes) -> DecodedRequest:
         """Read a request; raises InvalidJSON and InvalidData."""
@@ -68,6 +70,10 @@ class JsonCodec:
             raise self._invalid(document, len(body))
         is_large = len(body) > LARGE_BODY
         return DecodedRequest(self._tensors(document["data"], form.single, is_large), form)
+
+    def answer_bytes(self, rows: int) -> int:
+        """Return the most bytes that an answer with so many rows can have, as far as known."""
+        return rows * self._row_bytes
 
     def encode(self, answer: Rows, single: bool) -> Encoded:
         """Write an answer; raises NonFiniteOutput for NaN and infinity, unless they become null."""

@@ -11,6 +11,7 @@ from numpy.lib import format as npy
 
 from model.signature import Signature, TensorSpec
 from model.tensors import Rows, Tensors
+from server.dialects.answer_size import binary_bytes
 from server.dialects.cells import casts, numbers
 from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded
 from server.dialects.native.codec import RequestForm
@@ -27,6 +28,7 @@ class NpyCodec:
         self._signature = signature
         self._single = RequestForm(self, True)
         self._batch = RequestForm(self, False)
+        self._row_bytes = binary_bytes(signature.outputs)
 
     def decode(self, body: bytes) -> DecodedRequest:
         """Read an array; raises InvalidRequest and InvalidData."""
@@ -37,6 +39,10 @@ class NpyCodec:
         [spec] = self._signature.inputs
         array, single = loads(body, spec)
         return DecodedRequest(Tensors({spec.name: array}), self._single if single else self._batch)
+
+    def answer_bytes(self, rows: int) -> int:
+        """Return the bytes of an answer with so many rows, as far as known."""
+        return rows * self._row_bytes
 
     def encode(self, answer: Rows, single: bool) -> Encoded:
         """Write the output; non-finite numbers are written as they are."""

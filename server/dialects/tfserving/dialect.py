@@ -15,6 +15,7 @@ import orjson
 from model.examples import example_rows
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
+from server.dialects.answer_size import json_bytes
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import (
@@ -65,6 +66,7 @@ class TFServingDialect:
         self.answer_schema = answer_schema(signature.outputs)
         self._advice = advice(signature.inputs, "binary tensors to a path of /v2")
         self._object = format_of([spec.name for spec in signature.outputs])
+        self._row_bytes = json_bytes(signature.outputs)
 
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType for a compressed body; any media type is accepted."""
@@ -83,6 +85,10 @@ class TFServingDialect:
         if not validator.accepts(document):
             raise InvalidData(self._expected(form), validator.explain(document, len(body)))
         return DecodedRequest(self._tensors(form, document[form.key], body), form)
+
+    def answer_bytes(self, request: DecodedRequest) -> int:
+        """Return the most bytes that the answer can have, as far as they are known."""
+        return len(request.tensors) * self._row_bytes
 
     def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
         """Write an answer; non-finite numbers become `NaN` and `Infinity`, as in TF Serving."""

@@ -16,6 +16,7 @@ import orjson
 from model.examples import example_rows
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
+from server.dialects.answer_size import binary_bytes, json_bytes
 from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import (
@@ -47,6 +48,7 @@ from server.errors import InvalidData
 NAME: Final = "v2"
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
+DESCRIPTION_BYTES: Final = 256  # of an output without its data, its name and long shapes aside
 # Clients that send binary tensors repeat the same JSON, so parsed JSON is cached.
 _CACHED: Final = 64
 _LONGEST_CACHED: Final = 1024  # longer JSON holds data, and differs each time
@@ -102,6 +104,11 @@ class V2Dialect:
         self._signature = signature
         self._inputs = {spec.name: input_of(spec) for spec in signature.inputs}
         self._outputs = {spec.name: spec for spec in signature.outputs}
+        self._row_bytes = {
+            (spec.name, is_binary): (binary_bytes if is_binary else json_bytes)([spec])
+            for spec in signature.outputs
+            for is_binary in (False, True)
+        }
         self._all_outputs = tuple(Wanted(spec, False) for spec in signature.outputs)
         self._all_binary = tuple(Wanted(spec, True) for spec in signature.outputs)
         self._envelope = Validator(v2_schema.ENVELOPE)
@@ -137,6 +144,12 @@ class V2Dialect:
             message = "All inputs must have the same first dimension, the number of rows"
             raise InvalidData(message, []) from None
         return DecodedRequest(tensors, parsed.form, parsed.timeout_ms)
+
+    def answer_bytes(self, request: DecodedRequest) -> int:
+        """Return the most bytes that the answer can have, as far as they are known."""
+        form: RequestForm = request.form
+        row = sum([self._row_bytes[spec.name, is_binary] for spec, is_binary, _ in form.outputs])
+        return DESCRIPTION_BYTES * len(form.outputs) + len(request.tensors) * row
 
     def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
         """Write an answer; non-finite numbers become `NaN` and `Infinity` in JSON, as in Triton.
