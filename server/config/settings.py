@@ -180,7 +180,8 @@ class HttpSettings:
     )
     body_timeout_s: float = setting(
         10,
-        "Seconds within which a body must arrive, or a client must read some of its response.",
+        "Seconds in which a client that sends less than 4 KiB a second of a body, or reads nothing "
+        "of its response, is too slow.",
         minimum=0.1,
         maximum=A_DAY_S,
     )

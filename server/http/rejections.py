@@ -92,7 +92,7 @@ class Rejections:
 
     def late_body(self, route: Route, headers: Headers) -> Response:
         seconds = self._limits.body_timeout_s
-        text = f"The body did not arrive within {seconds:g} s (http.body_timeout_s)."
+        text = f"Too little of the body arrived within {seconds:g} s (http.body_timeout_s)."
         return self._of_request(LateBody(text), route, headers)
 
     def headers_too_large(self, client: str, start: bytes) -> Response:

@@ -16,12 +16,13 @@ from tornado.httputil import (
     ResponseStartLine,
 )
 
+from server.config import HttpSettings
 from server.http.activity import LogAccess
 from server.http.message import COMMON_HEADERS, Response, replaced_id
 from server.http.paths import normal_target
 from server.http.rejections import Rejections
 from server.logs import Access
-from server.transport.interface import MAX_DISCARDED_BYTES, origin_form
+from server.transport.interface import MAX_DISCARDED_BYTES, is_steady, origin_form
 from server.transport.tornado_streams import Stream, unread_bytes
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -30,6 +31,7 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Owner(Protocol):
     """What the body of a request needs of its server."""
 
+    limits: HttpSettings
     rejections: Rejections
     log_access: LogAccess
 
@@ -62,6 +64,7 @@ class BoundedBody(HTTPMessageDelegate):
         self._connection = connection
         self._max_bytes = max_bytes
         self._received = 0
+        self._counted = 0  # what had been received at the last call of `goes_on`
         self._is_rejected = False
         self._began = 0.0
         self._start_line: RequestStartLine
@@ -125,6 +128,11 @@ class BoundedBody(HTTPMessageDelegate):
             self._connection.close()
         else:
             self._end_with(self._server.rejections.late_body(self._route, self._headers))
+
+    def goes_on(self) -> bool:
+        """Return whether enough of the body has arrived since the last call."""
+        received, self._counted = self._received - self._counted, self._received
+        return is_steady(received, self._server.limits)
 
     @property
     def _route(self) -> tuple[str, str]:

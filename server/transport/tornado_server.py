@@ -23,7 +23,7 @@ from server.http.activity import LogAccess
 from server.http.message import Response
 from server.http.rejections import REQUEST_LINE_BYTES, Rejections
 from server.transport.interface import LINGER_SECONDS, MAX_REJECTED, SWEEP_SECONDS
-from server.transport.sockets import half_closed
+from server.transport.sockets import half_closed, unsent_in_kernel
 from server.transport.tls import first_bytes, is_plain_http
 from server.transport.tornado_body import BoundedBody, to_bytes
 from server.transport.tornado_streams import (
@@ -62,7 +62,7 @@ class BoundedHTTPServer(HTTPServer):
             max_body_size=sys.maxsize,  # BoundedBody enforces the limit
         )
         demote_lines_about_clients()
-        self._limits = limits
+        self.limits = limits
         self._tls = tls
         self.rejections = rejections
         self.log_access = log_access
@@ -70,7 +70,7 @@ class BoundedHTTPServer(HTTPServer):
         self._accepting: set[asyncio.Task[None]] = set()
         self._awaiting_headers: dict[HTTP1Connection, float] = {}
         self._awaiting_bodies: dict[BoundedBody, float] = {}
-        self._stalled: dict[IOStream, tuple[int, float]] = {}
+        self._stalled: dict[IOStream, tuple[tuple[int, int], float]] = {}
         self._rejected: set[asyncio.Task[None]] = set()
         self._sweeping = PeriodicCallback(self._sweep, SWEEP_SECONDS * 1000)
         self._sweeping.start()
@@ -82,7 +82,7 @@ class BoundedHTTPServer(HTTPServer):
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
         """Serve a new connection, or answer 503 and close it when there are too many."""
-        if len(self._connections) < self._limits.max_connections:
+        if len(self._connections) < self.limits.max_connections:
             super().handle_stream(stream, address)
             return
         rejection = self.rejections.too_many_connections(client_of(stream.socket))
@@ -92,7 +92,7 @@ class BoundedHTTPServer(HTTPServer):
         """Watch the next request of a connection, from before its first byte."""
         self._awaiting_headers[request_conn] = 0.0
         inner = super().start_request(server_conn, request_conn)
-        return BoundedBody(self, inner, request_conn, self._limits.max_body_bytes)
+        return BoundedBody(self, inner, request_conn, self.limits.max_body_bytes)
 
     def headers_arrived(self, connection: HTTP1Connection) -> None:
         """Stop watching a request's headers; those of a closed connection never arrive."""
@@ -151,7 +151,7 @@ class BoundedHTTPServer(HTTPServer):
     def _serve_accepted(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
         """Serve an accepted connection, after a look at its first bytes where TLS is required."""
         count = len(self._accepting) + len(self._connections) + len(self._rejected)
-        if count >= self._limits.max_connections + MAX_REJECTED:
+        if count >= self.limits.max_connections + MAX_REJECTED:
             accepted.close()
         elif self._tls is None:
             self.handle_stream(Stream(accepted, self), address)
@@ -167,7 +167,7 @@ class BoundedHTTPServer(HTTPServer):
         accepted.setblocking(False)
         start = b""
         try:
-            start = await first_bytes(accepted, self._limits.header_timeout_s)
+            start = await first_bytes(accepted, self.limits.header_timeout_s)
         finally:
             if not start:
                 accepted.close()
@@ -197,7 +197,7 @@ class BoundedHTTPServer(HTTPServer):
                 continue
             elif not since:
                 self._awaiting_headers[connection] = now
-            elif now - since > self._limits.header_timeout_s:
+            elif now - since > self.limits.header_timeout_s:
                 if is_in_tls_handshake(stream):
                     stream.close()
                 else:
@@ -212,23 +212,28 @@ class BoundedHTTPServer(HTTPServer):
         return to_bytes(reject(client_of(stream.socket), start))
 
     def _reject_late_bodies(self, now: float) -> None:
-        """Answer 408 where bodies take too long."""
+        """Answer 408 where bodies take too long, and arrive too slowly."""
         for body, since in list(self._awaiting_bodies.items()):
-            if now - since > self._limits.body_timeout_s:
+            if now - since <= self.limits.body_timeout_s:
+                continue
+            if body.goes_on():
+                self._awaiting_bodies[body] = now
+            else:
                 self.body_ended(body)
                 body.reject_as_late()
 
     def _close_slow_readers(self, now: float) -> None:
         """Close connections whose client has read nothing of its answer for too long."""
-        stalled: dict[IOStream, tuple[int, float]] = {}
+        stalled: dict[IOStream, tuple[tuple[int, int], float]] = {}
         for connection in list(self._connections):
             stream = connection.stream
             if not stream.writing():
                 continue
-            written = stream._total_write_done_index
-            before, since = self._stalled.get(stream, (-1, now))
-            stalled[stream] = (written, since if written == before else now)
-            if now - stalled[stream][1] > self._limits.body_timeout_s:
+            # The kernel takes more only when a third of its buffer is free.
+            sent = (stream._total_write_done_index, unsent_in_kernel(stream.socket.fileno()))
+            before, since = self._stalled.get(stream, (None, now))
+            stalled[stream] = (sent, since if sent == before else now)
+            if now - stalled[stream][1] > self.limits.body_timeout_s:
                 stream.close()
         self._stalled = stalled
 

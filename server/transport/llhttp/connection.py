@@ -10,7 +10,7 @@ from typing import Final
 from server.http.message import CLIENT_LEFT, Request, Response, replaced_id, request_id
 from server.http.rejections import REQUEST_LINE_BYTES
 from server.logs import Access
-from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES
+from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES, is_steady
 from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
 from server.transport.llhttp.endpoint_run import EndpointRun
 from server.transport.llhttp.head import BadRequest, Head, HeadTooLong
@@ -32,6 +32,7 @@ from server.transport.sockets import unsent_in_kernel
 NEVER: Final = float("inf")
 
 _NOT_READING: Final = (ANSWERING, CLOSING)
+_RECEIVING: Final = (READING_BODY, DISCARDING_BODY)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -48,6 +49,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body",
+        "_counted",
         "_exchange",
         "_head",
         "_host",
@@ -76,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._state: State = IDLE
         self._head: Head | None = None  # of the request that is arriving or in progress
         self._body: Body | None = None
+        self._counted = 0  # bytes of the body that have arrived before its current time limit
         self._exchange: EndpointRun | TornadoExchange | None = None  # what is in progress
         self._id = ""
         self._started = 0.0
@@ -135,12 +138,10 @@ class Connection(asyncio.Protocol):
 
     def is_timed_out(self, now: float) -> bool:
         """Return whether a time limit has passed. While a client reads, only a stall counts."""
-        unsent = self._transport.get_write_buffer_size()
-        if self.protocol == "https":  # encrypted bytes are no longer in this transport's buffer
-            unsent += unsent_in_kernel(self._descriptor())
+        unsent = self._unsent()
         stalled = self._outbox.stalled_seconds(unsent, now)
         if stalled is None:
-            return self.deadline <= now
+            return self.deadline <= now and not self._body_goes_on(now)
         if (
             not self._outbox.unsent and self.deadline < now
         ):  # everything was sent since the last call
@@ -285,6 +286,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self._host.loop.time() + self._host.limits.body_timeout_s
         self._state = READING_BODY
         self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
+        self._counted = 0
         if head.length > self._host.limits.max_body_bytes:
             self._reject_body(head)
         elif head.expects_continue:
@@ -393,6 +395,28 @@ class Connection(asyncio.Protocol):
         replaced = replaced_id(head.fields, self._id)
         entry = Access(head.method, head.path, status, seconds, self._id, self.remote_ip, replaced)
         self._host.log_access(entry)
+
+    def _unsent(self) -> int:
+        """Return how many bytes wait for the client, 0 if the kernel has all of them.
+
+        What the kernel still has is counted, too, because it asks for more only when a third of its
+        buffer is free: a slow client has then read megabytes. Over TLS the event loop does not say
+        how many encrypted bytes it has, so the kernel must have sent all.
+        """
+        unsent = self._transport.get_write_buffer_size()
+        if unsent or self.protocol == "https":
+            unsent += unsent_in_kernel(self._descriptor())
+        return unsent
+
+    def _body_goes_on(self, now: float) -> bool:
+        """Return whether enough of a body has arrived in time; it has as much time again then."""
+        if self._body is None or self._state not in _RECEIVING:
+            return False
+        if not is_steady(self._body.size - self._counted, self._host.limits):
+            return False
+        self._counted = self._body.size
+        self.deadline = now + self._host.limits.body_timeout_s
+        return True
 
     def _descriptor(self) -> int:
         return int(self._transport.get_extra_info("socket").fileno())

@@ -13,10 +13,12 @@ class State(Enum):
     | --------------- | ------------------------------------------------ | ------------------ |
     | IDLE            | nothing of the next request has arrived          | `idle_timeout_s`   |
     | READING_HEAD    | a part of a head has arrived                     | `header_timeout_s` |
-    | READING_BODY    | a head has arrived, its body has not completely  | `body_timeout_s`   |
-    | DISCARDING_BODY | 413 is answered, the rest of the body is dropped | `body_timeout_s`   |
+    | READING_BODY    | a head has arrived, its body has not completely  | `body_timeout_s`*  |
+    | DISCARDING_BODY | 413 is answered, the rest of the body is dropped | `body_timeout_s`*  |
     | ANSWERING       | a request is in progress; bytes that arrive wait | none               |
     | CLOSING         | unsent bytes are sent, what arrives is dropped   | `LINGER_SECONDS`   |
+
+    *: and again as long, whenever enough of the body has arrived in it (`is_steady`).
 
     | From            | To                                                                    |
     | --------------- | --------------------------------------------------------------------- |
