@@ -21,7 +21,9 @@ class PredictHandler(BaseHandler):
         request = Request(self.request_id, self.request.headers, self.take_body())
         self.call = asyncio.ensure_future(endpoint(request))
         try:
-            self.respond(await self.call)
+            response = await self.call
+            self.call = None  # it has the response, which the client may read slowly
+            self.respond(response)
         except asyncio.CancelledError:
             self.set_status(CLIENT_LEFT, "Client Closed Request")
             self.finish()
