@@ -95,6 +95,9 @@ class Sink(asyncio.Transport):
     def get_write_buffer_size(self) -> int:
         return 0
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Have no limits: everything is written at once."""
+
 
 class Clients:
     """Connections that all send a request at the same time."""

@@ -104,6 +104,10 @@ class TooManyConnections(ServiceError):
     """The number of open connections has reached its limit."""
 
 
+class UnreadAnswers(ServiceError):
+    """The answers that wait for their readers take as much memory as the service gives them."""
+
+
 class NonFiniteOutput(ServiceError):
     """The model returned NaN or infinity, which JSON cannot represent."""
 

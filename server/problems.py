@@ -28,6 +28,7 @@ from server.errors import (
     Unauthorized,
     UnknownModel,
     UnknownPath,
+    UnreadAnswers,
     UnsupportedMediaType,
 )
 
@@ -124,6 +125,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
         "Too many connections",
         "The service has as many open connections as it allows; try again soon.",
     ),
+    UnreadAnswers: Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "unread-answers", "Too many answers wait for their readers"
+    ),
     batching.Draining: Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         "draining",
@@ -170,7 +174,7 @@ def headers_of(error: Exception) -> dict[str, str]:
             return {"WWW-Authenticate": 'Bearer realm="predictions"'}
         case Loading() | batching.ModelUnavailable():  # until it is loaded again
             return {"Retry-After": str(LOADING_RETRY_SECONDS)}
-        case batching.Draining() | TooManyConnections() | ModelFails():
+        case batching.Draining() | TooManyConnections() | UnreadAnswers() | ModelFails():
             return {"Retry-After": "1"}
         case _:
             return {}

@@ -166,6 +166,12 @@ class HttpSettings:
     max_connections: int = setting(
         10_000, "Most open connections; a further one gets 503.", minimum=1
     )
+    answer_bytes: int = setting(
+        256 * MIB,
+        "Most bytes of answers that are being computed or wait for their readers, over all "
+        "connections; a request beyond it gets 503.",
+        minimum=1,
+    )
     idle_timeout_s: float = setting(
         75,
         "Seconds after which a connection without a request is closed.",

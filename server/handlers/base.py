@@ -105,7 +105,9 @@ class BaseHandler(RequestHandler):
         self.clear_header("Content-Type")
         for name, value in response.headers.items():
             self.set_header(name, value)
-        self.finish(response.body)
+        sent = self.finish(response.body)
+        if reserved := response.reserved:
+            sent.add_done_callback(lambda _: reserved.release())
 
     def send_json(self, document: Mapping[str, Any]) -> None:
         """Answer with a JSON document."""

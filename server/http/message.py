@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from itertools import count
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from server.dialects.interface import Headers
 from server.dialects.table import NATIVE, DialectEntry
@@ -48,12 +48,25 @@ class Request(NamedTuple):
     body: bytes
 
 
+class ReservedMemory(Protocol):
+    """Memory that is reserved for a response."""
+
+    def release(self) -> None:
+        """Give it back; once is enough."""
+
+
 class Response(NamedTuple):
-    """A response; the transport adds Content-Length and COMMON_HEADERS."""
+    """A response; the transport adds Content-Length and COMMON_HEADERS.
+
+    Attributes:
+        reserved: the memory of the body, if it is counted; the transport releases it once the
+            last byte is sent or the connection is closed.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    reserved: ReservedMemory | None = None
 
 
 def request_id(headers: Headers) -> str:

@@ -23,6 +23,7 @@ from server.http.cors import Cors
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id, with_cors
 from server.logs import PayloadLog
 from server.logs.format import of_request
+from server.serving.answer_bytes import Reserved
 from server.serving.served_model import ServedModel
 from server.serving.service import Service
 
@@ -36,7 +37,7 @@ _NOT_GIVEN: Final = "\r\n"  # no header has this value
 
 
 # What was submitted for a request; a plain tuple is the fastest to make.
-Submitted = tuple[ServedModel, Dialect, DecodedRequest, Job]
+Submitted = tuple[ServedModel, Dialect, DecodedRequest, Job, Reserved]
 
 
 class PredictEndpoint:
@@ -71,20 +72,25 @@ class PredictEndpoint:
         self._requires_key = keys.requires_key(PREDICT)
         self._requests = service.counts.requests_in(slot.name if slot else "", entry.name)
         self._longest_ms = service.settings.batching.deadline_ms
+        self._answers = service.answers
 
     async def __call__(self, request: Request) -> Response:
         """Return the response, on an error a problem document; raises only CancelledError."""
         started = time.perf_counter()
         status = CLIENT_LEFT
+        reserved = None
         try:
             submitted = self._submit(request)
-            job = submitted[-1]
+            *_, job, reserved = submitted
             response = self._respond(request, submitted, await job, started)
+            reserved = None  # the transport releases it
             status = response.status
         except Exception as error:
             response = self._problem(error, request.id)
             status = response.status
         finally:
+            if reserved is not None:
+                reserved.release()
             self._requests.ended(status, time.perf_counter() - started)
         return with_cors(response, self._cors, request.headers) if self._has_cors else response
 
@@ -128,6 +134,8 @@ class PredictEndpoint:
         now = batcher.loop.time()
         longest = self._timeout(request.headers)
         is_fixed = model.signature.is_fixed
+        if len(request.body) > EXPENSIVE_BYTES:
+            self._answers.check_room()
         if is_fixed and (batcher.is_crowded or len(request.body) > EXPENSIVE_BYTES):
             batcher.check_room(len(request.body))
         decoded = dialect.decode(request.body, request.headers)
@@ -136,16 +144,26 @@ class PredictEndpoint:
         rows = decoded.tensors
         nbytes = rows.nbytes + len(request.body)
         shape = () if is_fixed else rows.row_shape
-        job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
+        reserved = self._answers.reserve(dialect.answer_bytes(decoded))
+        try:
+            job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
+        except BaseException:
+            reserved.release()
+            raise
         job.name = request.id
-        return model, dialect, decoded, job
+        return model, dialect, decoded, job, reserved
 
     def _respond(
         self, request: Request, submitted: Submitted, answer: Rows, started: float
     ) -> Response:
-        """Encode the prediction, and write its line in the payload log."""
-        model, dialect, decoded, job = submitted
+        """Encode the prediction, and write its line in the payload log.
+
+        Raises UnreadAnswers or TooManyRows if the answer is larger than the shapes of the outputs
+        told, and there is no memory for it.
+        """
+        model, dialect, decoded, job, reserved = submitted
         body, content_type, extra = dialect.encode(answer, decoded)
+        reserved.correct(len(body))
         total_ms = f"{(time.perf_counter() - started) * 1000:.3f}"
         if self._payload_log is not None and self._payload_log.takes_next():
             self._record(self._payload_log, request, submitted, body, total_ms)
@@ -155,7 +173,7 @@ class PredictEndpoint:
             "X-Model-Version": model.version,
             "Server-Timing": server_timing(job, total_ms),
         }
-        return Response(200, {**headers, **extra} if extra else headers, body)
+        return Response(200, {**headers, **extra} if extra else headers, body, reserved)
 
     def _model(self) -> ServedModel:
         """Return the model that is to answer; raises Loading, UnknownModel."""
@@ -183,7 +201,7 @@ class PredictEndpoint:
         body: bytes,
         total_ms: str,
     ) -> None:
-        model, dialect, decoded, _ = submitted
+        model, dialect, decoded, *_ = submitted
         data, prediction = dialect.excerpt(decoded, request.body, body)
         payload_log.write(
             request_id=request.id,

@@ -59,6 +59,11 @@ class ServiceCollector(Collector):
         yield from of_reloads(counts)
         yield from of_models(self._service.repository)
         yield GaugeMetricFamily(
+            "predict_answer_bytes",
+            "Bytes reserved for answers that are being computed or wait for their readers.",
+            self._service.answers.used,
+        )
+        yield GaugeMetricFamily(
             "event_loop_lag_seconds",
             "The longest delay of an event-loop timer in the last 15 seconds.",
             self._service.loop_lag.longest,

@@ -19,7 +19,7 @@ DURATION_BUCKETS: Final = (
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 ROW_BUCKETS: Final = tuple(float(2**power) for power in range(13))
-REFUSALS: Final = (*OVERLOADED, "too_large", "draining")
+REFUSALS: Final = (*OVERLOADED, "too_large", "draining", "unread_answers")
 REJECTIONS: Final = (
     *("body_too_large", "headers_too_large", "late_body", "late_headers"),
     *("not_http", "plain_http", "too_many_connections"),

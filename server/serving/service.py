@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from server.config import Settings
+from server.serving.answer_bytes import AnswerBytes
 from server.serving.client import StartProcess
 from server.serving.counts import Counts
 from server.serving.loop_lag import LoopLag
@@ -32,6 +33,7 @@ class Service:
         repository: the models.
         default: the slot of the model of `/predict`.
         counts: what has happened so far.
+        answers: the memory of answers that are being computed or read.
         loop_lag: how late the event loop is.
     """
 
@@ -39,6 +41,7 @@ class Service:
         self.settings = settings
         self.state = ServiceState.LOADING
         self.counts = Counts()
+        self.answers = AnswerBytes(settings.http.answer_bytes, self.counts.refused)
         self.loop_lag = LoopLag()
         self.repository = Repository(settings, self.counts)
         self.default = self.repository.default

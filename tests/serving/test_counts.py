@@ -57,7 +57,13 @@ async def test_the_fates_of_requests_are_counted_apart():
     await live_through_everything(counts)
 
     assert counts.rows == 3
-    assert counts.refusals == {"queue_full": 1, "queue_wait": 0, "too_large": 1, "draining": 1}
+    assert counts.refusals == {
+        "queue_full": 1,
+        "queue_wait": 0,
+        "too_large": 1,
+        "draining": 1,
+        "unread_answers": 0,
+    }
     assert (counts.expiries, counts.cancellations, counts.isolated_failures) == (1, 1, 1)
     assert sum(counts.queue_waits.counts) == 2
     assert sum(counts.model_durations.counts) == sum(counts.batch_rows.counts) == 5

@@ -459,6 +459,7 @@ def recording(handler: LogRecords) -> Any:
 
 def check_nothing_is_left(server: Server) -> None:
     """See that the queue's account is even."""
+    assert not server.service.answers.used
     for model in server.service.repository.models():
         queue = model.batcher.queue
         assert (queue.rows, queue.nbytes) == (0, 0)

@@ -20,6 +20,9 @@ class FakeTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
 
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Have no limits: the tests pause and resume the outbox."""
+
 
 def future() -> asyncio.Future[None]:
     return asyncio.get_running_loop().create_future()

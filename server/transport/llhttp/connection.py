@@ -114,6 +114,7 @@ class Connection(asyncio.Protocol):
         self._cancel_request()
         self._host.remove(self)
         self._outbox.fail_writers()
+        self._outbox.release()
 
     def eof_received(self) -> None:
         """Treat a half-closed peer as disconnected; asyncio closes the transport."""
@@ -132,6 +133,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._outbox.resume()
+        self._release_if_sent()
         self._advance()
 
     # Called by the server and by the request in progress.
@@ -139,6 +141,8 @@ class Connection(asyncio.Protocol):
     def is_timed_out(self, now: float) -> bool:
         """Return whether a time limit has passed. While a client reads, only a stall counts."""
         unsent = self._unsent()
+        if not unsent:
+            self._outbox.release()
         stalled = self._outbox.stalled_seconds(unsent, now)
         if stalled is None:
             return self.deadline <= now and not self._body_goes_on(now)
@@ -341,6 +345,7 @@ class Connection(asyncio.Protocol):
         """Run the request: its endpoint if there is one, else Tornado."""
         self._state = ANSWERING
         self.deadline = NEVER
+        self._release_if_sent()
         endpoint = self._host.endpoints.get(head.route)
         if endpoint is None:
             self._exchange = TornadoExchange(self, head, body, self._host.application)
@@ -354,6 +359,8 @@ class Connection(asyncio.Protocol):
     def _answer(self, response: Response) -> None:
         assert self._head is not None
         self._send(self._head, response)
+        if response.reserved is not None:
+            self._outbox.keep(response.reserved)
         self.end_request()
 
     def _end_with(self, head: Head, rejection: Response) -> None:
@@ -407,6 +414,10 @@ class Connection(asyncio.Protocol):
         if unsent or self.protocol == "https":
             unsent += unsent_in_kernel(self._descriptor())
         return unsent
+
+    def _release_if_sent(self) -> None:
+        if self._outbox.has_reserved and not self._unsent():
+            self._outbox.release()
 
     def _body_goes_on(self, now: float) -> bool:
         """Return whether enough of a body has arrived in time; it has as much time again then."""

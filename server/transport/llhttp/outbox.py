@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from tornado.iostream import StreamClosedError
+
+from server.http.message import ReservedMemory
+
+MAX_UNSENT: Final = 64 * 2**10  # bytes; while more wait for the client, no request is read
 
 
 class Outbox:
     """Back pressure: writers wait while the write buffer is full; stalled clients are detected.
+
+    The memory of answers stays reserved until the write buffer is empty.
 
     Attributes:
         is_writable: whether the write buffer has room.
@@ -16,6 +23,7 @@ class Outbox:
     """
 
     __slots__ = (
+        "_reserved",
         "_stalled_since",
         "_transport",
         "_writers",
@@ -25,7 +33,10 @@ class Outbox:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        # Writing goes on, and memory is released, when all is sent.
+        transport.set_write_buffer_limits(high=MAX_UNSENT, low=0)
         self._writers: list[asyncio.Future[None]] = []
+        self._reserved: list[ReservedMemory] = []
         self._stalled_since = 0.0
         self.is_writable = True
         self.unsent = 0
@@ -38,6 +49,21 @@ class Outbox:
         else:
             self._writers.append(future)
         return future
+
+    def keep(self, reserved: ReservedMemory) -> None:
+        """Keep the memory of an answer reserved that was just written."""
+        self._reserved.append(reserved)
+
+    @property
+    def has_reserved(self) -> bool:
+        """Whether memory is reserved for an answer."""
+        return bool(self._reserved)
+
+    def release(self) -> None:
+        """Release the memory of all answers: they are sent, or the connection is closed."""
+        for each in self._reserved:
+            each.release()
+        self._reserved.clear()
 
     def pause(self) -> None:
         """Let writers wait: the write buffer is full."""

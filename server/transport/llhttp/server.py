@@ -140,7 +140,7 @@ class LlhttpServer:
 
     def to_bytes(self, response: Response, option: str, method: str = "POST") -> bytes:
         """Return a response as bytes; `option` is the Connection header line, or empty."""
-        status, headers, body = response
+        status, headers, body, _ = response
         fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         start = self._starts.of(status)
         head = f"{start}{fields}Content-Length: {len(body)}\r\n{option}\r\n"
