@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -76,12 +76,15 @@ def _from_file(
     document = _parse_yaml(source, text)
     check(document, lambda name: f"{source}: {name}")
     models = tuple(_source_of(given) for given in document.pop("models", None) or ())
-    values = {
-        f"{section}.{key}": value
-        for section, values in document.items()
-        for key, value in (values or {}).items()
-    }
+    values = {item.name: value for item in SETTINGS for value in _given(document, item)}
     return values, models
+
+
+def _given(document: Mapping[str, Any], item: Setting) -> Iterator[object]:
+    """Yield the value of a setting if a file has it; an empty section is null in YAML."""
+    values = (document.get(item.section) or {}) if item.section else document
+    if item.key in values:
+        yield values[item.key]
 
 
 def _source_of(given: Mapping[str, object]) -> ModelSource:
@@ -128,7 +131,10 @@ def _reason(error: Exception) -> str:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
-    """Read the variables with a section and `__`; others with our prefix are ignored."""
+    """Read the variables with a section and `__`, and those of settings beside the sections.
+
+    Others with our prefix are ignored: an orchestrator may have injected them.
+    """
     texts = {name: text for name, text in environ.items() if _is_meant(name)}
     for name in texts:
         if name not in VARIABLES:
@@ -141,7 +147,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def _is_meant(name: str) -> bool:
-    """Return whether a variable names a section, possibly misspelled."""
+    """Return whether a variable names a setting, or a section, possibly misspelled."""
+    if name in VARIABLES:
+        return True
     match = re.fullmatch(r"SERVER_([A-Z0-9]+)__\w+", name)
     return match is not None and bool(difflib.get_close_matches(match[1].lower(), SECTIONS))
 
@@ -194,6 +202,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="file with settings (default: config.yaml in the current folder, if it exists)",
     )
+    for item in SETTINGS:
+        if not item.section:
+            _add_flag(parser, item)
     for section, section_class in SECTIONS.items():
         group = parser.add_argument_group(section, section_class.__doc__)
         for item in SETTINGS:
@@ -202,21 +213,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_flag(group: argparse._ArgumentGroup, item: Setting) -> None:
+def _add_flag(group: argparse._ActionsContainer, item: Setting) -> None:
     words = f"{item.sentence} (default: {plain(item.default)})"
     group.add_argument(item.flag, dest=item.name, metavar=item.type.metavar, help=words)
 
 
 def _read(item: Setting, text: str, source: str) -> object:
     value = item.type.read(text)
-    check({item.section: {item.key: value}}, lambda _: source)
+    check(item.document(value), lambda _: source)
     return value
 
 
 def _build(values: Mapping[str, object], models: tuple[ModelSource, ...]) -> Settings:
-    sections: dict[str, dict[str, object]] = {section: {} for section in SECTIONS}
+    sections: dict[str, dict[str, Any]] = {section: {} for section in ["", *SECTIONS]}
     for name, value in values.items():
         item = NAMES[name]
         sections[item.section][item.key] = item.type.build(value)
+    beside = sections.pop("")
     parts = {name: SECTIONS[name](**given) for name, given in sections.items()}
-    return Settings(**parts, models=models)
+    return Settings(**parts, models=models, **beside)

@@ -7,7 +7,7 @@ import math
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import (
     Any,
     Final,
@@ -36,7 +36,7 @@ class SettingType(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting, as declared."""
+    """One setting, as declared; the section is empty for one beside the sections."""
 
     section: str
     key: str
@@ -48,8 +48,8 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """Section and key: `http.port`."""
-        return f"{self.section}.{self.key}"
+        """Section and key: `http.port`; the key alone for a setting without a section."""
+        return f"{self.section}.{self.key}" if self.section else self.key
 
     @property
     def flag(self) -> str:
@@ -59,7 +59,15 @@ class Setting:
     @property
     def variable(self) -> str:
         """Its environment variable: `SERVER_HTTP__PORT`."""
-        return f"SERVER_{self.section}__{self.key}".upper()
+        return f"SERVER_{self.name.replace('.', '__')}".upper()
+
+    def value_in(self, settings: Settings) -> object:
+        """Return its value."""
+        return getattr(getattr(settings, self.section) if self.section else settings, self.key)
+
+    def document(self, value: object) -> dict[str, object]:
+        """Return the content of a file that sets it to `value`."""
+        return {self.section: {self.key: value}} if self.section else {self.key: value}
 
 
 def _read_integer(text: str) -> object:
@@ -126,6 +134,8 @@ def _either(parts: Sequence[SettingType]) -> SettingType:
 def _declared(section: str, section_class: Any) -> Iterator[Setting]:
     hints = get_type_hints(section_class)
     for item in fields(section_class):
+        if "sentence" not in item.metadata:  # a section, or the list of models
+            continue
         setting_type = _type_of(hints[item.name])
         sentence = item.metadata["sentence"]
         default = list(item.default) if isinstance(item.default, tuple) else item.default
@@ -152,6 +162,7 @@ def _schema() -> dict[str, object]:
         }
         for section, section_class in SECTIONS.items()
     }
+    beside = {item.key: item.schema for item in SETTINGS if not item.section}
     models = {
         "type": ["array", "null"],
         "description": "Several models; /predict uses the first.",
@@ -165,7 +176,7 @@ def _schema() -> dict[str, object]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "type": "object",
-        "properties": {**sections, "models": models},
+        "properties": {**sections, "models": models, **beside},
         "additionalProperties": False,
     }
 
@@ -182,12 +193,14 @@ def _is_integer(_: object, value: object) -> bool:
 
 
 SECTIONS: Final[Mapping[str, Any]] = {
-    name: hint for name, hint in get_type_hints(Settings).items() if name != "models"
+    name: hint for name, hint in get_type_hints(Settings).items() if is_dataclass(hint)
 }
 
 
 SETTINGS: Final = tuple(
-    item for section, its_class in SECTIONS.items() for item in _declared(section, its_class)
+    item
+    for section, its_class in [*SECTIONS.items(), ("", Settings)]
+    for item in _declared(section, its_class)
 )
 
 
@@ -247,6 +260,8 @@ def _wanted_at(path: Sequence[str | int]) -> str:
     match path:
         case ["models"]:
             return "a list of models"
+        case [str(key)] if key in NAMES:
+            return NAMES[key].wanted
         case ["models", int()]:
             return "a mapping with the path of a model, and optionally its name"
         case ["models", int(), str(key)]:

@@ -378,6 +378,10 @@ class Settings:
     logging: LoggingSettings = LoggingSettings()
     auth: AuthSettings = AuthSettings()
     models: tuple[ModelSource, ...] = ()
+    models_strict: bool = setting(
+        False,
+        "Whether the start fails if any model, or the newest version of one, cannot be loaded.",
+    )
 
     @property
     def hang_timeout(self) -> float:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from server.batching import Draining
-from server.config import Settings
+from server.config import ModelSource, Settings
 from server.errors import LoadFailed, UnknownModel
 from server.serving.client import StartProcess
 from server.serving.counts import Counts
@@ -29,6 +29,7 @@ class Repository:
     Attributes:
         slots: the models by name.
         batcher_ended: called with the task of a batcher that has ended.
+        models_changed: called when models were added or removed, or another is the default one.
     """
 
     def __init__(self, settings: Settings, counts: Counts) -> None:
@@ -37,14 +38,20 @@ class Repository:
         self.slots = {
             source.served_name: Slot(source, self, settings) for source in settings.sources
         }
-        self.default = next(iter(self.slots.values()))
+        self.models_changed: Callable[[], object] = lambda: None
         self.batcher_ended: Callable[[asyncio.Task[None]], object] = lambda _: None
         self._start: StartProcess
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._sources = settings.sources
         self._reload_waits = False
         self._draining = False
+
+    @property
+    def default(self) -> Slot:
+        """The slot of the model of `/predict`."""
+        return next(iter(self.slots.values()))
 
     def slot(self, name: str) -> Slot:
         """Return a model's slot; raises UnknownModel."""
@@ -62,10 +69,12 @@ class Repository:
         return [entry for slot in self.slots.values() for entry in slot.index()]
 
     async def start(self, start: StartProcess) -> None:
-        """Load all models, each in a process that `start` starts; raises LoadFailed."""
+        """Load all models, each in a process that `start` starts.
+
+        Raises LoadFailed if none can be served; with `models_strict`, if anything cannot be loaded.
+        """
         self._start = start
-        for slot in self.slots.values():
-            await self._change(slot.load())
+        await self._change(self._load_all())
 
     async def load(self, name: str) -> None:
         """Load what is new of a model; raises UnknownModel, LoadFailed."""
@@ -79,11 +88,13 @@ class Repository:
         """Serve a model no longer; raises UnknownModel."""
         await self._change(self.slot(name).unload())
 
-    async def reload(self) -> None:
-        """Load what is new of every model that is served; what fails is logged.
+    async def reload(self, sources: Sequence[ModelSource] = ()) -> None:
+        """Load what is new of every model that nobody has unloaded; what fails is logged.
 
+        Models of `sources`, if given, are added, and all that are not among them are removed.
         Nothing happens when another reload has not begun yet, which will see the same files.
         """
+        self._sources = tuple(sources) or self._sources
         if not self._reload_waits and not self._draining:
             self._reload_waits = True
             await self._change(self._reload())
@@ -132,14 +143,68 @@ class Repository:
     def _retired(self, task: asyncio.Task[None]) -> None:
         self._retiring.discard(task)
 
+    async def _load_all(self) -> None:
+        slots = list(self.slots.values())
+        failures = []
+        for slot in slots:
+            try:
+                await slot.load()
+            except LoadFailed as error:
+                if self.settings.models_strict:
+                    raise
+                failures.append(error)
+                if slot.current is None and len(slots) > 1:
+                    log.error("%s: not served, because it cannot be loaded: %s", slot.name, error)
+        if any(slot.current for slot in slots):
+            return
+        if len(slots) == 1:
+            raise failures[0]
+        raise LoadFailed(f"none of the {len(slots)} models can be loaded")
+
     async def _reload(self) -> None:
         self._reload_waits = False
-        for slot in self.slots.values():
-            if slot.current is not None:
-                try:
-                    await slot.load()
-                except LoadFailed:  # it has said so
-                    continue
+        wanted = {source.served_name: source for source in self._sources}
+        new = [source for name, source in wanted.items() if name not in self.slots]
+        added = {source.served_name: Slot(source, self, self.settings) for source in new}
+        self._set_slots(self.slots | added)
+        for name, source in wanted.items():
+            slot = self.slots[name]
+            slot.source = source
+            if not slot.is_unloaded:
+                await self._load_again(slot)
+        await self._remove_all_but(list(wanted))
+
+    async def _load_again(self, slot: Slot) -> None:
+        was_served = slot.current is not None
+        try:
+            await slot.load()
+        except LoadFailed as error:
+            if slot.current is None:
+                log.error("%s: not served, because it cannot be loaded: %s", slot.name, error)
+        if slot.current is not None and not was_served:
+            log.info("ready: %s", slot.current)
+
+    async def _remove_all_but(self, names: Sequence[str]) -> None:
+        """Keep the models of these names, in this order.
+
+        The default model stays as it is when the one that takes its place could not be loaded.
+        """
+        before = self.default
+        kept = {name: self.slots[name] for name in names}
+        first = kept[names[0]]
+        if first is not before and first.current is None and before.current is not None:
+            text = "%s stays the default model, because %s is not loaded"
+            log.error(text, before.name, first.name)
+            kept = {before.name: before, **kept}
+        removed = [slot for name, slot in self.slots.items() if name not in kept]
+        self._set_slots(kept)
+        for slot in removed:
+            await slot.unload()
+
+    def _set_slots(self, slots: dict[str, Slot]) -> None:
+        if list(slots) != list(self.slots):
+            self.slots = slots
+            self.models_changed()
 
     async def _change(self, change: Coroutine[Any, Any, None]) -> None:
         if self._draining:

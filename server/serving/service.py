@@ -14,6 +14,7 @@ from server.serving.counts import Counts
 from server.serving.loop_lag import LoopLag
 from server.serving.repository import Repository
 from server.serving.served_model import ServedModel
+from server.serving.slot import Slot
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,6 @@ class Service:
 
     Attributes:
         repository: the models.
-        default: the slot of the model of `/predict`.
         counts: what has happened so far.
         answers: the memory of answers that are being computed or read.
         loop_lag: how late the event loop is.
@@ -44,11 +44,19 @@ class Service:
         self.answers = AnswerBytes(settings.http.answer_bytes, self.counts.refused)
         self.loop_lag = LoopLag()
         self.repository = Repository(settings, self.counts)
-        self.default = self.repository.default
+
+    @property
+    def default(self) -> Slot:
+        """The slot of the model of `/predict`."""
+        return self.repository.default
 
     @property
     def model(self) -> ServedModel:
-        """The default model; raises Loading before there is one, UnknownModel once unloaded."""
+        """The default model.
+
+        Raises Loading before there is one, ModelUnavailable when it could not be loaded,
+        UnknownModel once unloaded.
+        """
         return self.default.current or self.default.find()
 
     @property
@@ -63,6 +71,8 @@ class Service:
         model = self.default.current
         if self.state is ServiceState.READY and model is not None and (why := model.trouble):
             return f"not ready: {why}"
+        if self.state is ServiceState.READY and model is None and self.default.failure:
+            return f"not ready: {self.default.not_loaded}"
         return self.state.value
 
     def when_broken(self, callback: Callable[[], object]) -> None:
@@ -78,7 +88,10 @@ class Service:
             model.serving.add_done_callback(ended)
 
     async def start(self, start: StartProcess) -> None:
-        """Load and warm up all models, each in its process, then be ready; raises LoadFailed."""
+        """Load and warm up the models, each in its process, then be ready; raises LoadFailed.
+
+        Some may be missing; see `Repository.start`.
+        """
         self.loop_lag.start()
         await self.repository.start(start)
         if self.state is ServiceState.LOADING:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from model.formats.files import ModelError
+from server.batching import ModelUnavailable
 from server.config import ModelSource, Settings
 from server.errors import LoadFailed, Loading, UnknownModel
 from server.serving.client import LoadRejected
@@ -20,6 +21,7 @@ from server.serving.versions import Origin, VersionFile, files_of, rank
 log = logging.getLogger(__name__)
 
 MAX_SHOWN = 80  # characters of a name that a client made up
+MAX_BEFORE = 3  # versions before the newest that are tried in its place
 
 
 class ModelState(Enum):
@@ -65,6 +67,8 @@ class Slot:
         current: the version that answers when none is asked for.
         versions: all that are loaded.
         failure: why the last attempt to load failed, or "".
+        source: where its file is; a change has an effect when it is loaded again.
+        is_unloaded: somebody has unloaded it, and nobody has loaded it since.
     """
 
     def __init__(self, source: ModelSource, repository: Owner, settings: Settings) -> None:
@@ -72,15 +76,19 @@ class Slot:
         self.current: ServedModel | None = None
         self.versions: dict[str, ServedModel] = {}
         self.failure = ""
-        self._source = source
+        self.source = source
+        self.is_unloaded = False
         self._repository = repository
         self._max_versions = settings.model.max_versions
+        self._max_before = 0 if settings.models_strict else MAX_BEFORE
         self._newest = ""  # the version that was loaded from the file last
         self._before: Origin | None = None  # what was served before `current`
-        self._is_unloaded = False
 
     def find(self, version: str | None = None) -> ServedModel:
-        """Return a version, or the one that is served; raises Loading, UnknownModel."""
+        """Return a version, or the one that is served.
+
+        Raises Loading, ModelUnavailable when it could not be loaded, UnknownModel.
+        """
         model = self.current if version is None else self.versions.get(version)
         if model is not None:
             return model
@@ -88,14 +96,21 @@ class Slot:
             raise UnknownModel(f"The model {self.name} has no version {version:.{MAX_SHOWN}}.")
         if self.state is ModelState.LOADING:
             raise Loading
+        if self.failure and not self.is_unloaded:
+            raise ModelUnavailable(self.not_loaded)
         raise UnknownModel(f"The model {self.name} is not loaded.")
+
+    @property
+    def not_loaded(self) -> str:
+        """What clients are told of a model that could not be loaded; the reason may name files."""
+        return f"The model {self.name} could not be loaded; GET /v2/health/ready gives the reason."
 
     @property
     def state(self) -> ModelState:
         """Whether predictions can be asked for."""
         if self.current is not None:
             return condition_of(self.current)
-        return ModelState.UNAVAILABLE if self._is_unloaded or self.failure else ModelState.LOADING
+        return ModelState.UNAVAILABLE if self.is_unloaded or self.failure else ModelState.LOADING
 
     def describe(self) -> dict[str, str]:
         """Return what readiness tells: name, version, state, and what is wrong.
@@ -116,26 +131,27 @@ class Slot:
             model = self.versions[version]
             yield Entry(self.name, version, condition_of(model), model.trouble, model.trouble)
         if not self.versions:
-            reason = self.failure or ("unloaded" if self._is_unloaded else "")
+            reason = self.failure or ("unloaded" if self.is_unloaded else "")
             yield Entry(self.name, self._newest, self.state, reason, self.failure)
 
     async def load(self) -> None:
         """Load what is new, let the newest answer, free what it replaces; raises LoadFailed.
 
-        A single file is loaded anew each time; of a folder, what has come or changed.
+        A single file is loaded anew each time; of a folder, what has come or changed. If the newest
+        version of a folder cannot be loaded, and nothing is served, one before it is.
         """
+        files: list[VersionFile] = []
+        count = self._max_versions + self._max_before
         try:
-            files = await asyncio.to_thread(
-                files_of, self._source, self._max_versions, self._newest
-            )
+            files = await asyncio.to_thread(files_of, self.source, count, self._newest)
             await self._load_newest(files[0])
         except (LoadFailed, ModelError, OSError) as error:
-            raise self._failed(error) from error
+            failed = self._failed(error)
+            if self.current is None:
+                await self._load_one_before(files)
+            raise failed from error
         self._succeeded()
-        for file in files[1:]:
-            await self._load_older(file)
-        for version in self.versions.keys() - {file.version for file in files}:
-            self._drop(version)
+        await self._load_others(files)
 
     async def roll_back(self) -> None:
         """Let what was served before answer again; raises LoadFailed."""
@@ -157,7 +173,7 @@ class Slot:
         """Answer no longer, and free all versions."""
         if self.current is not None:
             self._before, self.current = self.current.origin, None
-        self._is_unloaded = True
+        self.is_unloaded = True
         for version in list(self.versions):
             self._drop(version)
         log.info("%s: unloaded", self.name)
@@ -168,6 +184,30 @@ class Slot:
             loaded = await self._bring_up(keep(file), self.current)
         self._newest = file.version
         self._serve(loaded, "loaded")
+
+    async def _load_one_before(self, files: Sequence[VersionFile]) -> None:
+        """Serve the highest version below the newest that can be loaded, if any."""
+        for number, file in enumerate(files[1 : 1 + self._max_before], start=1):
+            try:
+                await self._load_newest(file)
+            except LoadFailed as error:
+                log.warning("%s: version %s is left out: %s", self.name, file.version, error)
+                continue
+            self.is_unloaded = False
+            log.error(
+                "%s: version %s is served, because version %s cannot be loaded: %s",
+                *(self.name, file.version, files[0].version, self.failure),
+            )
+            await self._load_others(files[number:])
+            return
+
+    async def _load_others(self, files: Sequence[VersionFile]) -> None:
+        """Load the versions before the first of these as well, and free all that are not wanted."""
+        wanted = files[: self._max_versions]
+        for file in wanted[1:]:
+            await self._load_older(file)
+        for version in self.versions.keys() - {file.version for file in wanted}:
+            self._drop(version)
 
     async def _load_older(self, file: VersionFile) -> None:
         """Load a version for those who ask for it; without it the others are served."""
@@ -183,6 +223,8 @@ class Slot:
         self.versions[file.version] = model
 
     async def _bring_up(self, origin: Origin, before: ServedModel | None) -> ServedModel:
+        if origin.file.refusal:
+            raise LoadFailed(origin.file.refusal)
         try:
             model = await self._repository.bring_up(self.name, origin, before)
         except Exception as error:
@@ -217,7 +259,7 @@ class Slot:
 
     def _succeeded(self) -> None:
         self.failure = ""
-        self._is_unloaded = False
+        self.is_unloaded = False
 
     def _failed(self, error: Exception) -> LoadFailed:
         """Remember why nothing was loaded, and say so where something else is served."""

@@ -29,6 +29,7 @@ class VersionFile(NamedTuple):
         source: the settings that it was found by.
         state: changes when the file does.
         is_single: there are no numbers; what is put in its place is the next version.
+        refusal: why it cannot be loaded, where that is known before its content is read, or "".
     """
 
     path: str
@@ -36,6 +37,7 @@ class VersionFile(NamedTuple):
     source: ModelSource
     state: tuple[int, ...]
     is_single: bool = False
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def files_of(source: ModelSource, count: int, newest: str) -> list[VersionFile]:
 
     Of a folder these are the `count` highest numbers, or the one version that `source` names. A
     single model, also the only one in a folder, is the version after `newest`, the last one that
-    it had, if any.
+    it had, if any. Of several versions, one with several models in it has a `refusal`.
     """
     path = _expanded(source.path)
     is_folder = path.is_dir() and not is_saved_model(path)
@@ -83,10 +85,21 @@ def files_of(source: ModelSource, count: int, newest: str) -> list[VersionFile]:
     elif source.sha256:
         why = "is a folder of versions, and model.sha256 is of one"
         raise ModelError(path, f"{why}; set model.version to that one")
-    return [
-        VersionFile(str(file), str(number), source, state_of(file))
-        for number, file in list(found.items())[:count]
+    files = [
+        _version_file(entry, str(number), source) for number, entry in list(found.items())[:count]
     ]
+    if all(file.refusal for file in files):
+        _only_model(Path(files[0].path))  # raises the reason
+    return files
+
+
+def _version_file(entry: Path, number: str, source: ModelSource) -> VersionFile:
+    """Return a version in a folder; `entry` is its file, or the folder that it is in."""
+    try:
+        file = _only_model(entry) if entry.is_dir() else entry
+    except ModelError as error:
+        return VersionFile(str(entry), number, source, state_of(entry), refusal=str(error))
+    return VersionFile(str(file), number, source, state_of(file))
 
 
 def after(version: str) -> str:
@@ -120,7 +133,7 @@ def _numbered(folder: Path) -> Iterator[tuple[int, Path]]:
         if int(name) in seen:
             raise ModelError(folder, f"has version {int(name)} twice; remove one of them")
         seen.add(int(name))
-        yield int(name), _only_model(entry) if entry.is_dir() else entry
+        yield int(name), entry
 
 
 def _only_model(folder: Path) -> Path:

@@ -88,7 +88,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text |= {"model.imports": "a.b,c", "model.allow_code": "true"}
     text |= {"logging.format": "json", "logging.payload_sample": "0.5"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
-    text |= {"logging.access_skip": "/metrics,/a/b"}
+    text |= {"logging.access_skip": "/metrics,/a/b", "models_strict": "true"}
     told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
     if item.key == "max_header_bytes":
         told = "2048"
@@ -98,13 +98,13 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
 
     by_flag = load_settings([item.flag, told], {}, tmp_path)
     by_variable = load_settings([], {item.variable: told}, tmp_path)
-    write(yaml.safe_dump({item.section: {item.key: value}}))
+    write(yaml.safe_dump({item.section: {item.key: value}} if item.section else {item.key: value}))
     by_file = load_settings([], {}, tmp_path)
 
     if item.name == "auth.api_keys":
         value = [ApiKey.of(key) for key in value]
     assert by_flag == by_variable == by_file
-    given = getattr(getattr(by_flag, item.section), item.key)
+    given = getattr(getattr(by_flag, item.section) if item.section else by_flag, item.key)
     assert given == (tuple(value) if isinstance(value, list) else value) != item.default
 
 
@@ -418,23 +418,27 @@ def test_the_schema_is_valid_and_accepts_the_defaults():
     defaults = {section: {} for section in SECTIONS}
     for item in SETTINGS:
         is_list = isinstance(item.default, tuple)
-        defaults[item.section][item.key] = list(item.default) if is_list else item.default
+        section = defaults[item.section] if item.section else defaults
+        section[item.key] = list(item.default) if is_list else item.default
 
     jsonschema.Draft202012Validator(SCHEMA).validate(defaults)
 
 
 def test_config_yaml_holds_every_setting_with_its_default_and_sentence():
     text = (ROOT / "config.yaml").read_text(encoding="utf-8")
-    sentences = re.findall(r"^  # (.*)\n  (\w+): .*$", text, re.MULTILINE)
+    sentences = re.findall(r"^ *# (.*)\n *(\w+): .*$", text, re.MULTILINE)
     document = yaml.safe_load(text)
 
     assert document.pop("models") == []
-    assert [(s, key) for s in document for key in document[s]] == [
-        (item.section, item.key) for item in SETTINGS
+    beside = {key: document.pop(key) for key in list(document) if key not in SECTIONS}
+    shown = [(s, key) for s in document for key in document[s]] + [("", key) for key in beside]
+    assert shown == [(item.section, item.key) for item in SETTINGS]
+    names = [item.key for item in SETTINGS]
+    assert [pair for pair in sentences if pair[1] in names] == [
+        (item.sentence, item.key) for item in SETTINGS
     ]
-    assert sentences == [(item.sentence, item.key) for item in SETTINGS]
     for item in SETTINGS:
-        value = document[item.section][item.key]
+        value = document[item.section][item.key] if item.section else beside[item.key]
         value = tuple(value) if isinstance(value, list) else value
         assert (type(value), value) == (type(item.default), item.default), item.name
 
