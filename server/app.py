@@ -43,14 +43,16 @@ def make_transport(
     *,
     payload_log: PayloadLog | None = None,
     log_access: LogAccess = lambda _: None,
+    keys: ApiKeys | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> Transport:
     """Return the transport that `http.transport` names, ready to serve all routes.
 
-    `activity` counts the requests in progress; `live_page` is started by the caller.
+    `activity` counts the requests in progress; `live_page` is started by the caller. `keys` are
+    those of the settings unless the caller wants to replace them later.
     """
     settings = service.settings
-    keys = ApiKeys(settings.auth.api_keys)
+    keys = keys or ApiKeys(settings.auth.api_keys)
     cors = Cors(settings.http.cors_origins)
     endpoints = Endpoints(service, keys, cors, payload_log, check_head_with(keys))
     rejections = Rejections(settings.http, endpoints, service.counts.rejected)

@@ -6,7 +6,8 @@ Importing the rest takes a third of a second. Clients that connect meanwhile are
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,19 +24,25 @@ class CannotStart(Exception):
 
 
 class Listening(NamedTuple):
-    """A service that listens, and answers nobody yet."""
+    """A service that listens, and answers nobody yet.
+
+    Attributes:
+        read: reads the settings again; raises ConfigError.
+    """
 
     settings: Settings
     sockets: list[socket.socket]
+    read: Callable[[], Settings]
 
 
 def listen(arguments: Sequence[str], environ: Mapping[str, str], folder: Path) -> Listening:
     """Read the settings, and listen on their address; raises CannotStart."""
+    read = partial(load_settings, arguments, environ, folder)
     try:
-        settings = load_settings(arguments, environ, folder)
+        settings = read()
     except ConfigError as error:
         raise CannotStart(str(error)) from error
-    return Listening(settings, bind(settings.http))
+    return Listening(settings, bind(settings.http), read)
 
 
 def bind(settings: HttpSettings) -> list[socket.socket]:

@@ -7,7 +7,6 @@ import logging
 import os
 import resource
 import signal
-import socket
 import ssl
 import sys
 import time
@@ -19,7 +18,9 @@ from server.app import make_transport
 from server.config import ConfigError, Settings
 from server.errors import LoadFailed
 from server.http.activity import Activity
+from server.http.auth import ApiKeys
 from server.listening import EXIT_CANNOT_START, CannotStart, Listening
+from server.live_settings import LiveSettings
 from server.logs.application import configure, log_unhandled_exceptions, write_in_background
 from server.logs.format import line_format_of
 from server.logs.open import Logs, open_access_log, open_payload_log
@@ -48,19 +49,20 @@ def main(listening: Listening, command: Sequence[str] = COMMAND) -> int:
 
     `command` starts a model process.
     """
-    settings, sockets = listening
+    settings = listening.settings
+    line_format = line_format_of(settings.logging.format, sys.stderr, os.environ)
+    lock = configure(settings.logging.level, line_format)
+    flush_log = write_in_background()
+    log_unhandled_exceptions(flush_log)
     try:
-        line_format = line_format_of(settings.logging.format, sys.stderr, os.environ)
-        lock = configure(settings.logging.level, line_format)
-        flush_log = write_in_background()
-        log_unhandled_exceptions(flush_log)
         settings = with_enough_files(settings)
         tls = context_of(settings.http)
         logs = Logs(open_payload_log(settings, lock), open_access_log(settings, line_format, lock))
-        process = Process(settings, sockets, tls, logs, command)
+        process = Process(listening, settings, tls, logs, command)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(process.run())
     except (ConfigError, CannotStart) as error:
+        flush_log(FLUSH_SECONDS)  # what was logged before comes first
         print(error, file=sys.stderr)
         return EXIT_CANNOT_START
     give_up = time.monotonic() + FLUSH_SECONDS
@@ -72,18 +74,23 @@ def main(listening: Listening, command: Sequence[str] = COMMAND) -> int:
 
 
 class Process:
-    """One run of the service, from its sockets to its exit code."""
+    """One run of the service, from its sockets to its exit code.
+
+    Args:
+        settings: those that `listening` has read, as far as the system allows.
+    """
 
     def __init__(
         self,
+        listening: Listening,
         settings: Settings,
-        sockets: list[socket.socket],
         tls: ssl.SSLContext | None,
         logs: Logs,
         command: Sequence[str],
     ) -> None:
+        self._listening = listening
         self._settings = settings
-        self._sockets = sockets
+        self._sockets = listening.sockets
         self._tls = tls
         self._logs = logs
         self._command = command
@@ -96,6 +103,7 @@ class Process:
         """
         stop = self._catch_signals()
         service = Service(self._settings)
+        keys = ApiKeys(self._settings.auth.api_keys)
         activity = Activity()
         live_page = LivePage(lambda: read(service))
         live_page.start()
@@ -105,12 +113,17 @@ class Process:
             live_page,
             payload_log=self._logs.payload,
             log_access=self._logs.access.write if self._logs.access else lambda _: None,
+            keys=keys,
             tls=self._tls,
         )
         await transport.listen(self._sockets)
         paths = ", ".join(source.path for source in self._settings.sources)
         log.info("listening on %s, loading %s", self._origin(), paths)
-        self._reload_on_signal(service)
+        read_at_start = self._listening.settings
+        live = LiveSettings(
+            self._listening.read, read_at_start, service.repository, keys, self._tls
+        )
+        self._reload_on_signal(live)
         cleaning = asyncio.ensure_future(asyncio.to_thread(remove_leftovers))
         await self._until_ready(service, stop)
         service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
@@ -137,7 +150,8 @@ class Process:
             raise CannotStart(str(error)) from error
         warn_of_unknown_names(service, self._settings.logging.payload_redact)
         for model in service.models:
-            path = "/predict" if model is service.model else f"/models/{quote(model.name)}/predict"
+            is_default = model is service.default.current
+            path = "/predict" if is_default else f"/models/{quote(model.name)}/predict"
             log.info("ready: %s, POST %s%s", model, self._origin(), path)
 
     async def _drain(self, service: Service, transport: Transport, activity: Activity) -> int:
@@ -177,12 +191,12 @@ class Process:
             asyncio.get_running_loop().add_signal_handler(number, self._signal, number, stop)
         return stop
 
-    def _reload_on_signal(self, service: Service) -> None:
+    def _reload_on_signal(self, live: LiveSettings) -> None:
         """Load what is new when SIGHUP comes."""
         reloads: set[asyncio.Task[None]] = set()
 
         def reload() -> None:
-            task = asyncio.ensure_future(service.repository.reload())
+            task = asyncio.ensure_future(live.reload())
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 

@@ -22,12 +22,22 @@ class ApiKeys:
 
     Without any key, predictions need none and nobody can load or unload models. With keys,
     predictions and the repository require one; metrics do as soon as one key has that group.
+
+    Attributes:
+        given: the keys of the settings.
+        guard_predictions: whether predictions require a key.
     """
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
+        self.replace(keys)
+
+    def replace(self, keys: Sequence[ApiKey]) -> None:
+        """Let these be the keys from now on."""
+        self.given = tuple(keys)
         self._keys = [(bytes.fromhex(key.sha256), key) for key in keys]
         named = {group for key in keys for group in key.allow}
         self._protected = named.union(CLOSED_BY_ANY_KEY) if keys else frozenset()
+        self.guard_predictions = self.requires_key(PREDICT)
 
     def requires_key(self, group: str) -> bool:
         """Return whether the routes of a group require a key."""

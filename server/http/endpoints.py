@@ -46,13 +46,18 @@ class Endpoints:
         self._keys = keys
         self._cors = cors
         self._payload_log = payload_log
+        self._find_models()
+        service.repository.models_changed = self._find_models
+
+    def _find_models(self) -> None:
+        """Make the endpoints of all models; endpoints keep the model that they have found."""
         self._known = {
             ("POST", normal_path(path.replace("{name}", quote(name, safe="")))): self._endpoint(
                 entry, name if "{name}" in path else None
             )
             for entry in DIALECTS
             for path in entry.paths
-            for name in service.repository.slots
+            for name in self._service.repository.slots
             if "{version}" not in path
         }
         self._resolve = lru_cache(CACHED_PATHS)(self._find)

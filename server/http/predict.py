@@ -69,7 +69,6 @@ class PredictEndpoint:
         self._keys = keys
         self._cors = cors
         self._has_cors = cors.is_on
-        self._requires_key = keys.requires_key(PREDICT)
         self._requests = service.counts.requests_in(slot.name if slot else "", entry.name)
         self._longest_ms = service.settings.batching.deadline_ms
         self._answers = service.answers
@@ -100,7 +99,7 @@ class PredictEndpoint:
         Raises Unauthorized, NotForThisKey, UnknownModel, Loading, UnsupportedMediaType and
         InvalidRequest.
         """
-        if self._requires_key:
+        if self._keys.guard_predictions:
             self._keys.check(headers, PREDICT)
         self._model().dialects.by_name[self._dialect].check(headers)
         self._timeout(headers)
@@ -122,7 +121,7 @@ class PredictEndpoint:
 
     def _submit(self, request: Request) -> Submitted:
         """Check a request, decode it and put its rows into the queue."""
-        if self._requires_key:
+        if self._keys.guard_predictions:
             self._keys.check(request.headers, PREDICT)
         slot = self._slot
         model = slot.current if slot is not None and self._version is None else None

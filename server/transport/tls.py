@@ -40,6 +40,19 @@ def context_of(settings: HttpSettings) -> ssl.SSLContext | None:
     return context
 
 
+def use_certificate_of(context: ssl.SSLContext, newer: ssl.SSLContext) -> None:
+    """Let connections that `context` accepts from now on have the certificate of `newer`.
+
+    OpenSSL asks at every handshake, also of clients that name no server. Loading the files into
+    `context` itself would leave it without a valid pair where only one of them could be loaded.
+    """
+
+    def use_newer(connection: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        connection.context = newer
+
+    context.sni_callback = use_newer
+
+
 def _check_readable(name: str, path: str) -> None:
     try:
         with Path(path).open("rb"):  # OpenSSL does not say which of the two it could not read

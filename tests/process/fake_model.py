@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from model.formats.files import ModelError
 from model.process.main import main
 from model.process.prepare import LoadRequest
 from model.signature import Signature, TensorSpec
@@ -131,8 +132,10 @@ def pass_through(gate: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
-def load_fake(_: LoadRequest) -> MovedModel | ImageModel:
-    """Load nothing, in the way that the environment says."""
+def load_fake(request: LoadRequest) -> MovedModel | ImageModel:
+    """Load nothing, in the way that the environment says; a file named `broken` cannot be."""
+    if Path(request.path).stem == "broken":
+        raise ModelError(request.path, "is broken")
     folder = Path(os.environ["FAKE_FOLDER"])
     pass_through(folder / "load")
     if error := os.environ.get("FAKE_LOAD_ERROR"):

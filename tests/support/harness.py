@@ -28,6 +28,7 @@ from model.signature import Signature, TensorSpec
 from server.app import make_transport, openapi_document
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
+from server.http.auth import ApiKeys
 from server.logs import Access, PayloadLog
 from server.monitoring.live_page import LivePage, read
 from server.serving.service import Service
@@ -315,6 +316,8 @@ class Server:
         logs: what was logged.
         expected_logs: the test expects serious records that contain one of these.
         tls: what clients trust, where the server speaks HTTPS.
+        accepting_tls: the server's side of that.
+        keys: its API keys.
     """
 
     def __init__(
@@ -333,6 +336,8 @@ class Server:
         self.logs = logs
         self.expected_logs: list[str] = []
         self.tls: ssl.SSLContext | None = None
+        self.accepting_tls: ssl.SSLContext | None = None
+        self.keys = ApiKeys(())
         self._clients: list[Client] = []
 
     @property
@@ -417,17 +422,19 @@ async def listening(
     settings = settings or with_settings()
     settings = replace(settings, http=replace(settings.http, transport=transport))
     service, activity = Service(settings), Activity()
+    keys = ApiKeys(settings.auth.api_keys)
     logs = LogRecords()
     log_access = {"log_access": logs.add_access} if settings.logging.access else {}
     tls = context_of(settings.http)
     live_page = LivePage(lambda: read(service))
     live_page.start()
     http = make_transport(
-        service, activity, live_page, payload_log=payload_log, tls=tls, **log_access
+        service, activity, live_page, payload_log=payload_log, keys=keys, tls=tls, **log_access
     )
     sockets = bind_sockets(0, "127.0.0.1")
     await http.listen(sockets)
     server = Server(service, http, activity, sockets[0].getsockname()[1], logs)
+    server.keys, server.accepting_tls = keys, tls
     if tls:
         server.tls = ssl.create_default_context(cafile=settings.http.tls_cert)
     server.expected_logs += expected_logs
