@@ -17,15 +17,14 @@ COPY config.yaml ./
 COPY server/ server/
 
 # `python -P` takes no module from the current folder, so the project's own are named.
-# The server and its health check both read the port from here. TensorFlow wants a folder for
+# The server and its health check read the same settings: these, and config.yaml. TensorFlow wants a folder for
 # temporary files already when it is imported: this one is there under --read-only, too.
 ENV PATH=/venv/bin:$PATH \
     PYTHONPATH=/app \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     TMPDIR=/dev/shm \
-    SERVER_HTTP__HOST=0.0.0.0 \
-    SERVER_HTTP__PORT=8888
+    SERVER_HTTP__HOST=0.0.0.0
 
 # A number, so that an orchestrator can see that it is not root.
 USER 65532:65532

@@ -16,10 +16,11 @@ from urllib.parse import quote
 
 from server.app import make_transport
 from server.config import ConfigError, Settings
+from server.config.settings import UNIX
 from server.errors import LoadFailed
 from server.http.activity import Activity
 from server.http.auth import ApiKeys
-from server.listening import EXIT_CANNOT_START, CannotStart, Listening
+from server.listening import EXIT_CANNOT_START, CannotStart, Listening, address_of
 from server.live_settings import LiveSettings
 from server.logs.application import configure, log_unhandled_exceptions, write_in_background
 from server.logs.format import line_format_of
@@ -30,7 +31,7 @@ from server.serving.model_process import ModelProcess
 from server.serving.process_start import COMMAND
 from server.serving.service import Service
 from server.transport.interface import Transport
-from server.transport.sockets import HANDSHAKE_SECONDS, block_new_handshakes
+from server.transport.sockets import HANDSHAKE_SECONDS, block_new_handshakes, remove_file_of
 from server.transport.tls import context_of
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ def main(listening: Listening, command: Sequence[str] = COMMAND) -> int:
             code = runner.run(process.run())
     except (ConfigError, CannotStart) as error:
         flush_log(FLUSH_SECONDS)  # what was logged before comes first
+        for listener in listening.sockets:
+            remove_file_of(listener)
         print(error, file=sys.stderr)
         return EXIT_CANNOT_START
     give_up = time.monotonic() + FLUSH_SECONDS
@@ -118,7 +121,7 @@ class Process:
         )
         await transport.listen(self._sockets)
         paths = ", ".join(source.path for source in self._settings.sources)
-        log.info("listening on %s, loading %s", self._origin(), paths)
+        log.info("listening on %s, loading %s", ", ".join(self._addresses()), paths)
         read_at_start = self._listening.settings
         live = LiveSettings(
             self._listening.read, read_at_start, service.repository, keys, self._tls
@@ -210,11 +213,13 @@ class Process:
         self._is_told_to_end = True
         stop.set()
 
+    def _addresses(self) -> list[str]:
+        """Return the addresses at which the service listens."""
+        return [address_of(each, "https" if self._tls else "http") for each in self._sockets]
+
     def _origin(self) -> str:
-        """Return the address at which the service is reached from this machine."""
-        host, port = self._sockets[0].getsockname()[:2]
-        scheme = "https" if self._tls else "http"
-        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        """Return the first address that URLs can begin with; without any, an empty string."""
+        return next((each for each in self._addresses() if not each.startswith(UNIX)), "")
 
 
 def warn_of_unknown_names(service: Service, redacted: Sequence[str]) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from server.config import Settings
 from tests.support.container_image import (
     CHECKOUT,
     FINAL,
@@ -219,7 +220,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def test_the_service_listens_on_all_interfaces(environment: dict[str, str]) -> None:
     assert environment["SERVER_HTTP__HOST"] == "0.0.0.0"
-    assert environment["SERVER_HTTP__PORT"] == FINAL.last("EXPOSE")
+    assert "SERVER_HTTP__PORT" not in environment  # it would override a mounted config.yaml
+    assert str(Settings().http.port) == FINAL.last("EXPOSE")
 
 
 def test_temporary_files_go_to_a_writable_folder(

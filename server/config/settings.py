@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+UNIX: Final = "unix:"  # begins the address of a Unix socket
 A_DAY_S: Final = 24 * 60 * 60
 A_DAY_MS: Final = 1000 * A_DAY_S
 
@@ -133,8 +134,11 @@ class HttpSettings:
 
     host: str = setting(
         "127.0.0.1",
-        "Address to listen on; 0.0.0.0 means every IPv4 address of the machine.",
+        "Addresses to listen on, separated by commas: 0.0.0.0 means every IPv4 address, :: every "
+        "IPv4 and IPv6 address, unix:/path a Unix socket.",
+        wanted="a list of addresses, separated by commas",
         minLength=1,  # an empty one would mean every address
+        pattern=r"^ *[^, ]+( *, *[^, ]+)* *\Z",
     )
     port: int = setting(8888, "Port to listen on; 0 picks a free one.", minimum=0, maximum=65_535)
     transport: Literal["llhttp", "tornado"] = setting(
@@ -203,6 +207,11 @@ class HttpSettings:
         minimum=0,
         maximum=A_DAY_S,
     )
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses of `host`, one by one."""
+        return [address.strip() for address in self.host.split(",")]
 
 
 @dataclass(frozen=True, slots=True)

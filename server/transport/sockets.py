@@ -9,6 +9,7 @@ it again after a second; its connection is refused then, or accepted by the next
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import logging
@@ -18,6 +19,7 @@ import struct
 import sys
 import termios
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 POLL_HALF_CLOSED: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
@@ -40,8 +42,12 @@ log = logging.getLogger(__name__)
 
 
 def block_new_handshakes(listener: socket.socket) -> None:
-    """Drop packets that begin a handshake; does nothing on systems other than Linux."""
-    if sys.platform != "linux":
+    """Drop packets that begin a handshake; does nothing on systems other than Linux.
+
+    Of a Unix socket, the file is removed.
+    """
+    remove_file_of(listener)
+    if listener.family == socket.AF_UNIX or sys.platform != "linux":
         return
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in _DROP_SYN)
     memory = ctypes.create_string_buffer(code)
@@ -53,6 +59,13 @@ def block_new_handshakes(listener: socket.socket) -> None:
             "cannot block new handshakes; clients that connect during shutdown may be reset: %s",
             error,
         )
+
+
+def remove_file_of(listener: socket.socket) -> None:
+    """Remove the file of a Unix socket, so that nobody can connect any more; keep connections."""
+    if listener.family == socket.AF_UNIX:
+        with contextlib.suppress(OSError):  # it is gone, or the folder cannot be written any more
+            Path(listener.getsockname()).unlink()
 
 
 def half_closed(descriptors: Iterable[int]) -> list[int]:

@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import json
 import logging
+import socket
 import ssl
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
@@ -21,7 +22,6 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from tornado.netutil import bind_sockets
 
 from model.engines.interface import Engine
 from model.signature import Signature, TensorSpec
@@ -29,6 +29,7 @@ from server.app import make_transport, openapi_document
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
 from server.http.auth import ApiKeys
+from server.listening import bind
 from server.logs import Access, PayloadLog
 from server.monitoring.live_page import LivePage, read
 from server.serving.service import Service
@@ -431,9 +432,10 @@ async def listening(
     http = make_transport(
         service, activity, live_page, payload_log=payload_log, keys=keys, tls=tls, **log_access
     )
-    sockets = bind_sockets(0, "127.0.0.1")
+    sockets = bind(replace(settings.http, port=0))
     await http.listen(sockets)
-    server = Server(service, http, activity, sockets[0].getsockname()[1], logs)
+    ports = [each.getsockname()[1] for each in sockets if each.family != socket.AF_UNIX]
+    server = Server(service, http, activity, (ports or [0])[0], logs)
     server.keys, server.accepting_tls = keys, tls
     if tls:
         server.tls = ssl.create_default_context(cafile=settings.http.tls_cert)

@@ -81,7 +81,9 @@ class LlhttpServer:
             if self._tls:
                 self.loop.add_reader(each, self._accept, each)
                 continue
-            server = await self.loop.create_server(
+            is_unix = each.family == socket.AF_UNIX
+            create = self.loop.create_unix_server if is_unix else self.loop.create_server
+            server = await create(
                 lambda: Connection(self),
                 sock=each.dup(),  # the loop closes its own
                 backlog=BACKLOG,
