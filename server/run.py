@@ -30,6 +30,7 @@ from server.serving.leftovers import remove_leftovers
 from server.serving.model_process import ModelProcess
 from server.serving.process_start import COMMAND
 from server.serving.service import Service
+from server.systemd import Supervisor
 from server.transport.interface import Transport
 from server.transport.sockets import HANDSHAKE_SECONDS, block_new_handshakes, remove_file_of
 from server.transport.tls import context_of
@@ -51,6 +52,7 @@ def main(listening: Listening, command: Sequence[str] = COMMAND) -> int:
     `command` starts a model process.
     """
     settings = listening.settings
+    supervisor = Supervisor.taken_from(os.environ)
     line_format = line_format_of(settings.logging.format, sys.stderr, os.environ)
     lock = configure(settings.logging.level, line_format)
     flush_log = write_in_background()
@@ -59,7 +61,7 @@ def main(listening: Listening, command: Sequence[str] = COMMAND) -> int:
         settings = with_enough_files(settings)
         tls = context_of(settings.http)
         logs = Logs(open_payload_log(settings, lock), open_access_log(settings, line_format, lock))
-        process = Process(listening, settings, tls, logs, command)
+        process = Process(listening, settings, tls, logs, command, supervisor)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(process.run())
     except (ConfigError, CannotStart) as error:
@@ -90,6 +92,7 @@ class Process:
         tls: ssl.SSLContext | None,
         logs: Logs,
         command: Sequence[str],
+        supervisor: Supervisor,
     ) -> None:
         self._listening = listening
         self._settings = settings
@@ -97,6 +100,7 @@ class Process:
         self._tls = tls
         self._logs = logs
         self._command = command
+        self._supervisor = supervisor
         self._is_told_to_end = False
 
     async def run(self) -> int:
@@ -122,6 +126,8 @@ class Process:
         await transport.listen(self._sockets)
         paths = ", ".join(source.path for source in self._settings.sources)
         log.info("listening on %s, loading %s", ", ".join(self._addresses()), paths)
+        self._supervisor.start_watchdog()
+        self._supervisor.status(f"loading {paths}")
         read_at_start = self._listening.settings
         live = LiveSettings(
             self._listening.read, read_at_start, service.repository, keys, self._tls
@@ -135,6 +141,7 @@ class Process:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         await service.close()
         await cleaning
+        self._supervisor.stop_watchdog()
         return code
 
     async def _until_ready(self, service: Service, stop: asyncio.Event) -> None:
@@ -152,6 +159,8 @@ class Process:
         except LoadFailed as error:
             raise CannotStart(str(error)) from error
         warn_of_unknown_names(service, self._settings.logging.payload_redact)
+        loaded = ", ".join(f"{model.name} version {model.version}" for model in service.models)
+        self._supervisor.ready(f"serving {loaded}")
         for model in service.models:
             is_default = model is service.default.current
             path = "/predict" if is_default else f"/models/{quote(model.name)}/predict"
@@ -164,6 +173,7 @@ class Process:
         `Connection: close` alone that they must not send another one.
         """
         log.info("draining")
+        self._supervisor.stopping()
         http = self._settings.http
         transport.close_after_answers()
         if service.stop_being_ready():
