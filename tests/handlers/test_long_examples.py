@@ -76,7 +76,21 @@ class CountingModel(FakeModel):
         ]
 
 
-of_every_kind = pytest.mark.parametrize("kind", MODELS)
+# Each takes seconds to make; the others reach the limits, too.
+LONG_TO_MAKE = {
+    *("a thousand", "a large answer", "many", "many of very long names", "many of names of HTML"),
+}
+
+
+def kinds(*names: str) -> list[object]:
+    """Kinds of models as parameters; those that take long to make are for `make torture`."""
+    return [
+        pytest.param(name, marks=pytest.mark.torture if name in LONG_TO_MAKE else ())
+        for name in names
+    ]
+
+
+of_every_kind = pytest.mark.parametrize("kind", kinds(*MODELS))
 
 
 @of_every_kind
@@ -92,7 +106,7 @@ async def test_page_and_document_are_small(kind: str) -> None:
     OpenAPIV31SpecValidator(document.json).validate()
 
 
-@pytest.mark.parametrize("kind", ["an image", "two images", "many", "many of long names"])
+@pytest.mark.parametrize("kind", kinds("an image", "two images", "many", "many of long names"))
 @over_http
 async def test_the_document_still_has_all_schemas(kind: str) -> None:
     async with serving(CountingModel(MODELS[kind]), ONE_ROW) as server:
@@ -104,6 +118,7 @@ async def test_the_document_still_has_all_schemas(kind: str) -> None:
         assert inlined(schemas, schemas[f"{prefix}Answer"]) == dialects[name].answer_schema
 
 
+@pytest.mark.torture
 @over_http
 async def test_of_very_many_inputs_the_document_leaves_schemas_out() -> None:
     async with serving(CountingModel(MODELS["a thousand"]), ONE_ROW) as server:
@@ -113,6 +128,7 @@ async def test_of_very_many_inputs_the_document_leaves_schemas_out() -> None:
     assert "GET /v2/models/{name}" in request["description"]
 
 
+@pytest.mark.torture
 @over_http
 async def test_of_very_many_inputs_the_page_leaves_form_and_table_out() -> None:
     async with serving(CountingModel(MODELS["a thousand"]), ONE_ROW) as server:
@@ -268,6 +284,7 @@ async def test_an_example_with_nan_in_its_answer_is_not_shown() -> None:
     assert document.status == 200
 
 
+@pytest.mark.torture
 @over_http
 async def test_what_a_version_keeps_does_not_grow_with_its_answers() -> None:
     async with serving(CountingModel(MODELS["a large answer"]), ONE_ROW) as server:
