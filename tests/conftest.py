@@ -62,6 +62,20 @@ TRANSPORTS = [
 ]
 
 
+# Rooms whose tests do not depend on the transport: on Tornado's they run in `make torture`
+ABOVE_TRANSPORTS = ("dialects", "handlers", "monitoring", "openapi", "serving")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave tests of rooms above the transports to one transport, except in `make torture`."""
+    for item in items:
+        params = getattr(item, "callspec", None)
+        is_tornado = params is not None and params.params.get("transport") == "tornado"
+        if is_tornado and item.path.parent.name in ABOVE_TRANSPORTS:
+            item.add_marker(pytest.mark.torture)
+
+
 @pytest.fixture(params=TRANSPORTS)
 def transport(request: pytest.FixtureRequest) -> Iterator[str]:
     """The transport that serves a test, also for servers that the test starts."""

@@ -114,9 +114,14 @@ def test_there_are_sixty_kinds() -> None:
 @pytest.mark.parametrize("name", QUICK)
 def test_it_answers_as_before_it_was_saved(name: str, tmp_path: Path) -> None:
     model = saved(name, tmp_path)
-    engine = load_model(model.path)
-    assert_answers_as_before(engine, model)
-    assert_not_flagged(name, engine)
+    assert_answers_as_before(load_model(model.path), model)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", QUICK)
+def test_the_tests_at_load_find_nothing_wrong_with_it(name: str, tmp_path: Path) -> None:
+    assert_not_flagged(name, load_model(saved(name, tmp_path).path))
 
 
 def others(*, may_be_refused: bool) -> list[str]:

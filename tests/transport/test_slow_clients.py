@@ -15,7 +15,10 @@ BODY_IN_TIME = with_settings(http={"body_timeout_s": 0.5})
 A_LOT = 8 * 2**10  # in 0.5 s; 2 KiB would be enough
 
 
-@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    "tls",
+    [pytest.param(False, id="http"), pytest.param(True, id="https", marks=pytest.mark.torture)],
+)
 @over_http
 async def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(tls: bool) -> None:
     """It reads a little in every time limit, and the whole takes many of them."""
