@@ -16,7 +16,7 @@ import numpy as np
 from model.examples import KINDS, LONG_TEXTS, RANDOM, RowKind, scaled
 from model.formats.files import in_one_line
 from model.process.differences import difference, scales_of
-from model.process.trials import ROWS_COMPARED, Trials
+from model.process.trials import Trials
 from model.tensors import Tensors
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Neighbours:
         self._signature = trials.engine.signature
         self._trials = trials
         self._clock = clock
-        self._rows = min(ROWS_COMPARED, trials.most_rows or ROWS_COMPARED)
+        self._rows = trials.rows_compared
 
     def matter(self) -> bool:
         """Return whether the answer to a row changes with the other rows of its batch.
@@ -64,7 +64,7 @@ class Neighbours:
         """
         if self._rows == 1:
             return 0.0
-        batch, together = self._trials.compared(self._rows, self._trials.sizes[0])
+        batch, together = self._trials.batch
         scales = scales_of(together)
         return max(
             difference(self._trials.answer(batch[row : row + 1]), together[row : row + 1], scales)
@@ -74,16 +74,16 @@ class Neighbours:
     def _changes(self) -> Iterator[float]:
         """Yield by how much the answer to one row changes with other neighbours."""
         end = self._clock() + SECONDS
-        batches = list(self._batches())
+        batches = [(*each, scales_of(each[-1])) for each in self._batches()]
         for draw in range(DRAWS):
-            for size, batch, answer in batches:
+            for size, batch, answer, scales in batches:
                 if draw >= FEWEST_DRAWS and self._clock() >= end:
                     return
                 place = draw % self._rows
                 beside_others = self._answer_beside(batch, place, draw, size)
                 if beside_others is not None:
                     row = slice(place, place + 1)
-                    yield difference(answer[row], beside_others[row], scales_of(answer))
+                    yield difference(answer[row], beside_others[row], scales)
 
     def _answer_beside(self, batch: Tensors, place: int, draw: int, size: int) -> Tensors | None:
         """Answer a batch in which one row is left and the others are new; None if it fails."""
@@ -101,7 +101,9 @@ class Neighbours:
 
     def _batches(self) -> Iterator[tuple[int, Tensors, Tensors]]:
         """Yield sizes of variable dimensions, each with a batch of it and the answer."""
-        for size in self._trials.sizes:
+        first, *others = self._trials.sizes
+        yield first, *self._trials.batch
+        for size in others:
             try:
                 yield size, *self._trials.compared(self._rows, size)
             except Exception as error:  # this size is not for the network

@@ -56,6 +56,7 @@ class Trials:
         self.path = path
         self._variable_size = 1
         self._kind: RowKind | None = None
+        self._is_searched = False
         self._refusal = ""  # of the first rows tried
         self._failure_of_any_rows: ModelError | None = None
         self._names = [spec.name for spec in engine.signature.outputs]
@@ -80,18 +81,23 @@ class Trials:
 
         Variable dimensions get the second smallest power of two that the network accepts, because
         the smallest may be an edge case for a layer. Raises ModelError when the network fails in a
-        way that does not depend on what is in the rows.
+        way that does not depend on what is in the rows. The network is called the first time only.
         """
+        if not self._is_searched:
+            self._is_searched = True
+            self._search()
+        if self._kind is None and self._failure_of_any_rows:
+            raise self._failure_of_any_rows
+        return self._kind is not None
+
+    def _search(self) -> None:
         end = time.monotonic() + SEARCH_SECONDS
         for kind in row_kinds(self.engine.signature):
             if size := self._size_for(kind):
                 self._kind, self._variable_size = kind, size
-                return True
+                return
             if time.monotonic() >= end:
-                break
-        if self._failure_of_any_rows:
-            raise self._failure_of_any_rows
-        return False
+                return
 
     def rows(self, count: int) -> Tensors:
         """Return so many equal rows that the network accepts one of."""
@@ -156,15 +162,28 @@ class Trials:
         """Return the size in bytes of one generated row with this size of variable dimensions."""
         return self._accepted_kind().rows(self.engine.signature, 1, size).nbytes
 
+    @property
+    def rows_compared(self) -> int:
+        """How many rows a batch has whose answers are compared."""
+        return min(ROWS_COMPARED, self.most_rows or ROWS_COMPARED)
+
+    @cached_property
+    def batch(self) -> tuple[Tensors, Tensors]:
+        """Such a batch, with the first of `sizes`, and its answer; raises as `compared` does."""
+        return self.compared(self.rows_compared, self.sizes[0])
+
     @cached_property
     def noise(self) -> float:
         """The largest difference of three answers to the same batch, relative to their scale.
 
         It is 0 for most networks. If it is more than rounding, a network answers at random, or
-        keeps state.
+        keeps state. It is 0, too, if the network takes one row only; `warm_up` raises the error.
         """
-        rows = min(ROWS_COMPARED, self.most_rows or ROWS_COMPARED)
-        batch, first = self.compared(rows, self.sizes[0])
+        try:
+            batch, first = self.batch
+        except Exception as error:  # whatever the network raises
+            log.debug("%d rows are not compared: %s", self.rows_compared, in_one_line(error))
+            return 0.0
         scales = scales_of(first)
         return max(difference(first, self.answer(batch), scales) for _ in range(2))
 

@@ -201,3 +201,11 @@ def test_calls_end_after_a_time() -> None:
 
     assert check.difference() == 0
     assert check.calls == 1
+
+
+def test_a_network_that_merges_its_rows_is_refused_with_what_to_do() -> None:
+    def merging(x: np.ndarray) -> np.ndarray:
+        return line(x)[:1]
+
+    with pytest.raises(ModelError, match="the model fails on a batch of 2, all zeros: 1 rows"):
+        prepare(lambda _: both(merging, merging), REQUEST)

@@ -126,6 +126,16 @@ def test_the_search_for_accepted_rows_ends_after_a_time(monkeypatch: pytest.Monk
     assert engine.rows == [1]
 
 
+def test_accepted_rows_are_searched_once() -> None:
+    for network, found in ((line, True), (only(lambda _: False), False)):
+        engine = FakeEngine(network)
+        tried = Trials(engine, "m.keras")
+        assert tried.find_rows() is found
+        calls = len(engine.calls)
+        assert tried.find_rows() is found
+        assert len(engine.calls) == calls
+
+
 def test_a_trial_without_accepted_rows_is_an_error() -> None:
     with pytest.raises(LookupError, match="fails on all generated rows: all zeros: unknown values"):
         trials(only(lambda _: False)).trial(1)
