@@ -11,17 +11,13 @@ from typing import Any, Final
 CHANNELS_FIRST: Final = "NC"  # how TensorFlow's names of such layouts begin
 
 
-def use_own_kernels() -> None:
-    """Have Keras 3 compute grouped convolutions so; a second call changes nothing.
+def without_xla(original: Any) -> Any:
+    """Return the convolution of Keras 3 with TensorFlow's own kernels where it has XLA compile.
 
     Also those of three dimensions with the channels first, which Keras has XLA compile as well.
     """
     import keras
     from keras.src.backend.tensorflow import nn  # not public; as in Keras 3.15
-
-    if hasattr(nn.conv, "original"):
-        return
-    original = nn.conv
 
     def conv(
         inputs: Any,
@@ -37,9 +33,7 @@ def use_own_kernels() -> None:
             return original(inputs, kernel, strides, padding, data_format, dilation_rate)
         return convolve(inputs, kernel, strides, padding.upper(), layout, dilation_rate)
 
-    corrected: Any = conv
-    corrected.original = original
-    nn.conv = corrected
+    return conv
 
 
 def use_own_kernels_in_keras_2() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from model.engines.tensorflow import TensorFlowEngine
 from model.formats.checked_config import build_from
 from model.formats.files import ModelError, no_model
-from model.formats.grouped_convolution import use_own_kernels
 from model.formats.imports import own_objects
 from model.formats.initial_values import no_large_initial_values
 from model.formats.keras3_archive import load_archive
@@ -28,7 +27,6 @@ def load(path: Path | str, config: dict[str, Any], options: LoadOptions) -> Tens
     import keras
 
     fix_layers()
-    use_own_kernels()
     own = _layers_of_applications() | own_objects(path, options, "keras")
     is_h5 = Path(path).suffix != ".keras"
     if is_h5:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from model.formats.grouped_convolution import without_xla
+
 
 def fix_layers() -> None:
     """Replace methods of Keras' layers by corrected ones; a second call changes nothing.
@@ -16,9 +18,11 @@ def fix_layers() -> None:
     The method of Keras is the attribute `original` of the corrected one.
     """
     from keras import layers
-    from keras.src.backend.tensorflow import numpy as operations  # not public; as in Keras 3.15
+    from keras.src.backend.tensorflow import nn  # not public; as in Keras 3.15
+    from keras.src.backend.tensorflow import numpy as operations  # as above
     from keras.src.layers.preprocessing.data_layer import DataLayer  # as above
 
+    _replace(nn, "conv", without_xla)
     _replace(operations, "add", _add)
     _replace(DataLayer, "__call__", _data_layer)
     _replace(layers.TimeDistributed, "call", _time_distributed)
