@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from model.formats.graphs import functions_in
 from model.formats.windows import CONVOLUTIONS, POOLS, refuse_smaller_input
 
 COMPILED = "_XlaMustCompile"  # the attribute of functions that XLA compiles
@@ -21,11 +22,12 @@ def as_served(traced: Any) -> Any:
     It refuses input smaller than a window, and XLA compiles none of it that TensorFlow's own
     kernels compute. It is the same function where it needs neither.
     """
-    if not (_needs_checks(traced) or _compiled_functions(traced.graph.as_graph_def())):
+    definition = traced.graph.as_graph_def()
+    if not (_needs_checks(traced, definition) or _compiled_functions(definition)):
         return traced
     import tensorflow as tf
 
-    graph_def = _inlined(traced)
+    graph_def = _inlined(traced, definition)
     given = [tensor.name for tensor in traced.inputs]
     results = [tensor.name for tensor in traced.outputs]
 
@@ -44,8 +46,11 @@ def as_served(traced: Any) -> Any:
     return tf.function(call, autograph=False).get_concrete_function(*specs)
 
 
-def _inlined(traced: Any) -> Any:
-    """Return the graph of a function with the functions that it calls in their places."""
+def _inlined(traced: Any, definition: Any) -> Any:
+    """Return the graph of a function with the functions that it calls in their places.
+
+    `definition` is that of the graph as it is, and is changed.
+    """
     import tensorflow as tf
 
     # There is no public name for it; TensorFlow freezes functions with it.
@@ -54,7 +59,6 @@ def _inlined(traced: Any) -> Any:
     graph = traced.graph
     # Tables that were loaded before; they would be warned of, and are of no use here.
     graph.clear_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS)
-    definition = graph.as_graph_def()
     _leave_uncompiled(definition)
     graph.as_graph_def = lambda: definition  # what the optimization asks for
     try:
@@ -72,7 +76,7 @@ def _leave_uncompiled(definition: Any) -> None:
             function.attr.pop(attribute, None)
     calls = [definition.node, *(each.node_def for each in definition.library.function)]
     for node in (node for nodes in calls for node in nodes):
-        if "f" in node.attr and node.attr["f"].func.name in names:  # the map adds what is asked for
+        if not names.isdisjoint(functions_in(node)):
             node.attr.pop(COMPILED, None)
 
 
@@ -86,12 +90,11 @@ def _compiled_functions(definition: Any) -> list[Any]:
     ]
 
 
-def _needs_checks(traced: Any) -> bool:
+def _needs_checks(traced: Any, definition: Any) -> bool:
     if all(None not in tuple(tensor.shape[1:]) for tensor in traced.inputs if tensor.shape.rank):
         return False
-    functions = traced.graph.as_graph_def().library.function
     return any(
         node.op in CONVOLUTIONS | POOLS and node.attr["padding"].s == b"VALID"
-        for function in functions
+        for function in definition.library.function
         for node in function.node_def
     )
