@@ -87,19 +87,18 @@ def _to_next_integer(operation: Any) -> Any:
 
     values = operation.inputs[0]
     distances = tf.abs(values - tf.round(values))
-    return tf.where(
-        tf.equal(distances, 0),
-        tf.fill(tf.shape(values), tf.constant(float("inf"), values.dtype)),
-        distances,
-    )
+    return tf.where(tf.equal(distances, 0), _infinity_like(values), distances)
 
 
 def _to_next_integer_of_cast(operation: Any) -> Any:
-    import tensorflow as tf
-
-    values = operation.inputs[0]
     if operation.outputs[0].dtype.is_integer:
         return _to_next_integer(operation)
+    return _infinity_like(operation.inputs[0])
+
+
+def _infinity_like(values: Any) -> Any:
+    import tensorflow as tf
+
     return tf.fill(tf.shape(values), tf.constant(float("inf"), values.dtype))
 
 
