@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import all_tasks
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -94,16 +94,22 @@ class ServiceCollector(Collector):
         )
 
 
+def counter_by(label: str, name: str, text: str, counts: Mapping[str, int]) -> Metric:
+    """Return a counter with one label; `text` describes it, `counts` are by the label's value."""
+    counter = CounterMetricFamily(name, text, labels=[label])
+    for value, times in counts.items():
+        counter.add_metric([value], times)
+    return counter
+
+
 def of_rejections(counts: Counts) -> Metric:
     """Return the metric of what the transport rejected before a handler saw it."""
-    rejected = CounterMetricFamily(
+    return counter_by(
+        "reason",
         "http_rejected",
         "Requests and connections rejected by the HTTP server itself, for any path.",
-        labels=["reason"],
+        counts.rejections,
     )
-    for reason, times in counts.rejections.items():
-        rejected.add_metric([reason], times)
-    return rejected
 
 
 def of_batches(counts: Counts) -> Iterator[Metric]:
@@ -124,12 +130,9 @@ def of_batches(counts: Counts) -> Iterator[Metric]:
 
 def of_failures(counts: Counts) -> Iterator[Metric]:
     """Yield the metrics of requests that got no prediction."""
-    refused = CounterMetricFamily(
-        "predict_refused", "Requests rejected before the queue.", labels=["reason"]
+    yield counter_by(
+        "reason", "predict_refused", "Requests rejected before the queue.", counts.refusals
     )
-    for reason, times in counts.refusals.items():
-        refused.add_metric([reason], times)
-    yield refused
     yield CounterMetricFamily(
         "predict_expired",
         "Requests whose deadline passed in the queue or in a batch.",
@@ -149,14 +152,9 @@ def of_failures(counts: Counts) -> Iterator[Metric]:
 
 def of_reloads(counts: Counts) -> Iterator[Metric]:
     """Yield the metrics of reloads."""
-    reloads = CounterMetricFamily(
-        "predict_reloads",
-        "Attempts to replace a served model.",
-        labels=["outcome"],
+    yield counter_by(
+        "outcome", "predict_reloads", "Attempts to replace a served model.", counts.reloads
     )
-    for outcome, times in counts.reloads.items():
-        reloads.add_metric([outcome], times)
-    yield reloads
     restarts = CounterMetricFamily(
         "predict_model_restarts",
         "Model processes that ended and were started again, by why they ended.",
