@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ import pytest
 from server.config import HttpSettings, Settings
 from server.run import EXIT_CANNOT_START
 from server.systemd import Supervisor
+from tests.support.systemd import listening_as_systemd
 
 CHECKOUT = Path(__file__).parents[1]
 UNIT = CHECKOUT / "deploy" / "systemd" / "keras-batch-server.service"
@@ -33,9 +33,7 @@ needs_systemd_analyze = pytest.mark.skipif(
 @pytest.fixture
 def systemd(tmp_path: Path) -> Iterator[socket.socket]:
     """The socket on which systemd listens."""
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
-        listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(SOON)
+    with listening_as_systemd(str(tmp_path / "notify"), SOON) as listener:
         yield listener
 
 
@@ -56,8 +54,7 @@ def test_the_service_says_that_it_is_ready_and_stopping(systemd: socket.socket) 
 
 def test_a_socket_without_a_file_is_reached() -> None:
     name = f"test-of-systemd-{os.getpid()}"
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
-        listener.bind(f"\0{name}")
+    with listening_as_systemd(f"\0{name}", SOON) as listener:
         listener.settimeout(SOON)
         Supervisor(f"@{name}").status("x")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import subprocess
 import threading
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import pytest
 
 from tests.process.any_length_models import ANY_LENGTH, NEW_SIZES, Row
 from tests.process.conftest import Start
-from tests.process.harness import REAL, Server, memory_of
+from tests.process.harness import REAL, Client, Server, memory_of
 from tests.support.late import Late
 
 pytestmark = [pytest.mark.process, pytest.mark.keras, pytest.mark.torture]
@@ -38,25 +37,10 @@ def served(start: Start, tmp_path: Path, make: Callable[[Any], Any]) -> Server:
     )
 
 
-class Asker:
-    """A client with a connection of its own."""
-
-    def __init__(self, server: Server) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def ask(self, data: Any) -> Any:
-        """Return the prediction, or the status and the text of an error."""
-        status, text = self.post("application/json", json.dumps({"data": data}).encode())
-        return json.loads(text)["prediction"] if status == 200 else (status, text)
-
-    def post(self, kind: str, body: bytes) -> tuple[int, bytes]:
-        """Return the status and the body of an answer."""
-        self._connection.request("POST", "/predict", body, {"Content-Type": kind})
-        answer = self._connection.getresponse()
-        return answer.status, answer.read()
+def ask(client: Client, data: Any) -> Any:
+    """Return the prediction, or the status and the text of an error."""
+    answer = client.send(data).answer(keep=True)
+    return answer.prediction if answer.status == 200 else (answer.status, answer.body)
 
 
 def is_equal(answer: Any, alone: np.ndarray, tolerance: float) -> bool:
@@ -75,17 +59,17 @@ def test_64_clients_get_the_answers_to_their_rows_alone(
     server = served(start, tmp_path, kind.make)
     random = np.random.default_rng(0)
     rows = [kind.row(random) for _ in range(DIFFERENT_ROWS)]
-    with closing(Asker(server)) as first:
-        alone = [np.array(first.ask(row), "float64") for row in rows]
+    with closing(Client(server.port)) as first:
+        alone = [np.array(ask(first, row), "float64") for row in rows]
     wrong: list[tuple[Row, Any]] = []
     answers = 0
 
     def client(number: int) -> None:
         nonlocal answers
         places = np.random.default_rng(number).integers(0, DIFFERENT_ROWS, kind.answers // CLIENTS)
-        with closing(Asker(server)) as asker:
+        with closing(Client(server.port)) as own:
             for place in places:
-                answer = asker.ask(rows[place])
+                answer = ask(own, rows[place])
                 answers += 1
                 if not is_equal(answer, alone[place], kind.tolerance):
                     wrong.append((rows[place], answer))
@@ -106,9 +90,13 @@ def test_memory_does_not_grow_with_ever_new_sizes(start: Start, tmp_path: Path, 
     server = served(start, tmp_path, make)
     resident = {}
     sizes = np.random.default_rng(0).permutation(20_000)
-    with closing(Asker(server)) as asker:
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)) as client:
         for count, size in enumerate(sizes, 1):
-            assert asker.post(*rows(int(size)))[0] == 200
+            kind, body = rows(int(size))
+            client.request("POST", "/predict", body, {"Content-Type": kind})
+            answer = client.getresponse()
+            assert answer.status == 200, answer.read()
+            answer.read()
             if count in {2_000, 20_000}:
                 resident[count] = memory_of(server.process.pid) + memory_of(server.model_pid)
     assert resident[20_000] - resident[2_000] <= 16 * MIB, resident

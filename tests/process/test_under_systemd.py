@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.process.conftest import Start
 from tests.process.harness import READY_WITHIN
+from tests.support.systemd import listening_as_systemd
 
 pytestmark = pytest.mark.process
 
 
 @pytest.fixture
 def systemd(tmp_path: Path) -> Iterator[socket.socket]:
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as listener:
-        listener.bind(str(tmp_path / "notify"))
-        listener.settimeout(READY_WITHIN)
+    with listening_as_systemd(str(tmp_path / "notify"), READY_WITHIN) as listener:
         yield listener
 
 
