@@ -30,6 +30,7 @@ from server.serving.leftovers import remove_leftovers
 from server.serving.model_process import ModelProcess
 from server.serving.process_start import COMMAND
 from server.serving.service import Service
+from server.signals import on_signal
 from server.systemd import Supervisor
 from server.transport.interface import Transport
 from server.transport.sockets import HANDSHAKE_SECONDS, block_new_handshakes, remove_file_of
@@ -63,7 +64,10 @@ def main(listening: Listening, command: Sequence[str] = COMMAND) -> int:
         logs = Logs(open_payload_log(settings, lock), open_access_log(settings, line_format, lock))
         process = Process(listening, settings, tls, logs, command, supervisor)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            code = runner.run(process.run())
+            try:
+                code = runner.run(process.run())
+            finally:  # Python gives a handler back to the system before it ends
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
     except (ConfigError, CannotStart) as error:
         flush_log(FLUSH_SECONDS)  # what was logged before comes first
         for listener in listening.sockets:
@@ -138,7 +142,6 @@ class Process:
         service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
         await stop.wait()
         code = await self._drain(service, transport, activity)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         await service.close()
         await cleaning
         self._supervisor.stop_watchdog()
@@ -200,28 +203,27 @@ class Process:
     def _catch_signals(self) -> asyncio.Event:
         """Return an event that the first signal sets; the second ends the process at once."""
         stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._signal, number, stop)
+
+        def end(number: int) -> None:
+            if self._is_told_to_end:
+                os._exit(128 + number)
+            self._is_told_to_end = True
+            stop.set()
+
+        on_signal(signal.SIGTERM, end)
+        on_signal(signal.SIGINT, end)
         return stop
 
     def _reload_on_signal(self, live: LiveSettings) -> None:
         """Load what is new when SIGHUP comes."""
         reloads: set[asyncio.Task[None]] = set()
 
-        def reload() -> None:
+        def reload(_: int) -> None:
             task = asyncio.ensure_future(live.reload())
             reloads.add(task)
             task.add_done_callback(reloads.discard)
 
-        # The loop's own handlers are gone once it is closed, and SIGHUP would end the process.
-        loop = asyncio.get_running_loop()
-        signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(reload))
-
-    def _signal(self, number: int, stop: asyncio.Event) -> None:
-        if self._is_told_to_end:
-            os._exit(128 + number)
-        self._is_told_to_end = True
-        stop.set()
+        on_signal(signal.SIGHUP, reload)
 
     def _addresses(self) -> list[str]:
         """Return the addresses at which the service listens."""
