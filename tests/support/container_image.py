@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -55,14 +56,23 @@ def copied_from_the_checkout() -> list[str]:
 def is_sent(path: str) -> bool:
     """Return whether a file is in the build context; the last pattern of .dockerignore decides."""
     file = PurePosixPath(path)
+    names = [str(part) for part in (file, *file.parents)]
     sent = True
-    for line in (CHECKOUT / ".dockerignore").read_text().splitlines():
-        pattern = line.strip().removeprefix("!").strip("/")
-        if not pattern or pattern.startswith("#"):
-            continue
-        if any(glob(pattern).fullmatch(str(part)) for part in (file, *file.parents)):
-            sent = line.startswith("!")
+    for pattern, sends in ignore_patterns():
+        if any(pattern.fullmatch(name) for name in names):
+            sent = sends
     return sent
+
+
+@cache
+def ignore_patterns() -> list[tuple[re.Pattern[str], bool]]:
+    """Read .dockerignore: its patterns, and whether files that match one are sent."""
+    lines = map(str.strip, (CHECKOUT / ".dockerignore").read_text().splitlines())
+    return [
+        (glob(line.removeprefix("!").strip("/")), line.startswith("!"))
+        for line in lines
+        if line and not line.startswith("#")
+    ]
 
 
 def glob(pattern: str) -> re.Pattern[str]:
