@@ -14,6 +14,9 @@ FITS    := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info
 INSTALL := -m pip install -qq --no-input --disable-pip-version-check --require-hashes
 PIP     := $(RUN) $(INSTALL)
 
+# Else each of some hundred processes in the tests compiles all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help serve setup clients test browser-test check coverage mutation torture torture-full fuzz spec load lock clean
