@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -13,6 +14,12 @@ import uvloop
 from server.signals import on_signal
 
 LOOPS = [uvloop.new_event_loop, asyncio.new_event_loop]
+
+
+def kill_when_idle() -> None:
+    """Send SIGHUP while the event loop waits."""
+    time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +42,7 @@ def test_a_signal_that_comes_while_another_one_is_handled_calls_its_handler_once
     async def both() -> None:
         on_signal(signal.SIGTERM, calls.append)
         signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-        kill = await asyncio.create_subprocess_exec("kill", "-HUP", str(os.getpid()))
-        await kill.wait()
+        await asyncio.to_thread(kill_when_idle)
         while not calls:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)

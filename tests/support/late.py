@@ -13,6 +13,6 @@ class Late:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("_"):  # pytest asks each name in a file of tests for `_mock_name`
+        if attribute in ("_mock_name", "__wrapped__"):  # pytest looks for them while it collects
             raise AttributeError(attribute)
         return getattr(import_module(self._name), attribute)
