@@ -77,6 +77,7 @@ def test_it_logs_a_line_every_100_epochs_where_there_is_no_terminal(
     assert lines == ["training on 6 rows for 250 epochs", "epoch 100", "epoch 200"]
 
 
+@pytest.mark.torture
 def test_it_draws_a_bar_on_a_terminal(tmp_path: Path):
     """A pseudo-terminal, as `ssh` and `docker run -t` give one."""
     import pty
