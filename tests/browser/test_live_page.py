@@ -193,6 +193,7 @@ def test_what_is_typed_goes_before_a_random_example(browser: Any, image_server: 
     tab.wait("words => document.getElementById('prediction').textContent.includes(words)", "/data")
 
 
+@pytest.mark.torture  # Swagger UI takes seconds of CPU time
 def test_the_docs_of_an_image_show_short_samples(browser: Any, image_server: Server) -> None:
     """Swagger UI makes samples of schemas; it would fill them up to 150,000 numbers."""
     page = browser.new_page()

@@ -178,7 +178,7 @@ def test_sighup_replaces_the_model_under_load(
     served: tuple[Server, Path], lines: list[Path]
 ) -> None:
     server, file = served
-    with asking(server, rate=200) as clients:
+    with asking(server, rate=50) as clients:
         wait_until(lambda: clients.seen["1", 10.0] > 20, what="answers of version 1")
         put(lines[1], file)
         server.signal(signal.SIGHUP)

@@ -147,6 +147,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.torture
 def test_grouped_convolutions_of_keras_2_are_computed_without_xla(tmp_path: Path) -> None:
     names = [name for name in LAYERS if "first" not in name and "16" not in name]
     done = subprocess.run(
