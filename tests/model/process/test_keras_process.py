@@ -74,8 +74,8 @@ async def test_the_settings_of_a_user_for_keras_change_nothing(
 
 
 @pytest.mark.gen_test(timeout=90)
-async @pytest.mark.torture
-def test_a_small_file_with_large_answers_takes_little_memory(
+@pytest.mark.torture
+async def test_a_small_file_with_large_answers_takes_little_memory(
     save: Callable[..., Path],
 ) -> None:
     """1,024 rows would take a gibibyte for the answer alone, and much more in between."""
