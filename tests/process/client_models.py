@@ -48,7 +48,7 @@ def all_sorts() -> Any:
 
 
 def documented() -> dict[str, Any]:
-    """Return a model for every request in TensorFlow Serving's documentation, by name."""
+    """Return models for the requests in TensorFlow Serving's documentation, by name."""
     from keras import Input, Model, layers, ops
 
     def half_plus(number: float) -> Any:
@@ -78,8 +78,7 @@ def documented() -> dict[str, Any]:
     return {
         "saved_model_half_plus_three": half_plus(3.0),
         "half_plus_two": half_plus(2.0),
-        "strings": numbered("foo", "bar", "baz"),
-        "images": numbered("image bytes", "awesome image bytes"),
+        "strings": numbered("foo", "bar", "baz", "image bytes", "awesome image bytes"),
         "matrices": tripled(),
         "three_inputs": three_inputs(),
     }

@@ -235,10 +235,10 @@ UNANSWERED = [
         '{"predictions": [[[3.0, 6.0]], [[9.0, 12.0]]]}',
     ),
     (
-        "images",
+        "strings",
         '{"instances": [ { "b64": "aW1hZ2UgYnl0ZXM=" },'
         ' { "b64": "YXdlc29tZSBpbWFnZSBieXRlcw==" } ]}',
-        '{"predictions": [1, 2]}',
+        '{"predictions": [4, 5]}',
     ),
     (
         "three_inputs",
