@@ -33,9 +33,10 @@ setup: $(VENV)/dev.stamp $(EXAMPLE)  ## install the locked dependencies into .ve
 
 clients: $(CLIENTS)/clients.stamp  ## install third-party clients for the tests into .clients
 
-# Three processes: many tests wait for a server to start, and use no CPU meanwhile.
+# Four processes: many tests wait for a server to start, and use no CPU meanwhile. The tests of a
+# file stay in one process, so that the servers they share are started once.
 test: setup clients  ## run all tests except the long ones
-	@$(RUN) -m pytest --numprocesses 3 --dist worksteal $(ARGS)
+	@$(RUN) -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## check formatting, lint, types, and that openapi.json is up to date
 	$(RUN) -m ruff format --check .
