@@ -104,6 +104,10 @@ class TooManyConnections(ServiceError):
     """The number of open connections has reached its limit."""
 
 
+class TooManyBodies(ServiceError):
+    """The bodies that are arriving take as much memory as the service gives them."""
+
+
 class UnreadAnswers(ServiceError):
     """The answers that wait for their readers take as much memory as the service gives them."""
 

@@ -24,6 +24,7 @@ from server.errors import (
     NonFiniteOutput,
     NotForThisKey,
     PlainHTTP,
+    TooManyBodies,
     TooManyConnections,
     Unauthorized,
     UnknownModel,
@@ -125,6 +126,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
         "Too many connections",
         "The service has as many open connections as it allows; try again soon.",
     ),
+    TooManyBodies: Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE, "arriving-bodies", "Too many large bodies are arriving"
+    ),
     UnreadAnswers: Problem(
         HTTPStatus.SERVICE_UNAVAILABLE, "unread-answers", "Too many answers wait for their readers"
     ),
@@ -174,7 +178,9 @@ def headers_of(error: Exception) -> dict[str, str]:
             return {"WWW-Authenticate": 'Bearer realm="predictions"'}
         case Loading() | batching.ModelUnavailable():  # until it is loaded again
             return {"Retry-After": str(LOADING_RETRY_SECONDS)}
-        case batching.Draining() | TooManyConnections() | UnreadAnswers() | ModelFails():
+        case batching.Draining() | TooManyConnections() | ModelFails():
+            return {"Retry-After": "1"}
+        case TooManyBodies() | UnreadAnswers():
             return {"Retry-After": "1"}
         case _:
             return {}

@@ -162,6 +162,12 @@ class HttpSettings:
     max_body_bytes: int = setting(
         8 * MIB, "Largest request body, in bytes; a larger one gets 413.", minimum=1
     )
+    body_bytes: int = setting(
+        256 * MIB,
+        "Most bytes of incomplete bodies, over all connections; a body that finds no room gets "
+        "503. One of max_body_bytes always fits.",
+        minimum=1,
+    )
     max_header_bytes: int = setting(
         16 * KIB,
         "Largest size of the request line and the headers together, in bytes.",

@@ -21,8 +21,10 @@ from server.errors import (
     LateHeaders,
     PlainHTTP,
     ServiceError,
+    TooManyBodies,
     TooManyConnections,
 )
+from server.http.arriving_bodies import ArrivingBodies
 from server.http.message import Response, problem, request_id
 from server.http.paths import normal_path
 from server.logs.format import of_request
@@ -42,10 +44,12 @@ _REASONS: Final = {
     LateBody: "late_body",
     LateHeaders: "late_headers",
     PlainHTTP: "plain_http",
+    TooManyBodies: "arriving_bodies",
     TooManyConnections: "too_many_connections",
 }
 
 Route = tuple[str, str]  # method, and path in normal form
+Reject = Callable[[Route, Headers], Response]  # makes the response to a request
 
 
 class RejectingEndpoints(Protocol):
@@ -67,11 +71,15 @@ class Rejections:
         limits: named in the errors.
         endpoints: make the responses to requests whose head was read.
         count: counts a rejection by its reason.
+
+    Attributes:
+        arriving: the memory of bodies that are arriving.
     """
 
     def __init__(
         self, limits: HttpSettings, endpoints: RejectingEndpoints, count: Callable[[str], None]
     ) -> None:
+        self.arriving = ArrivingBodies(limits)
         self._limits = limits
         self._endpoints = endpoints
         self._count = count
@@ -89,6 +97,11 @@ class Rejections:
         return self._of_request(
             BodyTooLarge(f"The body is larger than {most} bytes."), route, headers
         )
+
+    def too_many_bodies(self, route: Route, headers: Headers) -> Response:
+        most = self.arriving.limit
+        text = f"Bodies of {most} bytes (http.body_bytes) are arriving."
+        return self._of_request(TooManyBodies(text), route, headers)
 
     def late_body(self, route: Route, headers: Headers) -> Response:
         seconds = self._limits.body_timeout_s

@@ -31,7 +31,8 @@ NATIVE_ERRORS = [
     *("method-not-allowed", "body-too-large", "late-headers", "late-body", "headers-too-large"),
     *("too-many-rows", "unsupported-media-type", "invalid-data", "model-failed"),
     *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
-    *("model-unavailable", "too-many-connections", "unread-answers", "deadline-exceeded"),
+    *("model-unavailable", "too-many-connections", "arriving-bodies", "unread-answers"),
+    "deadline-exceeded",
 ]
 PLAIN_ERRORS = [each.slug for each in PROBLEMS.values() if each.slug not in NEVER_FOR_PREDICTIONS]
 

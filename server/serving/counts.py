@@ -21,7 +21,7 @@ DURATION_BUCKETS: Final = (
 ROW_BUCKETS: Final = tuple(float(2**power) for power in range(13))
 REFUSALS: Final = (*OVERLOADED, "too_large", "draining", "unread_answers")
 REJECTIONS: Final = (
-    *("body_too_large", "headers_too_large", "late_body", "late_headers"),
+    *("arriving_bodies", "body_too_large", "headers_too_large", "late_body", "late_headers"),
     *("not_http", "plain_http", "too_many_connections"),
 )
 RELOADS: Final = ("loaded", "rolled_back", "failed")

@@ -20,7 +20,7 @@ from server.config import HttpSettings
 from server.http.activity import LogAccess
 from server.http.message import COMMON_HEADERS, Response, replaced_id
 from server.http.paths import normal_target
-from server.http.rejections import Rejections
+from server.http.rejections import Reject, Rejections
 from server.logs import Access
 from server.transport.interface import MAX_DISCARDED_BYTES, is_steady, origin_form
 from server.transport.tornado_streams import Stream, unread_bytes
@@ -64,6 +64,7 @@ class BoundedBody(HTTPMessageDelegate):
         self._connection = connection
         self._max_bytes = max_bytes
         self._received = 0
+        self._arrived = 0  # of an incomplete body, as it is counted over all connections
         self._counted = 0  # what had been received at the last call of `goes_on`
         self._is_rejected = False
         self._began = 0.0
@@ -97,9 +98,8 @@ class BoundedBody(HTTPMessageDelegate):
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         self._received += len(chunk)
-        if not self._is_rejected and self._received > self._max_bytes:
-            self._inner.on_connection_close()
-            self._reject_body()
+        if not self._is_rejected:
+            self._check_size()
         if not self._is_rejected:
             return self._inner.data_received(chunk)
         if self._received > MAX_DISCARDED_BYTES:
@@ -107,6 +107,7 @@ class BoundedBody(HTTPMessageDelegate):
         return None
 
     def finish(self) -> None:
+        self._count_arrived(0)
         self._server.body_ended(self)
         if self._connection.stream.closed():  # Tornado does not report this from here on
             self.on_connection_close()
@@ -118,12 +119,14 @@ class BoundedBody(HTTPMessageDelegate):
 
     def on_connection_close(self) -> None:
         """Notify the handler, unless the request was rejected."""
+        self._count_arrived(0)
         self._server.body_ended(self)
         if not self._is_rejected:
             self._inner.on_connection_close()
 
     def reject_as_late(self) -> None:
         """Answer 408, or close the connection if the body was rejected before."""
+        self._count_arrived(0)
         if self._is_rejected:
             self._connection.close()
         else:
@@ -142,7 +145,7 @@ class BoundedBody(HTTPMessageDelegate):
         """Reject a body that is too large; ask for it if the client waits for `100 Continue`."""
         waits = start_line.version == "HTTP/1.1" and expects_continue(headers)
         if declared_length(headers) > self._max_bytes:
-            self._reject_body(never_comes=waits)
+            self._reject_body(self._server.rejections.body_too_large, never_comes=waits)
         elif waits and not self._is_buffered(headers):
             rejection = self._server.rejections.by_head(self._route, headers)
             if rejection is None:
@@ -155,10 +158,32 @@ class BoundedBody(HTTPMessageDelegate):
         """Return whether the client has sent the body without waiting."""
         return 0 < declared_length(headers) <= unread_bytes(self._connection.stream)
 
-    def _reject_body(self, *, never_comes: bool = False) -> None:
-        """Answer 413; the rest of the body is discarded, unless it never comes."""
+    def _check_size(self) -> None:
+        """Reject a body that is too large, or that finds no memory before its end arrives."""
+        rejections = self._server.rejections
+        if self._received > self._max_bytes:
+            self._inner.on_connection_close()
+            self._reject_body(rejections.body_too_large)
+        elif not self._is_complete and not self._count_arrived(self._received):
+            self._inner.on_connection_close()
+            self._count_arrived(0)
+            self._reject_body(rejections.too_many_bodies)
+
+    @property
+    def _is_complete(self) -> bool:
+        return 0 < declared_length(self._headers) == self._received
+
+    def _count_arrived(self, size: int) -> bool:
+        """Count bytes of an incomplete body; return False if there are too many of all of them."""
+        if not self._server.rejections.arriving.resize(self._arrived, size):
+            return False
+        self._arrived = size
+        return True
+
+    def _reject_body(self, reject: Reject, *, never_comes: bool = False) -> None:
+        """Answer 413 or 503; the rest of the body is discarded, unless it never comes."""
         self._is_rejected = True
-        response = self._server.rejections.body_too_large(self._route, self._headers)
+        response = reject(self._route, self._headers)
         if never_comes:
             self._end_with(response)
             return

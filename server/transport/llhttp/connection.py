@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from server.http.message import CLIENT_LEFT, Request, Response, replaced_id, request_id
-from server.http.rejections import REQUEST_LINE_BYTES
+from server.http.rejections import REQUEST_LINE_BYTES, Reject
 from server.logs import Access
 from server.transport.interface import LINGER_SECONDS, MAX_DISCARDED_BYTES, is_steady
 from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_arrived",
         "_body",
         "_counted",
         "_exchange",
@@ -78,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._state: State = IDLE
         self._head: Head | None = None  # of the request that is arriving or in progress
         self._body: Body | None = None
+        self._arrived = 0  # bytes of an incomplete body, as they are counted over all connections
         self._counted = 0  # bytes of the body that have arrived before its current time limit
         self._exchange: EndpointRun | TornadoExchange | None = None  # what is in progress
         self._id = ""
@@ -112,6 +114,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         """Cancel the request in progress and release everything."""
         self._cancel_request()
+        self._count_arrived(0)
         self._host.remove(self)
         self._outbox.fail_writers()
         self._outbox.release()
@@ -257,7 +260,7 @@ class Connection(asyncio.Protocol):
         except HeadTooLong:
             self._reject_head(self._host.rejections.headers_too_large)
         except BadRequest:
-            if self._state is DISCARDING_BODY:  # 413 is the answer already
+            if self._state is DISCARDING_BODY:  # 413 or 503 is the answer already
                 self.linger()
             else:
                 self.reject_bytes()
@@ -292,7 +295,7 @@ class Connection(asyncio.Protocol):
         self._body = ChunkedBody() if head.chunked else LengthBody(head.length)
         self._counted = 0
         if head.length > self._host.limits.max_body_bytes:
-            self._reject_body(head)
+            self._reject_body(head, self._host.rejections.body_too_large)
         elif head.expects_continue:
             self._ask_for_body(head)
 
@@ -310,21 +313,36 @@ class Connection(asyncio.Protocol):
         inbox = self._inbox
         inbox.use(body.feed(inbox.data, inbox.position))
         is_behind = bool(inbox.data) and not body.is_complete
-        limit = self._host.limits.max_body_bytes
-        if body.size > limit and self._state is not DISCARDING_BODY:
-            self._reject_body(self._head)
+        if self._state is not DISCARDING_BODY:
+            self._check_size(self._head, body)
         if self._state is DISCARDING_BODY:
             self._discard_body(body)
         elif body.is_complete:
+            self._count_arrived(0)
             self._start(self._head, body.take())
             return False
         if is_behind:
             self._host.loop.call_soon(self._advance)  # lets other connections run
         return not is_behind
 
-    def _reject_body(self, head: Head) -> None:
-        """Answer 413, then discard the body: a client reads only after it has sent everything."""
-        rejection = self._host.rejections.body_too_large(head.route, head.fields)
+    def _check_size(self, head: Head, body: Body) -> None:
+        """Reject a body that is too large, or that finds no memory before its end arrives."""
+        rejections = self._host.rejections
+        if body.size > self._host.limits.max_body_bytes:
+            self._reject_body(head, rejections.body_too_large)
+        elif not body.is_complete and not self._count_arrived(body.size):
+            self._reject_body(head, rejections.too_many_bodies)
+
+    def _count_arrived(self, size: int) -> bool:
+        """Count bytes of an incomplete body; return False if there are too many of all of them."""
+        if not self._host.rejections.arriving.resize(self._arrived, size):
+            return False
+        self._arrived = size
+        return True
+
+    def _reject_body(self, head: Head, reject: Reject) -> None:
+        """Answer 413 or 503, and discard the body: clients read only when they have sent it."""
+        rejection = reject(head.route, head.fields)
         if head.expects_continue and not head.chunked:  # the body never comes
             self._end_with(head, rejection)
             return
@@ -334,6 +352,7 @@ class Connection(asyncio.Protocol):
 
     def _discard_body(self, body: Body) -> None:
         body.take()
+        self._count_arrived(0)
         if body.is_complete:
             self.end_request()
         elif body.size > MAX_DISCARDED_BYTES:

@@ -14,7 +14,7 @@ class State(Enum):
     | IDLE            | nothing of the next request has arrived          | `idle_timeout_s`   |
     | READING_HEAD    | a part of a head has arrived                     | `header_timeout_s` |
     | READING_BODY    | a head has arrived, its body has not completely  | `body_timeout_s`*  |
-    | DISCARDING_BODY | 413 is answered, the rest of the body is dropped | `body_timeout_s`*  |
+    | DISCARDING_BODY | it is rejected, the rest of the body is dropped  | `body_timeout_s`*  |
     | ANSWERING       | a request is in progress; bytes that arrive wait | none               |
     | CLOSING         | unsent bytes are sent, what arrives is dropped   | `LINGER_SECONDS`   |
 
@@ -24,7 +24,7 @@ class State(Enum):
     | --------------- | --------------------------------------------------------------------- |
     | IDLE            | READING_HEAD, READING_BODY, DISCARDING_BODY, ANSWERING: what arrives  |
     | READING_HEAD    | READING_BODY, DISCARDING_BODY, ANSWERING: the head is complete        |
-    | READING_BODY    | ANSWERING: the body is complete; DISCARDING_BODY: it is too large     |
+    | READING_BODY    | ANSWERING: the body is complete; DISCARDING_BODY: it is rejected      |
     | DISCARDING_BODY | IDLE: the body has ended                                              |
     | ANSWERING       | IDLE: the answer is written                                           |
     | all of them     | CLOSING: an error, a time limit, a disconnect, the last answer |
