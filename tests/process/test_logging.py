@@ -50,6 +50,21 @@ def test_each_line_is_json_and_names_its_request(start: Start) -> None:
     assert [line["request_id"] for line in lines(server.stdout)][-1:] == ["good"]
 
 
+@pytest.mark.parametrize("transport", ["llhttp", "tornado"])
+def test_probes_and_scrapes_have_no_access_line(start: Start, transport: str) -> None:
+    server = start(*AS_IT_COMES, "--http.transport", transport)
+    skipped = ("/v2/health/live", "/v2/health/ready", "/v2/health/ready/", "/metrics?a=b")
+    for path in (*skipped, "/v2/health/live/nothing"):
+        server.get(path)
+    server.post([10])
+    server.signal()
+    assert server.exit_code() == 0
+
+    access = [line for line in lines(server.stderr) if line["logger"] == "server.access"]
+    shown = [(line["method"], line["path"]) for line in access if line["status"] != 503]
+    assert shown == [("GET", "/v2/health/live/nothing"), ("POST", "/predict")]
+
+
 @pytest.fixture
 def terminal() -> Iterator[tuple[str, Callable[[], str]]]:
     """A pseudo terminal: its path, and a function that returns its output so far."""

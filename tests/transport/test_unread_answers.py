@@ -67,6 +67,22 @@ async def test_requests_get_503_while_unread_answers_take_all_memory(tls: bool) 
 
 
 @over_http
+async def test_a_large_body_is_not_decoded_while_unread_answers_take_all_memory() -> None:
+    """It is not even JSON, and gets 503 nevertheless; a small one costs nothing to decode."""
+    async with (
+        serving_wide(
+            with_settings(http=ROOM_FOR_TWO | {"answer_bytes": 2 * ANSWER_BYTES + 3000})
+        ) as server,
+        holding(server, 2),
+    ):
+        large = await server.post(b"?" * 20_000)
+        small = await server.post(b"?")
+
+    assert_problem(large, 503, "unread-answers")
+    assert_problem(small, 400, "invalid-json")
+
+
+@over_http
 async def test_the_503_has_the_form_of_its_protocol() -> None:
     async with serving_wide(with_settings(http=ROOM_FOR_TWO)) as server, holding(server, 2):
         instances = json.dumps({"instances": [[1]] * (ROWS // 4)}).encode()
