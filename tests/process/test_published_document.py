@@ -34,6 +34,7 @@ def cases_of(server: Server, *options: str) -> int:
             *("--checks", "all", "--continue-on-failure", "--warnings", "off"),
             *("--exclude-path", "/events"),  # it never ends; tests/monitoring/test_live.py reads it
             *("--suppress-health-check", "all", "--generation-database", "none"),
+            *("--request-timeout", "60"),  # by default 10 s, which a busy machine may take
             *options,
         ],
         cwd=server.folder,
@@ -51,6 +52,7 @@ def cases_of(server: Server, *options: str) -> int:
     return int(counted[1])
 
 
+@pytest.mark.timeout(300)
 def test_answers_match_the_document_at_its_limits(start: Start) -> None:
     phases = ("--phases", "examples,coverage")
     assert cases_of(start(*NULLS), *phases, "--exclude-path-regex", CHANGES) > 500
