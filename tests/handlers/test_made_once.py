@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import sys
 import threading
 
 import pytest
@@ -41,6 +42,24 @@ async def test_a_body_is_made_once_in_another_thread_and_shared() -> None:
     assert make.threads[0] != threading.get_ident()
     assert all(body is bodies[0] for body in bodies)
     assert bodies[0].plain == gzip.decompress(bodies[0].gzipped) == b"body"
+
+
+@pytest.mark.gen_test
+async def test_the_event_loop_waits_less_for_the_thread_meanwhile() -> None:
+    """Whether it was made or not, everything is as before afterwards."""
+    made, usual = MadeOnce(8), sys.getswitchinterval()
+
+    def interval() -> bytes:
+        return str(sys.getswitchinterval()).encode()
+
+    def fail() -> bytes:
+        raise ValueError("no")
+
+    assert float((await made.get("key", interval)).plain) < usual
+    assert sys.getswitchinterval() == usual
+    with pytest.raises(ValueError, match="no"):
+        await made.get("other", fail)
+    assert sys.getswitchinterval() == usual
 
 
 @pytest.mark.gen_test
