@@ -27,6 +27,15 @@ class Case(NamedTuple):
     text: str
 
 
+NAMED_TEST = re.compile(r"`(test_\w+\.py)(?:::(\w+))?`")
+
+
+def exists(file: str, name: str) -> bool:
+    """Return whether there is a test file, with a test whose name begins so unless `name` is ""."""
+    sources = [path.read_text() for path in (CHECKOUT / "tests").rglob(file)]
+    return any(f"def {name}" in source for source in sources) if name else bool(sources)
+
+
 def cases() -> list[Case]:
     """Return the sections with a heading of the third level."""
     sections = re.split(r"^#{2,3} ", PAGE.read_text(), flags=re.MULTILINE)[1:]
@@ -40,15 +49,22 @@ def test_every_case_says_what_was_observed_and_when() -> None:
         assert SECTION.fullmatch(case.text), case.title
 
 
-def test_every_case_names_a_command_and_a_test_that_exists() -> None:
+def test_every_case_names_a_command_and_a_test() -> None:
     """Such as `make test` and `test_start.py`, with `::` and the start of a test name if needed."""
     for case in cases():
         section = SECTION.fullmatch(case.text)
         assert section
         command = section["command"]
         assert any(f"`{each}`" in command for each in COMMANDS), case.title
-        places = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", command)
-        assert places, case.title
-        for file, name in places:
-            sources = [path.read_text() for path in (CHECKOUT / "tests").rglob(file)]
-            assert any(f"def {name}" in source for source in sources) if name else sources, command
+        assert NAMED_TEST.search(command), case.title
+
+
+def test_every_test_that_the_page_names_exists() -> None:
+    missing = [each for each in NAMED_TEST.findall(PAGE.read_text()) if not exists(*each)]
+    assert not missing
+
+
+def test_every_row_of_a_table_of_promises_names_a_test() -> None:
+    rows = re.findall(r"^\| .+ \|$", PAGE.read_text().partition("| what |")[2], re.MULTILINE)
+    assert len(rows) > 30
+    assert not [row for row in rows if not NAMED_TEST.search(row)]

@@ -137,12 +137,16 @@ def test_the_memory_of_the_unit_is_the_sum_in_its_comment() -> None:
     page = (CHECKOUT / "docs" / "operations.md").read_text()
 
     assert sum(map(int, summands)) == int(total)
-    assert parts["requests"] * 2**20 == Settings().batching.queue_bytes
+    settings = Settings()
+    assert parts["connections"] * 10**6 == settings.http.max_connections * 4_000
+    assert parts["bodies"] * 2**20 == settings.http.body_bytes
+    assert parts["requests"] * 2**20 == 2 * settings.batching.queue_bytes
+    assert parts["answers"] * 2**20 == settings.http.answer_bytes
     assert f"| main process | {parts['main']} MB |" in page
     assert f"| libraries | {parts['libraries']} MB," in page
     assert "| each model process | 200 MB" in page
-    assert settings_of_unit("MemoryMax") == ["2G"]
-    assert f"2G leaves {2048 - int(total)} MB" in UNIT.read_text()
+    assert settings_of_unit("MemoryMax") == ["3G"]
+    assert f"3G leaves {3072 - int(total)} MB" in UNIT.read_text()
 
 
 @needs_systemd_analyze

@@ -7,9 +7,10 @@ FAKE_FOLDER: where it meets the test. It waits in there while the test holds the
     call when it begins, the list of its rows.
 FAKE_SECONDS: how long every call takes.
 FAKE_LOAD_ERROR: the text of an ImportError that loading ends with.
+FAKE_ROW_SECONDS: and how much longer for every row.
 FAKE_IMAGE: if it is set, the model takes an image and answers with one; see `ImageModel`.
 
-FAKE_ROW_SECONDS: and how much longer for every row.
+A file named `wide` is a `WideModel`, one named `broken` cannot be loaded.
 
 Some rows make it misbehave; see `Row`.
 """
@@ -87,6 +88,25 @@ class ImageModel:
         return [np.ascontiguousarray(np.broadcast_to(pixels, (len(pixels), 256, 256, 3)))]
 
 
+class WideModel:
+    """Answers a number with a picture: 10 MB, as JSON some 25 MB."""
+
+    signature = Signature(
+        (TensorSpec("x", (1,), "float32"),), (TensorSpec("picture", (896, 928, 3), "float32"),)
+    )
+
+    fixed_rows = None
+    is_half_precision = False
+    eager = None
+
+    def __init__(self) -> None:
+        self._picture = np.random.default_rng(1).random((1, 896, 928, 3), np.float32)
+
+    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute a batch."""
+        return [self._picture * arrays[0].reshape(-1, 1, 1, 1)]
+
+
 class MovedModel(LineModel):
     """A LineModel whose calls the test sees, holds, slows down and spoils."""
 
@@ -132,14 +152,16 @@ def pass_through(gate: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
-def load_fake(request: LoadRequest) -> MovedModel | ImageModel:
-    """Load nothing, in the way that the environment says; a file named `broken` cannot be."""
+def load_fake(request: LoadRequest) -> MovedModel | ImageModel | WideModel:
+    """Load nothing, in the way that the environment and the name of the file say."""
     if Path(request.path).stem == "broken":
         raise ModelError(request.path, "is broken")
     folder = Path(os.environ["FAKE_FOLDER"])
     pass_through(folder / "load")
     if error := os.environ.get("FAKE_LOAD_ERROR"):
         raise ImportError(error)
+    if Path(request.path).stem == "wide":
+        return WideModel()
     if os.environ.get("FAKE_IMAGE"):
         return ImageModel()
     seconds, row_seconds = (
