@@ -69,8 +69,9 @@ class BaseHandler(RequestHandler):
         self._headers.update(COMMON_HEADERS)  # constants need no validation
 
     def data_received(self, chunk: bytes) -> None:
-        """Collect the body; the transport limits its size."""
-        self.chunks.append(chunk)
+        """Collect the body if anybody uses it; the transport limits its size."""
+        if "POST" in self.METHODS:
+            self.chunks.append(chunk)
 
     def take_body(self) -> bytes:
         """Return the body and release it, because a request may wait for long."""
@@ -144,6 +145,7 @@ class BaseHandler(RequestHandler):
     def on_connection_close(self) -> None:
         """End the request: its client has disconnected."""
         super().on_connection_close()
+        self.chunks = []  # of a body that was rejected; the client may still send the rest
         self.parts.activity.end(self)
 
     def compute_etag(self) -> None:

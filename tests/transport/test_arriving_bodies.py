@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 
 import pytest
 
@@ -100,6 +101,24 @@ async def test_bodies_that_arrive_at_once_need_no_memory_of_others() -> None:
         await client.send(BODY[PART : MIB - 1])
         await arrived(server, MIB - 1)
         assert (await server.predict([20])).json == {"prediction": 61.0}
+
+
+@over_http
+async def test_of_a_rejected_body_nothing_is_kept() -> None:
+    """Though its client has not sent the rest of it."""
+    async with serving(settings=SETTINGS) as server:
+        await sending(server)
+        tracemalloc.start()
+        try:
+            for _ in range(8):
+                client = await server.connect()
+                await client.send(beginning())
+                assert (await client.receive()).status == 503
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert kept < MIB
 
 
 @FRAMINGS
