@@ -27,6 +27,7 @@ HELD_SECONDS: Final = 10  # in which slow readers read, after each has had a res
 
 # The table in docs/operations.md.
 CONNECTION_BYTES: Final = {"llhttp": 4 * 2**10, "tornado": 12 * 2**10}
+BODY_PART_BYTES: Final = {"llhttp": 0, "tornado": 128 * 2**10}
 DOCUMENT_BYTES: Final = 16 * MIB
 ANSWER_COPIES: Final = 5
 CALL_COPIES: Final = 4
@@ -45,7 +46,7 @@ def rise(transport: str, connections: int, *, answers: bool, bodies: bool) -> in
     """Return by how much the memory may rise after the start, in bytes."""
     total = connections * CONNECTION_BYTES[transport] + DOCUMENT_BYTES
     if bodies:
-        total += BODY_BYTES
+        total += BODY_BYTES + BODIES * BODY_PART_BYTES[transport]
     if answers:
         total += 2 * QUEUE_BYTES + ANSWER_BYTES
         total += ANSWER_COPIES * LARGEST_ANSWER + CALL_COPIES * MAX_ROWS * ROW_BYTES
