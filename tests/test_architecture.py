@@ -125,6 +125,33 @@ THIRD_PARTY = [
 ]
 
 
+MAX_LINES = 350
+MAX_FUNCTION = 40
+LONG_FILES = {"server/config/settings.py"}  # it declares all settings
+
+
+def sources() -> list[Path]:
+    return sorted(path for layer in LAYERS for path in (CHECKOUT / layer).rglob("*.py"))
+
+
+def test_no_file_has_a_second_subject() -> None:
+    sizes = {
+        path.relative_to(CHECKOUT).as_posix(): len(path.read_text().splitlines())
+        for path in sources()
+    }
+    assert {file for file, size in sizes.items() if size > MAX_LINES} == LONG_FILES
+
+
+def test_functions_are_short() -> None:
+    functions = [
+        (path.name, node.name, node.end_lineno - node.lineno + 1)
+        for path in sources()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno
+    ]
+    assert [each for each in functions if each[2] > MAX_FUNCTION] == []
+
+
 def room_of_file(file: str) -> str:
     """Return `batching` for `server/batching/batcher.py`, and `run` for `server/run.py`."""
     parts = Path(file).with_suffix("").parts

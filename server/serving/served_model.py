@@ -154,7 +154,6 @@ async def bring_up(
         report = await replicas[0].load(request)
         for each in replicas[1:]:
             await each.load(as_restart(request, report))
-        # In a thread, as checking the schemas of many inputs takes long.
         known = await asyncio.to_thread(loaded, name, origin.file.version, report, settings)
     except BaseException:
         await asyncio.gather(*(each.close() for each in replicas))

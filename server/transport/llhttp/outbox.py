@@ -8,6 +8,7 @@ from typing import Final
 from tornado.iostream import StreamClosedError
 
 from server.http.message import ReservedMemory
+from server.transport.sockets import unsent_in_kernel
 
 MAX_UNSENT: Final = 64 * 2**10  # bytes; while more wait for the client, no request is read
 
@@ -23,6 +24,7 @@ class Outbox:
     """
 
     __slots__ = (
+        "_is_encrypted",
         "_reserved",
         "_stalled_since",
         "_transport",
@@ -33,6 +35,7 @@ class Outbox:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self._is_encrypted = bool(transport.get_extra_info("ssl_object"))
         # Writing goes on, and memory is released, when all is sent.
         transport.set_write_buffer_limits(high=MAX_UNSENT, low=0)
         self._writers: list[asyncio.Future[None]] = []
@@ -54,10 +57,10 @@ class Outbox:
         """Keep the memory of an answer reserved that was just written."""
         self._reserved.append(reserved)
 
-    @property
-    def has_reserved(self) -> bool:
-        """Whether memory is reserved for an answer."""
-        return bool(self._reserved)
+    def release_if_sent(self) -> None:
+        """Release the memory of all answers if nothing is unsent."""
+        if self._reserved and not self.unsent_now():
+            self.release()
 
     def release(self) -> None:
         """Release the memory of all answers: they are sent, or the connection is closed."""
@@ -93,6 +96,23 @@ class Outbox:
         if unsent != self.unsent:
             self.unsent, self._stalled_since = unsent, now
         return now - self._stalled_since
+
+    def unsent_now(self) -> int:
+        """Return how many bytes wait for the client, 0 if the kernel has all of them.
+
+        What the kernel still has is counted, too, because it asks for more only when a third of its
+        buffer is free: a slow client has then read megabytes. Over TLS the event loop does not say
+        how many encrypted bytes it has, so the kernel must have sent all.
+        """
+        unsent = self._transport.get_write_buffer_size()
+        if unsent or self._is_encrypted:
+            unsent += unsent_in_kernel(descriptor_of(self._transport))
+        return unsent
+
+
+def descriptor_of(transport: asyncio.Transport) -> int:
+    """Return the file descriptor of a connection's socket."""
+    return int(transport.get_extra_info("socket").fileno())
 
 
 def fail(writer: asyncio.Future[None]) -> asyncio.Future[None]:
