@@ -20,7 +20,7 @@ import sys
 import termios
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 POLL_HALF_CLOSED: Final = getattr(select, "POLLRDHUP", select.POLLHUP)
 HANDSHAKE_SECONDS: Final = 0.1  # how long a handshake that has begun may take
@@ -38,7 +38,15 @@ _DROP_SYN: Final = (
     (0x06, 0, 0, 0xFFFFFFFF),  # keep all of it
 )
 
+_RESET: Final = struct.pack("ii", 1, 0)  # wait for unsent bytes, for 0 seconds
+
 log = logging.getLogger(__name__)
+
+
+class Sender(Protocol):
+    """A socket, or what the event loop shows of one."""
+
+    def setsockopt(self, level: int, name: int, value: bytes, /) -> None: ...
 
 
 def block_new_handshakes(listener: socket.socket) -> None:
@@ -74,6 +82,15 @@ def half_closed(descriptors: Iterable[int]) -> list[int]:
     for descriptor in descriptors:
         poll.register(descriptor, POLL_HALF_CLOSED)
     return [descriptor for descriptor, _ in poll.poll(0)]
+
+
+def drop_unsent(connection: Sender) -> None:
+    """Have the kernel reset the connection when it is closed, and drop what is unsent.
+
+    Else it keeps up to 4 MiB for as long as a client that reads nothing stays.
+    """
+    with contextlib.suppress(OSError):  # the client has just left
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
 
 def unsent_in_kernel(descriptor: int) -> int:

@@ -23,7 +23,7 @@ from server.http.activity import LogAccess
 from server.http.message import Response
 from server.http.rejections import REQUEST_LINE_BYTES, Rejections
 from server.transport.interface import LINGER_SECONDS, MAX_REJECTED, SWEEP_SECONDS
-from server.transport.sockets import half_closed, unsent_in_kernel
+from server.transport.sockets import drop_unsent, half_closed, unsent_in_kernel
 from server.transport.tls import first_bytes, is_plain_http
 from server.transport.tornado_body import BoundedBody, to_bytes
 from server.transport.tornado_streams import (
@@ -234,6 +234,7 @@ class BoundedHTTPServer(HTTPServer):
             before, since = self._stalled.get(stream, (None, now))
             stalled[stream] = (sent, since if sent == before else now)
             if now - stalled[stream][1] > self.limits.body_timeout_s:
+                drop_unsent(stream.socket)
                 stream.close()
         self._stalled = stalled
 

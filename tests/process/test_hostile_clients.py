@@ -110,9 +110,10 @@ def under(attack: Attack, clients: list[Client]) -> Iterator[None]:
     assert not failures, failures
 
 
-def files(server: Server) -> int:
-    """Return the number of open files of the server."""
-    return len([*Path(f"/proc/{server.process.pid}/fd").iterdir()])
+def sockets(server: Server) -> int:
+    """Return the number of open sockets of the server."""
+    files = Path(f"/proc/{server.process.pid}/fd").iterdir()
+    return sum(str(file.readlink()).startswith("socket:") for file in files)
 
 
 def memory(server: Server) -> float:
@@ -124,7 +125,7 @@ def memory(server: Server) -> float:
 def assert_all_are_closed(server: Server, clients: list[Client], before: int) -> None:
     """The server closes every connection when its time limit is over, though the clients stay."""
     wait_until(
-        lambda: files(server) <= before, within=TIME_LIMIT_S * 5, what="all connections closed"
+        lambda: sockets(server) <= before, within=TIME_LIMIT_S * 5, what="all connections closed"
     )
     for client in clients:
         with suppress(ConnectionError):
@@ -138,7 +139,7 @@ def waits_beside(server: Server, attacks: list[tuple[int, Attack]], asks: int) -
 
     The connections of the attackers must be closed by the server.
     """
-    before = files(server)
+    before = sockets(server)
     waits, attackers = [], list[Client]()
     with ExitStack() as stack:
         for number, attack in attacks:

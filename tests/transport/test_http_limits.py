@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,7 @@ from tests.support.harness import (
 )
 
 MIB = 2**20
+FIN_WAIT = "04"  # in /proc/net/tcp
 SMALL = with_settings(http={"max_body_bytes": 1000})
 PATHS = ["/predict", "/nothing", "/", "/v2/health/live"]
 
@@ -415,7 +417,17 @@ async def test_a_client_that_does_not_read_its_answer_is_disconnected() -> None:
         await server.logs.access("POST /predict")  # about 20 MB
         async with asyncio.timeout(LATE):
             await server.activity.idle()
+            while kept_by_kernel(server.port):
+                await asyncio.sleep(0.02)
         assert (await server.predict([10])).status == 200
+
+
+def kept_by_kernel(port: int) -> list[str]:
+    """Return the connections that a server has closed, and whose unsent bytes the kernel keeps."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]  # proc(5)
+    states = [(address, state) for _, address, _, state, *_ in map(str.split, lines)]
+    ended = f":{port:04X}"
+    return [address for address, state in states if address.endswith(ended) and state == FIN_WAIT]
 
 
 @pytest.mark.parametrize("how", ["close", "half_close", "abort"])

@@ -10,6 +10,7 @@ from server.transport.llhttp.inbox import Inbox
 from server.transport.llhttp.interface import Host
 from server.transport.llhttp.outbox import Outbox, descriptor_of, fail
 from server.transport.llhttp.state import CLOSING, IDLE, State
+from server.transport.sockets import drop_unsent
 
 NEVER: Final = float("inf")
 
@@ -124,6 +125,7 @@ class Stream(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once; unsent bytes are lost."""
         self.state = CLOSING
+        drop_unsent(self.transport.get_extra_info("socket"))
         self.transport.abort()
 
     def _body_goes_on(self, now: float) -> bool:
