@@ -261,7 +261,7 @@ def merged_spec(column: Sequence[np.ndarray]) -> ArraySpec:
 def views(memory: memoryview, specs: Sequence[ArraySpec]) -> list[np.ndarray]:
     """Return each array as a view of its place in shared memory; strings as their bytes."""
     arrays = []
-    for start, spec in zip(_starts(specs), specs, strict=True):
+    for start, spec in zip(starts(specs), specs, strict=True):
         cells = np.frombuffer(memory, np.uint8, spec.nbytes, start)
         if spec.dtype != STRING:
             cells = cells.view(spec.dtype).reshape(spec.shape)
@@ -274,7 +274,8 @@ def shared_size(specs: Sequence[ArraySpec]) -> int:
     return sum([_up(spec.nbytes, _SHARED_ALIGNMENT) for spec in specs])
 
 
-def _starts(specs: Sequence[ArraySpec]) -> Iterator[int]:
+def starts(specs: Sequence[ArraySpec]) -> Iterator[int]:
+    """Yield where each array begins in shared memory."""
     start = 0
     for spec in specs:
         yield start

@@ -63,6 +63,13 @@ class SharedMemory:
                 self._map(min(status.st_size, _whole_pages(nbytes)))
         return self._view
 
+    def copy(self, start: int, nbytes: int) -> bytes:
+        """Return a copy of some bytes; fewer where the other side has not written them.
+
+        Other threads run meanwhile, which they do not while Python copies from the mapping.
+        """
+        return os.pread(self._descriptor, nbytes, start)
+
     def close(self) -> None:
         """Let go of the memory; a thread that still uses it gets OSError, not another file."""
         self._view = memoryview(b"")

@@ -1,4 +1,4 @@
-"""How a model process is started, and why it has ended."""
+"""How a process is started, and why it has ended."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMAND: Final = (sys.executable, "-P", "-m", "model.process")
 
 
 class Ended(NamedTuple):
-    """Why a model process has ended.
+    """Why a process has ended.
 
     Attributes:
         reason: for metrics: `crash`, `killed`, `hang`, `load_timeout`, `load_failed` or `closed`.
@@ -32,7 +32,7 @@ class Ended(NamedTuple):
 def start(
     command: Sequence[str], connection: socket.socket, output: int
 ) -> subprocess.Popen[bytes]:
-    """Start a model process; the kernel kills it when the calling thread ends. Raises OSError.
+    """Start a process; the kernel kills it when the calling thread ends. Raises OSError.
 
     Signals are blocked in the new process until it ignores them. Ctrl-C, and a service manager that
     signals all processes, then only reach the main process, which ends the model process.
@@ -79,15 +79,15 @@ def _folder() -> str:
         return ""
 
 
-def why_ended(code: int, step: str) -> Ended:
+def why_ended(code: int, step: str, what: str) -> Ended:
     """Return why a process ended, by its exit code (if negative, a signal) and its last step."""
     when = f" while {step}" if step else ""
     if code == -signal.SIGKILL:
-        text = f"the model process was killed{when}, as the kernel does when memory runs out"
+        text = f"the {what} was killed{when}, as the kernel does when memory runs out"
         return Ended("killed", text)
     if code < 0:
-        return Ended("crash", f"the model process was ended by {signal_name(-code)}{when}")
-    return Ended("crash", f"the model process ended with exit code {code}{when}")
+        return Ended("crash", f"the {what} was ended by {signal_name(-code)}{when}")
+    return Ended("crash", f"the {what} ended with exit code {code}{when}")
 
 
 def signal_name(number: int) -> str:

@@ -17,8 +17,9 @@ import pytest
 from model.formats.options import LoadOptions
 from model.process import shared_memory
 from model.process.channel import WITH_MEMORY, WITHOUT_MEMORY, Channel
+from model.process.child import MAX_TEXT, ChannelHandler
 from model.process.cores import usable_cores
-from model.process.main import MAX_TEXT, ChannelHandler, answer, load_engine
+from model.process.main import answer, load_engine
 from model.process.messages import (
     INLINE_BYTES,
     MAX_HEADER_BYTES,
