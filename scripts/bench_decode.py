@@ -154,7 +154,8 @@ def holds(dialect: NativeDialect, body: bytes) -> tuple[int, float]:
         return status, reading
     answer = Tensors({OUTPUT.name: np.full((len(request.tensors), 1), 1 / 3, np.float32)})
     started = time.thread_time()
-    dialect.excerpt(request, body, dialect.encode(answer, request).body)
+    dialect.input_excerpt(request, body)
+    dialect.answer_excerpt(request, dialect.encode(answer, request).body)
     return status, max(reading, time.thread_time() - started)
 
 

@@ -35,6 +35,10 @@ class InvalidData(ServiceError):
         super().__init__(message)
         self.violations = violations
 
+    def __reduce__(self) -> tuple[type[InvalidData], tuple[str, list[Violation]]]:
+        """Keep the violations when it is pickled: decoder processes send it."""
+        return InvalidData, (str(self), self.violations)
+
 
 class UnknownPath(ServiceError):
     """The service has no such path."""
@@ -114,6 +118,13 @@ class UnreadAnswers(ServiceError):
 
 class NonFiniteOutput(ServiceError):
     """The model returned NaN or infinity, which JSON cannot represent."""
+
+
+class DecoderFailed(ServiceError):
+    """The process that decodes large bodies and encodes large answers ended on this request, twice.
+
+    The operating system may have ended it because memory ran out.
+    """
 
 
 class InternalError(ServiceError):

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from server import batching
 from server.errors import (
     BodyTooLarge,
+    DecoderFailed,
     Forbidden,
     HeadersTooLarge,
     InternalError,
@@ -104,6 +105,9 @@ PROBLEMS: dict[type[Exception], Problem] = {
     ),
     NonFiniteOutput: Problem(
         HTTPStatus.INTERNAL_SERVER_ERROR, "non-finite-output", "The prediction is NaN or infinite"
+    ),
+    DecoderFailed: Problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "decoder-failed", "The decoder process ended"
     ),
     InternalError: Problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,

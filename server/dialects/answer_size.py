@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from model.signature import TensorSpec
+from model.tensors import Rows
 
 # The longest numbers as orjson writes them, with a comma: -1.2345678e-38, -1.2345678901234567e-308
 _FLOAT_BYTES: Final = {2: 16, 4: 16, 8: 25}
@@ -29,6 +30,17 @@ def json_bytes(outputs: Iterable[TensorSpec]) -> int:
 def binary_bytes(outputs: Iterable[TensorSpec]) -> int:
     """Return the bytes that a row of outputs has in an array; see `json_bytes` for the unknown."""
     return sum(math.prod(spec.row_shape(1)) * spec.array_dtype.itemsize for spec in outputs)
+
+
+def is_known(outputs: Iterable[TensorSpec]) -> bool:
+    """Return whether the size of an answer is known from its number of rows."""
+    return all(None not in spec.shape and spec.dtype != "string" for spec in outputs)
+
+
+def about(outputs: Iterable[TensorSpec], answer: Rows) -> int:
+    """Return about how many bytes an answer has in JSON, without a look at its cells."""
+    arrays = answer.arrays
+    return sum(arrays[spec.name].size * _cell_bytes(spec) for spec in outputs)
 
 
 def _json_bytes_of(spec: TensorSpec) -> int:

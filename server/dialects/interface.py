@@ -10,6 +10,12 @@ from model.tensors import Rows
 Side = Literal["input", "prediction"]
 
 NO_HEADERS: Final[Mapping[str, str]] = {}
+DECODING_HEADERS: Final = ("content-type", "inference-header-content-length")  # `decode` reads them
+
+# From this size on, decoding or encoding takes a millisecond or more, and up to 60 ms for 1 MB.
+SLOW_JSON: Final = 256 * 2**10
+# Arrays of bytes are copied at most: in 1 ms.
+SLOW_BINARY: Final = 4 * 2**20
 
 
 class Headers(Protocol):
@@ -19,12 +25,19 @@ class Headers(Protocol):
         """Return the header with this name, which is in lower case, or `default`."""
 
 
+def decoding_headers(headers: Headers) -> dict[str, str]:
+    """Return the headers that `Dialect.decode` reads, as a dict that can be pickled."""
+    given = ((name, headers.get(name, "")) for name in DECODING_HEADERS)
+    return {name: value for name, value in given if value}
+
+
 class DecodedRequest(NamedTuple):
     """A request after decoding.
 
     Attributes:
         tensors: the rows.
-        form: how the request was written, for `encode`; each dialect has its own type.
+        form: how the request was written, for `encode`; each dialect has its own type, which can
+            be pickled.
         timeout_ms: how long the client waits, if the body says so.
     """
 
@@ -54,6 +67,9 @@ class Dialect(Protocol):
     def decode(self, body: bytes, headers: Headers) -> DecodedRequest:
         """Read a request; raises InvalidJSON and InvalidData."""
 
+    def decodes_slowly(self, nbytes: int, headers: Headers) -> bool:
+        """Return whether decoding a body of so many bytes would hold the event loop too long."""
+
     def answer_bytes(self, request: DecodedRequest) -> int:
         """Return the most bytes that the answer can have.
 
@@ -66,8 +82,14 @@ class Dialect(Protocol):
         Dialects that have a notation for such numbers write them instead.
         """
 
-    def excerpt(self, request: DecodedRequest, body: bytes, answer: bytes) -> tuple[bytes, bytes]:
-        """Return input and prediction of an answered request, as JSON, for the payload log."""
+    def encodes_slowly(self, request: DecodedRequest, nbytes: int) -> bool:
+        """Return whether encoding an answer of so many bytes would hold the event loop too long."""
+
+    def input_excerpt(self, request: DecodedRequest, body: bytes) -> bytes:
+        """Return the input of a request, as JSON, for the payload log."""
+
+    def answer_excerpt(self, request: DecodedRequest, answer: bytes) -> bytes:
+        """Return the prediction in an answer, as JSON, for the payload log."""
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
         """Return one side of an excerpt without the values of the tensors in `names`.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -19,6 +20,35 @@ LF: Final = 0x0A  # `in` finds an integer in bytes five times as fast as bytes
 CR: Final = 0x0D
 
 
+class Shown(NamedTuple):
+    """One side of a prediction as its line shows it."""
+
+    text: bytes
+
+
+@dataclass(frozen=True)
+class Display:
+    """How inputs and predictions are shown.
+
+    Attributes:
+        max_bytes: longer ones are written as `null`, followed by their size.
+        redact: see PayloadLog.
+    """
+
+    max_bytes: int
+    redact: frozenset[str]
+
+    def show(self, side: Side, value: bytes, redacted: Redacted) -> Shown:
+        """Return a value as it is written, with a field for its size if it is too large."""
+        if len(value) > self.max_bytes:
+            return Shown(b'null,"%b_bytes":%d' % (side.encode(), len(value)))
+        if self.redact:
+            return Shown(REDACTED if side in self.redact else redacted(side, value, self.redact))
+        if LF in value or CR in value:  # between tokens; JSON has none in texts
+            return Shown(value.replace(b"\n", b" ").replace(b"\r", b" "))
+        return Shown(value)
+
+
 class PayloadLog:
     """One JSON line for every answered request.
 
@@ -26,6 +56,9 @@ class PayloadLog:
     those of LineWriter. An answer gets a line if `draw`, which returns numbers from 0 up to 1, is
     below `sample_rate`. The values of inputs and outputs named in `redact` are hidden; the names
     `input` and `prediction` stand for all of them.
+
+    Attributes:
+        display: how inputs and predictions are shown.
     """
 
     def __init__(
@@ -38,10 +71,9 @@ class PayloadLog:
         redact: Collection[str] = (),
         **options: Any,
     ) -> None:
-        self._max_bytes = max_bytes
         self._sample_rate = sample_rate
         self._draw = draw
-        self._redact = frozenset(redact)
+        self.display = Display(max_bytes, frozenset(redact))
         self._stamp = Stamp()
         self._lines = LineWriter(destination, "payload", **options)
         self.close = self._lines.close
@@ -61,8 +93,8 @@ class PayloadLog:
         request_id: str,
         model: str,
         version: str,
-        input: bytes,
-        prediction: bytes,
+        input: bytes | Shown,
+        prediction: bytes | Shown,
         ms: str,
         redacted: Redacted = redact_all,
     ) -> None:
@@ -70,7 +102,7 @@ class PayloadLog:
 
         `input`, `prediction` and `ms` are JSON and are written unchanged. An input or prediction of
         more than `max_bytes` bytes is written as `null`, followed by its size. `redacted` redacts
-        them if there are names to hide.
+        them if there are names to hide. What is Shown already is not changed any more.
         """
         self._lines.put(
             b'{"time":"%b","request_id":%b,%b"input":%b,"prediction":%b,"ms":%b}\n'
@@ -84,15 +116,9 @@ class PayloadLog:
             )
         )
 
-    def _shown(self, side: Side, value: bytes, redacted: Redacted) -> bytes:
-        """Return a value as it is written, with a field for its size if it is too large."""
-        if len(value) > self._max_bytes:
-            return b'null,"%b_bytes":%d' % (side.encode(), len(value))
-        if self._redact:
-            return REDACTED if side in self._redact else redacted(side, value, self._redact)
-        if LF in value or CR in value:  # between tokens; JSON has none in texts
-            return value.replace(b"\n", b" ").replace(b"\r", b" ")
-        return value
+    def _shown(self, side: Side, value: bytes | Shown, redacted: Redacted) -> bytes:
+        shown = value if isinstance(value, Shown) else self.display.show(side, value, redacted)
+        return shown.text
 
 
 @lru_cache(maxsize=8)

@@ -48,7 +48,8 @@ def lines(inputs: list[TensorSpec], outputs: list[TensorSpec], *names: str) -> I
         if len(outputs) > 1 and headers.get("content-type"):
             continue  # numpy's format holds only one output
         told = dialect.encode(answer, call)
-        data, prediction = dialect.excerpt(call, body, told.body)
+        data = dialect.input_excerpt(call, body)
+        prediction = dialect.answer_excerpt(call, told.body)
         hidden = frozenset(names)
         yield (
             dialect.redacted("input", data, hidden).decode(),
@@ -125,7 +126,7 @@ def test_anything_beside_the_inputs_is_removed(dialect: Any, body: Any) -> None:
     for written in (text, text.replace("salary", "s\\u0061lary")):
         request = spoken.decode(written.encode(), {})
         assert request.tensors.arrays["salary"].shape == (1, 2)
-        data, _ = spoken.excerpt(request, written.encode(), b"{}")
+        data = spoken.input_excerpt(request, written.encode())
 
         shown = spoken.redacted("input", data, frozenset({"salary"})).decode()
 
@@ -138,7 +139,7 @@ def test_a_key_given_twice_is_hidden_twice() -> None:
     native = Dialects("m", "1", Signature((SALARY, AGE), (RISK,)), PredictSettings()).native
     body = b'{"data":{"salary":[1,%d],"salary":[1,2],"age":%d}}' % (SECRET, PLAIN)
     request = native.decode(body, {})
-    data, _ = native.excerpt(request, body, b'{"prediction":1}')
+    data = native.input_excerpt(request, body)
 
     assert str(SECRET) not in native.redacted("input", data, frozenset({"salary"})).decode()
 
@@ -150,7 +151,7 @@ def test_binary_tensors_are_not_logged() -> None:
     body += np.float32([SECRET, SECRET]).tobytes()
     dialect = Dialects("m", "1", Signature((SALARY, AGE), (RISK,)), PredictSettings()).by_name["v2"]
     request = dialect.decode(body, headers)
-    data, _ = dialect.excerpt(request, body, b"{}")
+    data = dialect.input_excerpt(request, body)
 
     assert json.loads(dialect.redacted("input", data, frozenset({"salary"}))) == {
         "inputs": [

@@ -275,14 +275,15 @@ def test_the_payload_log_has_only_json() -> None:
     dialect, body = dialect_of(), body_of()
     answer = asked().body
     request = dialect.decode(body)
-    assert dialect.excerpt(request, body, answer) == (body, answer)
-    assert dialect.excerpt(request, body, b'{"data":[NaN]}') == (body, b"null")
+    assert dialect.input_excerpt(request, body) == body
+    assert dialect.answer_excerpt(request, answer) == answer
+    assert dialect.answer_excerpt(request, b'{"data":[NaN]}') == b"null"
 
     words = Signature(LINE.inputs, (TensorSpec("y", (), "string"),))
     call = dialect_of(words).decode(body)
     for text in ("Straße}", '"parameters":{"binary_data_size":'):
         told = dialect_of(words).encode(Tensors({"y": np.array([text.encode()], object)}), call)
-        assert json.loads(dialect_of(words).excerpt(call, body, told.body)[1])["outputs"][0][
+        assert json.loads(dialect_of(words).answer_excerpt(call, told.body))["outputs"][0][
             "data"
         ] == [text]
 

@@ -20,17 +20,20 @@ class Codec(Protocol):
     def encode(self, answer: Rows, single: bool) -> Encoded:
         """Write the answer to a batch, or to a single example."""
 
-    def excerpt(self, body: bytes, answer: bytes) -> tuple[bytes, bytes]:
-        """Return input and prediction as JSON, for the payload log."""
+    def input_excerpt(self, body: bytes) -> bytes:
+        """Return the input as JSON, for the payload log."""
+
+    def answer_excerpt(self, answer: bytes) -> bytes:
+        """Return the prediction as JSON, for the payload log."""
 
 
 class RequestForm(NamedTuple):
     """How a request was written, and so how its answer is.
 
     Attributes:
-        codec: the codec of its media type.
+        media_type: tells its codec.
         single: whether it is one example instead of a batch.
     """
 
-    codec: Codec
+    media_type: str
     single: bool

@@ -14,6 +14,8 @@ from model.signature import Signature
 from model.tensors import Rows
 from server.dialects.interface import (
     NO_HEADERS,
+    SLOW_BINARY,
+    SLOW_JSON,
     DecodedRequest,
     Encoded,
     EncodedError,
@@ -84,26 +86,34 @@ class NativeDialect:
             InvalidRequest: it is no array where its media type says so.
             InvalidData: it is not what the model takes.
         """
-        given = headers.get("content-type", MEDIA_TYPE)
-        codec: Codec = self.json
-        if given != MEDIA_TYPE and _media_type(given) == npy.MEDIA_TYPE:
-            codec = self._npy
+        codec: Codec = self._npy if _is_npy(headers) else self.json
         return codec.decode(body)
+
+    def decodes_slowly(self, nbytes: int, headers: Headers) -> bool:
+        """Return whether a body is long JSON; arrays are copied at most."""
+        return nbytes >= SLOW_JSON and not _is_npy(headers)
 
     def answer_bytes(self, request: DecodedRequest) -> int:
         """Return the most bytes that the answer can have, as far as they are known."""
-        form: RequestForm = request.form
-        return form.codec.answer_bytes(len(request.tensors))
+        return self._codec_of(request.form).answer_bytes(len(request.tensors))
 
     def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
         """Write an answer in the form of its request; raises NonFiniteOutput."""
         form: RequestForm = request.form
-        return form.codec.encode(answer, form.single)
+        return self._codec_of(form).encode(answer, form.single)
 
-    def excerpt(self, request: DecodedRequest, body: bytes, answer: bytes) -> tuple[bytes, bytes]:
-        """Return the data of a request and the prediction, as JSON, for the payload log."""
-        form: RequestForm = request.form
-        return form.codec.excerpt(body, answer)
+    def encodes_slowly(self, request: DecodedRequest, nbytes: int) -> bool:
+        """Return whether an answer is long JSON, or a very long array."""
+        is_json = request.form.media_type == MEDIA_TYPE
+        return nbytes >= (SLOW_JSON if is_json else SLOW_BINARY)
+
+    def input_excerpt(self, request: DecodedRequest, body: bytes) -> bytes:
+        """Return the data of a request, as JSON, for the payload log."""
+        return self._codec_of(request.form).input_excerpt(body)
+
+    def answer_excerpt(self, request: DecodedRequest, answer: bytes) -> bytes:
+        """Return the prediction, as JSON, for the payload log."""
+        return self._codec_of(request.form).answer_excerpt(answer)
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
         """Return the data, or the prediction, without the values of the tensors in `names`."""
@@ -122,6 +132,9 @@ class NativeDialect:
         """Return the body of a request for these rows; `single`: for the one row of them."""
         return json_codec.request_body(self._signature, rows, single=single)
 
+    def _codec_of(self, form: RequestForm) -> Codec:
+        return self.json if form.media_type == MEDIA_TYPE else self._npy
+
     def _check_media_type(self, given: str) -> None:
         media_type = _media_type(given)
         if media_type not in (MEDIA_TYPE, npy.MEDIA_TYPE):
@@ -129,6 +142,11 @@ class NativeDialect:
                 f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}. "
                 f"{self._advice}"
             )
+
+
+def _is_npy(headers: Headers) -> bool:
+    given = headers.get("content-type", MEDIA_TYPE)
+    return given != MEDIA_TYPE and _media_type(given) == npy.MEDIA_TYPE
 
 
 def _media_type(given: str) -> str:

@@ -37,8 +37,8 @@ class JsonCodec:
     def __init__(self, signature: Signature, *, non_finite_as_null: bool) -> None:
         self._signature = signature
         self._non_finite_as_null = non_finite_as_null
-        self._single = RequestForm(self, True)
-        self._batch = RequestForm(self, False)
+        self._single = RequestForm(MEDIA_TYPE, True)
+        self._batch = RequestForm(MEDIA_TYPE, False)
         # The branches of the request's schema: which of the two accepts a body tells its form.
         single, batch = request_schemas(signature.inputs)
         self._single_validator = Validator(single)
@@ -90,13 +90,16 @@ class JsonCodec:
             prediction = dict(zip(names, values, strict=True))
         return orjson.dumps({"prediction": prediction}, option=orjson.OPT_SERIALIZE_NUMPY)
 
-    def excerpt(self, body: bytes, answer: bytes) -> tuple[bytes, bytes]:
-        """Return the data of a valid request, and the prediction."""
-        prediction = answer[len(_ANSWER) : -1]
+    def input_excerpt(self, body: bytes) -> bytes:
+        """Return the data of a valid request."""
         if len(body) > LARGE_BODY:
             with gc_paused():
-                return _data_of(body), prediction
-        return _data_of(body), prediction
+                return _data_of(body)
+        return _data_of(body)
+
+    def answer_excerpt(self, answer: bytes) -> bytes:
+        """Return the prediction."""
+        return answer[len(_ANSWER) : -1]
 
     def _is_single(self, data: Any) -> bool:
         """Return whether data is one example, by the depth of the first input that is given."""

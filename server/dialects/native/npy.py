@@ -26,8 +26,8 @@ class NpyCodec:
 
     def __init__(self, signature: Signature) -> None:
         self._signature = signature
-        self._single = RequestForm(self, True)
-        self._batch = RequestForm(self, False)
+        self._single = RequestForm(MEDIA_TYPE, True)
+        self._batch = RequestForm(MEDIA_TYPE, False)
         self._row_bytes = binary_bytes(signature.outputs)
 
     def decode(self, body: bytes) -> DecodedRequest:
@@ -49,9 +49,13 @@ class NpyCodec:
         [array] = answer.arrays.values()
         return Encoded(dumps(array[0] if single else array), MEDIA_TYPE, NO_HEADERS)
 
-    def excerpt(self, body: bytes, answer: bytes) -> tuple[bytes, bytes]:  # noqa: ARG002  # Codec's
-        """Return null twice: arrays are not logged."""
-        return b"null", b"null"
+    def input_excerpt(self, body: bytes) -> bytes:  # noqa: ARG002  # Codec's
+        """Return null: arrays are not logged."""
+        return b"null"
+
+    def answer_excerpt(self, answer: bytes) -> bytes:  # noqa: ARG002  # Codec's
+        """Return null: arrays are not logged."""
+        return b"null"
 
 
 def supports(signature: Signature) -> bool:

@@ -20,6 +20,7 @@ from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import (
     NO_HEADERS,
+    SLOW_JSON,
     DecodedRequest,
     Encoded,
     EncodedError,
@@ -61,8 +62,8 @@ class TFServingDialect:
         self._inputs = signature.inputs
         self._outputs = signature.outputs
         forms = request_forms(signature)
-        self._forms = {(form.key, form.is_named): (form, Validator(form.schema)) for form in forms}
-        self.schema: Schema = {"anyOf": [form.schema for form in forms]}
+        self._forms = {(form.key, form.is_named): (form, Validator(s)) for form, s in forms}
+        self.schema: Schema = {"anyOf": [schema for _, schema in forms]}
         self.answer_schema = answer_schema(signature.outputs)
         self._advice = advice(signature.inputs, "binary tensors to a path of /v2")
         self._object = format_of([spec.name for spec in signature.outputs])
@@ -101,9 +102,21 @@ class TFServingDialect:
         body = (b'{"predictions":%b}' if request.form.is_row else b'{"outputs":%b}') % text
         return Encoded(body, MEDIA_TYPE, NO_HEADERS)
 
-    def excerpt(self, request: DecodedRequest, body: bytes, answer: bytes) -> tuple[bytes, bytes]:  # noqa: ARG002  # Dialect's
-        """Return request and answer unchanged; null for an answer with NaN, which is no JSON."""
-        return body, b"null" if b"NaN" in answer or b"Infinity" in answer else answer
+    def decodes_slowly(self, nbytes: int, headers: Headers) -> bool:  # noqa: ARG002  # Dialect's
+        """Return whether a body is long."""
+        return nbytes >= SLOW_JSON
+
+    def encodes_slowly(self, request: DecodedRequest, nbytes: int) -> bool:  # noqa: ARG002  # Dialect's
+        """Return whether an answer is long."""
+        return nbytes >= SLOW_JSON
+
+    def input_excerpt(self, request: DecodedRequest, body: bytes) -> bytes:  # noqa: ARG002  # Dialect's
+        """Return the request unchanged."""
+        return body
+
+    def answer_excerpt(self, request: DecodedRequest, answer: bytes) -> bytes:  # noqa: ARG002  # Dialect's
+        """Return the answer unchanged; null for one with NaN, which is no JSON."""
+        return b"null" if b"NaN" in answer or b"Infinity" in answer else answer
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
         """Return the rows or columns without the values of the tensors in `names`."""

@@ -22,12 +22,10 @@ class RequestForm(NamedTuple):
     Attributes:
         key: `instances` for a list of rows, or `inputs` for columns.
         is_named: whether rows or columns are objects keyed by input name.
-        schema: the JSON Schema of the whole request.
     """
 
     key: str
     is_named: bool
-    schema: Schema
 
     @property
     def is_row(self) -> bool:
@@ -35,15 +33,18 @@ class RequestForm(NamedTuple):
         return self.key == "instances"
 
 
-def request_forms(signature: Signature) -> list[RequestForm]:
-    """Return the forms of requests; values without names are allowed if there is one input."""
+def request_forms(signature: Signature) -> list[tuple[RequestForm, Schema]]:
+    """Return the forms of requests, each with the JSON Schema of the whole request.
+
+    Values without names are allowed if there is one input.
+    """
     inputs = signature.inputs
 
-    def form(key: str, is_named: bool, schema: Schema) -> RequestForm:
+    def form(key: str, is_named: bool, schema: Schema) -> tuple[RequestForm, Schema]:
         names = {"enum": ["", signature.name, None]}
         properties: Schema = {"signature_name": names, key: schema}
         request = {"type": "object", "properties": properties, "required": [key]}
-        return RequestForm(key, is_named, request)
+        return RequestForm(key, is_named), request
 
     rows = {spec.name: _array_schema(spec, batch=False) for spec in inputs}
     columns = {spec.name: _array_schema(spec, batch=True) for spec in inputs}

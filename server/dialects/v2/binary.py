@@ -21,12 +21,12 @@ LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 _LENGTH: Final = struct.Struct("<I")
 
 
-def json_length(body: bytes, headers: Headers) -> int:
-    """Return how many bytes of a body are JSON; raises InvalidRequest."""
+def json_length(size: int, headers: Headers) -> int:
+    """Return how many bytes of a body of `size` bytes are JSON; raises InvalidRequest."""
     given = headers.get(LENGTH_HEADER.lower(), "")
     if not given:
-        return len(body)
-    if not (given.isascii() and given.isdigit() and len(given) < 20 and int(given) <= len(body)):
+        return size
+    if not (given.isascii() and given.isdigit() and len(given) < 20 and int(given) <= size):
         raise InvalidRequest(f"{LENGTH_HEADER} must be the length of the JSON in the body.")
     if not int(given):
         raise InvalidRequest("Requests without JSON (raw binary requests) are not supported.")

@@ -21,6 +21,8 @@ from server.dialects.cells import json_text as json_cells
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import (
     NO_HEADERS,
+    SLOW_BINARY,
+    SLOW_JSON,
     DecodedRequest,
     Encoded,
     EncodedError,
@@ -43,7 +45,7 @@ from server.dialects.v2.documents import datatype
 from server.dialects.v2.inputs import GivenInput, array_of, given_input, input_of
 from server.dialects.v2.parameters import check_supported, flag, timeout_ms
 from server.dialects.validation import Validator
-from server.errors import InvalidData
+from server.errors import InvalidData, InvalidRequest
 
 NAME: Final = "v2"
 JSON: Final = "application/json"
@@ -104,6 +106,7 @@ class V2Dialect:
         self._signature = signature
         self._inputs = {spec.name: input_of(spec) for spec in signature.inputs}
         self._outputs = {spec.name: spec for spec in signature.outputs}
+        self._has_strings = any(spec.dtype == "string" for spec in signature.inputs)
         self._row_bytes = {
             (spec.name, is_binary): (binary_bytes if is_binary else json_bytes)([spec])
             for spec in signature.outputs
@@ -123,10 +126,20 @@ class V2Dialect:
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
-        length = v2_binary.json_length(body, headers)
+        length = v2_binary.json_length(len(body), headers)
         if length > LARGE_BODY:
             return decode_large(self._decode, body, length)
         return self._decode(body, length)
+
+    def decodes_slowly(self, nbytes: int, headers: Headers) -> bool:
+        """Return whether a body has long JSON or long strings; arrays of numbers are copied."""
+        if nbytes < SLOW_JSON:
+            return False
+        try:
+            length = v2_binary.json_length(nbytes, headers)
+        except InvalidRequest:
+            return False
+        return length >= SLOW_JSON or self._has_strings
 
     def _decode(self, body: bytes, length: int) -> DecodedRequest:
         if length == len(body):
@@ -186,13 +199,24 @@ class V2Dialect:
         length = {v2_binary.LENGTH_HEADER: str(len(head))}
         return Encoded(b"".join([head, *tails]), BINARY, length)
 
-    def excerpt(self, request: DecodedRequest, body: bytes, answer: bytes) -> tuple[bytes, bytes]:
-        """Return the JSON of the request, and the answer if it is JSON."""
+    def encodes_slowly(self, request: DecodedRequest, nbytes: int) -> bool:
+        """Return whether an answer has long JSON or long strings, or is a very long array."""
+        form: RequestForm = request.form
+        is_array = all(each.is_binary and each.spec.dtype != "string" for each in form.outputs)
+        return nbytes >= (SLOW_BINARY if is_array else SLOW_JSON)
+
+    def input_excerpt(self, request: DecodedRequest, body: bytes) -> bytes:
+        """Return the JSON of the request."""
+        form: RequestForm = request.form
+        return body[: form.json_length]
+
+    def answer_excerpt(self, request: DecodedRequest, answer: bytes) -> bytes:
+        """Return the answer if it is JSON."""
         form: RequestForm = request.form
         is_json = not any(output.is_binary for output in form.outputs)
         if not is_json or any(mark in answer for mark in _NON_FINITE):
-            answer = b"null"
-        return body[: form.json_length], answer
+            return b"null"
+        return answer
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
         """Return only the tensors, without the data of those in `names`."""
