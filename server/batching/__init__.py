@@ -12,6 +12,7 @@ from server.batching.errors import (
     TooManyRows,
     WrongRowCount,
 )
+from server.batching.held import Held
 from server.batching.job import Job
 from server.batching.observer import Observer
 
@@ -20,6 +21,7 @@ __all__ = [
     "BatchingError",
     "DeadlineExceeded",
     "Draining",
+    "Held",
     "Interrupted",
     "Job",
     "ModelFailed",

@@ -25,6 +25,7 @@ from server.batching.errors import (
     failure_of,
 )
 from server.batching.fair_queue import FairQueue, Piece, ceil_div
+from server.batching.held import Held
 from server.batching.job import Job, Rows
 from server.batching.observer import Observer
 from server.batching.speed import Speed
@@ -55,6 +56,8 @@ class Batcher:
 
     Attributes:
         is_crowded: whether the last request was rejected because the queue is too long.
+        holders: how many callers have called `hold` and not released it yet.
+        held_bytes: the bytes that they hold.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class Batcher:
         self.observers = observers
         self.deadlines = Deadlines(self.loop)
         self.is_crowded = False
+        self.holders = 0
+        self.held_bytes = 0
         self._call_model = call_model
         self.join = join
         self._whole_batch_errors: tuple[type[Exception], ...] = (
@@ -96,22 +101,34 @@ class Batcher:
         self._batches = 0  # in progress
         self._settled = asyncio.Event()
 
-    def submit(self, rows: Rows, deadline: float, *, shape: Hashable = (), nbytes: int = 0) -> Job:
+    def submit(
+        self,
+        rows: Rows,
+        deadline: float,
+        *,
+        shape: Hashable = (),
+        nbytes: int = 0,
+        wait: float = 0.0,
+        held: Held | None = None,
+    ) -> Job:
         """Enqueue `rows`; rows of equal `shape` can share a batch. Answers keep their order.
 
-        The job fails with DeadlineExceeded at `deadline`, or with ModelFailed.
+        The job fails with DeadlineExceeded at `deadline`, or with ModelFailed. `wait` is how long
+        the request is expected to wait elsewhere. `held` counts no more from now on.
 
         Raises:
             Overloaded: too much is waiting.
             TooManyRows: more rows or bytes than the queue can ever hold.
-            Draining: the service is shutting down.
+            Draining: the service is shutting down, and nothing is held for these rows.
             ValueError: there are no rows.
         """
         job = Job(self, rows, deadline, shape, nbytes)
-        self._admit(job.size, job.nbytes, shape)
+        self._admit(job.size, job.nbytes, shape, wait, held)
         self.is_crowded = False
         self.queue.add(job)
         job.arm()
+        if held is not None:
+            held.release()
         self._arrived.set()
         return job
 
@@ -121,6 +138,15 @@ class Batcher:
         Lets a caller reject a request before it decodes an expensive body.
         """
         self._admit(1, nbytes, shape)
+
+    def hold(self, nbytes: int, wait: float, *, shape: Hashable = ()) -> Held:
+        """Count bytes as waiting while the rows in them are decoded elsewhere.
+
+        Raises what `submit` would raise for one row. Draining waits until they are released;
+        `submit` takes their rows then, too.
+        """
+        self._admit(1, nbytes, shape, wait)
+        return Held(self, nbytes)
 
     async def serve(self, call_model: CallModel | None = None, ready: Ready = always_ready) -> None:
         """Run batches until `drain` was called and every request is answered.
@@ -159,7 +185,7 @@ class Batcher:
 
     def note_settled(self) -> None:
         """Check, after the end of a request or a batch, whether draining is complete."""
-        if not self._draining or self._batches or self.queue.rows:
+        if not self._draining or self._batches or self.queue.rows or self.holders:
             return
         if all(piece.job.done() for piece in self._interrupted):
             self._settled.set()
@@ -170,24 +196,41 @@ class Batcher:
         self._interrupted += pieces
         self._arrived.set()
 
-    def _admit(self, size: int, nbytes: int, shape: Hashable) -> None:
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes in the queue, and those that are held."""
+        return self.queue.nbytes + self.held_bytes
+
+    def _admit(
+        self,
+        size: int,
+        nbytes: int,
+        shape: Hashable,
+        wait: float = 0.0,
+        held: Held | None = None,
+    ) -> None:
         queue = self.queue
+        waiting = queue.nbytes + self.held_bytes
         if not size:
             raise ValueError("a request without rows")
-        if self._draining:
+        if held is not None:
+            waiting -= held.nbytes
+        elif self._draining:
             self._reject("draining", Draining())
         if size > self._queue_rows or nbytes > self._queue_bytes:
             limits = f"{self._queue_rows} rows or {self._queue_bytes} bytes"
             self._reject("too_large", TooManyRows(f"The queue cannot hold more than {limits}."))
-        if queue.rows + size > self._queue_rows or queue.nbytes + nbytes > self._queue_bytes:
-            self._reject_overload("queue_full", "The queue is full.")
+        if queue.rows + size > self._queue_rows or waiting + nbytes > self._queue_bytes:
+            self._reject_overload("queue_full", "The queue is full.", wait)
         batches, rows = queue.ahead(shape)
-        if batches and self._speed.predict(batches, rows) > self._max_queue * self._replicas:
-            self._reject_overload("queue_wait", "The wait in the queue would be too long.")
+        if batches:
+            wait += self._speed.predict(batches, rows) / self._replicas
+        if wait > self._max_queue:
+            self._reject_overload("queue_wait", "The wait in the queue would be too long.", wait)
 
-    def _reject_overload(self, reason: str, why: str) -> None:
+    def _reject_overload(self, reason: str, why: str, wait: float) -> None:
         self.is_crowded = True
-        self._reject(reason, Overloaded(why, self._seconds_to_empty()))
+        self._reject(reason, Overloaded(why, max(wait, self._seconds_to_empty())))
 
     def _reject(self, reason: str, error: BatchingError) -> None:
         for observer in self.observers:
@@ -206,7 +249,7 @@ class Batcher:
         It waits for batches of other replicas too, as those may be interrupted and called again.
         """
         while not (self.queue.rows or self._interrupted):
-            if self._draining and not self._batches:
+            if self._draining and not self._batches and not self.holders:
                 return False
             self._arrived.clear()
             await self._arrived.wait()

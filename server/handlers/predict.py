@@ -18,8 +18,10 @@ class PredictHandler(BaseHandler):
     async def post(self, **_: str) -> None:
         endpoint = self.parts.endpoints.get(("POST", self.request.path))
         assert endpoint, "routes and endpoints come from the same table"
-        request = Request(self.request_id, self.request.headers, self.take_body())
+        body, client = self.take_body(), self.request.remote_ip or ""
+        request = Request(self.request_id, self.request.headers, body, client)
         self.call = asyncio.ensure_future(endpoint(request))
+        del body, request  # the endpoint releases the body once it is decoded
         try:
             response = await self.call
             self.call = None  # it has the response, which the client may read slowly

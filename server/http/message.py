@@ -41,11 +41,16 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:=/+-]{1,128}")
 
 
 class Request(NamedTuple):
-    """A request for predictions, as an endpoint gets it."""
+    """A request for predictions, as an endpoint gets it.
+
+    Attributes:
+        client: the address of its client.
+    """
 
     id: str
     headers: Headers
     body: bytes
+    client: str = ""
 
 
 class ReservedMemory(Protocol):

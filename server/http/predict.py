@@ -6,11 +6,18 @@ import logging
 import re
 import time
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
-from model.tensors import Rows
-from server.batching import BatchingError, Job, ModelFailed
-from server.dialects.interface import DecodedRequest, Dialect, Headers
+from model.tensors import Rows, Tensors
+from server.batching import BatchingError, Held, Job, ModelFailed
+from server.dialects.answer_size import about
+from server.dialects.interface import (
+    SLOW_JSON,
+    DecodedRequest,
+    Dialect,
+    Headers,
+    decoding_headers,
+)
 from server.dialects.table import NATIVE, DialectEntry
 from server.errors import (
     InternalError,
@@ -23,7 +30,11 @@ from server.http.cors import Cors
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id, with_cors
 from server.logs import PayloadLog
 from server.logs.format import of_request
+from server.logs.payload import Shown
 from server.serving.answer_bytes import Reserved
+from server.serving.decoders.jobs import DECODE, ENCODE, Decoded
+from server.serving.decoders.protocol import buffer
+from server.serving.decoders.work import Work
 from server.serving.served_model import ServedModel
 from server.serving.service import Service
 
@@ -36,8 +47,24 @@ _TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,999}")
 _NOT_GIVEN: Final = "\r\n"  # no header has this value
 
 
-# What was submitted for a request; a plain tuple is the fastest to make.
-Submitted = tuple[ServedModel, Dialect, DecodedRequest, Job, Reserved]
+class Large(NamedTuple):
+    """What else is known of a request whose body or answer is large.
+
+    Attributes:
+        shown: the input for the payload log, if the body is released already.
+        encoding: the work of encoding its answer; None if the event loop does it.
+    """
+
+    shown: Shown | None
+    encoding: Work | None
+
+
+# A request that may be decoded: the model, its dialect, when the request came, and how many seconds
+# later its deadline is. Plain tuples are the fastest to make.
+Admitted = tuple[ServedModel, Dialect, float, float]
+
+# What was submitted for a request, and its deadline by the loop's clock.
+Submitted = tuple[ServedModel, Dialect, DecodedRequest, Job, Reserved, float, Large | None]
 
 
 class PredictEndpoint:
@@ -72,16 +99,22 @@ class PredictEndpoint:
         self._requests = service.counts.requests_in(slot.name if slot else "", entry.name)
         self._longest_ms = service.settings.batching.deadline_ms
         self._answers = service.answers
+        self._decoders = service.decoders
 
     async def __call__(self, request: Request) -> Response:
         """Return the response, on an error a problem document; raises only CancelledError."""
         started = time.perf_counter()
         status = CLIENT_LEFT
-        reserved = None
+        reserved = large = None
         try:
-            submitted = self._submit(request)
-            *_, job, reserved = submitted
-            response = self._respond(request, submitted, await job, started)
+            admitted = self._admit(request)
+            if len(request.body) >= SLOW_JSON and self._decodes_slowly(request, admitted):
+                submitted = await self._submit_elsewhere(request, admitted)
+                request = request._replace(body=b"")  # the tensors are counted in its place
+            else:
+                submitted = self._submit(request, admitted)
+            *_, job, reserved, _, large = submitted
+            response = await self._response(request, submitted, await job, started)
             reserved = None  # the transport releases it
             status = response.status
         except Exception as error:
@@ -90,6 +123,8 @@ class PredictEndpoint:
         finally:
             if reserved is not None:
                 reserved.release()
+            if large is not None and large.encoding is not None:
+                large.encoding.leave()
             self._requests.ended(status, time.perf_counter() - started)
         return with_cors(response, self._cors, request.headers) if self._has_cors else response
 
@@ -119,8 +154,8 @@ class PredictEndpoint:
             error = InternalError()
         return problem(error, id_, self._entry)
 
-    def _submit(self, request: Request) -> Submitted:
-        """Check a request, decode it and put its rows into the queue."""
+    def _admit(self, request: Request) -> Admitted:
+        """Check all of a request that can be checked before its body is decoded."""
         if self._keys.guard_predictions:
             self._keys.check(request.headers, PREDICT)
         slot = self._slot
@@ -132,47 +167,126 @@ class PredictEndpoint:
         batcher = model.batcher
         now = batcher.loop.time()
         longest = self._timeout(request.headers)
-        is_fixed = model.signature.is_fixed
-        if len(request.body) > EXPENSIVE_BYTES:
+        nbytes = len(request.body)
+        if nbytes > EXPENSIVE_BYTES:
             self._answers.check_room()
-        if is_fixed and (batcher.is_crowded or len(request.body) > EXPENSIVE_BYTES):
-            batcher.check_room(len(request.body))
-        decoded = dialect.decode(request.body, request.headers)
+        if model.signature.is_fixed and (batcher.is_crowded or nbytes > EXPENSIVE_BYTES):
+            batcher.check_room(nbytes)
+        return model, dialect, now, longest
+
+    def _submit(self, request: Request, admitted: Admitted) -> Submitted:
+        """Decode a request and put its rows into the queue."""
+        decoded = admitted[1].decode(request.body, request.headers)
+        return self._enqueue(request, admitted, decoded, decoded.tensors.nbytes + len(request.body))
+
+    def _decodes_slowly(self, request: Request, admitted: Admitted) -> bool:
+        return admitted[1].decodes_slowly(len(request.body), request.headers)
+
+    async def _submit_elsewhere(self, request: Request, admitted: Admitted) -> Submitted:
+        """Decode a large body in a decoder process, and put its rows into the queue."""
+        model, _, now, longest = admitted
+        nbytes = len(request.body)
+        held = model.batcher.hold(nbytes, self._decoders.wait(request.client))
+        try:
+            decoded: Decoded = await self._decoders.submit(
+                self._decoders.expect(request.client, DECODE, nbytes),
+                now + longest,
+                model.loaded.recipe,
+                self._dialect,
+                decoding_headers(request.headers),
+                self._payload_log.display if self._payload_log is not None else None,
+                buffer(request.body),
+            )
+            return self._enqueue(
+                request, admitted, decoded.request, decoded.nbytes, held, decoded.shown
+            )
+        finally:
+            held.release()
+
+    def _enqueue(
+        self,
+        request: Request,
+        admitted: Admitted,
+        decoded: DecodedRequest,
+        nbytes: int,
+        held: Held | None = None,
+        shown: Shown | None = None,
+    ) -> Submitted:
+        """Reserve memory for the answer, and put rows of `nbytes` bytes into the queue."""
+        model, dialect, now, longest = admitted
         if decoded.timeout_ms is not None:
             longest = min(longest, decoded.timeout_ms / 1000)
-        rows = decoded.tensors
-        nbytes = rows.nbytes + len(request.body)
-        shape = () if is_fixed else rows.row_shape
+        rows, deadline, wait = decoded.tensors, now + longest, 0.0
+        shape = () if model.signature.is_fixed else rows.row_shape
+        encoding = None
         reserved = self._answers.reserve(dialect.answer_bytes(decoded))
+        if reserved.size >= SLOW_JSON and dialect.encodes_slowly(decoded, reserved.size):
+            wait = self._decoders.wait(request.client)
+            encoding = self._decoders.expect(request.client, ENCODE, reserved.size)
         try:
-            job = batcher.submit(rows, now + longest, shape=shape, nbytes=nbytes)
+            job = model.batcher.submit(
+                rows, deadline, shape=shape, nbytes=nbytes, wait=wait, held=held
+            )
         except BaseException:
             reserved.release()
+            if encoding is not None:
+                encoding.leave()
             raise
         job.name = request.id
-        return model, dialect, decoded, job, reserved
+        large = None if shown is None and encoding is None else Large(shown, encoding)
+        return model, dialect, decoded, job, reserved, deadline, large
 
-    def _respond(
+    async def _response(
         self, request: Request, submitted: Submitted, answer: Rows, started: float
     ) -> Response:
         """Encode the prediction, and write its line in the payload log.
 
         Raises UnreadAnswers or TooManyRows if the answer is larger than the shapes of the outputs
-        told, and there is no memory for it.
+        told, and there is no memory for it; NonFiniteOutput, DeadlineExceeded.
         """
-        model, dialect, decoded, job, reserved = submitted
-        body, content_type, extra = dialect.encode(answer, decoded)
+        model, dialect, decoded, *_, reserved, deadline, large = submitted
+        encoding = large.encoding if large is not None else None
+        if encoding is None and not model.loaded.knows_answer_size:
+            encoding = self._encoding_of(request, dialect, decoded, model, answer)
+        takes_line = self._payload_log is not None and self._payload_log.takes_next()
+        shown: Shown | None = None
+        if encoding is None:
+            body, content_type, extra = dialect.encode(answer, decoded)
+        else:
+            body, content_type, extra, shown = await self._decoders.submit(
+                encoding,
+                deadline,
+                model.loaded.recipe,
+                self._dialect,
+                decoded.form,
+                self._payload_log.display if takes_line and self._payload_log else None,
+                Tensors(answer.arrays),
+            )
         reserved.correct(len(body))
         total_ms = f"{(time.perf_counter() - started) * 1000:.3f}"
-        if self._payload_log is not None and self._payload_log.takes_next():
-            self._record(self._payload_log, request, submitted, body, total_ms)
+        if takes_line:
+            self._record(request, submitted, body, shown, total_ms)
         headers = {
             "Content-Type": content_type,
             "X-Request-ID": request.id,
             "X-Model-Version": model.version,
-            "Server-Timing": server_timing(job, total_ms),
+            "Server-Timing": server_timing(submitted[3], total_ms),
         }
         return Response(200, {**headers, **extra} if extra else headers, body, reserved)
+
+    def _encoding_of(
+        self,
+        request: Request,
+        dialect: Dialect,
+        decoded: DecodedRequest,
+        model: ServedModel,
+        answer: Rows,
+    ) -> Work | None:
+        """Return the work of encoding an answer whose size was not known before, if it is large."""
+        size = about(model.signature.outputs, answer)
+        if size >= SLOW_JSON and dialect.encodes_slowly(decoded, size):
+            return self._decoders.expect(request.client, ENCODE, size)
+        return None
 
     def _model(self) -> ServedModel:
         """Return the model that is to answer; raises Loading, UnknownModel."""
@@ -194,20 +308,22 @@ class PredictEndpoint:
 
     def _record(
         self,
-        payload_log: PayloadLog,
         request: Request,
         submitted: Submitted,
         body: bytes,
+        shown: Shown | None,
         total_ms: str,
     ) -> None:
-        model, dialect, decoded, *_ = submitted
-        data, prediction = dialect.excerpt(decoded, request.body, body)
-        payload_log.write(
+        """Write the payload line; `shown` is the prediction, if it was encoded elsewhere."""
+        assert self._payload_log is not None
+        model, dialect, decoded, *_, large = submitted
+        given = large.shown if large is not None else None
+        self._payload_log.write(
             request_id=request.id,
             model=model.name,
             version=model.version,
-            input=data,
-            prediction=prediction,
+            input=given or dialect.input_excerpt(decoded, request.body),
+            prediction=shown or dialect.answer_excerpt(decoded, body),
             ms=total_ms,
             redacted=dialect.redacted,
         )

@@ -58,6 +58,12 @@ class ServiceCollector(Collector):
         yield from of_failures(counts)
         yield from of_reloads(counts)
         yield from of_models(self._service.repository)
+        yield counter_by(
+            "reason",
+            "predict_decoders_ended",
+            "Decoder processes that ended by themselves or were killed, by why they ended.",
+            counts.decoders_ended,
+        )
         yield GaugeMetricFamily(
             "predict_answer_bytes",
             "Bytes reserved for answers that are being computed or wait for their readers.",
@@ -174,8 +180,8 @@ def of_models(repository: Repository) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "predict_queue_bytes",
-        "Bytes of bodies and input tensors in the queue now.",
-        sum(queue.nbytes for queue in queues),
+        "Bytes of bodies and input tensors that are decoded or in the queue now.",
+        sum(model.batcher.waiting_bytes for model in models),
     )
     yield GaugeMetricFamily(
         "predict_model_busy_seconds",

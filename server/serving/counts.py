@@ -24,6 +24,7 @@ REJECTIONS: Final = (
     *("arriving_bodies", "body_too_large", "headers_too_large", "late_body", "late_headers"),
     *("not_http", "plain_http", "too_many_connections"),
 )
+DECODER_ENDS: Final = ("crash", "hang", "killed")
 RELOADS: Final = ("loaded", "rolled_back", "failed")
 
 
@@ -78,10 +79,12 @@ class Counts(Observer):
         rows: the rows of answered requests.
         refusals: by reason.
         rejections: what the transport rejected itself, of all routes, by reason.
-        expiries, cancellations: requests in the batcher whose deadline passed, whose client left.
+        expiries, cancellations: requests in the batcher or with the decoder processes whose
+            deadline passed, whose client left.
         isolated_failures: requests on which the model failed while it answered others of their
             batch.
         restarts: of model processes, by model and reason.
+        decoders_ended: decoder processes that have ended, by reason.
         reloads: attempts to replace a model that is served, by outcome.
     """
 
@@ -98,6 +101,7 @@ class Counts(Observer):
         self.cancellations = 0
         self.isolated_failures = 0
         self.restarts: dict[tuple[str, str], int] = {}
+        self.decoders_ended = dict.fromkeys(DECODER_ENDS, 0)
         self.reloads = dict.fromkeys(RELOADS, 0)
 
     def requests_in(self, model: str, dialect: str) -> Requests:
@@ -107,6 +111,10 @@ class Counts(Observer):
     def restarted(self, model: str, reason: str) -> None:
         """Count a model process that has ended."""
         self.restarts[model, reason] = self.restarts.get((model, reason), 0) + 1
+
+    def decoder_ended(self, reason: str) -> None:
+        """Count a decoder process that has ended."""
+        self.decoders_ended[reason] = self.decoders_ended.get(reason, 0) + 1
 
     def refused(self, reason: str) -> None:
         """Count a request that was refused at the door."""
@@ -127,11 +135,11 @@ class Counts(Observer):
             self.rows += job.size
             self.queue_waits.add(job.queue_seconds)
 
-    def expired(self, job: Job) -> None:  # noqa: ARG002  # Observer's
+    def expired(self, job: object) -> None:  # noqa: ARG002  # Observer's
         """Count a deadline that passed."""
         self.expiries += 1
 
-    def cancelled(self, job: Job) -> None:  # noqa: ARG002  # Observer's
+    def cancelled(self, job: object) -> None:  # noqa: ARG002  # Observer's
         """Count a client that left."""
         self.cancellations += 1
 

@@ -14,10 +14,12 @@ from model.process.sample import Sample
 from model.signature import Signature
 from model.tensors import Rows
 from server.config import ModelSource, Settings
+from server.dialects.answer_size import is_known
 from server.dialects.native.dialect import NativeDialect
 from server.dialects.native.python_line import PythonLine, python_line
 from server.dialects.table import Dialects
 from server.errors import NonFiniteOutput
+from server.serving.decoders.jobs import recipe_of
 from server.serving.versions import Origin
 
 MAX_EXAMPLE_BYTES: Final = 4096  # longer requests and answers are not shown anywhere
@@ -39,12 +41,19 @@ class Loaded:
     Attributes:
         report: what its model process reported.
         dialects: decode and encode its tensors, one for each protocol.
+        recipe: makes the same dialects in a decoder process.
         max_body_bytes: the longest body of a request.
     """
 
     report: Report
     dialects: Dialects
+    recipe: bytes
     max_body_bytes: int
+
+    @cached_property
+    def knows_answer_size(self) -> bool:
+        """Whether the size of an answer follows from its number of rows."""
+        return is_known(self.signature.outputs)
 
     @property
     def signature(self) -> Signature:
@@ -81,8 +90,8 @@ class Loaded:
 
 def loaded(name: str, version: str, report: Report, settings: Settings) -> Loaded:
     """Return what is known of a version, from the report of its process."""
-    dialects = Dialects(name, version, report.signature, settings.predict)
-    return Loaded(report, dialects, settings.http.max_body_bytes)
+    parts = (name, version, report.signature, settings.predict)
+    return Loaded(report, Dialects(*parts), recipe_of(*parts), settings.http.max_body_bytes)
 
 
 def request_of(

@@ -6,11 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 
 from server.config import Settings
 from server.serving.answer_bytes import AnswerBytes
 from server.serving.client import StartProcess
 from server.serving.counts import Counts
+from server.serving.decoders.pool import DecoderPool, StartDecoder
+from server.serving.decoders.process import DecoderProcess
 from server.serving.loop_lag import LoopLag
 from server.serving.repository import Repository
 from server.serving.served_model import ServedModel
@@ -34,14 +37,18 @@ class Service:
         repository: the models.
         counts: what has happened so far.
         answers: the memory of answers that are being computed or read.
+        decoders: the processes that decode large bodies and encode large answers.
         loop_lag: how late the event loop is.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, start_decoder: StartDecoder | None = None) -> None:
         self.settings = settings
         self.state = ServiceState.LOADING
         self.counts = Counts()
         self.answers = AnswerBytes(settings.http.answer_bytes, self.counts.refused)
+        self.decoders = DecoderPool(
+            start_decoder or partial(DecoderProcess, settings.hang_timeout), self.counts
+        )
         self.loop_lag = LoopLag()
         self.repository = Repository(settings, self.counts)
 
@@ -109,5 +116,5 @@ class Service:
         await self.repository.drain()
 
     async def close(self) -> None:
-        """End the model processes."""
-        await self.repository.close()
+        """End the model processes and the decoder processes."""
+        await asyncio.gather(self.repository.close(), self.decoders.close())

@@ -255,7 +255,7 @@ class Connection(Stream):
             self._exchange.start()
             return
         self._id = request_id(head.fields)
-        request = Request(self._id, head.fields, body)
+        request = Request(self._id, head.fields, body, self.remote_ip)
         self._exchange = EndpointRun(endpoint(request), self._answer)
         self._exchange.start()
 

@@ -1,0 +1,1 @@
+"""Decoder processes: large bodies are decoded, and large answers encoded, off the event loop."""
