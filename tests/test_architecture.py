@@ -27,7 +27,7 @@ HOMES = {
     "jsonschema_rs": ["server/dialects/"],
     "keras": ["model/", "scripts/measurements/models.py"],
     "numpy": [
-        *("model/", "server/dialects/", "server/loadtest/", "server/serving/model_process.py"),
+        *("model/", "server/dialects/", "server/loadtest/", "server/serving/"),
         "scripts/",
     ],
     "orjson": ["server/dialects/", "server/loadtest/", "server/logs/", "scripts/"],

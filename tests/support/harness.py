@@ -32,6 +32,7 @@ from server.http.auth import ApiKeys
 from server.listening import bind
 from server.logs import Access, PayloadLog
 from server.monitoring.live_page import LivePage, read
+from server.serving.decoders.pool import StartDecoder
 from server.serving.service import Service
 from server.transport.interface import Transport
 from server.transport.tls import context_of
@@ -399,10 +400,11 @@ async def serving(
     settings: Settings | None = None,
     payload_log: PayloadLog | None = None,
     expected_logs: Iterable[str] = (),
+    start_decoder: StartDecoder | None = None,
 ) -> AsyncIterator[Server]:
     """Serve a model until the test is over; see that nothing is left behind then."""
     model = model or FakeModel()
-    async with listening(settings, payload_log, expected_logs) as server:
+    async with listening(settings, payload_log, expected_logs, start_decoder) as server:
         await server.service.start(in_threads(lambda _: model))
         if isinstance(model, FakeModel):
             model.batches.clear()  # the calls for the examples of the documentation
@@ -418,11 +420,12 @@ async def listening(
     settings: Settings | None = None,
     payload_log: PayloadLog | None = None,
     expected_logs: Iterable[str] = (),
+    start_decoder: StartDecoder | None = None,
 ) -> AsyncIterator[Server]:
     """Listen without a model until the test is over; see that nothing is left behind then."""
     settings = settings or with_settings()
     settings = replace(settings, http=replace(settings.http, transport=transport))
-    service, activity = Service(settings), Activity()
+    service, activity = Service(settings, start_decoder), Activity()
     keys = ApiKeys(settings.auth.api_keys)
     logs = LogRecords()
     log_access = {"log_access": logs.add_access} if settings.logging.access else {}
@@ -472,6 +475,8 @@ def check_nothing_is_left(server: Server) -> None:
     for model in server.service.repository.models():
         queue = model.batcher.queue
         assert (queue.rows, queue.nbytes) == (0, 0)
+        assert (model.batcher.holders, model.batcher.held_bytes) == (0, 0)
+    assert server.service.decoders.lines.ahead("") == []
 
 
 def check_logs(server: Server) -> None:

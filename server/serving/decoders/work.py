@@ -120,11 +120,12 @@ class Lines:
     def ahead(self, client: str) -> list[Work]:
         """Return the work that is done before new work of a client, as far as that is known."""
         turns = len(self._lines.get(client, ())) + 1
-        return [
-            work
-            for name, line in self._lines.items()
-            for work in (line if name == client else islice(line, turns))
-        ]
+        found: list[Work] = []
+        for name, line in self._lines.items():
+            found += [work for work in line if work.is_taken]
+            others = (work for work in line if not work.is_taken)
+            found += others if name == client else islice(others, turns)
+        return found
 
     def untaken(self) -> list[Work]:
         """Return the work that can be done, and that no process does."""
