@@ -14,6 +14,7 @@ from scripts.comparison.venvs import ROOT
 from scripts.comparison.versions import versions
 from scripts.comparison.wrk import NOT_INSTALLED, is_installed
 from scripts.measurements import (
+    beside_large,
     fairness,
     heavy_network,
     idle_connections,
@@ -32,6 +33,7 @@ MEASUREMENTS = {
     "heavy-network": heavy_network.run,
     "large-requests": large_requests.run,
     "fairness": fairness.run,
+    "beside-large": beside_large.run,
     "idle-connections": idle_connections.run,
     "memory": memory.run,
     "watching": watching.run,

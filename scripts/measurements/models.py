@@ -22,6 +22,15 @@ def small_network(path: Path) -> None:
     _network(path, [32])
 
 
+def wide_network(path: Path) -> None:
+    """Save a model that answers one number with 65,536 numbers."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(64), keras.layers.RepeatVector(1024)]
+    keras.Sequential([keras.Input((1,)), *layers]).save(path)
+
+
 def save_mobilenet(path: Path) -> None:
     """Save MobileNetV2 with random weights."""
     import keras

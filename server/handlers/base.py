@@ -34,6 +34,8 @@ from server.serving.service import ServiceState
 
 log = logging.getLogger(__name__)
 
+MAX_JOINED = 64 * 2**10  # bytes of a body that are sent in one piece with its headers
+
 
 @stream_request_body  # without it, Tornado parses forms of any size before it calls a handler
 class BaseHandler(RequestHandler):
@@ -106,6 +108,10 @@ class BaseHandler(RequestHandler):
         self.clear_header("Content-Type")
         for name, value in response.headers.items():
             self.set_header(name, value)
+        if len(response.body) > MAX_JOINED:  # joined with its headers, it would be copied
+            self.set_header("Content-Length", str(len(response.body)))
+            self._close_if_draining()
+            self.flush()
         sent = self.finish(response.body)
         if reserved := response.reserved:
             sent.add_done_callback(lambda _: reserved.release())

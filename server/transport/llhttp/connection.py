@@ -25,6 +25,8 @@ from server.transport.llhttp.state import (
 from server.transport.llhttp.stream import NEVER, Stream
 from server.transport.llhttp.tornado_bridge import TornadoExchange
 
+MAX_JOINED: Final = 64 * 2**10  # bytes of a body that are sent in one piece with its head
+
 _NOT_READING: Final = (ANSWERING, CLOSING)
 _RECEIVING: Final = (READING_BODY, DISCARDING_BODY)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -286,7 +288,12 @@ class Connection(Stream):
     def _send(self, head: Head, response: Response) -> None:
         """Write an answer and its access line."""
         option = self.connection_option()
-        self.transport.write(self.host.to_bytes(response, option, head.method))
+        if len(response.body) > MAX_JOINED and head.method != "HEAD":
+            # Joined with its head, the body would be copied.
+            self.transport.write(self.host.to_bytes(response, option, "HEAD"))
+            self.transport.write(response.body)
+        else:
+            self.transport.write(self.host.to_bytes(response, option, head.method))
         self._log(head, response.status)
 
     def _cancel_request(self) -> None:
