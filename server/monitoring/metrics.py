@@ -141,12 +141,12 @@ def of_failures(counts: Counts) -> Iterator[Metric]:
     )
     yield CounterMetricFamily(
         "predict_expired",
-        "Requests whose deadline passed in the queue or in a batch.",
+        "Requests whose deadline passed in the queue, in a batch or in a decoder process.",
         counts.expiries,
     )
     yield CounterMetricFamily(
         "predict_cancelled",
-        "Requests whose client disconnected while they were in the queue or in a batch.",
+        "Requests whose client disconnected in the queue, in a batch or in a decoder process.",
         counts.cancellations,
     )
     yield CounterMetricFamily(
