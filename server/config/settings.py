@@ -241,7 +241,7 @@ class BatchingSettings:
     )
     max_queue_ms: float = setting(
         1_000,
-        "Longest expected wait for the model and decoder processes, in milliseconds; beyond it: 503.",
+        "Longest expected wait for decoding and the model, in milliseconds; beyond it: 503.",
         minimum=0,
         maximum=A_DAY_MS,
     )
@@ -250,7 +250,7 @@ class BatchingSettings:
     )
     queue_bytes: int = setting(
         256 * MIB,
-        "Most bytes of input that may wait or be decoded; a request that would exceed it is rejected.",
+        "Most bytes of input that wait or are decoded; a request that would exceed it gets 503.",
         minimum=1,
     )
     deadline_ms: float = setting(
