@@ -14,6 +14,7 @@ import pytest
 
 from model.signature import Signature, TensorSpec
 from tests.support import harness
+from tests.support.fake_decoder import FakeDecoders
 from tests.support.harness import (
     JSON,
     SOON,
@@ -389,7 +390,8 @@ async def test_a_client_that_does_not_read_its_answers_gets_no_more_of_them() ->
     """It gets the rest when it reads again."""
     rows = 1000  # an answer to so many has about 2 MB
     requests = [predict_bytes([[n + 0.1]] * rows) for n in range(15)]
-    async with serving(FakeModel(WIDE), with_settings(batching={"max_rows": rows})) as server:
+    settings = with_settings(batching={"max_rows": rows})
+    async with serving(FakeModel(WIDE), settings, start_decoder=FakeDecoders()) as server:
         client = await server.connect()
         client.pause()
         client.writer.write(b"".join(requests))
