@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import time
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 from model.tensors import Rows, Tensors
@@ -15,6 +14,7 @@ from server.dialects.interface import (
     SLOW_JSON,
     DecodedRequest,
     Dialect,
+    Encoded,
     Headers,
     decoding_headers,
 )
@@ -28,6 +28,7 @@ from server.errors import (
 from server.http.auth import PREDICT, ApiKeys
 from server.http.cors import Cors
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id, with_cors
+from server.http.timing import server_timing
 from server.logs import PayloadLog
 from server.logs.format import of_request
 from server.logs.payload import Shown
@@ -114,7 +115,13 @@ class PredictEndpoint:
             else:
                 submitted = self._submit(request, admitted)
             *_, job, reserved, _, large = submitted
-            response = await self._response(request, submitted, await job, started)
+            answer = await job
+            if encoding := self._encoding(request, submitted, answer):
+                response = await self._respond_elsewhere(
+                    request, submitted, answer, started, encoding
+                )
+            else:
+                response = self._respond(request, submitted, answer, started)
             reserved = None  # the transport releases it
             status = response.status
         except Exception as error:
@@ -236,32 +243,64 @@ class PredictEndpoint:
         large = None if shown is None and encoding is None else Large(shown, encoding)
         return model, dialect, decoded, job, reserved, deadline, large
 
-    async def _response(
+    def _encoding(self, request: Request, submitted: Submitted, answer: Rows) -> Work | None:
+        """Return the work of encoding an answer if it is large, be that known only now."""
+        model, dialect, decoded, *_, large = submitted
+        if large is not None and large.encoding is not None:
+            return large.encoding
+        if model.loaded.knows_answer_size:
+            return None
+        size = about(model.signature.outputs, answer)
+        if size >= SLOW_JSON and dialect.encodes_slowly(decoded, size):
+            return self._decoders.expect(request.client, ENCODE, size)
+        return None
+
+    def _respond(
         self, request: Request, submitted: Submitted, answer: Rows, started: float
     ) -> Response:
         """Encode the prediction, and write its line in the payload log.
 
         Raises UnreadAnswers or TooManyRows if the answer is larger than the shapes of the outputs
-        told, and there is no memory for it; NonFiniteOutput, DeadlineExceeded.
+        told, and there is no memory for it; NonFiniteOutput.
         """
-        model, dialect, decoded, *_, reserved, deadline, large = submitted
-        encoding = large.encoding if large is not None else None
-        if encoding is None and not model.loaded.knows_answer_size:
-            encoding = self._encoding_of(request, dialect, decoded, model, answer)
+        encoded = submitted[1].encode(answer, submitted[2])
         takes_line = self._payload_log is not None and self._payload_log.takes_next()
-        shown: Shown | None = None
-        if encoding is None:
-            body, content_type, extra = dialect.encode(answer, decoded)
-        else:
-            body, content_type, extra, shown = await self._decoders.submit(
-                encoding,
-                deadline,
-                model.loaded.recipe,
-                self._dialect,
-                decoded.form,
-                self._payload_log.display if takes_line and self._payload_log else None,
-                Tensors(answer.arrays),
-            )
+        return self._finished(request, submitted, encoded, None, takes_line, started)
+
+    async def _respond_elsewhere(
+        self,
+        request: Request,
+        submitted: Submitted,
+        answer: Rows,
+        started: float,
+        encoding: Work,
+    ) -> Response:
+        """Do what `_respond` does, but have a decoder process encode; raises DeadlineExceeded."""
+        model, _, decoded, *_, deadline, _ = submitted
+        takes_line = self._payload_log is not None and self._payload_log.takes_next()
+        *encoded, shown = await self._decoders.submit(
+            encoding,
+            deadline,
+            model.loaded.recipe,
+            self._dialect,
+            decoded.form,
+            self._payload_log.display if takes_line and self._payload_log else None,
+            Tensors(answer.arrays),
+        )
+        return self._finished(request, submitted, Encoded(*encoded), shown, takes_line, started)
+
+    def _finished(
+        self,
+        request: Request,
+        submitted: Submitted,
+        encoded: Encoded,
+        shown: Shown | None,
+        takes_line: bool,
+        started: float,
+    ) -> Response:
+        """Return the response, and write its line in the payload log."""
+        body, content_type, extra = encoded
+        model, _, _, job, reserved, *_ = submitted
         reserved.correct(len(body))
         total_ms = f"{(time.perf_counter() - started) * 1000:.3f}"
         if takes_line:
@@ -270,23 +309,9 @@ class PredictEndpoint:
             "Content-Type": content_type,
             "X-Request-ID": request.id,
             "X-Model-Version": model.version,
-            "Server-Timing": server_timing(submitted[3], total_ms),
+            "Server-Timing": server_timing(job, total_ms),
         }
         return Response(200, {**headers, **extra} if extra else headers, body, reserved)
-
-    def _encoding_of(
-        self,
-        request: Request,
-        dialect: Dialect,
-        decoded: DecodedRequest,
-        model: ServedModel,
-        answer: Rows,
-    ) -> Work | None:
-        """Return the work of encoding an answer whose size was not known before, if it is large."""
-        size = about(model.signature.outputs, answer)
-        if size >= SLOW_JSON and dialect.encodes_slowly(decoded, size):
-            return self._decoders.expect(request.client, ENCODE, size)
-        return None
 
     def _model(self) -> ServedModel:
         """Return the model that is to answer; raises Loading, UnknownModel."""
@@ -327,15 +352,3 @@ class PredictEndpoint:
             ms=total_ms,
             redacted=dialect.redacted,
         )
-
-
-def server_timing(job: Job, total_ms: str) -> str:
-    """Return the times in queue and model, and in total, in milliseconds (W3C Server Timing)."""
-    in_batch = _batch_timing(job.model_seconds, job.batch_rows)
-    return f"queue;dur={job.queue_seconds * 1000:.3f}, {in_batch}, total;dur={total_ms}"
-
-
-@lru_cache(maxsize=8)
-def _batch_timing(seconds: float, rows: int) -> str:
-    """Return the part that is the same for all requests of a batch, and so cached."""
-    return f'model;dur={seconds * 1000:.3f}, batch;desc="{rows} rows"'
