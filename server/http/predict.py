@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from typing import Final, NamedTuple
 
@@ -21,14 +20,13 @@ from server.dialects.interface import (
 from server.dialects.table import NATIVE, DialectEntry
 from server.errors import (
     InternalError,
-    InvalidRequest,
     ServiceError,
     UnknownModel,
 )
 from server.http.auth import PREDICT, ApiKeys
 from server.http.cors import Cors
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id, with_cors
-from server.http.timing import server_timing
+from server.http.timing import server_timing, timeout_of
 from server.logs import PayloadLog
 from server.logs.format import of_request
 from server.logs.payload import Shown
@@ -43,9 +41,6 @@ log = logging.getLogger(__name__)
 
 # A longer body takes more time to decode than everything else about a rejected request.
 EXPENSIVE_BYTES: Final = 16 * 1024
-
-_TIMEOUT_MS = re.compile(r"[1-9][0-9]{0,999}")
-_NOT_GIVEN: Final = "\r\n"  # no header has this value
 
 
 class Large(NamedTuple):
@@ -144,7 +139,7 @@ class PredictEndpoint:
         if self._keys.guard_predictions:
             self._keys.check(headers, PREDICT)
         self._model().dialects.by_name[self._dialect].check(headers)
-        self._timeout(headers)
+        timeout_of(headers, self._longest_ms)
 
     def reject(self, error: Exception, headers: Headers) -> Response:
         """Return and count the error response to a request that the transport rejects."""
@@ -173,7 +168,7 @@ class PredictEndpoint:
         dialect.check(request.headers)
         batcher = model.batcher
         now = batcher.loop.time()
-        longest = self._timeout(request.headers)
+        longest = timeout_of(request.headers, self._longest_ms)
         nbytes = len(request.body)
         if nbytes > EXPENSIVE_BYTES:
             self._answers.check_room()
@@ -319,17 +314,6 @@ class PredictEndpoint:
         if slot is None:
             raise UnknownModel(f"There is no model {self._name:.80}.")
         return slot.find(self._version)
-
-    def _timeout(self, headers: Headers) -> float:
-        """Return the deadline in seconds from now; a client can only lower it."""
-        given = headers.get("x-request-timeout-ms", _NOT_GIVEN)
-        if given == _NOT_GIVEN:
-            return self._longest_ms / 1000
-        if not _TIMEOUT_MS.fullmatch(given):
-            raise InvalidRequest(
-                "X-Request-Timeout-Ms must be a whole number of milliseconds, at least 1."
-            )
-        return min(int(given), self._longest_ms) / 1000
 
     def _record(
         self,
