@@ -30,8 +30,9 @@ NATIVE_ERRORS = [
     *("invalid-request", "invalid-json", *KEY_ERRORS, "unknown-model", "not-found"),
     *("method-not-allowed", "body-too-large", "late-headers", "late-body", "headers-too-large"),
     *("too-many-rows", "unsupported-media-type", "invalid-data", "model-failed"),
-    *("non-finite-output", "internal-error", "overloaded", "loading", "draining"),
-    *("model-unavailable", "too-many-connections", "arriving-bodies", "unread-answers"),
+    *("non-finite-output", "decoder-failed", "internal-error", "overloaded", "loading"),
+    *("draining", "model-unavailable", "too-many-connections", "arriving-bodies"),
+    "unread-answers",
     "deadline-exceeded",
 ]
 PLAIN_ERRORS = [each.slug for each in PROBLEMS.values() if each.slug not in NEVER_FOR_PREDICTIONS]
