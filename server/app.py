@@ -12,11 +12,12 @@ from server.handlers.base import NotFoundHandler, request_logger
 from server.handlers.made_once import MadeOnce
 from server.handlers.pages import TEMPLATES
 from server.handlers.parts import Parts
-from server.handlers.routes import ROUTES, check_head_with
+from server.handlers.routes import ROUTES, check_head_with, has_route
 from server.http.activity import Activity, LogAccess
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
 from server.http.endpoints import Endpoints, pattern_of
+from server.http.outside import Outside
 from server.http.rejections import Rejections
 from server.logs import PayloadLog
 from server.monitoring.live_page import LivePage
@@ -55,7 +56,8 @@ def make_transport(
     keys = keys or ApiKeys(settings.auth.api_keys)
     cors = Cors(settings.http.cors_origins)
     endpoints = Endpoints(service, keys, cors, payload_log, check_head_with(keys))
-    rejections = Rejections(settings.http, endpoints, service.counts.rejected)
+    outside = Outside(settings.http, has_route)
+    rejections = Rejections(settings.http, endpoints, service.counts.rejected, outside)
     activity.end_first(live_page.end)
     parts = Parts(
         service=service,
@@ -63,17 +65,21 @@ def make_transport(
         keys=keys,
         cors=cors,
         endpoints=endpoints,
+        outside=outside,
         live_page=live_page,
         metrics=Metrics(service, payload_log),
         assets=Assets(),
         describe=openapi_document,
         documents=MadeOnce(most=1),
+        addressed=MadeOnce(most=PAGES_KEPT),
         pages=MadeOnce(most=PAGES_KEPT),
     )
     app = make_app(parts, log_access)
     if settings.http.transport == "tornado":
-        return BoundedHTTPServer(app, settings.http, rejections, log_access, tls)
-    return LlhttpServer(app, settings.http, endpoints, rejections, activity, log_access, tls)
+        return BoundedHTTPServer(app, settings.http, rejections, log_access, outside, tls)
+    return LlhttpServer(
+        app, settings.http, endpoints, rejections, activity, log_access, outside, tls
+    )
 
 
 def make_app(parts: Parts, log_access: LogAccess) -> Application:

@@ -175,7 +175,7 @@ def headers_of(error: Exception) -> dict[str, str]:
             return {"Allow": ", ".join(error.allowed)}
         case UnsupportedMediaType():
             accepted = "application/json, application/x-npy"
-            return {"Accept-Post": accepted, "Accept-Encoding": "identity"}
+            return {"Accept-Post": accepted, "Accept-Encoding": "gzip, deflate, zstd"}
         case batching.Overloaded():
             return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
         case Unauthorized():

@@ -21,6 +21,7 @@ LAYERS = ("model", "server", "scripts")
 HOMES = {
     "apispec": ["server/openapi/"],
     "atheris": ["scripts/fuzz.py"],
+    "backports": ["server/http/codings.py"],
     "h5py": ["model/"],
     "httptools": ["server/transport/llhttp/", "server/loadtest/"],
     "jsonschema": ["server/config/", "server/dialects/", "scripts/fuzz_targets.py"],

@@ -97,6 +97,13 @@ class ModelSettings(ModelSource):
         "Most versions of a folder to load: those with the highest numbers.",
         minimum=1,
     )
+    poll_s: float = setting(
+        1,
+        "Seconds between two looks for new versions and replaced files, which are loaded by "
+        "themselves; 0: none.",
+        minimum=0,
+        maximum=A_DAY_S,
+    )
     allow_signature_change: bool = setting(
         False, "Whether a reloaded model may have different inputs or outputs."
     )
@@ -159,8 +166,29 @@ class HttpSettings:
             r"https?://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?\Z",
         },
     )
+    root_path: str = setting(
+        "",
+        "Path under which a proxy shows the service, such as /models; links in pages begin with "
+        "it. Requests may have it or not.",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*\Z",
+        wanted="a path such as /models, without a slash at its end",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        "Addresses and networks of proxies, such as 10.0.0.0/8, whose X-Forwarded headers and "
+        "Forwarded are believed; unix: those that connect through a Unix socket.",
+        wanted="a list of addresses and networks, each such as 127.0.0.1, 10.0.0.0/8, ::1 or unix",
+        items={"type": "string", "pattern": r"^(unix|[0-9A-Fa-f:.]+(/[0-9]{1,3})?)\Z"},
+    )
+    compress_min_bytes: int = setting(
+        16 * KIB,
+        "Smallest answer, in bytes, that is compressed where its client asks for that; 0: none is.",
+        minimum=0,
+    )
     max_body_bytes: int = setting(
-        8 * MIB, "Largest request body, in bytes; a larger one gets 413.", minimum=1
+        8 * MIB,
+        "Largest request body, in bytes, also after decompression; a larger one gets 413.",
+        minimum=1,
     )
     body_bytes: int = setting(
         256 * MIB,

@@ -15,19 +15,31 @@ from server.dialects.not_json import Advice, explain
 from server.errors import InvalidData, InvalidJSON, UnsupportedMediaType
 from server.problems import detail_of, headers_of, problem_of
 
+CODINGS: Final = ("zstd", "gzip", "deflate")  # the first one is the best for answers
 LARGE_BODY: Final = 4096  # bytes; larger bodies are decoded with the garbage collector paused
 
 
 def check_coding(headers: Headers) -> None:
-    """Raise UnsupportedMediaType for a body that is compressed."""
-    given = headers.get("content-encoding", "")
-    if not given:
-        return
-    coding = given.strip().lower()
-    if coding not in ("", "identity"):
+    """Raise UnsupportedMediaType for a body whose compression is not known."""
+    if headers.get("content-encoding", ""):
+        coding_of(headers)
+
+
+def coding_of(headers: Headers) -> str:
+    """Return how a body is compressed, one of CODINGS; an empty string if it is not.
+
+    Raises UnsupportedMediaType for any other coding, and for several.
+    """
+    given = headers.get("content-encoding", "").strip().lower()
+    coding = given.removeprefix("x-")  # RFC 9110, section 8.4.1.3
+    if coding in ("", "identity"):
+        return ""
+    if coding not in CODINGS:
+        known = ", ".join(CODINGS)
         raise UnsupportedMediaType(
-            f"Send the body uncompressed, without Content-Encoding: {coding[:80]}."
+            f"Send the body uncompressed or in one of {known}, not in {given[:80]}."
         )
+    return coding
 
 
 def parse(body: bytes | memoryview, advice: Advice) -> Any:

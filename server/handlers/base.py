@@ -15,6 +15,7 @@ from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from server.batching import BatchingError
 from server.dialects.interface import Headers
+from server.dialects.json_body import CODINGS
 from server.dialects.table import dialect_of
 from server.errors import (
     InternalError,
@@ -23,11 +24,14 @@ from server.errors import (
     ServiceError,
     UnknownPath,
 )
-from server.handlers.made_once import Body, accepts_gzip
+from server.handlers.made_once import Body
 from server.handlers.parts import Parts
 from server.http.activity import LogAccess
 from server.http.auth import ApiKeys
+from server.http.codings import COMPRESS, is_text, preferred
 from server.http.message import COMMON_HEADERS, Response, problem, replaced_id, request_id
+from server.http.outside import Seen
+from server.http.tracing import TRACEPARENT, trace_of
 from server.logs import Access
 from server.logs.format import of_request
 from server.serving.service import ServiceState
@@ -65,9 +69,24 @@ class BaseHandler(RequestHandler):
         """The client's X-Request-ID if it is valid, else a new one."""
         return request_id(self.request.headers)
 
+    @cached_property
+    def trace(self) -> str:
+        """The client's traceparent if it is valid, else an empty string."""
+        return trace_of(self.request.headers)
+
+    @cached_property
+    def seen(self) -> Seen:
+        """How the request is seen from outside."""
+        request = self.request
+        return self.parts.outside.seen(
+            request.headers, request.remote_ip or "", request.protocol, request.host
+        )
+
     def set_default_headers(self) -> None:
         """Replace Tornado's headers, which reveal its version."""
         self.set_header("X-Request-ID", self.request_id)
+        if self.trace:
+            self.set_header(TRACEPARENT, self.trace)
         self._headers.update(COMMON_HEADERS)  # constants need no validation
 
     def data_received(self, chunk: bytes) -> None:
@@ -126,12 +145,9 @@ class BaseHandler(RequestHandler):
 
         The headers go first and alone: joined with them, the body would be copied for each reader.
         """
-        vary = [self._headers["Vary"]] if "Vary" in self._headers else []
-        self.set_header("Vary", ", ".join([*vary, "Accept-Encoding"]))
         chosen = body.plain
-        if accepts_gzip(self.request.headers.get("Accept-Encoding", "")):
+        if self._coding_of_answer("gzip"):
             chosen = body.gzipped
-            self.set_header("Content-Encoding", "gzip")
         self.set_header("Content-Length", str(len(chosen)))
         self._close_if_draining()
         self.flush()
@@ -144,6 +160,8 @@ class BaseHandler(RequestHandler):
         to close the connection before the request came.
         """
         self._close_if_draining()
+        if isinstance(chunk, str | bytes) and len(chunk) >= self.parts.endpoints.codings.least:
+            chunk = self._compressed(chunk)
         sent = super().finish(chunk)
         sent.add_done_callback(self._sent)
         return sent
@@ -167,7 +185,31 @@ class BaseHandler(RequestHandler):
     def log_exception(self, _: Any, value: BaseException | None, __: Any) -> None:
         """Log internal errors, but not errors of clients."""
         if not isinstance(value, HTTPError | ServiceError | BatchingError):
-            log.error("internal error", exc_info=value, extra=of_request(self.request_id))
+            log.error(
+                "internal error", exc_info=value, extra=of_request(self.request_id, self.trace)
+            )
+
+    def _compressed(self, body: str | bytes) -> str | bytes:
+        """Return a body as the client takes it; documents are small enough to be compressed here.
+
+        Those of predictions and of `send_body` have been compressed, or are not to be.
+        """
+        is_decided = "Accept-Encoding" in self._headers.get("Vary", "")
+        if is_decided or not is_text(self._headers.get("Content-Type", "")):
+            return body
+        coding = self._coding_of_answer(*CODINGS)
+        return (
+            COMPRESS[coding](body if isinstance(body, bytes) else body.encode()) if coding else body
+        )
+
+    def _coding_of_answer(self, *offered: str) -> str:
+        """Choose how the body is compressed, or an empty string, and set the headers for it."""
+        vary = [self._headers["Vary"]] if "Vary" in self._headers else []
+        self.set_header("Vary", ", ".join([*vary, "Accept-Encoding"]))
+        coding = preferred(self.request.headers.get("Accept-Encoding", ""), offered)
+        if coding:
+            self.set_header("Content-Encoding", coding)
+        return coding
 
     def _close_if_draining(self) -> None:
         if self.service.state is ServiceState.DRAINING:
@@ -219,8 +261,9 @@ def request_logger(log_access: LogAccess) -> Callable[[RequestHandler], None]:
             handler.get_status(),
             time.perf_counter() - handler.began,
             handler.request_id,
-            request.remote_ip or "",
+            handler.seen.client,
             replaced_id(request.headers, handler.request_id),
+            handler.trace,
         )
         log_access(entry)
 

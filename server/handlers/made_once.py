@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -15,7 +14,6 @@ from typing import Final, NamedTuple
 SWITCH_SECONDS: Final = 0.0005
 
 _USUAL_SWITCH_SECONDS: Final = sys.getswitchinterval()
-_ZERO: Final = re.compile(r"\s*q=0(\.0*)?\s*")
 
 
 class Body(NamedTuple):
@@ -66,12 +64,3 @@ def _body(make: Callable[[], bytes]) -> Body:
 
 def _has_failed(task: asyncio.Task[Body]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
-
-
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Return whether a client takes gzip, by its Accept-Encoding (RFC 9110, section 12.5.3)."""
-    for part in accept_encoding.lower().split(","):
-        coding, _, weight = part.partition(";")
-        if coding.strip() in ("gzip", "x-gzip"):
-            return not _ZERO.fullmatch(weight)
-    return False

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 from weakref import ref
 
 from server.errors import UnknownPath
 from server.handlers.base import BaseHandler
+from server.openapi.document import ROOT
 from server.problems import PROBLEMS
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
@@ -32,8 +34,10 @@ class PageHandler(BaseHandler):
         self.set_header("Content-Security-Policy", self.POLICY)
 
     def get_template_namespace(self) -> dict[str, Any]:
-        """Add `asset`, which returns the address of a static file."""
-        return {**super().get_template_namespace(), "asset": self.parts.assets.url}
+        """Add `root`, what paths begin with, and `asset`, which returns that of a static file."""
+        root, url = self.seen.root, self.parts.assets.url
+        added = {"root": root, "asset": lambda name: root + url(name)}
+        return {**super().get_template_namespace(), **added}
 
 
 class DocsHandler(PageHandler):
@@ -67,8 +71,24 @@ class OpenAPIHandler(BaseHandler):
         # With weak references, models that were replaced can be freed.
         key = tuple([ref(model) for model in models])
         body = await self.parts.documents.get(key, lambda: self.parts.describe(*models))
+        if (address := self._address()) != ROOT:
+            plain = body.plain
+            body = await self.parts.addressed.get((key, address), lambda: served_at(address, plain))
         self.set_header("Content-Type", "application/json")
         self.send_body(body)
+
+    def _address(self) -> str:
+        """Return where the service is: as trusted proxies tell it, else without a host."""
+        is_told = self.parts.outside.trusts(self.request.remote_ip or "")
+        return self.seen.address if is_told else self.seen.root or ROOT
+
+
+def served_at(address: str, document: bytes) -> bytes:
+    """Return an OpenAPI document with another address of the service."""
+    servers = '"servers":[{"url":%s}]'
+    return document.replace(
+        (servers % json.dumps(ROOT)).encode(), (servers % json.dumps(address)).encode(), 1
+    )
 
 
 class AssetHandler(BaseHandler):

@@ -11,6 +11,7 @@ from server.http.activity import Activity
 from server.http.auth import ApiKeys
 from server.http.cors import Cors
 from server.http.endpoints import Endpoints
+from server.http.outside import Outside
 from server.monitoring.live_page import LivePage
 from server.monitoring.metrics import Metrics
 from server.serving.service import Service
@@ -23,10 +24,12 @@ class Parts:
     Attributes:
         activity: the requests in progress.
         endpoints: the endpoints for predictions, by method and path.
+        outside: how a request is seen from outside.
         live_page: the feed of the charts on the start page.
         assets: the files in `server/static/`.
         describe: makes the OpenAPI document of models; the first one is the default model.
-        documents: the last OpenAPI document.
+        documents: the last OpenAPI document, without an address.
+        addressed: the last OpenAPI documents: one for each address.
         pages: the last start pages: one for each address and state of the service.
     """
 
@@ -35,9 +38,11 @@ class Parts:
     keys: ApiKeys
     cors: Cors
     endpoints: Endpoints
+    outside: Outside
     live_page: LivePage
     metrics: Metrics
     assets: Assets
     describe: Callable[..., bytes]
     documents: MadeOnce
+    addressed: MadeOnce
     pages: MadeOnce

@@ -25,9 +25,10 @@ class RootHandler(StartPageHandler):
             await super().get()
             return
         self.set_header(POLICY, COMMON_HEADERS[POLICY])
+        root = self.seen.root
         self.send_json(
             {"status": "alive", "name": SERVER_NAME, "version": __version__}
-            | {"documentation": "/docs", "openapi": "/openapi.json"}
+            | {"documentation": f"{root}/docs", "openapi": f"{root}/openapi.json"}
         )
 
 

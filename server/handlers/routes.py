@@ -89,16 +89,23 @@ ROUTES = [
 ]
 
 
+_PATTERNS = [(re.compile(pattern_of(route.path)), route.handler) for route in ROUTES]
+
+
+def has_route(path: str) -> bool:
+    """Return whether there is a route for a path in normal form."""
+    return any(pattern.fullmatch(path) for pattern, _ in _PATTERNS)
+
+
 def check_head_with(keys: ApiKeys) -> CheckHead:
     """Return the function that raises what a request gets whatever its body is.
 
     It raises UnknownPath, MethodNotAllowed and what is wrong with the key.
     """
-    patterns = [(re.compile(pattern_of(route.path)), route.handler) for route in ROUTES]
 
     def check_head(route: tuple[str, str], headers: Headers) -> None:
         method, path = route
-        for pattern, handler in patterns:
+        for pattern, handler in _PATTERNS:
             if pattern.fullmatch(path):
                 handler.check_head(method, headers, keys)
                 return

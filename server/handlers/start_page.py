@@ -132,7 +132,7 @@ class StartPageHandler(PageHandler):
     async def get(self) -> None:
         """Send the page; raises UnknownModel."""
         model = None if self.service.state is ServiceState.LOADING else self.service.model
-        origin = f"{self.request.protocol}://{self.request.host}"
+        origin = self.seen.address
         state = self.service.condition
         key = (ref(model) if model else None, origin, state)
         self.set_header("Content-Type", "text/html; charset=UTF-8")
@@ -165,5 +165,5 @@ def about_model(model: ServedModel, origin: str, needs_key: bool, is_whole: bool
         "since": datetime.fromtimestamp(model.since, UTC).isoformat(timespec="seconds"),
         "fields": fields_of(model) if is_whole else [],
         "examples": shown(model, origin, needs_key=needs_key),
-        "metadata": f"/v2/models/{quote(model.name, safe='')}",
+        "metadata": f"v2/models/{quote(model.name, safe='')}",
     }

@@ -9,11 +9,11 @@ from server.dialects.interface import Headers
 
 EXPOSED_HEADERS: Final = (
     "X-Request-ID, X-Model-Version, Server-Timing, Retry-After, WWW-Authenticate, "
-    "Inference-Header-Content-Length"
+    "Inference-Header-Content-Length, traceparent"
 )
 ALLOWED_HEADERS: Final = (
-    "Authorization, Content-Type, Inference-Header-Content-Length, X-API-Key, X-Request-ID, "
-    "X-Request-Timeout-Ms"
+    "Authorization, Content-Encoding, Content-Type, Inference-Header-Content-Length, X-API-Key, "
+    "X-Request-ID, X-Request-Timeout-Ms, traceparent, tracestate"
 )
 MAX_AGE_SECONDS: Final = "600"
 

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote_to_bytes
 from server.dialects.interface import Headers
 from server.dialects.table import DIALECTS, DialectEntry, dialect_of
 from server.http.auth import ApiKeys
+from server.http.codings import Codings
 from server.http.cors import Cors
 from server.http.message import Response, problem, request_id, with_cors
 from server.http.paths import normal_path
@@ -31,6 +32,9 @@ class Endpoints:
     `check_other` raises the error that a request for any other route gets whatever its body is.
 
     Paths of unknown models have one, too: it answers 404 in the format of its dialect.
+
+    Attributes:
+        codings: decompresses requests and compresses answers.
     """
 
     def __init__(
@@ -45,6 +49,7 @@ class Endpoints:
         self._service = service
         self._keys = keys
         self._cors = cors
+        self.codings = Codings(service.settings.http)
         self._payload_log = payload_log
         self._find_models()
         service.repository.models_changed = self._find_models
@@ -98,7 +103,8 @@ class Endpoints:
         self, entry: DialectEntry, name: str | None = None, version: str | None = None
     ) -> PredictEndpoint:
         return PredictEndpoint(
-            self._service, self._payload_log, self._keys, self._cors, entry, name, version
+            *(self._service, self._payload_log, self._keys, self._cors, self.codings),
+            *(entry, name, version),
         )
 
 

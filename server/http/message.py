@@ -56,6 +56,9 @@ class Request(NamedTuple):
 class ReservedMemory(Protocol):
     """Memory that is reserved for a response."""
 
+    def correct(self, body: int, /) -> None:
+        """Reserve what its body really has."""
+
     def release(self) -> None:
         """Give it back; once is enough."""
 
@@ -96,4 +99,7 @@ def problem(error: Exception, id_: str, entry: DialectEntry = NATIVE) -> Respons
 
 def with_cors(response: Response, cors: Cors, request: Headers) -> Response:
     """Return a response with the CORS headers for its request."""
-    return response._replace(headers={**response.headers, **cors.headers(request)})
+    added = cors.headers(request)
+    if "Vary" in response.headers and "Vary" in added:
+        added = {**added, "Vary": f"{added['Vary']}, {response.headers['Vary']}"}
+    return response._replace(headers={**response.headers, **added})

@@ -24,9 +24,11 @@ from server.errors import (
     UnknownModel,
 )
 from server.http.auth import PREDICT, ApiKeys
+from server.http.codings import Codings
 from server.http.cors import Cors
 from server.http.message import CLIENT_LEFT, Request, Response, problem, request_id, with_cors
 from server.http.timing import server_timing, timeout_of
+from server.http.tracing import trace_of
 from server.logs import PayloadLog
 from server.logs.format import of_request
 from server.logs.payload import Shown
@@ -76,6 +78,7 @@ class PredictEndpoint:
         payload_log: PayloadLog | None,
         keys: ApiKeys,
         cors: Cors,
+        codings: Codings,
         entry: DialectEntry = NATIVE,
         name: str | None = None,
         version: str | None = None,
@@ -92,6 +95,8 @@ class PredictEndpoint:
         self._keys = keys
         self._cors = cors
         self._has_cors = cors.is_on
+        self._codings = codings
+        self._least_compressed = codings.least
         self._requests = service.counts.requests_in(slot.name if slot else "", entry.name)
         self._longest_ms = service.settings.batching.deadline_ms
         self._answers = service.answers
@@ -103,6 +108,9 @@ class PredictEndpoint:
         status = CLIENT_LEFT
         reserved = large = None
         try:
+            if request.headers.get("content-encoding", ""):
+                self.check_head(request.headers)
+                request = await self._codings.decoded(request)
             admitted = self._admit(request)
             if len(request.body) >= SLOW_JSON and self._decodes_slowly(request, admitted):
                 submitted = await self._submit_elsewhere(request, admitted)
@@ -117,10 +125,12 @@ class PredictEndpoint:
                 )
             else:
                 response = self._respond(request, submitted, answer, started)
+            if len(response.body) >= self._least_compressed:
+                response = await self._codings.encoded(response, request.headers)
             reserved = None  # the transport releases it
             status = response.status
         except Exception as error:
-            response = self._problem(error, request.id)
+            response = self._problem(error, request)
             status = response.status
         finally:
             if reserved is not None:
@@ -147,14 +157,15 @@ class PredictEndpoint:
         self._requests.ended(response.status, 0.0)
         return with_cors(response, self._cors, headers)
 
-    def _problem(self, error: Exception, id_: str) -> Response:
+    def _problem(self, error: Exception, request: Request) -> Response:
         """Return the response for an error; log errors of the model and internal errors."""
+        extra = of_request(request.id, trace_of(request.headers))
         if isinstance(error, ModelFailed):
-            log.error("the model failed: %.300s", error.__cause__, extra=of_request(id_))
+            log.error("the model failed: %.300s", error.__cause__, extra=extra)
         elif not isinstance(error, ServiceError | BatchingError):
-            log.error("internal error", exc_info=error, extra=of_request(id_))
+            log.error("internal error", exc_info=error, extra=extra)
             error = InternalError()
-        return problem(error, id_, self._entry)
+        return problem(error, request.id, self._entry)
 
     def _admit(self, request: Request) -> Admitted:
         """Check all of a request that can be checked before its body is decoded."""

@@ -26,6 +26,7 @@ from server.errors import (
 )
 from server.http.arriving_bodies import ArrivingBodies
 from server.http.message import Response, problem, request_id
+from server.http.outside import Outside
 from server.http.paths import normal_path
 from server.logs.format import of_request
 
@@ -71,18 +72,24 @@ class Rejections:
         limits: named in the errors.
         endpoints: make the responses to requests whose head was read.
         count: counts a rejection by its reason.
+        outside: removes the path under which a proxy shows the service.
 
     Attributes:
         arriving: the memory of bodies that are arriving.
     """
 
     def __init__(
-        self, limits: HttpSettings, endpoints: RejectingEndpoints, count: Callable[[str], None]
+        self,
+        limits: HttpSettings,
+        endpoints: RejectingEndpoints,
+        count: Callable[[str], None],
+        outside: Outside,
     ) -> None:
         self.arriving = ArrivingBodies(limits)
         self._limits = limits
         self._endpoints = endpoints
         self._count = count
+        self._outside = outside
 
     def by_head(self, route: Route, headers: Headers) -> Response | None:
         """Return the response to a request that needs no body to be rejected, else None."""
@@ -147,7 +154,7 @@ class Rejections:
         self._count(_REASONS[type(error)])
         line = _REQUEST_LINE.match(start[:REQUEST_LINE_BYTES].decode("latin-1"))
         method, path = line.groups() if line else ("", "")
-        path = normal_path(path.partition("?")[0])
+        path = self._outside.inner_path(normal_path(path.partition("?")[0]))
         response = problem(error, request_id(NO_HEADERS), dialect_of(path))
         log.info(
             "rejected %s from %s with %d: %s",

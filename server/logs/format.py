@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TextIO
 import orjson
 
 # Extra fields of a record: see `of_request`.
-OF_REQUESTS: Final = ("request_id", "request_ids")
+OF_REQUESTS: Final = ("request_id", "request_ids", "trace_id")
 ACCESS: Final = "server.access"
 QUOTING: Final = "tornado.general"  # logs whole headers that it does not understand
 MAX_QUOTED: Final = 120
@@ -45,6 +45,7 @@ class Access(NamedTuple):
     Attributes:
         replaced_id: the X-Request-ID of the client if it was invalid, so that `request_id` is a
             new one.
+        trace: its traceparent (W3C Trace Context), if it has a valid one.
     """
 
     method: str
@@ -54,6 +55,7 @@ class Access(NamedTuple):
     request_id: str
     client: str
     replaced_id: str = ""
+    trace: str = ""
 
 
 class LineFormat(NamedTuple):
@@ -80,9 +82,19 @@ def line_format_of(word: str, stream: TextIO | None, environ: Mapping[str, str])
     return text_format(_coloured if has_colours else _plain)
 
 
-def of_request(id_: str) -> Mapping[str, str]:
-    """Return the `extra` of a record that belongs to a request."""
-    return {"request_id": id_}
+def of_request(id_: str, trace: str = "") -> Mapping[str, str]:
+    """Return the `extra` of a record that belongs to a request, and to a trace if it has one."""
+    return {"request_id": id_, "trace_id": trace_id(trace)} if trace else {"request_id": id_}
+
+
+def trace_id(trace: str) -> str:
+    """Return the id of the trace in a valid traceparent."""
+    return trace[3:35]
+
+
+def span_id(trace: str) -> str:
+    """Return the id of the caller's span in a valid traceparent."""
+    return trace[36:52]
 
 
 def of_requests(ids: list[str]) -> Mapping[str, list[str]]:
@@ -129,12 +141,13 @@ def json_format() -> LineFormat:
         return _dumps(client)
 
     def access(now: float, entry: Access) -> bytes:
-        method, path, status, seconds, request_id, client, replaced_id = entry
+        method, path, status, seconds, request_id, client, replaced_id, trace = entry
+        traced = f',"trace_id":"{trace_id(trace)}","span_id":"{span_id(trace)}"' if trace else ""
         replaced = f',"replaced_request_id":{_dumps(_shown_id(replaced_id))}' if replaced_id else ""
         return (
             f'{{"time":"{stamp.at(now)}","level":"info","logger":"{ACCESS}",'
             f'"request_id":{_id(request_id)},{request_part(method, path, status)},'
-            f'"ms":{seconds * 1000:.3f},"client":{encoded(client)}{replaced}}}\n'
+            f'"ms":{seconds * 1000:.3f},"client":{encoded(client)}{replaced}{traced}}}\n'
         ).encode()
 
     return LineFormat(JsonFormatter(), access)
@@ -203,11 +216,13 @@ def text_format(paint: Callable[[str, str], str]) -> LineFormat:
         return f"{level} {ACCESS}: {_escaped(method)} {_escaped(path)} {paint(str(status), colour)}"
 
     def access(now: float, entry: Access) -> bytes:
-        method, path, status, seconds, request_id, client, replaced_id = entry
+        method, path, status, seconds, request_id, client, replaced_id, trace = entry
+        traced = f" trace {trace_id(trace)}" if trace else ""
         replaced = f" in place of {_shown_id(replaced_id)!r}" if replaced_id else ""
         line = (
             f"{paint(stamp.at(now), DIM)} {request_part(method, path, status)} "
-            f"{seconds * 1000:.1f} ms {_escaped(request_id)}{replaced} from {_escaped(client)}\n"
+            f"{seconds * 1000:.1f} ms {_escaped(request_id)}{replaced} "
+            f"from {_escaped(client)}{traced}\n"
         )
         return line.encode(errors="replace")
 

@@ -27,6 +27,7 @@ from server.problems import PROBLEMS
 from server.serving.served_model import ServedModel
 
 OPENAPI_VERSION = "3.1.0"
+ROOT: Final = "/"  # the address of the service, where nothing else is known
 MAX_DOCUMENT_BYTES: Final = 300_000
 LEFT_OUT: Final[Schema] = {
     "type": "object",
@@ -103,7 +104,7 @@ def describe_service(
             "summary": f"HTTP API of the model {model.name}, version {model.version}.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        servers=[{"url": "/"}],
+        servers=[{"url": ROOT}],
         tags=[
             {"name": "predictions", "description": "Predictions in three protocols."},
             {"name": "models", "description": "Metadata, readiness and statistics of models."},

@@ -174,7 +174,7 @@ HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "Allow": ({"type": "string"}, "The allowed methods."),
     "WWW-Authenticate": ({"type": "string"}, "How to send the API key."),
     "Accept-Post": ({"type": "string"}, "The supported media types."),
-    "Accept-Encoding": ({"type": "string"}, "The supported content coding."),
+    "Accept-Encoding": ({"type": "string"}, "The supported content codings."),
 }
 
 PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
@@ -187,6 +187,11 @@ PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
         {"type": "integer", "minimum": 1},
         "Deadline in milliseconds, after which the response is 504. The deadline of the service "
         "applies if it is earlier.",
+    ),
+    "traceparent": (
+        text_like("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        "The trace that the request belongs to (W3C Trace Context). The answer repeats it, and the "
+        "logs have its ids.",
     ),
 }
 

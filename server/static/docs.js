@@ -19,5 +19,5 @@ const ShortSamples = {
 };
 
 window.addEventListener("load", () => {
-  SwaggerUIBundle({ url: "/openapi.json", dom_id: "#swagger-ui", validatorUrl: null, plugins: [ShortSamples] });
+  SwaggerUIBundle({ url: `${document.documentElement.dataset.root}/openapi.json`, dom_id: "#swagger-ui", validatorUrl: null, plugins: [ShortSamples] });
 });

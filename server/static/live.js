@@ -15,6 +15,7 @@ const CHARTS = [
   { title: "Event-loop lag in ms", lines: ["lag_ms"], words: ["longest"] },
 ];
 
+const root = document.documentElement.dataset.root; // the path under which a proxy shows the service
 const main = document.querySelector("main");
 const state = document.getElementById("state");
 const seconds = [];
@@ -137,7 +138,7 @@ function update(second) {
 }
 
 function connect() {
-  const source = new EventSource("/events");
+  const source = new EventSource(`${root}/events`);
   let silence;
   const lost = () => {
     clearTimeout(silence);
@@ -238,7 +239,7 @@ async function predict(event) {
     const headers = { "Content-Type": "application/json" };
     const key = document.getElementById("key")?.value;
     if (key) headers["X-API-Key"] = key;
-    const response = await fetch("/predict", { method: "POST", headers, body });
+    const response = await fetch(`${root}/predict`, { method: "POST", headers, body });
     const said = await response.json();
     const text = response.ok ? JSON.stringify(said.prediction) : [said.detail, ...(said.errors ?? []).map((e) => `${e.pointer}: ${e.detail}`)].join("\n");
     answer.replaceChildren(element("pre", shortened(text), { id: "prediction" }));

@@ -19,8 +19,10 @@ from tornado.httputil import (
 from server.config import HttpSettings
 from server.http.activity import LogAccess
 from server.http.message import COMMON_HEADERS, Response, replaced_id
+from server.http.outside import Outside
 from server.http.paths import normal_target
 from server.http.rejections import Reject, Rejections
+from server.http.tracing import trace_of, traced
 from server.logs import Access
 from server.transport.interface import MAX_DISCARDED_BYTES, is_steady, origin_form
 from server.transport.tornado_streams import Stream, unread_bytes
@@ -34,6 +36,7 @@ class Owner(Protocol):
     limits: HttpSettings
     rejections: Rejections
     log_access: LogAccess
+    outside: Outside
 
     def headers_arrived(self, connection: HTTP1Connection) -> None:
         """Stop watching a request's headers."""
@@ -79,7 +82,8 @@ class BoundedBody(HTTPMessageDelegate):
         self._began = time.perf_counter()
         assert isinstance(start_line, RequestStartLine)
         target, host = origin_form(start_line.path)
-        start_line = start_line._replace(path=normal_target(target))
+        target = self._server.outside.inner_target(normal_target(target))
+        start_line = start_line._replace(path=target)
         if host is not None:
             headers["Host"] = host
         self._start_line, self._headers = start_line, headers
@@ -187,7 +191,7 @@ class BoundedBody(HTTPMessageDelegate):
         if never_comes:
             self._end_with(response)
             return
-        headers = HTTPHeaders({**COMMON_HEADERS, **response.headers})
+        headers = HTTPHeaders({**COMMON_HEADERS, **self._traced(response).headers})
         headers["Content-Length"] = str(len(response.body))
         start_line = ResponseStartLine("HTTP/1.1", response.status, responses[response.status])
         self._connection.write_headers(start_line, headers, response.body)
@@ -198,7 +202,12 @@ class BoundedBody(HTTPMessageDelegate):
         stream = self._connection.stream
         assert isinstance(stream, Stream)
         self._log(response)
-        stream.end_with(to_bytes(response, self._start_line.method))
+        stream.end_with(to_bytes(self._traced(response), self._start_line.method))
+
+    def _traced(self, response: Response) -> Response:
+        """Return a response with the traceparent of the request, if it has one."""
+        trace = trace_of(self._headers)
+        return response._replace(headers=traced(response.headers, trace))
 
     def _log(self, response: Response) -> None:
         id_ = response.headers["X-Request-ID"]
@@ -207,8 +216,11 @@ class BoundedBody(HTTPMessageDelegate):
             response.status,
             time.perf_counter() - self._began,
             id_,
-            getattr(self._connection.context, "remote_ip", ""),
+            self._server.outside.client(
+                self._headers, getattr(self._connection.context, "remote_ip", "")
+            ),
             replaced_id(self._headers, id_),
+            trace_of(self._headers),
         )
         self._server.log_access(entry)
 

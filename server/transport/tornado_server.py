@@ -21,6 +21,7 @@ from tornado.web import Application
 from server.config import HttpSettings
 from server.http.activity import LogAccess
 from server.http.message import Response
+from server.http.outside import Outside
 from server.http.rejections import REQUEST_LINE_BYTES, Rejections
 from server.transport.interface import LINGER_SECONDS, MAX_REJECTED, SWEEP_SECONDS
 from server.transport.sockets import drop_unsent, half_closed, unsent_in_kernel
@@ -52,6 +53,7 @@ class BoundedHTTPServer(HTTPServer):
         limits: HttpSettings,
         rejections: Rejections,
         log_access: LogAccess,
+        outside: Outside,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         """Set the limits; called by Tornado with the constructor's arguments."""
@@ -66,6 +68,7 @@ class BoundedHTTPServer(HTTPServer):
         self._tls = tls
         self.rejections = rejections
         self.log_access = log_access
+        self.outside = outside
         self._listeners: dict[socket.socket, Callable[[], None]] = {}
         self._accepting: set[asyncio.Task[None]] = set()
         self._awaiting_headers: dict[HTTP1Connection, float] = {}

@@ -86,6 +86,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text |= {"model.allow_signature_change": "true", "model.hang_timeout_s": "7"}
     text |= {"model.load_timeout_s": "7", "model.threads": "7", "model.keep_state": "true"}
     text |= {"model.imports": "a.b,c", "model.allow_code": "true"}
+    text |= {"http.root_path": "/a/b", "http.trusted_proxies": "10.0.0.0/8,unix"}
     text |= {"logging.format": "json", "logging.payload_sample": "0.5"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
     text |= {"logging.access_skip": "/metrics,/a/b", "models_strict": "true"}

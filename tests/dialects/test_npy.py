@@ -73,7 +73,7 @@ def test_the_media_type_decides() -> None:
     with pytest.raises(UnsupportedMediaType):
         dialect.check({"content-type": "application/x-numpy"})
     with pytest.raises(UnsupportedMediaType):
-        dialect.check(HEADERS | {"content-encoding": "gzip"})
+        dialect.check(HEADERS | {"content-encoding": "br"})
 
 
 def test_columns_first_is_read_as_well() -> None:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from server.handlers.made_once import MadeOnce, accepts_gzip
+from server.handlers.made_once import MadeOnce
 
 
 class Maker:
@@ -113,15 +113,3 @@ async def test_one_is_made_at_a_time() -> None:
     await asyncio.gather(*asking)
 
     assert other.threads
-
-
-@pytest.mark.parametrize(
-    "header, accepted",
-    [
-        *[("gzip", True), ("deflate, gzip;q=0.5, br", True), ("GZIP", True), ("x-gzip", True)],
-        *[("", False), ("br", False), ("gzip;q=0", False), ("gzip; q=0.000", False), ("*", False)],
-        *[("gzip;q=0.001", True), ("gzip;q=1.0", True), ("gzipped", False)],
-    ],
-)
-def test_gzip_is_sent_to_those_who_take_it(header: str, accepted: bool) -> None:
-    assert accepts_gzip(header) is accepted

@@ -7,7 +7,6 @@ document of the server that gave it.
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import logging
 import socket
@@ -29,6 +28,7 @@ from server.app import make_transport, openapi_document
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
 from server.http.auth import ApiKeys
+from server.http.codings import decompress
 from server.listening import bind
 from server.logs import Access, PayloadLog
 from server.monitoring.live_page import LivePage, read
@@ -165,7 +165,9 @@ class Response:
     @cached_property
     def json(self) -> Any:
         """The body's JSON, which may be compressed."""
-        return json.loads(gzip.decompress(self.body) if "Content-Encoding" in self else self.body)
+        if "Content-Encoding" not in self:
+            return json.loads(self.body)
+        return json.loads(decompress(self["Content-Encoding"], self.body, 2**26))
 
 
 def request_bytes(
@@ -292,10 +294,11 @@ class LogRecords(logging.Handler):
 
     def add_access(self, entry: Access) -> None:
         """Be the access log: keep a line of a request."""
-        method, path, status, seconds, request_id, client, replaced_id = entry
+        method, path, status, seconds, request_id, client, replaced_id, trace = entry
         replaced = f" in place of {replaced_id!r}" if replaced_id else ""
         self.accesses.append(
             f"{method} {path} {status} {seconds * 1000:.1f} ms {request_id}{replaced} from {client}"
+            + (f" trace {trace}" if trace else "")
         )
         self._arrived.set()
 

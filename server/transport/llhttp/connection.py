@@ -9,6 +9,7 @@ from typing import Final
 
 from server.http.message import CLIENT_LEFT, Request, Response, replaced_id, request_id
 from server.http.rejections import REQUEST_LINE_BYTES, Reject
+from server.http.tracing import TRACEPARENT
 from server.logs import Access
 from server.transport.llhttp.arriving import Arriving
 from server.transport.llhttp.endpoint_run import EndpointRun
@@ -48,6 +49,7 @@ class Connection(Stream):
         "_head",
         "_id",
         "_is_last",
+        "_is_proxy",
         "_started",
         "_unencrypted",
     )
@@ -60,6 +62,7 @@ class Connection(Stream):
         self._exchange: EndpointRun | TornadoExchange | None = None  # what is in progress
         self._id = ""
         self._started = 0.0
+        self._is_proxy = False  # and tells the address of its client
         self._is_last = False  # close the connection after the current answer
 
     # Called by the event loop.
@@ -67,6 +70,7 @@ class Connection(Stream):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for a request, or reject it: without TLS, or when there are too many connections."""
         super().connection_made(transport)
+        self._is_proxy = self.host.outside.trusts(self.remote_ip)
         rejections = self.host.rejections
         if self._unencrypted:
             rejection = rejections.plain_http(self.remote_ip, self._unencrypted)
@@ -184,6 +188,8 @@ class Connection(Stream):
                 self.deadline = host.loop.time() + host.limits.header_timeout_s
             return False
         head, body = request
+        if host.outside.root:
+            head = head.at(host.outside.inner_target(head.target))
         self._head = head
         self._is_last = False
         self._started = time.perf_counter()
@@ -288,6 +294,8 @@ class Connection(Stream):
     def _send(self, head: Head, response: Response) -> None:
         """Write an answer and its access line."""
         option = self.connection_option()
+        if head.trace:
+            option += f"{TRACEPARENT}: {head.trace}\r\n"
         if len(response.body) > MAX_JOINED and head.method != "HEAD":
             # Joined with its head, the body would be copied.
             self.transport.write(self.host.to_bytes(response, option, "HEAD"))
@@ -310,8 +318,12 @@ class Connection(Stream):
     def _log(self, head: Head, status: int) -> None:
         seconds = time.perf_counter() - self._started
         replaced = replaced_id(head.fields, self._id)
-        entry = Access(head.method, head.path, status, seconds, self._id, self.remote_ip, replaced)
-        self.host.log_access(entry)
+        client = self.remote_ip
+        if self._is_proxy:
+            client = self.host.outside.client(head.fields, client)
+        self.host.log_access(
+            Access(head.method, head.path, status, seconds, self._id, client, replaced, head.trace)
+        )
 
     def _body_goes_on(self, now: float) -> bool:
         """Return whether enough of a body has arrived in time; it has as much time again then."""

@@ -7,13 +7,14 @@ begins (request smuggling). So everything that another server might parse differ
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from server.http.paths import normal_target
+from server.http.tracing import trace_of
 from server.transport.interface import origin_form
 
 END: Final = b"\r\n\r\n"
@@ -57,6 +58,7 @@ class Head:
         pairs: the fields as they were sent; a name can occur more than once.
         length: the size of the body; 0 for a chunked one.
         keep_alive: whether the client wants to keep the connection.
+        trace: the traceparent, if there is a valid one.
     """
 
     method: str
@@ -69,6 +71,12 @@ class Head:
     chunked: bool
     keep_alive: bool
     expects_continue: bool
+    trace: str
+
+    def at(self, target: str) -> Head:
+        """Return the same head with another target."""
+        route = (self.method, target.partition("?")[0])
+        return replace(self, target=target, route=route)
 
     @property
     def path(self) -> str:
@@ -135,6 +143,7 @@ def _parse(data: bytes) -> Head:
         keep_alive=_keeps_alive(fields, version, method),
         expects_continue=version == "HTTP/1.1"
         and fields.get("expect", "").lower() == "100-continue",
+        trace=trace_of(fields),
     )
 
 

@@ -10,6 +10,7 @@ from tornado.web import Application
 from server.config import HttpSettings
 from server.http.activity import Activity, LogAccess
 from server.http.message import Response
+from server.http.outside import Outside
 from server.http.rejections import Rejections
 from server.transport.interface import EndpointLookup
 
@@ -28,6 +29,7 @@ class Host(Protocol):
     activity: Activity
     limits: HttpSettings
     log_access: LogAccess
+    outside: Outside
     loop: asyncio.AbstractEventLoop
     closes_after_answers: bool
 

@@ -16,6 +16,7 @@ from tornado.web import Application
 from server.config import HttpSettings
 from server.http.activity import Activity, LogAccess
 from server.http.message import COMMON_FIELDS, Response
+from server.http.outside import Outside
 from server.http.rejections import Rejections
 from server.listening import BACKLOG
 from server.transport.interface import (
@@ -42,6 +43,7 @@ class LlhttpServer:
         rejections: answers, counts and logs what connections reject.
         activity: counts the requests in progress.
         log_access: writes the access line of a request that an endpoint answered.
+        outside: what proxies tell of clients, and add to paths.
         tls: for HTTPS; None for HTTP.
     """
 
@@ -53,6 +55,7 @@ class LlhttpServer:
         rejections: Rejections,
         activity: Activity,
         log_access: LogAccess,
+        outside: Outside,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.application = application
@@ -61,6 +64,7 @@ class LlhttpServer:
         self.activity = activity
         self.limits = limits
         self.log_access = log_access
+        self.outside = outside
         self.closes_after_answers = False
         self.loop = asyncio.get_running_loop()
         self._tls = tls

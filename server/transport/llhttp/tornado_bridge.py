@@ -68,7 +68,7 @@ class TornadoExchange(HTTPConnection):
         except HTTPInputError:
             self._connection.reject_bytes()
         except Exception:
-            extra = of_request(request_id(self._head.fields))
+            extra = of_request(request_id(self._head.fields), self._head.trace)
             log.exception("request for %.80s failed", self._head.path, extra=extra)
             self._connection.abort()
 
