@@ -30,6 +30,7 @@ from server.serving.leftovers import remove_leftovers
 from server.serving.model_process import ModelProcess
 from server.serving.process_start import COMMAND
 from server.serving.service import Service
+from server.serving.watch import Watch
 from server.signals import on_signal
 from server.systemd import Supervisor
 from server.transport.interface import Transport
@@ -139,13 +140,22 @@ class Process:
         self._reload_on_signal(live)
         cleaning = asyncio.ensure_future(asyncio.to_thread(remove_leftovers))
         await self._until_ready(service, stop)
+        watching = self._watch(service)
         service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
         await stop.wait()
+        watching.cancel()
         code = await self._drain(service, transport, activity)
         await service.close()
         await cleaning
         self._supervisor.stop_watchdog()
         return code
+
+    def _watch(self, service: Service) -> asyncio.Future[None]:
+        """Load new versions of models by themselves, unless that is off."""
+        seconds = self._settings.model.poll_s
+        if not seconds:
+            return asyncio.get_running_loop().create_future()
+        return asyncio.ensure_future(Watch(service.repository).run(seconds))
 
     async def _until_ready(self, service: Service, stop: asyncio.Event) -> None:
         """Load the model, unless a signal comes before it is there."""

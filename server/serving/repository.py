@@ -15,7 +15,7 @@ from server.serving.counts import Counts
 from server.serving.loading import request_of
 from server.serving.served_model import ServedModel, bring_up
 from server.serving.slot import MAX_SHOWN, Entry, Slot
-from server.serving.versions import Origin
+from server.serving.versions import Origin, Seen
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,13 @@ class Repository:
             self._reload_waits = True
             await self._change(self._reload())
 
+    async def load_new(self, slot: Slot, seen: Seen) -> None:
+        """Load what is new of a model, where `seen` of its files; what fails is logged.
+
+        Nothing happens if another change has come before, which has seen the same.
+        """
+        await self._change(self._load_unless(slot, seen))
+
     def busy_seconds(self) -> float:
         """Return how long the longest call in progress has taken."""
         replicas = [each for model in self.models() for each in model.replicas]
@@ -173,6 +180,11 @@ class Repository:
             if not slot.is_unloaded:
                 await self._load_again(slot)
         await self._remove_all_but(list(wanted))
+
+    async def _load_unless(self, slot: Slot, seen: Seen) -> None:
+        is_known = slot.seen == seen or self.slots.get(slot.name) is not slot
+        if not is_known and not slot.is_unloaded:
+            await self._load_again(slot)
 
     async def _load_again(self, slot: Slot) -> None:
         was_served = slot.current is not None

@@ -16,7 +16,7 @@ from server.serving.client import LoadRejected
 from server.serving.counts import Counts
 from server.serving.kept_file import KeptFile
 from server.serving.served_model import ServedModel
-from server.serving.versions import Origin, VersionFile, files_of, rank
+from server.serving.versions import Origin, Seen, VersionFile, files_of, look, rank, seen_in
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,7 @@ class Slot:
         versions: all that are loaded.
         failure: why the last attempt to load failed, or "".
         source: where its file is; a change has an effect when it is loaded again.
+        seen: of the files, at the last attempt to load.
         is_unloaded: somebody has unloaded it, and nobody has loaded it since.
     """
 
@@ -78,9 +79,11 @@ class Slot:
         self.failure = ""
         self.source = source
         self.is_unloaded = False
+        self.seen: Seen = ""
         self._repository = repository
         self._max_versions = settings.model.max_versions
         self._max_before = 0 if settings.models_strict else MAX_BEFORE
+        self._count = self._max_versions + self._max_before
         self._newest = ""  # the version that was loaded from the file last
         self._before: Origin | None = None  # what was served before `current`
 
@@ -141,17 +144,22 @@ class Slot:
         version of a folder cannot be loaded, and nothing is served, one before it is.
         """
         files: list[VersionFile] = []
-        count = self._max_versions + self._max_before
         try:
-            files = await asyncio.to_thread(files_of, self.source, count, self._newest)
+            files = await asyncio.to_thread(files_of, self.source, self._count, self._newest)
+            self.seen = await asyncio.to_thread(seen_in, files)
             await self._load_newest(files[0])
         except (LoadFailed, ModelError, OSError) as error:
+            self.seen = self.seen if files else str(error)
             failed = self._failed(error)
             if self.current is None:
                 await self._load_one_before(files)
             raise failed from error
         self._succeeded()
         await self._load_others(files)
+
+    async def look(self) -> Seen:
+        """Return what is to be seen of the files now."""
+        return await asyncio.to_thread(look, self.source, self._count)
 
     async def roll_back(self) -> None:
         """Let what was served before answer again; raises LoadFailed."""

@@ -5,8 +5,9 @@ A model is a file, or the folder of a SavedModel.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,9 @@ from server.serving.kept_file import KeptFile, state_of
 
 FIRST = "1"
 MAX_NAMED = 5  # models in a message
+
+# What was seen of the files of a model.
+Seen = Hashable
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
@@ -91,6 +95,21 @@ def files_of(source: ModelSource, count: int, newest: str) -> list[VersionFile]:
     if all(file.refusal for file in files):
         _only_model(Path(files[0].path))  # raises the reason
     return files
+
+
+def seen_in(files: Sequence[VersionFile]) -> Seen:
+    """Return what changes when a file does, or who may read it."""
+    return tuple(
+        (each.path, each.state, each.refusal, os.access(each.path, os.R_OK)) for each in files
+    )
+
+
+def look(source: ModelSource, count: int) -> Seen:
+    """Return what `seen_in` returns of the files that are there now, or why there are none."""
+    try:
+        return seen_in(files_of(source, count, ""))
+    except (ModelError, OSError) as error:
+        return str(error)
 
 
 def _version_file(entry: Path, number: str, source: ModelSource) -> VersionFile:

@@ -22,7 +22,8 @@ from typing import Any, Self, TextIO
 CHECKOUT = Path(__file__).parents[2]
 REAL = (sys.executable, "-m", "server")
 FAKE = (sys.executable, "-m", "tests.process.serve_fake")
-AS_TEXT = {"SERVER_LOGGING__FORMAT": "text"}  # the default in tests, which read the log
+# The default in tests: they read the log, and say when models are loaded.
+AS_TEXT = {"SERVER_LOGGING__FORMAT": "text", "SERVER_MODEL__POLL_S": "0"}
 # The batch size need not be measured, and a busy machine rejects nothing.
 FAKE_SETTINGS = {
     "SERVER_BATCHING__MAX_ROWS": "64",
