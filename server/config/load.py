@@ -6,11 +6,13 @@ import argparse
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
+from server.config import foreign
 from server.config.schema import (
     FLAGS,
     NAMES,
@@ -34,16 +36,60 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], folder: Path)
     Without `--config`, `config.yaml` in `folder` is read if it exists. Raises ConfigError for the
     first invalid value, even if another source overrides it, and SystemExit(0) after `--help`.
     """
+    argv, config_file = foreign.translate(argv)
     flags = _parse_flags(argv)
     config = flags.pop("config", None)
     in_file, models = _from_file(folder, config)
     overrides = {**_from_environment(environ), **_from_flags(flags)}
+    is_given = bool(config_file or models or _is_chosen({**in_file, **overrides}))
+    overrides |= foreign.source_in(environ, is_given)
+    source = config or "config.yaml"
     if "model.path" in overrides:
         models = ()
+    if config_file:
+        models, source = _from_config_file(config_file, folder, overrides)
+        in_file = {name: value for name, value in in_file.items() if not _is_of_source(name)}
     values = {**in_file, **overrides}
+    if not models:
+        models = _in_repository(values, folder)
+        if models:
+            del values["model.path"]
     if models:
-        _check_models(models, values, config or "config.yaml")
+        _check_models(models, values, source)
     return _build(values, models)
+
+
+def _is_chosen(values: Mapping[str, object]) -> bool:
+    """Return whether settings say which model is served; the file that comes with us does not."""
+    default = NAMES["model.path"].default
+    return values.get("model.path", default) != default
+
+
+def _is_of_source(name: str) -> bool:
+    return name.removeprefix("model.") in SOURCE_SETTINGS and name.startswith("model.")
+
+
+def _from_config_file(
+    file: str, folder: Path, overrides: Mapping[str, object]
+) -> tuple[tuple[ModelSource, ...], str]:
+    """Return the models that a file of TensorFlow Serving lists, and how messages call it."""
+    flag = f"--{foreign.CONFIG_FILE}"
+    for name in overrides:
+        if _is_of_source(name):
+            raise ConfigError(f"{flag}: {name} is given as well; use one of them")
+    return foreign.models_of_file(file, folder), flag
+
+
+def _in_repository(values: Mapping[str, object], folder: Path) -> tuple[ModelSource, ...]:
+    """Return the models of a Triton repository, if that is what `model.path` names."""
+    path = values.get("model.path")
+    if not isinstance(path, str) or not (folder / path).is_dir():
+        return ()
+    models = foreign.models_of_repository(folder / path)
+    name = values.get("model.name")
+    if not name:
+        return tuple(replace(each, path=str(Path(path) / each.name)) for each in models)
+    return ()
 
 
 class _Loader(yaml.SafeLoader):

@@ -310,7 +310,7 @@ class LoggingSettings:
     )
     access: bool = setting(True, "Whether every request is logged, on standard error.")
     access_skip: tuple[str, ...] = setting(
-        ("/v2/health/live", "/v2/health/ready", "/metrics"),
+        ("/v2/health/live", "/v2/health/ready", "/metrics", "/monitoring/prometheus/metrics"),
         "Paths whose requests have no access line unless they fail (status 400 or above).",
         wanted="a list of paths, each such as /metrics",
         items={"type": "string", "pattern": r"^/[!-~]*\Z"},

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from tornado.concurrent import Future
 from tornado.escape import json_encode
@@ -39,6 +39,13 @@ from server.serving.service import ServiceState
 log = logging.getLogger(__name__)
 
 MAX_JOINED = 64 * 2**10  # bytes of a body that are sent in one piece with its headers
+
+# What to do in place of what Triton's client can ask for.
+_OF_TRITON: Final = {
+    "sharedmemory": "send tensors in the request, in bytes if they are large",
+    "/trace/setting": "send traceparent, which the logs repeat",
+    "/logging": "set logging.level",
+}
 
 
 @stream_request_body  # without it, Tornado parses forms of any size before it calls a handler
@@ -246,6 +253,9 @@ class NotFoundHandler(BaseHandler):
 
 def no_route_to(path: str) -> UnknownPath:
     """Return the error for a path without a route."""
+    for part, instead in _OF_TRITON.items():
+        if path.startswith("/v2/") and part in path:
+            return UnknownPath(f"The service has no path {path[:80]}: {instead}.")
     return UnknownPath(f"The service has no path {path[:80]}.")
 
 

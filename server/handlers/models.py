@@ -37,6 +37,19 @@ class ModelMetadataHandler(DocumentHandler):
         return documents.of_model(model.name, sorted(versions, key=rank), model.signature)
 
 
+class ModelConfigHandler(DocumentHandler):
+    """Triton: the configuration of a model."""
+
+    def document(self, model: ServedModel) -> dict[str, Any]:
+        return documents.of_config(
+            model.name,
+            model.signature,
+            max_rows=model.batch_size.rows,
+            versions=self.service.settings.model.max_versions,
+            processes=len(model.replicas),
+        )
+
+
 class ModelReadyHandler(DocumentHandler):
     """V2: readiness of a model."""
 

@@ -12,6 +12,7 @@ from server.handlers.base import BaseHandler, no_route_to
 from server.handlers.health import LivenessHandler, ReadinessHandler
 from server.handlers.models import (
     AllStatisticsHandler,
+    ModelConfigHandler,
     ModelListHandler,
     ModelMetadataHandler,
     ModelReadyHandler,
@@ -50,6 +51,7 @@ ABOUT_MODELS: list[tuple[str, str, type[BaseHandler], str, str]] = [
     ("/v1", "", TFServingStatusHandler, "status", "status (TensorFlow Serving)"),
     ("/v1", "/metadata", TFServingMetadataHandler, "signature", "metadata (TensorFlow Serving)"),
     ("/v2", "", ModelMetadataHandler, "metadata", "metadata"),
+    ("/v2", "/config", ModelConfigHandler, "config", "configuration (Triton)"),
     ("/v2", "/ready", ModelReadyHandler, "ready", "readiness"),
     ("/v2", "/stats", StatisticsHandler, "statistics", "statistics"),
 ]
@@ -79,7 +81,12 @@ ROUTES = [
     Route("/v2/repository/models/{name}/unload", UnloadHandler, operations.describe_unload),
     Route("/v2/health/live", LivenessHandler, operations.describe_liveness),
     Route("/v2/health/ready", ReadinessHandler, operations.describe_readiness),
-    Route("/metrics", MetricsHandler, operations.describe_metrics),
+    Route("/metrics", MetricsHandler, operations.describe_metrics("metrics")),
+    Route(
+        "/monitoring/prometheus/metrics",
+        MetricsHandler,
+        operations.describe_metrics("metrics-tfserving", " (TensorFlow Serving's path)"),
+    ),
     Route("/events", EventsHandler, operations.describe_events),
     Route("/", RootHandler, operations.describe_root),
     Route("/docs", DocsHandler, operations.describe_page("docs", "Swagger UI")),

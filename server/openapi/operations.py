@@ -215,15 +215,19 @@ def describe_readiness(_: ServedModel) -> dict[str, Operation]:
     return described
 
 
-def describe_metrics(_: ServedModel) -> dict[str, Operation]:
-    """Describe `GET /metrics`."""
-    summary, text = "Metrics for Prometheus", {"type": "string"}
-    described = describe_get("monitoring", "metrics", summary, text, "text/plain", KEY_ERRORS)
-    described["get"]["security"] = KEY_IF_SET
-    described["get"]["responses"]["200"]["content"]["application/openmetrics-text"] = {
-        "schema": text
-    }
-    return described
+def describe_metrics(name: str, where: str = "") -> Callable[[ServedModel], dict[str, Operation]]:
+    """Return the function that describes the metrics at one of their paths."""
+
+    def describe(_: ServedModel) -> dict[str, Operation]:
+        summary, text = f"Metrics for Prometheus{where}", {"type": "string"}
+        described = describe_get("monitoring", name, summary, text, "text/plain", KEY_ERRORS)
+        described["get"]["security"] = KEY_IF_SET
+        described["get"]["responses"]["200"]["content"]["application/openmetrics-text"] = {
+            "schema": text
+        }
+        return described
+
+    return describe
 
 
 def describe_events(_: ServedModel) -> dict[str, Operation]:

@@ -22,7 +22,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     told = ("--http.trusted_proxies", "127.0.0.1")
     with Server(tmp_path / "server", "--http.root_path", "/ml", *told) as server:
         server.until_ready()
-        with Proxy("nginx", tmp_path / "proxy", server, lambda text: text) as proxy:
+        with Proxy("nginx", tmp_path / "proxy", server) as proxy:
             yield f"http://127.0.0.1:{proxy.port}/ml"
 
 

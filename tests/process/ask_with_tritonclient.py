@@ -109,6 +109,13 @@ async def tour(client: Client, key: str) -> dict[str, Any]:
         "no such model": await client.refusal("infer", "other", one, **keys),
         "no such version": await client.refusal("infer", "line", one, "9", **keys),
         "sequence": await client.refusal("infer", "line", one, sequence_id=7, **keys),
+        "config": await client.do("get_model_config", "line"),
+        "config of version 1": await client.do("get_model_config", "line", "1"),
+        "trace settings": await client.refusal("get_trace_settings"),
+        "trace settings of a model": await client.refusal("get_trace_settings", "line"),
+        "log settings": await client.refusal("get_log_settings"),
+        "shared memory": await client.refusal("get_system_shared_memory_status"),
+        "shared memory of a region": await client.refusal("get_cuda_shared_memory_status", "a"),
         "load without key": await client.refusal("load_model", "line"),
     }
     await client.do("load_model", "line", **keys)

@@ -99,6 +99,15 @@ def test_all_calls_of_the_triton_client_work(start: Start, kind: str) -> None:
     assert told["no such model"] == "404: There is no model other."
     assert told["no such version"] == "404: The model line has no version 9."
     assert told["sequence"] == "400: The parameter sequence_id is not supported."
+    config = told["config"]
+    assert (config["name"], config["backend"]) == ("line", "keras")
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [1]}]
+    assert config["max_batch_size"] > 0
+    assert told["config of version 1"] == config
+    for name in ("trace settings", "trace settings of a model", "log settings"):
+        assert told[name].startswith("404: The service has no path /v2/")
+    for name in ("shared memory", "shared memory of a region"):
+        assert told[name].endswith("send tensors in the request, in bytes if they are large.")
     assert told["after the load"] == "2"
     assert told["ready after the unload"] is False
     assert told["ready after the next load"] is True

@@ -56,6 +56,26 @@ def of_model(name: str, versions: Sequence[str], signature: Signature) -> Docume
     }
 
 
+def of_config(
+    name: str, signature: Signature, *, max_rows: int, versions: int, processes: int
+) -> Document:
+    """Return the configuration of a model, as Triton's `model_config.proto` has it.
+
+    Its dimensions are those of one row; a tensor without any has one of size 1, and `reshape`.
+    """
+    return {
+        "name": name,
+        "platform": PLATFORM,
+        "backend": PLATFORM,
+        "version_policy": {"latest": {"num_versions": versions}},
+        "max_batch_size": max_rows,
+        "input": [_configured(spec) for spec in signature.inputs],
+        "output": [_configured(spec) for spec in signature.outputs],
+        "dynamic_batching": {"preferred_batch_size": [], "max_queue_delay_microseconds": 0},
+        "instance_group": [{"name": name, "kind": "KIND_CPU", "count": processes}],
+    }
+
+
 def of_statistics(name: str, version: str, counts: Counted) -> Document:
     """Return the statistics of a version since it was loaded; durations are in nanoseconds."""
     answered = counts.answered_requests
@@ -97,6 +117,13 @@ def datatype(dtype: str) -> str:
         return _DATATYPES[dtype]
     known = np.dtype(dtype)
     return f"{_PREFIXES[known.kind]}{known.itemsize * 8}"
+
+
+def _configured(spec: TensorSpec) -> Document:
+    kind = datatype(spec.dtype).replace("BYTES", "STRING")
+    dims = [VARIABLE if size is None else size for size in spec.shape]
+    tensor = {"name": spec.name, "data_type": f"TYPE_{kind}", "dims": dims or [1]}
+    return tensor if dims else tensor | {"reshape": {"shape": []}}
 
 
 def _tensor(spec: TensorSpec) -> Document:

@@ -1,0 +1,220 @@
+"""Flags and variables of TensorFlow Serving, Triton and KServe, in terms of our settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from server.config.settings import ConfigError, ModelSource
+from server.config.textproto import Message, TextProtoError, parse
+
+MODELS_FOLDER: Final = "/models"  # of TensorFlow Serving's image
+CONFIG_FILE: Final = "model_config_file"
+FIELDS: Final = ("name", "base_path", "model_platform", "model_version_policy")  # of a model
+
+# Flags that mean the same, by their name without the dashes.
+SAME: Final = {
+    "model_name": "model.name",
+    "model_base_path": "model.path",
+    "model_dir": "model.path",
+    "model-repository": "model.path",
+    "model-store": "model.path",
+    "rest_api_port": "http.port",
+    "http_port": "http.port",
+    "http-port": "http.port",
+    "http-address": "http.host",
+    "rest_api_timeout_in_ms": "batching.deadline_ms",
+    "file_system_poll_wait_seconds": "model.poll_s",
+}
+NO_GRPC: Final = "there is no gRPC here; leave it out, and set the port of HTTP with --http.port"
+ALWAYS_BATCHES: Final = "requests are always batched; leave it out"
+BATCHING: Final = "write --batching.max_rows and --batching.max_queue_ms, or leave it out"
+METRICS: Final = "metrics are always at /metrics, on the port of HTTP; leave it out"
+REPOSITORY: Final = (
+    "new versions are loaded by themselves (--model.poll_s), and others through "
+    "/v2/repository; leave it out"
+)
+# What to write in place of flags that have no counterpart.
+ADVICE: Final = {
+    "port": NO_GRPC,
+    "grpc_port": NO_GRPC,
+    "grpc-port": NO_GRPC,
+    "allow-grpc": NO_GRPC,
+    "enable_grpc": NO_GRPC,
+    "allow-http": "HTTP is always on; leave it out",
+    "enable_batching": ALWAYS_BATCHES,
+    "enable_model_warmup": "models are always warmed up; leave it out",
+    "batching_parameters_file": BATCHING,
+    "max_batch_size": BATCHING,
+    "max_batch_delay": BATCHING,
+    "monitoring_config_file": METRICS,
+    "metrics-port": METRICS,
+    "allow-metrics": METRICS,
+    "model-control-mode": REPOSITORY,
+    "repository-poll-secs": "write --model.poll_s",
+    "load-model": REPOSITORY,
+    "strict-readiness": "write --models_strict true",
+    "rest_api_num_threads": "one event loop serves all connections; leave it out",
+    "tensorflow_session_parallelism": "write --model.threads",
+    "tensorflow_intra_op_parallelism": "write --model.threads",
+    "tensorflow_inter_op_parallelism": "write --model.threads",
+    "rest_api_enable_cors_support": "write --http.cors_origins with the origins of your pages",
+    "ssl_config_file": "write --http.tls_cert and --http.tls_key",
+    "log-verbose": "write --logging.level debug",
+    "workers": "write --model.replicas",
+    "model_config_file_poll_wait_seconds": "send SIGHUP when the file has changed; leave it out",
+}
+
+_FLAG: Final = re.compile(r"--([A-Za-z0-9_-]+)(=.*)?", re.DOTALL)
+
+
+# What model_version_policy can be where the newest version is to be served.
+NEWEST: Final[list[list[Message]]] = [
+    [{}],
+    [{"latest": [{}]}],
+    [{"latest": [{"num_versions": ["1"]}]}],
+]
+
+
+class Translated(NamedTuple):
+    """A command line in our terms.
+
+    Attributes:
+        arguments: flags and values.
+        config_file: the file with a list of models in TensorFlow Serving's form, or "".
+    """
+
+    arguments: list[str]
+    config_file: str
+
+
+def translate(arguments: Sequence[str]) -> Translated:
+    """Return a command line with the flags of other servers replaced by ours.
+
+    Raises ConfigError for one that has no counterpart, with what to write instead.
+    """
+    translated: list[str] = []
+    config_file = ""
+    rest = iter(arguments)
+    for word in rest:
+        flag = _FLAG.fullmatch(word)
+        name = flag[1] if flag else ""
+        if name in ADVICE:
+            raise ConfigError(f"--{name}: {ADVICE[name]}")
+        if flag and name == CONFIG_FILE:
+            config_file = flag[2][1:] if flag[2] else next(rest, "")
+            if not config_file:
+                raise ConfigError(f"--{name}: the file is missing")
+        elif flag and name in SAME:
+            translated.append(f"--{SAME[name]}{flag[2] or ''}")
+        else:
+            translated.append(word)
+    return Translated(translated, config_file)
+
+
+def source_in(environ: Mapping[str, str], is_given: bool) -> dict[str, object]:
+    """Return path and name that MODEL_BASE_PATH and MODEL_NAME of TensorFlow Serving's image mean.
+
+    `is_given`: something else says which model is served; then MODEL_NAME means nothing here.
+    Raises ConfigError if the folder that they name is not there.
+    """
+    base, name = environ.get("MODEL_BASE_PATH", ""), environ.get("MODEL_NAME", "")
+    if is_given or not (base or name):
+        return {}
+    path = Path(base or MODELS_FOLDER) / name
+    if not path.exists():
+        given = " and ".join(
+            each for each in ("MODEL_BASE_PATH", "MODEL_NAME") if environ.get(each)
+        )
+        raise ConfigError(
+            f"environment {given}: there is no {path}, where TensorFlow Serving's image "
+            "would look; write SERVER_MODEL__PATH and SERVER_MODEL__NAME"
+        )
+    return {"model.path": str(path), **({"model.name": name} if name else {})}
+
+
+def models_of_repository(path: Path) -> tuple[ModelSource, ...]:
+    """Return the models of a Triton repository; none if the folder is not one.
+
+    It has a folder for each model, with a folder for each version in it, or a `config.pbtxt`.
+    """
+    try:
+        folders = [each for each in sorted(path.iterdir()) if _is_model_of_repository(each)]
+        is_model = any(each.name.isdigit() or each.suffix for each in path.iterdir())
+    except OSError:
+        return ()
+    if is_model:
+        return ()
+    return tuple(ModelSource(path=str(each), name=each.name) for each in folders)
+
+
+def _is_model_of_repository(folder: Path) -> bool:
+    if folder.name.startswith(".") or not folder.is_dir():
+        return False
+    return any(
+        each.name == "config.pbtxt" or (each.name.isdigit() and each.is_dir())
+        for each in folder.iterdir()
+    )
+
+
+def models_of_file(file: str, folder: Path) -> tuple[ModelSource, ...]:
+    """Return the models that a `--model_config_file` lists (ModelServerConfig in text form).
+
+    Raises ConfigError for a file that cannot be read, or has what is not known here.
+    """
+    try:
+        text = (folder / file).read_text()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"--{CONFIG_FILE}: {file}: cannot be read: {reason}") from None
+    try:
+        lists = _messages(parse(text), "model_config_list")
+        models = tuple(_source_of(config) for each in lists for config in _messages(each, "config"))
+    except TextProtoError as error:
+        raise ConfigError(f"--{CONFIG_FILE}: {file}: {error}") from None
+    if not models:
+        raise ConfigError(f"--{CONFIG_FILE}: {file}: lists no model in model_config_list")
+    return models
+
+
+def _messages(message: Message, name: str) -> list[Message]:
+    """Return the messages in a field, the only one that a message may have."""
+    _check_fields(message, {name})
+    found = message.get(name, [])
+    for each in found:
+        if not isinstance(each, dict):
+            raise TextProtoError(f"{name}: {each} is not a message")
+    return found
+
+
+def _check_fields(message: Message, known: Collection[str]) -> None:
+    for name in message:
+        if name not in known:
+            raise TextProtoError(f"{name} has no counterpart here; see docs/coming-from.md")
+
+
+def _source_of(config: Message) -> ModelSource:
+    _check_fields(config, FIELDS)
+    texts = {field: config.get(field, [""]) for field in ("name", "base_path")}
+    for field, values in texts.items():
+        if len(values) > 1 or not isinstance(values[0], str):
+            raise TextProtoError(f"{field} is not one text")
+    [name], [path] = texts.values()
+    if not path:
+        raise TextProtoError("a config has no base_path")
+    return ModelSource(path=path, name=name, version=_version_in(config))
+
+
+def _version_in(config: Message) -> str:
+    """Return the only version that is to be served, or an empty string for the newest."""
+    policy = config.get("model_version_policy", [{}])
+    if policy in NEWEST:
+        return ""
+    match policy:
+        case [{"specific": [{"versions": [str(version)]}]}] if len(policy[0]) == 1:
+            return version
+    raise TextProtoError(
+        "model_version_policy: for several versions, write --model.max_versions instead"
+    )
