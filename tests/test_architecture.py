@@ -75,6 +75,7 @@ ALLOWED = {
     "loadtest": {"model"},
     "tune": {"config", "loadtest", "model", "serving"},
     "__main__": {"config", "listening", "run", "serving", "tune"},
+    "installed": {"__main__"},
     "scripts": {"app", "loadtest", "run", "tune"} | BELOW_APP,
 }
 
