@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from tests.process.harness import CHECKOUT, Child, Client, Server, free_port, wa
 
 pytestmark = pytest.mark.process
 
-NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
-HAPROXY = shutil.which("haproxy") or shutil.which("/usr/sbin/haproxy")
+PATH = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"  # users may not have it
+NGINX = shutil.which("nginx", path=PATH)
+HAPROXY = shutil.which("haproxy", path=PATH)
 NEEDS = {
     "nginx": pytest.mark.skipif(
         not NGINX, reason="nginx is not installed: apt-get install nginx-light"
