@@ -72,7 +72,7 @@ class NativeDialect:
         self.answer_schema = answer_schema(signature.outputs, nullable=non_finite_as_null)
 
     def check(self, headers: Headers) -> None:
-        """Raise UnsupportedMediaType unless the body is JSON or an array, and not compressed."""
+        """Raise UnsupportedMediaType unless the body is JSON or an array, in a known coding."""
         given = headers.get("content-type", "")
         if given != MEDIA_TYPE:
             self._check_media_type(given)

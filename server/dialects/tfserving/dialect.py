@@ -70,7 +70,7 @@ class TFServingDialect:
         self._row_bytes = json_bytes(signature.outputs)
 
     def check(self, headers: Headers) -> None:
-        """Raise UnsupportedMediaType for a compressed body; any media type is accepted."""
+        """Raise UnsupportedMediaType for an unknown coding; any media type is accepted."""
         check_coding(headers)
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:  # noqa: ARG002  # Dialect's

@@ -121,7 +121,7 @@ class V2Dialect:
         self.answer_schema = v2_schema.answer_schema(signature.outputs, nullable=non_finite_as_null)
 
     def check(self, headers: Headers) -> None:
-        """Raise UnsupportedMediaType for a compressed body; any media type is accepted."""
+        """Raise UnsupportedMediaType for an unknown coding; any media type is accepted."""
         check_coding(headers)
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:
