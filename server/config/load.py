@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import yaml
 
 from server.config import foreign
+from server.config.program import program
 from server.config.schema import (
     FLAGS,
     NAMES,
@@ -230,11 +231,11 @@ def _parse_flags(argv: Sequence[str]) -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m server",
-        usage="python -m server [MODEL] [--config FILE] [--section.key VALUE ...]\n"
-        "       python -m server key [NAME] [--allow GROUP,GROUP]\n"
-        "       python -m server hash PATH\n"
-        "       python -m server tune MODEL [--p99-ms N] [--out FILE]",
+        prog=program(),
+        usage=f"{program()} [MODEL] [--config FILE] [--section.key VALUE ...]\n"
+        f"       {program()} key [NAME] [--allow GROUP,GROUP]\n"
+        f"       {program()} hash PATH\n"
+        f"       {program()} tune MODEL [--p99-ms N] [--out FILE]",
         description="Serve a Keras model over HTTP; concurrent requests are batched automatically.",
         epilog="Every setting is also an environment variable (SERVER_HTTP__PORT) and a key in the "
         "file. Flags override environment variables, which override the file.",

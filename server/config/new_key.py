@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
+from server.config.program import program
 from server.config.settings import GROUPS, KEY_NAME
 
 KEY_BYTES: Final = 32  # impossible to guess, so one round of SHA-256 protects it
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m server key", description="Make an API key.", allow_abbrev=False
+        prog=f"{program()} key", description="Make an API key.", allow_abbrev=False
     )
     parser.add_argument("name", metavar="NAME", nargs="?", default="client", type=_name)
     parser.add_argument(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from model.formats.digest import digest_of
 from model.formats.files import ModelError, check_file
 from server.config import ModelSource
+from server.config.program import program
 from server.serving.versions import files_of
 
 
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m server hash",
+        prog=f"{program()} hash",
         description="Print the SHA-256 of a model, to be written as model.sha256.",
         allow_abbrev=False,
     )

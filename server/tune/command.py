@@ -15,6 +15,7 @@ from model.formats.files import ModelError
 from model.process.batch_size import BatchSize
 from model.process.prepare import LoadRequest
 from server.config import ModelSource
+from server.config.program import program
 from server.loadtest.arguments import count, positive
 from server.loadtest.knee import Rates, significant
 from server.loadtest.machine import cores, describe_machine, load_average
@@ -82,7 +83,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m server tune",
+        prog=f"{program()} tune",
         description="Measure a model, test batching settings under load, and recommend the best.",
         epilog="Exit code 1: no settings met the objective. 2: tuning could not start.",
         allow_abbrev=False,

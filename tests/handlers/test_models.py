@@ -11,7 +11,9 @@ from urllib.parse import quote
 
 import pytest
 
+from model.signature import Signature, TensorSpec
 from server.config import ApiKey, ModelSource
+from server.dialects.v2.documents import of_config
 from tests.support.files import put, serving_files
 from tests.support.harness import JSON, Response, Server, over_http, with_settings
 
@@ -352,3 +354,58 @@ async def test_an_invalid_repository_request_changes_nothing(file: Path) -> None
         not_json = await server.ask("POST", "/v2/repository/models/line/unload", WITH_KEY, b"{")
         assert not_json.status == 400
         assert await predict(server, "/predict", WITH_KEY) == ("1", 10)
+
+
+@over_http
+async def test_the_configuration_is_written_as_triton_does(folder: Path) -> None:
+    async with serving_files(folder, settings=SEVERAL) as (server, _):
+        name = quote(folder.name)
+        config = (await server.ask("GET", f"/v2/models/{name}/config")).json
+        of_version = await server.ask("GET", f"/v2/models/{name}/versions/1/config")
+        unknown = await server.ask("GET", f"/v2/models/{name}/versions/9/config")
+
+    assert (config["name"], config["max_batch_size"]) == (folder.name, 64)
+    assert config["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [1]}]
+    assert config["output"] == [{"name": "y", "data_type": "TYPE_FP32", "dims": [1]}]
+    assert config["version_policy"] == {"latest": {"num_versions": 3}}
+    assert [group["count"] for group in config["instance_group"]] == [1]
+    assert of_version.json == config
+    assert (unknown.status, list(unknown.json)) == (404, ["error"])
+
+
+def test_dimensions_of_a_configuration() -> None:
+    tensors = (
+        TensorSpec("scalar", (), "int64"),
+        TensorSpec("text", (None, 3), "string"),
+        TensorSpec("half", (2,), "bfloat16"),
+    )
+    config = of_config("m", Signature(tensors, ()), max_rows=1, versions=1, processes=1)
+
+    assert config["input"] == [
+        {"name": "scalar", "data_type": "TYPE_INT64", "dims": [1], "reshape": {"shape": []}},
+        {"name": "text", "data_type": "TYPE_STRING", "dims": [-1, 3]},
+        {"name": "half", "data_type": "TYPE_BF16", "dims": [2]},
+    ]
+
+
+@over_http
+async def test_paths_of_tritons_client_are_answered_in_the_form_of_v2(file: Path) -> None:
+    paths = [
+        *("/v2/trace/setting", "/v2/models/line/trace/setting", "/v2/logging"),
+        *("/v2/systemsharedmemory/status", "/v2/cudasharedmemory/region/a/status"),
+    ]
+    async with serving_files(file) as (server, _):
+        for path in paths:
+            for method in ("GET", "POST"):
+                response = await server.ask(method, path, body=b"{}" if method == "POST" else None)
+                assert (response.status, list(response.json)) == (404, ["error"])
+                assert ": s" in response.json["error"]  # send … or set …, in place of it
+
+
+@over_http
+async def test_metrics_are_at_the_path_of_tensorflow_serving(file: Path) -> None:
+    async with serving_files(file) as (server, _):
+        metrics = await server.ask("GET", "/monitoring/prometheus/metrics")
+
+    assert metrics.status == 200
+    assert b"predict_requests_total" in metrics.body

@@ -79,7 +79,9 @@ def test_the_command_works_from_any_folder(command: Path, tmp_path: Path) -> Non
     (tmp_path / "server" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     (tmp_path / "m.keras").write_bytes(b"PK")
 
-    assert "--http.root_path" in run([command, "--help"], tmp_path)
+    usage = run([command, "--help"], tmp_path)
+    assert usage.startswith("usage: keras-batch-server [MODEL]")
+    assert "--http.root_path" in usage
     assert "sha256" in run([command, "key"], tmp_path)
     assert len(run([command, "hash", "m.keras"], tmp_path).split()[0]) == 64
 
