@@ -170,6 +170,7 @@ ROUTES = [
     ("POST", "/v2/repository/index", {}, CI, PLAIN),
     ("POST", "/v2/repository/models/line/load", {}, CI, PLAIN),
     ("GET", "/metrics", None, PROMETHEUS, PROBLEM),
+    ("GET", "/monitoring/prometheus/metrics", None, PROMETHEUS, PROBLEM),
     ("HEAD", "/events", None, PROMETHEUS, PROBLEM),
     ("GET", "/v2/models/stats", None, PROMETHEUS, PLAIN),
     ("GET", "/v2/models/line/stats", None, PROMETHEUS, PLAIN),
