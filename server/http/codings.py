@@ -18,6 +18,9 @@ from server.dialects.json_body import CODINGS, coding_of
 from server.errors import BodyTooLarge, InvalidRequest
 from server.http.message import Request, Response
 
+AT_ONCE: Final = (
+    2  # large bodies that are decompressed, or compressed, or were and are not used yet
+)
 INLINE_BYTES: Final = 64 * 1024  # larger bodies are decompressed in a thread
 MAX_MEMBERS: Final = 16  # of a body; finding the next one copies the rest
 WORTH_IT: Final = 0.9  # of its size, at most, must be left of a body
@@ -39,11 +42,14 @@ class Codings:
     def __init__(self, settings: HttpSettings) -> None:
         self.least = settings.compress_min_bytes or sys.maxsize
         self._most = settings.max_body_bytes
+        self._decoding = asyncio.Semaphore(AT_ONCE)
+        self._encoding = asyncio.Semaphore(AT_ONCE)
 
     async def decoded(self, request: Request) -> Request:
         """Return a request with its body decompressed.
 
         Raises BodyTooLarge as soon as it has more than `http.max_body_bytes`, InvalidRequest.
+        The next large one waits until the caller of this one goes on, which has it in memory.
         """
         coding = coding_of(request.headers)
         if not coding or not request.body:
@@ -55,7 +61,10 @@ class Codings:
             if inline == self._most:
                 raise
             loop = asyncio.get_running_loop()
-            body = await loop.run_in_executor(None, decompress, coding, request.body, self._most)
+            async with self._decoding:
+                body = await loop.run_in_executor(
+                    None, decompress, coding, request.body, self._most
+                )
         return request._replace(body=body)
 
     async def encoded(self, response: Response, headers: Headers) -> Response:
@@ -68,7 +77,8 @@ class Codings:
         if not coding:
             return response
         loop = asyncio.get_running_loop()
-        body = await loop.run_in_executor(None, COMPRESS[coding], response.body)
+        async with self._encoding:
+            body = await loop.run_in_executor(None, COMPRESS[coding], response.body)
         if len(body) > WORTH_IT * len(response.body):
             return response
         if response.reserved is not None:
