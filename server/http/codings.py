@@ -18,9 +18,7 @@ from server.dialects.json_body import CODINGS, coding_of
 from server.errors import BodyTooLarge, InvalidRequest
 from server.http.message import Request, Response
 
-AT_ONCE: Final = (
-    2  # large bodies that are decompressed, or compressed, or were and are not used yet
-)
+AT_ONCE: Final = 2  # large bodies in threads, or back from there and not used yet
 INLINE_BYTES: Final = 64 * 1024  # larger bodies are decompressed in a thread
 MAX_MEMBERS: Final = 16  # of a body; finding the next one copies the rest
 WORTH_IT: Final = 0.9  # of its size, at most, must be left of a body
@@ -32,6 +30,10 @@ _WEIGHT: Final = re.compile(r"\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*")
 _TEXT: Final = re.compile(r"text/|application/(?:[\w.+-]+\+)?json|application/openmetrics-text")
 
 
+# Takes a coding, a body and the most bytes that it may have.
+Decompress = Callable[[str, bytes, int], bytes]
+
+
 class Codings:
     """Decompresses requests and compresses answers, large ones in threads.
 
@@ -39,7 +41,8 @@ class Codings:
         least: the size in bytes from which on answers are compressed.
     """
 
-    def __init__(self, settings: HttpSettings) -> None:
+    def __init__(self, settings: HttpSettings, decompress: Decompress | None = None) -> None:
+        self._decompress = decompress or decompressed
         self.least = settings.compress_min_bytes or sys.maxsize
         self._most = settings.max_body_bytes
         self._decoding = asyncio.Semaphore(AT_ONCE)
@@ -56,14 +59,14 @@ class Codings:
             return request
         inline = min(self._most, INLINE_BYTES)
         try:
-            body = decompress(coding, request.body, inline)
+            body = self._decompress(coding, request.body, inline)
         except BodyTooLarge:
             if inline == self._most:
                 raise
             loop = asyncio.get_running_loop()
             async with self._decoding:
                 body = await loop.run_in_executor(
-                    None, decompress, coding, request.body, self._most
+                    None, self._decompress, coding, request.body, self._most
                 )
         return request._replace(body=body)
 
@@ -113,7 +116,7 @@ def preferred(accept_encoding: str, offered: Sequence[str] = CODINGS) -> str:
     return best if is_liked else ""
 
 
-def decompress(coding: str, body: bytes, most: int) -> bytes:
+def decompressed(coding: str, body: bytes, most: int) -> bytes:
     """Return what a body was before it was compressed.
 
     Raises BodyTooLarge as soon as that has more than `most` bytes, InvalidRequest for a body that

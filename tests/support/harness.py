@@ -28,7 +28,7 @@ from server.app import make_transport, openapi_document
 from server.config import BatchingSettings, Settings
 from server.http.activity import Activity
 from server.http.auth import ApiKeys
-from server.http.codings import decompress
+from server.http.codings import decompressed
 from server.listening import bind
 from server.logs import Access, PayloadLog
 from server.monitoring.live_page import LivePage, read
@@ -167,7 +167,7 @@ class Response:
         """The body's JSON, which may be compressed."""
         if "Content-Encoding" not in self:
             return json.loads(self.body)
-        return json.loads(decompress(self["Content-Encoding"], self.body, 2**26))
+        return json.loads(decompressed(self["Content-Encoding"], self.body, 2**26))
 
 
 def request_bytes(
