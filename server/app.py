@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from typing import Final
 
 from tornado.web import Application, url
 
@@ -28,8 +27,6 @@ from server.serving.service import Service
 from server.transport.interface import Transport
 from server.transport.llhttp.server import LlhttpServer
 from server.transport.tornado_server import BoundedHTTPServer
-
-PAGES_KEPT: Final = 8  # start pages: one for each address and state of the service
 
 
 def openapi_document(model: ServedModel, *others: ServedModel) -> bytes:
@@ -71,15 +68,12 @@ def make_transport(
         assets=Assets(),
         describe=openapi_document,
         documents=MadeOnce(most=1),
-        addressed=MadeOnce(most=PAGES_KEPT),
-        pages=MadeOnce(most=PAGES_KEPT),
     )
     app = make_app(parts, log_access)
+    shared = (log_access, outside, tls)
     if settings.http.transport == "tornado":
-        return BoundedHTTPServer(app, settings.http, rejections, log_access, outside, tls)
-    return LlhttpServer(
-        app, settings.http, endpoints, rejections, activity, log_access, outside, tls
-    )
+        return BoundedHTTPServer(app, settings.http, rejections, *shared)
+    return LlhttpServer(app, settings.http, endpoints, rejections, activity, *shared)
 
 
 def make_app(parts: Parts, log_access: LogAccess) -> Application:

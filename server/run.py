@@ -140,22 +140,21 @@ class Process:
         self._reload_on_signal(live)
         cleaning = asyncio.ensure_future(asyncio.to_thread(remove_leftovers))
         await self._until_ready(service, stop)
-        watching = self._watch(service)
         service.when_broken(lambda: os._exit(EXIT_BROKEN))  # a supervisor starts it anew
-        await stop.wait()
-        watching.cancel()
+        await self._serve_until(stop, service)
         code = await self._drain(service, transport, activity)
         await service.close()
         await cleaning
         self._supervisor.stop_watchdog()
         return code
 
-    def _watch(self, service: Service) -> asyncio.Future[None]:
-        """Load new versions of models by themselves, unless that is off."""
+    async def _serve_until(self, stop: asyncio.Event, service: Service) -> None:
+        """Serve, and load new versions of models by themselves unless that is off."""
         seconds = self._settings.model.poll_s
-        if not seconds:
-            return asyncio.get_running_loop().create_future()
-        return asyncio.ensure_future(Watch(service.repository).run(seconds))
+        watching = Watch(service.repository).run(seconds) if seconds else asyncio.sleep(0)
+        task = asyncio.ensure_future(watching)
+        await stop.wait()
+        task.cancel()
 
     async def _until_ready(self, service: Service, stop: asyncio.Event) -> None:
         """Load the model, unless a signal comes before it is there."""

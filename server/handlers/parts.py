@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 from server.handlers.assets import Assets
 from server.handlers.made_once import MadeOnce
@@ -15,6 +16,9 @@ from server.http.outside import Outside
 from server.monitoring.live_page import LivePage
 from server.monitoring.metrics import Metrics
 from server.serving.service import Service
+
+PAGES_KEPT: Final = 8  # start pages: one for each address and state of the service
+ADDRESSES_KEPT: Final = 8  # of API documents
 
 
 @dataclass(frozen=True)
@@ -44,5 +48,5 @@ class Parts:
     assets: Assets
     describe: Callable[..., bytes]
     documents: MadeOnce
-    addressed: MadeOnce
-    pages: MadeOnce
+    pages: MadeOnce = field(default_factory=lambda: MadeOnce(most=PAGES_KEPT))
+    addressed: MadeOnce = field(default_factory=lambda: MadeOnce(most=ADDRESSES_KEPT))
