@@ -8,7 +8,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from backports import zstd
 
@@ -28,6 +28,21 @@ WINDOW_LOG: Final = 23  # 8 MiB, the most that zstd may need in HTTP (RFC 9659)
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _WEIGHT: Final = re.compile(r"\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*")
 _TEXT: Final = re.compile(r"text/|application/(?:[\w.+-]+\+)?json|application/openmetrics-text")
+
+
+class Member(Protocol):
+    """Decompresses a part of a body: a member of gzip, a frame of zstd."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether its end has come."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What comes behind its end."""
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """Return at most so many bytes."""
 
 
 # Takes a coding, a body and the most bytes that it may have.
@@ -142,17 +157,17 @@ def decompressed(coding: str, body: bytes, most: int) -> bytes:
     raise InvalidRequest(f"The body has more than {MAX_MEMBERS} parts in {coding}.")
 
 
-def _zstd(_: bytes) -> zstd.ZstdDecompressor:
+def _zstd(_: bytes) -> Member:
     return zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: WINDOW_LOG})
 
 
-def _deflate(body: bytes) -> zlib._Decompress:
+def _deflate(body: bytes) -> Member:
     """Return what reads deflate: zlib's format, or without its frame, as some clients send it."""
     is_zlib = body[0] & 0x0F == zlib.DEFLATED and int.from_bytes(body[:2]) % 31 == 0
     return zlib.decompressobj(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
 
 
-_DECOMPRESSORS: Final[Mapping[str, Callable[[bytes], zlib._Decompress | zstd.ZstdDecompressor]]] = {
+_DECOMPRESSORS: Final[Mapping[str, Callable[[bytes], Member]]] = {
     "zstd": _zstd,
     "gzip": lambda _: zlib.decompressobj(_GZIP),
     "deflate": _deflate,
