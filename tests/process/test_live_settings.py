@@ -83,3 +83,18 @@ def test_without_any_model_the_last_line_says_so(start: Start, config: Path) -> 
     assert "broken: not served" in first
     assert "other: not served" in second
     assert last == "none of the 2 models can be loaded"
+
+
+def test_a_replaced_file_is_served_without_a_signal(start: Start, tmp_path: Path) -> None:
+    file = tmp_path / "line.keras"
+    file.write_text("one")
+    server = start(str(file), "--model.poll_s", "0.05")
+    assert server.post([10]).headers["X-Model-Version"] == "1"
+    new = tmp_path / "new"
+    new.write_text("another")
+    new.replace(file)
+
+    wait_until(
+        lambda: server.post([10]).headers["X-Model-Version"] == "2", what="the second version"
+    )
+    assert "line: its files have changed" in server.stderr
