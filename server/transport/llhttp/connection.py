@@ -263,7 +263,7 @@ class Connection(Stream):
             self._exchange.start()
             return
         self._id = request_id(head.fields)
-        request = Request(self._id, head.fields, body, self.remote_ip)
+        request = Request(self._id, head.fields, body, self._client_of(head))
         self._exchange = EndpointRun(endpoint(request), self._answer)
         self._exchange.start()
 
@@ -318,12 +318,15 @@ class Connection(Stream):
     def _log(self, head: Head, status: int) -> None:
         seconds = time.perf_counter() - self._started
         replaced = replaced_id(head.fields, self._id)
-        client = self.remote_ip
-        if self._is_proxy:
-            client = self.host.outside.client(head.fields, client)
+        client = self._client_of(head)
         self.host.log_access(
             Access(head.method, head.path, status, seconds, self._id, client, replaced, head.trace)
         )
+
+    def _client_of(self, head: Head) -> str:
+        """Return the address of the client of a request."""
+        peer = self.remote_ip
+        return self.host.outside.client(head.fields, peer) if self._is_proxy else peer
 
     def _body_goes_on(self, now: float) -> bool:
         """Return whether enough of a body has arrived in time; it has as much time again then."""
