@@ -116,10 +116,13 @@ class PredictEndpoint:
                 submitted = await self._submit_elsewhere(request, admitted)
                 request = request._replace(body=b"")  # the tensors are counted in its place
             else:
-                submitted = self._submit(request, admitted)
+                decoded = admitted[1].decode(request.body, request.headers)
+                nbytes = decoded.tensors.nbytes + len(request.body)
+                submitted = self._enqueue(request, admitted, decoded, nbytes)
             *_, job, reserved, _, large = submitted
             answer = await job
-            if encoding := self._encoding(request, submitted, answer):
+            is_known = large is None and admitted[0].loaded.knows_answer_size
+            if not is_known and (encoding := self._encoding(request, submitted, answer)):
                 response = await self._respond_elsewhere(
                     request, submitted, answer, started, encoding
                 )
@@ -186,11 +189,6 @@ class PredictEndpoint:
         if model.signature.is_fixed and (batcher.is_crowded or nbytes > EXPENSIVE_BYTES):
             batcher.check_room(nbytes)
         return model, dialect, now, longest
-
-    def _submit(self, request: Request, admitted: Admitted) -> Submitted:
-        """Decode a request and put its rows into the queue."""
-        decoded = admitted[1].decode(request.body, request.headers)
-        return self._enqueue(request, admitted, decoded, decoded.tensors.nbytes + len(request.body))
 
     def _decodes_slowly(self, request: Request, admitted: Admitted) -> bool:
         return admitted[1].decodes_slowly(len(request.body), request.headers)

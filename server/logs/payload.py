@@ -38,15 +38,15 @@ class Display:
     max_bytes: int
     redact: frozenset[str]
 
-    def show(self, side: Side, value: bytes, redacted: Redacted) -> Shown:
+    def show(self, side: Side, value: bytes, redacted: Redacted) -> bytes:
         """Return a value as it is written, with a field for its size if it is too large."""
         if len(value) > self.max_bytes:
-            return Shown(b'null,"%b_bytes":%d' % (side.encode(), len(value)))
+            return b'null,"%b_bytes":%d' % (side.encode(), len(value))
         if self.redact:
-            return Shown(REDACTED if side in self.redact else redacted(side, value, self.redact))
+            return REDACTED if side in self.redact else redacted(side, value, self.redact)
         if LF in value or CR in value:  # between tokens; JSON has none in texts
-            return Shown(value.replace(b"\n", b" ").replace(b"\r", b" "))
-        return Shown(value)
+            return value.replace(b"\n", b" ").replace(b"\r", b" ")
+        return value
 
 
 class PayloadLog:
@@ -74,6 +74,7 @@ class PayloadLog:
         self._sample_rate = sample_rate
         self._draw = draw
         self.display = Display(max_bytes, frozenset(redact))
+        self._show = self.display.show
         self._stamp = Stamp()
         self._lines = LineWriter(destination, "payload", **options)
         self.close = self._lines.close
@@ -104,21 +105,20 @@ class PayloadLog:
         more than `max_bytes` bytes is written as `null`, followed by its size. `redacted` redacts
         them if there are names to hide. What is Shown already is not changed any more.
         """
+        show = self._show
         self._lines.put(
             b'{"time":"%b","request_id":%b,%b"input":%b,"prediction":%b,"ms":%b}\n'
             % (
                 self._stamp.at(time.time()).encode(),
                 orjson.dumps(request_id),
                 _names(model, version),
-                self._shown("input", input, redacted),
-                self._shown("prediction", prediction, redacted),
+                input.text if isinstance(input, Shown) else show("input", input, redacted),
+                prediction.text
+                if isinstance(prediction, Shown)
+                else show("prediction", prediction, redacted),
                 ms.encode(),
             )
         )
-
-    def _shown(self, side: Side, value: bytes | Shown, redacted: Redacted) -> bytes:
-        shown = value if isinstance(value, Shown) else self.display.show(side, value, redacted)
-        return shown.text
 
 
 @lru_cache(maxsize=8)

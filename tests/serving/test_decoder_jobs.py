@@ -111,14 +111,14 @@ def test_requests_and_answers_are_the_same_there(dialect: str, model: str, body:
     assert parts_of(there.request) == parts_of(request)
     assert there.nbytes == Tensors(request.tensors.arrays).nbytes
     excerpt = here.input_excerpt(request, text)
-    assert there.shown == DISPLAY.show("input", excerpt, here.redacted)
+    assert there.shown.text == DISPLAY.show("input", excerpt, here.redacted)
     answer = answer_of(signature, len(request.tensors))
     encoded = here.encode(answer, request)
     done = elsewhere("encode", recipe, dialect, request.form, DISPLAY, Tensors(answer.arrays))
     assert (done.body, done.content_type, done.headers) == encoded
     assert type(done.body) is bytes
     excerpt = here.answer_excerpt(request, encoded.body)
-    assert done.shown == DISPLAY.show("prediction", excerpt, here.redacted)
+    assert done.shown.text == DISPLAY.show("prediction", excerpt, here.redacted)
 
 
 def test_an_answer_that_cannot_be_written_is_the_same_error_there() -> None:

@@ -67,6 +67,7 @@ class NativeDialect:
         self._signature = signature
         self.json = JsonCodec(signature, non_finite_as_null=non_finite_as_null)
         self._npy = NpyCodec(signature)
+        self._codecs: dict[str, Codec] = {MEDIA_TYPE: self.json, npy.MEDIA_TYPE: self._npy}
         self._advice = advice(signature.inputs, npy.advice(signature)).file
         self.schema = request_schema(signature.inputs)
         self.answer_schema = answer_schema(signature.outputs, nullable=non_finite_as_null)
@@ -95,12 +96,12 @@ class NativeDialect:
 
     def answer_bytes(self, request: DecodedRequest) -> int:
         """Return the most bytes that the answer can have, as far as they are known."""
-        return self._codec_of(request.form).answer_bytes(len(request.tensors))
+        return self._codecs[request.form.media_type].answer_bytes(len(request.tensors))
 
     def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
         """Write an answer in the form of its request; raises NonFiniteOutput."""
         form: RequestForm = request.form
-        return self._codec_of(form).encode(answer, form.single)
+        return self._codecs[form.media_type].encode(answer, form.single)
 
     def encodes_slowly(self, request: DecodedRequest, nbytes: int) -> bool:
         """Return whether an answer is long JSON, or a very long array."""
@@ -109,11 +110,11 @@ class NativeDialect:
 
     def input_excerpt(self, request: DecodedRequest, body: bytes) -> bytes:
         """Return the data of a request, as JSON, for the payload log."""
-        return self._codec_of(request.form).input_excerpt(body)
+        return self._codecs[request.form.media_type].input_excerpt(body)
 
     def answer_excerpt(self, request: DecodedRequest, answer: bytes) -> bytes:
         """Return the prediction, as JSON, for the payload log."""
-        return self._codec_of(request.form).answer_excerpt(answer)
+        return self._codecs[request.form.media_type].answer_excerpt(answer)
 
     def redacted(self, side: Side, text: bytes, names: frozenset[str]) -> bytes:
         """Return the data, or the prediction, without the values of the tensors in `names`."""
@@ -131,9 +132,6 @@ class NativeDialect:
     def request_body(self, rows: Rows, *, single: bool = False) -> bytes:
         """Return the body of a request for these rows; `single`: for the one row of them."""
         return json_codec.request_body(self._signature, rows, single=single)
-
-    def _codec_of(self, form: RequestForm) -> Codec:
-        return self.json if form.media_type == MEDIA_TYPE else self._npy
 
     def _check_media_type(self, given: str) -> None:
         media_type = _media_type(given)

@@ -63,7 +63,7 @@ def decode(
     shown = None
     if display is not None:
         excerpt = dialect.input_excerpt(request, text)
-        shown = display.show("input", excerpt, dialect.redacted)
+        shown = Shown(display.show("input", excerpt, dialect.redacted))
     return Decoded(request._replace(tensors=tensors), tensors.nbytes, shown)
 
 
@@ -80,7 +80,7 @@ def encode(
     shown = None
     if display is not None:
         excerpt = dialect.answer_excerpt(request, body)
-        shown = display.show("prediction", excerpt, dialect.redacted)
+        shown = Shown(display.show("prediction", excerpt, dialect.redacted))
     # The buffer arrives as bytes: see `DecoderProcess`.
     return EncodedAnswer(buffer(body), content_type, headers, shown)  # type: ignore[arg-type]  # as above
 
