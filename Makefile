@@ -19,7 +19,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup clients test browser-test check coverage mutation torture torture-full fuzz spec load lock clean
+.PHONY: help serve setup engines clients test browser-test check coverage mutation torture torture-full fuzz spec load lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,8 @@ serve: $(VENV)/server.stamp $(filter $(EXAMPLE),$(MODEL))  ## serve the example 
 	@exec $(RUN) -m server "$(MODEL)" $(ARGS)
 
 setup: $(VENV)/dev.stamp $(EXAMPLE)  ## install the locked dependencies into .venv, train the example model
+
+engines: $(VENV)/engines.stamp  ## install further engines (OpenVINO) for `model.engine` into .venv
 
 clients: $(CLIENTS)/clients.stamp  ## install third-party clients for the tests into .clients
 
@@ -88,7 +90,7 @@ load: $(VENV)/dev.stamp  ## load-test a running server
 # dev.txt comes first and constrains the files that are installed into the same venv; clients.txt and
 # mutation.txt have their own venvs.
 lock: $(VENV)/dev.stamp  ## resolve and lock the dependencies; ARGS=--upgrade for newer versions
-	@for name in dev server model fuzz clients mutation; do \
+	@for name in dev server model engines fuzz clients mutation; do \
 		(cd requirements && ../$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate \
 			--custom-compile-command "make lock" $(ARGS) \
@@ -121,6 +123,10 @@ $(VENV)/server.stamp: requirements/server.txt | $(VENV)/bin/pip
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/server.stamp
 	@echo 'installing the development tools ...'
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/engines.stamp: requirements/engines.txt $(VENV)/server.stamp
 	@$(PIP) -r $<
 	@touch $@
 
