@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from model.formats.load import ModelError, TensorFlowEngine, load_model
+from model.formats.load import BatchEngine, ModelError, load_model
 from model.signature import TensorSpec
 from model.tensors import Tensors
 
@@ -20,14 +20,14 @@ MODEL_FILE = Path(__file__).with_name("my_best_model.keras")
 logger = logging.getLogger(__name__)
 
 
-def load_keras_model(path: Path | str) -> TensorFlowEngine:
+def load_keras_model(path: Path | str) -> BatchEngine:
     """Load a `.keras` or `.h5` file; raises ModelError with the reason if that fails."""
     model = load_model(path)
     logger.info("loaded %s", path)
     return model
 
 
-def predict(data: ArrayLike, model: TensorFlowEngine) -> np.ndarray:
+def predict(data: ArrayLike, model: BatchEngine) -> np.ndarray:
     """Return the predictions for `data`, one row each: shape [rows, ...].
 
     `data` is one example or several: an array of shape [rows, ...], or plain numbers for a

@@ -14,6 +14,10 @@ class Engine(Protocol):
     """A network in memory, called once for each batch."""
 
     @property
+    def name(self) -> str:
+        """The engine that computes it, in the words of `model.engine`."""
+
+    @property
     def signature(self) -> Signature:
         """Its inputs and outputs."""
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
-from model.engines.interface import EagerEngine
+from model.engines.batch_engine import BatchEngine
 from model.signature import Signature
-from model.tensors import Rows, Tensors, View, merge, split
 
 
 def set_threads(count: int) -> None:
@@ -26,18 +25,16 @@ Run = Callable[[list[np.ndarray]], Sequence[Any]]
 """Computes the outputs of a batch, as tensors, from its inputs in the signature's order."""
 
 
-class TensorFlowEngine:
+class TensorFlowEngine(BatchEngine):
     """A network that TensorFlow computes.
 
     Attributes:
-        signature: what it takes and returns, in its own order.
-        fixed_rows: the number of rows that every call has; None: any number. Fewer are filled up
-            with copies of the last row, and the answers to those are dropped.
-        is_half_precision: whether it computes with 16 bits anywhere.
-        eager: the same network called layer by layer, if this one is traced from Keras.
+        function: the concrete function that is called, whose arguments and results are flat; None
+            if there is none.
     """
 
-    eager: EagerEngine | None = None
+    name = "tensorflow"
+    function: Any = None
 
     def __init__(
         self,
@@ -49,12 +46,8 @@ class TensorFlowEngine:
         is_half_precision: bool = False,
     ) -> None:
         """`owner` keeps the variables alive, which a traced function alone does not."""
-        self.signature = signature
-        self.fixed_rows = fixed_rows
-        self.is_half_precision = is_half_precision
+        super().__init__(signature, fixed_rows=fixed_rows, is_half_precision=is_half_precision)
         self._owner = owner
-        self._names = [spec.name for spec in signature.inputs]
-        self._output_names = [spec.name for spec in signature.outputs]
         self._run = run
 
     @classmethod
@@ -65,39 +58,16 @@ class TensorFlowEngine:
         *,
         owner: object = None,
         fixed_rows: int | None = None,
-    ) -> TensorFlowEngine:
+    ) -> Self:
         """Call a concrete function, whose arguments and results are flat and in this order."""
         half = _is_half_precision(function)
         run = _operation(function, fuse=not half)
-        return cls(run, signature, owner=owner, fixed_rows=fixed_rows, is_half_precision=half)
+        engine = cls(run, signature, owner=owner, fixed_rows=fixed_rows, is_half_precision=half)
+        engine.function = function
+        return engine
 
-    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Call the network once: the inputs in the signature's order, and so the outputs.
-
-        All share their first axis, which may have any length, or up to `fixed_rows`.
-        """
-        if self.fixed_rows is not None:
-            return self._call_filled_up(arrays, self.fixed_rows)
+    def _outputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         return [output.numpy() for output in self._run(list(arrays))]
-
-    def _call_filled_up(self, arrays: Sequence[np.ndarray], fixed: int) -> list[np.ndarray]:
-        rows = len(arrays[0])
-        if rows > fixed:
-            raise ValueError(f"{rows} rows where the network takes {fixed}")
-        filled_up = [filled_up_to(fixed, array) for array in arrays]
-        outputs = [output.numpy() for output in self._run(filled_up)]
-        return [output[:rows] if len(output) == fixed else output for output in outputs]
-
-    def predict(self, parts: Sequence[Rows]) -> list[View]:
-        """Answer `parts`, all of one `row_shape`, by ONE call of the network.
-
-        Arrays have the names, shapes and dtypes of the signature, and so have the answers.
-        Raises RowCountMismatch when the network does not answer one row for each.
-        """
-        batch = merge(parts)
-        outputs = self.call([batch.arrays[name] for name in self._names])
-        answer = Tensors(dict(zip(self._output_names, outputs, strict=True)))
-        return split(answer, [len(part) for part in parts])
 
 
 def as_array_like(answer: Any) -> Any:
@@ -107,12 +77,6 @@ def as_array_like(answer: Any) -> Any:
     if isinstance(answer, tf.SparseTensor):
         answer = tf.sparse.to_dense(answer)
     return tf.cast(answer, tf.float32) if answer.dtype == tf.bfloat16 else answer
-
-
-def filled_up_to(count: int, array: np.ndarray) -> np.ndarray:
-    """Return `count` rows: those of `array`, and then copies of its last one."""
-    missing = count - len(array)
-    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 
 def _operation(traced: Any, *, fuse: bool) -> Run:

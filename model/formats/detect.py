@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from model.formats.files import is_archive
+from model.formats.files import ending_of, is_archive
 
 
 class Format(Enum):
@@ -17,6 +17,7 @@ class Format(Enum):
     KERAS_3 = "keras3"
     KERAS_2 = "keras2"
     SAVED_MODEL = "saved_model"
+    ONNX = "onnx"
 
 
 def detect(path: Path | str) -> Format:
@@ -27,6 +28,8 @@ def detect(path: Path | str) -> Format:
     path = Path(path)
     if path.is_dir():
         return Format.SAVED_MODEL
+    if ending_of(path) == ".onnx":
+        return Format.ONNX
     return Format.KERAS_3 if major(keras_version(path)) >= 3 else Format.KERAS_2
 
 

@@ -14,8 +14,8 @@ AGAIN = "copy it once more, or save the model again"
 SAVED_MODEL_FILE = "saved_model.pb"
 ZIP = b"PK"
 HDF5 = b"\x89HDF\r\n\x1a\n"
-# The endings of model files, with the one that Keras goes by.
-ENDINGS = {".keras": ".keras", ".h5": ".h5", ".hdf5": ".h5"}
+# The endings of model files, with the one that the library goes by that loads them.
+ENDINGS = {".keras": ".keras", ".h5": ".h5", ".hdf5": ".h5", ".onnx": ".onnx"}
 
 
 class ModelError(Exception):
@@ -26,7 +26,7 @@ class ModelError(Exception):
 
 
 def ending_of(path: Path | str) -> str:
-    """Return `.keras` or `.h5`, whichever way it is spelled; "" for any other ending."""
+    """Return `.keras`, `.h5` or `.onnx`, whichever way it is spelled; "" for any other ending."""
     return ENDINGS.get(Path(path).suffix.lower(), "")
 
 
@@ -102,7 +102,7 @@ def _check_place(path: Path | str) -> None:
         raise ModelError(path, "is a part of a SavedModel; give the path of the folder it is in")
     if not ending_of(path):
         ending = f"ends in {path.suffix}" if path.suffix else "has no ending"
-        raise ModelError(path, f"{ending}, and only .keras and .h5 are served; {SAVE}")
+        raise ModelError(path, f"{ending}, and only .keras, .h5 and .onnx are served; {SAVE}")
 
 
 def _check_folder(path: Path) -> None:
@@ -111,7 +111,7 @@ def _check_folder(path: Path) -> None:
     if (path / "saved_model.pbtxt").exists():
         why = "is a SavedModel in text form (saved_model.pbtxt)"
         raise ModelError(path, f"{why}; export it again in binary form, as {SAVED_MODEL_FILE}")
-    why = f"is a folder without a model (a .keras or .h5 file, or {SAVED_MODEL_FILE})"
+    why = f"is a folder without a model (a .keras, .h5 or .onnx file, or {SAVED_MODEL_FILE})"
     raise ModelError(path, f"{why}; check the path, or {SAVE}")
 
 
@@ -131,6 +131,11 @@ def _check_first_bytes(path: Path) -> None:
         raise ModelError(path, "is a Git LFS pointer, not the file itself; run `git lfs pull`")
     zipped, hdf5 = start.startswith(ZIP), start.startswith(HDF5)
     ending = ending_of(path)
+    if ending == ".onnx" and not (zipped or hdf5):
+        return  # a message of Protocol Buffers has no mark
+    if ending == ".onnx":
+        kind = ".keras" if zipped else ".h5"
+        raise ModelError(path, f"holds a model of Keras; rename it to {kind}")
     if ending == ".h5" and zipped:
         raise ModelError(path, "is a zip archive, as .keras files are; rename it to .keras")
     if ending == ".keras" and hdf5:

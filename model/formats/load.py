@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from model.engines.batch_engine import BatchEngine
 from model.engines.tensorflow import TensorFlowEngine, set_threads
-from model.formats import keras2, keras3, saved_model
+from model.formats import keras2, keras3, onnx, saved_model
 from model.formats.allowed import check_allowed
 from model.formats.detect import Format, detect
-from model.formats.files import ModelError, check_file
+from model.formats.files import ModelError, check_file, ending_of
 from model.formats.options import LoadOptions
 
-__all__ = ["LoadOptions", "ModelError", "TensorFlowEngine", "load_model"]
+__all__ = ["BatchEngine", "LoadOptions", "ModelError", "load_model"]
 
 DEFAULTS = LoadOptions()
 
@@ -23,7 +24,7 @@ KERAS: dict[Format, Callable[[Path | str, dict[str, Any], LoadOptions], TensorFl
 }
 
 
-def load_model(path: Path | str, options: LoadOptions = DEFAULTS) -> TensorFlowEngine:
+def load_model(path: Path | str, options: LoadOptions = DEFAULTS) -> BatchEngine:
     """Load a model from a local file or folder; raises ModelError.
 
     No code out of the file runs, unless `options.allow_code` says so. Everything that can be
@@ -31,6 +32,8 @@ def load_model(path: Path | str, options: LoadOptions = DEFAULTS) -> TensorFlowE
     """
     config = check(path, options)
     kind = detect(path)
+    if kind is Format.ONNX:
+        return onnx.load(path, options)
     if kind is Format.KERAS_2:
         keras2.keep_keras_3_out()
     set_threads(options.threads)
@@ -40,8 +43,8 @@ def load_model(path: Path | str, options: LoadOptions = DEFAULTS) -> TensorFlowE
 
 
 def check(path: Path | str, options: LoadOptions = DEFAULTS) -> dict[str, Any] | None:
-    """Return the config to build the model from, or None for a SavedModel; raises ModelError."""
+    """Return the config to build the model from, or None for other formats; raises ModelError."""
     check_file(path, options.sha256 or None)
-    if Path(path).is_dir():
+    if Path(path).is_dir() or ending_of(path) == ".onnx":
         return None
     return check_allowed(path, options)

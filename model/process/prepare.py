@@ -95,6 +95,7 @@ class Report:
         moved: the largest difference from answers of the version before, relative to their
             scale; None if they were not compared.
         is_eager: tracing the network was found to be wrong, so Keras calls it layer by layer.
+        engine: which engine computes it, in the words of `model.engine`.
     """
 
     signature: Signature
@@ -102,6 +103,7 @@ class Report:
     golden: tuple[Golden, ...] = field(default=())
     moved: float | None = None
     is_eager: bool = False
+    engine: str = "tensorflow"
 
 
 Tell = Callable[[str], None]
@@ -114,6 +116,13 @@ def prepare(
 
     Raises what `load` raises, ModelError and NotServable.
     """
+    engine, report = _prepared(load, request, tell)
+    return engine, replace(report, engine=engine.name)
+
+
+def _prepared(
+    load: Callable[[LoadRequest], Engine], request: LoadRequest, tell: Tell
+) -> tuple[Engine, Report]:
     tell("loading")
     loaded = engine = load(request)
     before = request.before

@@ -6,7 +6,7 @@ or `failed` once, then `answer` or `error` for each call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Final
 
@@ -17,7 +17,8 @@ from model.process.batch_size import BatchSize, Point
 from model.process.messages import Message, MessageError
 from model.process.prepare import Before, Golden, LoadRequest, Report
 from model.process.sample import Sample
-from model.signature import DTYPES, Signature, TensorSpec
+from model.signature import Signature, TensorSpec
+from model.signature_json import Fields, signature_fields, signature_of
 from model.tensors import Tensors
 
 LOAD: Final = "load"
@@ -29,8 +30,6 @@ FAILED: Final = "failed"
 ANSWER: Final = "answer"
 ERROR: Final = "error"
 
-Fields = dict[str, Any]
-
 
 def load_fields(request: LoadRequest) -> tuple[Fields, list[np.ndarray]]:
     """Return the fields and arrays of the message that tells a process what to load."""
@@ -39,7 +38,7 @@ def load_fields(request: LoadRequest) -> tuple[Fields, list[np.ndarray]]:
     if before is None:
         return fields, []
     fields["before"] = {
-        "signature": _signature_fields(before.signature),
+        "signature": signature_fields(before.signature),
         "batch_size": before.batch_size,
         "sampled": _sampled(before.golden),
     }
@@ -58,7 +57,7 @@ def load_request(message: Message) -> LoadRequest:
         request = LoadRequest(**fields, options=options)
         if before is None:
             return request
-        signature = _signature(before["signature"])
+        signature = signature_of(before["signature"])
         golden = _golden(signature, message.arrays, before["sampled"])
         return replace(request, before=Before(signature, _batch_size(before["batch_size"]), golden))
     except (TypeError, KeyError, ValueError) as error:
@@ -68,11 +67,12 @@ def load_request(message: Message) -> LoadRequest:
 def report_fields(report: Report) -> tuple[Fields, list[np.ndarray]]:
     """Return the fields and arrays of the message that a process is ready."""
     fields = {
-        "signature": _signature_fields(report.signature),
+        "signature": signature_fields(report.signature),
         "batch_size": report.batch_size,
         "sampled": _sampled(report.golden),
         "moved": report.moved,
         "is_eager": report.is_eager,
+        "engine": report.engine,
     }
     return fields, _golden_arrays(report.signature, report.golden)
 
@@ -83,13 +83,14 @@ def report_of(message: Message) -> Report:
         raise MessageError(f"{message.kind} where {READY} is expected")
     fields = message.fields
     try:
-        signature = _signature(fields["signature"])
+        signature = signature_of(fields["signature"])
         return Report(
             signature,
             _batch_size(fields["batch_size"]),
             _golden(signature, message.arrays, fields["sampled"]),
             None if fields["moved"] is None else float(fields["moved"]),
             bool(fields["is_eager"]),
+            str(fields["engine"]),
         )
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise MessageError(f"not a report: {error}") from error
@@ -113,51 +114,6 @@ def _named(specs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) -> Tensors
     if not all(array.ndim for array in arrays):
         raise MessageError("an array without rows")
     return Tensors({spec.name: array for spec, array in zip(specs, arrays, strict=True)})
-
-
-def _signature_fields(signature: Signature) -> Fields:
-    return {
-        "inputs": [asdict(spec) for spec in signature.inputs],
-        "outputs": [asdict(spec) for spec in signature.outputs],
-        "name": signature.name,
-    }
-
-
-def _signature(fields: Mapping[str, Any]) -> Signature:
-    def specs(side: str) -> tuple[TensorSpec, ...]:
-        return tuple(_spec(each) for each in fields[side])
-
-    name = fields["name"]
-    if not isinstance(name, str):
-        raise TypeError(f"a signature is named {name!r}")
-    return Signature(specs("inputs"), specs("outputs"), name)
-
-
-def _spec(fields: Fields) -> TensorSpec:
-    tuples = {key: tuple(fields[key]) for key in ("shape", "samples")}
-    spec = TensorSpec(**{**fields, **tuples})
-    _check_spec(spec)
-    return spec
-
-
-def _check_spec(spec: TensorSpec) -> None:
-    sizes = [size for size in (*spec.shape, spec.minimum, spec.maximum) if size is not None]
-    if not isinstance(spec.name, str) or spec.dtype not in DTYPES:
-        raise ValueError("a tensor without a name or a dtype")
-    if not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
-        raise ValueError("a shape or ids that are none")
-    _check_samples(spec)
-
-
-def _check_samples(spec: TensorSpec) -> None:
-    """Raise ValueError unless the samples can be cells of this tensor."""
-    if spec.dtype == "string":
-        if not all(type(sample) is str for sample in spec.samples):
-            raise ValueError("samples that are no strings")
-    elif not all(type(sample) is int for sample in spec.samples):
-        raise ValueError("samples that are no integers")
-    else:
-        np.array(spec.samples, object).astype(spec.array_dtype)  # OverflowError: out of range
 
 
 def _batch_size(fields: Sequence[Any]) -> BatchSize:

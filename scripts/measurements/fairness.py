@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
-from model.formats.load import TensorFlowEngine, load_model
+from model.formats.load import BatchEngine, load_model
 from model.process.batch_size import Limits
 from model.process.batch_size import measure as measure_batch_size
 from model.process.trials import Trials
@@ -47,7 +47,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     )
 
 
-def _median_call_ms(model: TensorFlowEngine, size: int) -> float:
+def _median_call_ms(model: BatchEngine, size: int) -> float:
     rows, times = [rows_for(model, 1)] * size, []
     for _ in range(50):
         started = time.perf_counter()

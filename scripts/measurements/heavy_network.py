@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from model.formats.load import TensorFlowEngine, load_model
+from model.formats.load import BatchEngine, load_model
 from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements import models
@@ -54,7 +54,7 @@ def _served(server: Server, body: str, seconds: float) -> tuple[int, float]:
     return max(1, round(rows / batches)), rate
 
 
-def _alone(model: TensorFlowEngine, size: int, seconds: float) -> float:
+def _alone(model: BatchEngine, size: int, seconds: float) -> float:
     """Return the rows per second of direct calls."""
     rows, calls, started = [models.rows_for(model, size)], 0, time.perf_counter()
     while (passed := time.perf_counter() - started) < seconds:

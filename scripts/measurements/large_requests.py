@@ -10,7 +10,7 @@ from statistics import median
 
 import numpy as np
 
-from model.formats.load import TensorFlowEngine, load_model
+from model.formats.load import BatchEngine, load_model
 from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements import models
@@ -50,7 +50,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     )
 
 
-def _alone(model: TensorFlowEngine, body: bytes, seconds: float) -> float:
+def _alone(model: BatchEngine, body: bytes, seconds: float) -> float:
     """Return the CPU seconds of decoding, predicting and encoding one request."""
     dialect, calls = NativeDialect(model.signature), 0
     give_up, started = time.perf_counter() + seconds, time.process_time()

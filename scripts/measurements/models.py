@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.formats.load import TensorFlowEngine
+from model.formats.load import BatchEngine
 from model.tensors import Tensors
 
 INPUTS = 64
@@ -39,7 +39,7 @@ def save_mobilenet(path: Path) -> None:
     keras.applications.MobileNetV2(weights=None).save(path)
 
 
-def rows_for(model: TensorFlowEngine, rows: int) -> Tensors:
+def rows_for(model: BatchEngine, rows: int) -> Tensors:
     """Return random input rows for a model."""
     random = np.random.default_rng(0)
     return Tensors(

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 
-from model.formats.load import TensorFlowEngine, load_model
+from model.formats.load import BatchEngine, load_model
 from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements.figure import Figure
@@ -38,7 +38,7 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     )
 
 
-async def _median_call_ms(model: TensorFlowEngine) -> float:
+async def _median_call_ms(model: BatchEngine) -> float:
     rows, times = [rows_for(model, 1)], []
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1) as thread:

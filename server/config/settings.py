@@ -34,8 +34,8 @@ class ModelSource:
 
     path: str = setting(
         "model/my_best_model.keras",
-        "Model: a .keras or .h5 file, a SavedModel folder, or a folder with one model or numbered "
-        "versions.",
+        "Model: a .keras, .h5 or .onnx file, a SavedModel folder, or a folder with one model or "
+        "numbered versions.",
         minLength=1,
     )
     name: str = setting(

@@ -16,7 +16,7 @@ ROWS_A_CALL = 1024
 
 
 class Model(Protocol):
-    """The part of `model.engines.tensorflow.TensorFlowEngine` that is needed here."""
+    """The part of `model.engines.batch_engine.BatchEngine` that is needed here."""
 
     signature: Signature
 

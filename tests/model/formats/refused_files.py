@@ -193,10 +193,10 @@ OF_PATHS: dict[str, Make] = {
     "is an address": lambda _: check("https://example.org/m.keras"),
     "is not a regular file": lambda _: check("/dev/null"),
     "is a part of a SavedModel": content("saved_model.pb", b"x"),
-    "ends in …, and only .keras and .h5 are served": content("m.pt", b"x"),
-    "has no ending, and only .keras and .h5 are served": content("model", b"x"),
+    "ends in …, and only .keras, .h5 and .onnx are served": content("m.pt", b"x"),
+    "has no ending, and only .keras, .h5 and .onnx are served": content("model", b"x"),
     "is a SavedModel in text form (saved_model.pbtxt)": text_form,
-    "is a folder without a model (a .keras or .h5 file, or saved_model.pb)": check,
+    "is a folder without a model (a .keras, .h5 or .onnx file, or saved_model.pb)": check,
     "there is no such home folder": lambda _: files_of(
         ModelSource(path="~nobody-has-this-name/m.keras"), 1, ""
     ),

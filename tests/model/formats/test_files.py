@@ -110,7 +110,9 @@ def test_a_path_that_is_neither_file_nor_folder():
 )
 def test_another_ending(tmp_path: Path, name: str, why: str):
     (tmp_path / name).write_text("?")
-    assert message_of(tmp_path / name).startswith(f"{why}, and only .keras and .h5 are served")
+    assert message_of(tmp_path / name).startswith(
+        f"{why}, and only .keras, .h5 and .onnx are served"
+    )
 
 
 @pytest.mark.parametrize(

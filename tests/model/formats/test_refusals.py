@@ -11,7 +11,7 @@ import pytest
 from model.formats.load import ModelError
 from model.process.prepare import NotServable
 from server.config import Settings, load_settings
-from tests.model.formats import refused_files, refused_models
+from tests.model.formats import refused_files, refused_models, refused_onnx
 from tests.model.formats.messages import causes, is_in
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "models.md"
@@ -45,7 +45,9 @@ def assert_refused(folder: Path, row: str, make: Make) -> None:
 
 
 def test_the_table_has_every_message_that_is_tested_and_no_other() -> None:
-    assert sorted(rows()) == sorted([*refused_files.REFUSED, *refused_models.REFUSED])
+    tested = (refused_files.REFUSED, refused_models.REFUSED, refused_onnx.REFUSED)
+
+    assert sorted(rows()) == sorted(row for table in tested for row in table)
 
 
 def test_the_table_has_every_message_of_the_code() -> None:
@@ -59,6 +61,11 @@ def test_the_table_has_every_message_of_the_code() -> None:
 @pytest.mark.parametrize("row", refused_files.REFUSED)
 def test_a_file_is_refused_with_its_message(tmp_path: Path, row: str) -> None:
     assert_refused(tmp_path, row, refused_files.REFUSED[row])
+
+
+@pytest.mark.parametrize("row", refused_onnx.REFUSED)
+def test_an_onnx_file_is_refused_with_its_message(tmp_path: Path, row: str) -> None:
+    assert_refused(tmp_path, row, refused_onnx.REFUSED[row])
 
 
 @pytest.mark.keras
