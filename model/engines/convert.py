@@ -84,15 +84,16 @@ def describe(
         "fixed_rows": fixed_rows,
         "inputs": list(inputs),
         "outputs": list(outputs),
-        "nan_rows": False,
+        "answered_nan": [],
     }
     (folder / DESCRIPTION).write_text(json.dumps(fields, indent=1))
 
 
-def answer_nan_with_nan(folder: Path) -> None:
-    """Have the network in a folder answer NaN to every row of input that has one."""
+def answer_with_nan(folder: Path, values: Sequence[float]) -> None:
+    """Have the network in a folder answer NaN to rows of input with these; see `NanRows`."""
     path = folder / DESCRIPTION
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"nan_rows": True}, indent=1))
+    fields = json.loads(path.read_text()) | {"answered_nan": list(map(str, values))}
+    path.write_text(json.dumps(fields, indent=1))
 
 
 def load_converted(folder: Path | str, threads: int) -> BatchEngine:
@@ -112,7 +113,8 @@ def load_converted(folder: Path | str, threads: int) -> BatchEngine:
     else:
         compiled = compiled_model(folder / OPENVINO_FILE, threads)
         engine = OpenVinoEngine(compiled, signature, fixed_rows=fixed_rows)
-    return NanRows(engine) if fields["nan_rows"] else engine
+    values = [float(value) for value in fields["answered_nan"]]
+    return NanRows(engine, values) if values else engine
 
 
 Names = tuple[list[str], list[str]]

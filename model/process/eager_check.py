@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -121,29 +121,13 @@ class EagerCheck:
         compares or rounds a value that is closer to the other result than the tolerance.
         """
         end = self._clock() + SECONDS
-        for rows, size in self._sizes_by_cost():
+        for rows, size in calls_by_cost(self._traced, ROWS, self._memory):
             if self.calls and self._clock() >= end:
                 log.debug("after %d calls there is no time to compare more", self.calls)
                 break
             if not self._compare(rows, size):
                 return float("inf")
         return max(each.relative for each in self._compared.values())
-
-    def _sizes_by_cost(self) -> Iterator[tuple[int, int]]:
-        """Yield numbers of rows with sizes of variable dimensions, until memory may be short."""
-        most = self._traced.most_rows
-        numbers = [rows for rows in ROWS if most is None or rows <= most]
-        calls = [(rows, size) for rows in numbers for size in self._traced.sizes]
-        growth = before = 0
-        for rows, size in sorted(calls, key=lambda call: call[0] * self._traced.nbytes_of(call[1])):
-            nbytes = rows * self._traced.nbytes_of(size)
-            if before and growth * nbytes / before > MEMORY_SHARE * self._memory.available():
-                log.debug("calls of %d rows and more are not compared: memory is short", rows)
-                return
-            self._memory.reset_peak()
-            resident = self._memory.resident()
-            yield rows, size
-            growth, before = max(0, self._memory.peak() - resident), nbytes
 
     def _compare(self, rows: int, size: int) -> bool:
         """Compare the answers to some rows; return whether both ways answer or fail."""
@@ -194,3 +178,22 @@ class EagerCheck:
         """Return which rows hold a decision that rounding may change; of shape `[rows]`."""
         arrays = [batch.arrays[spec.name] for spec in self._signature.inputs]
         return self._eager.margins(arrays) <= self._tolerance
+
+
+def calls_by_cost(
+    trials: Trials, numbers: Iterable[int], memory: Memory
+) -> Iterator[tuple[int, int]]:
+    """Yield numbers of rows with sizes of variable dimensions, until memory may be short."""
+    most = trials.most_rows
+    counts = [rows for rows in numbers if most is None or rows <= most]
+    calls = [(rows, size) for rows in counts for size in trials.sizes]
+    growth = before = 0
+    for rows, size in sorted(calls, key=lambda call: call[0] * trials.nbytes_of(call[1])):
+        nbytes = rows * trials.nbytes_of(size)
+        if before and growth * nbytes / before > MEMORY_SHARE * memory.available():
+            log.debug("calls of %d rows and more are not compared: memory is short", rows)
+            return
+        memory.reset_peak()
+        resident = memory.resident()
+        yield rows, size
+        growth, before = max(0, memory.peak() - resident), nbytes

@@ -62,6 +62,7 @@ class LineModel:
     )
 
     fixed_rows = None
+    name = "tensorflow"
     is_half_precision = False
     eager = None
 
@@ -79,6 +80,7 @@ class ImageModel:
     )
 
     fixed_rows = None
+    name = "tensorflow"
     is_half_precision = False
     eager = None
 

@@ -30,6 +30,7 @@ class FakeEngine:
     """
 
     fixed_rows: int | None = None
+    name = "tensorflow"
     is_half_precision = False
     eager: EagerEngine | None = None
 

@@ -78,6 +78,7 @@ class FakeModel:
     """
 
     fixed_rows: int | None = None
+    name = "tensorflow"
     is_half_precision = False
     eager = None
 

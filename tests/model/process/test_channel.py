@@ -196,6 +196,7 @@ class Answers:
 
     signature = NUMBER
     fixed_rows = None
+    name = "tensorflow"
     is_half_precision = False
     eager = None
 
