@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np  # the line above makes what follows importable
 
+from model.engines.choose import Choice
 from model.process.batch_size import BatchSize
 from model.process.prepare import LoadRequest, Report
 from model.signature import Signature, TensorSpec
@@ -62,6 +63,11 @@ class Line:
         """Load nothing."""
         del within
         return Report(self.signature, BatchSize(request.max_rows))
+
+    async def convert(self, request: LoadRequest, within: float) -> Choice:
+        """Try nothing."""
+        del request, within
+        return Choice()
 
     async def call(self, parts: Sequence[Rows]) -> list[View]:
         """Compute all rows in one call."""

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from model.engines import libraries
 from model.engines.batch_engine import BatchEngine
 from model.engines.frozen import CannotConvert
 from model.engines.nan_rows import NanRows
@@ -127,6 +128,7 @@ def _names_of(function: Any) -> Names:
 
 def _write_onnx(function: Any, folder: Path) -> Names:
     """Raises whatever tf2onnx raises."""
+    libraries.onnxruntime()  # tf2onnx imports it
     import tf2onnx
 
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
@@ -172,8 +174,7 @@ def _add_erfc() -> None:
 
 def _write_openvino(function: Any, folder: Path) -> Names:
     """Raises whatever OpenVINO raises."""
-    import openvino
-
+    openvino = libraries.openvino()
     inputs, outputs = _names_of(function)
     graph = folder / "graph.pb"  # the only form of a graph that is converted without TensorFlow
     graph.write_bytes(function.graph.as_graph_def().SerializeToString())

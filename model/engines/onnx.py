@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from model.engines import libraries
 from model.engines.batch_engine import BatchEngine
 from model.signature import Signature
 
@@ -51,8 +52,7 @@ class OnnxEngine(BatchEngine):
 
 def session_of(path: Path | str, threads: int) -> Any:
     """Load a file into ONNX Runtime; raises what it raises. `threads` 0: it decides."""
-    import onnxruntime
-
+    onnxruntime = libraries.onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

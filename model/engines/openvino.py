@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from model.engines import libraries
 from model.engines.batch_engine import BatchEngine
 from model.signature import Signature
 
@@ -33,9 +34,7 @@ class OpenVinoEngine(BatchEngine):
 
 def compiled_model(path: Path | str, threads: int) -> Any:
     """Load and compile a file; raises what OpenVINO raises. `threads` 0: it decides."""
-    import openvino
-
-    core = openvino.Core()
+    core = libraries.openvino().Core()
     return core.compile_model(
         core.read_model(str(path)),
         "CPU",

@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from model.engines.interface import Engine
 from model.formats.files import ModelError
+from model.process import convert
 from model.process.channel import Channel
 from model.process.child import MAX_TEXT, connect, end, trace_of
 from model.process.cores import usable_cores, use_cores, use_one_core
@@ -18,6 +20,7 @@ from model.process.messages import Message
 from model.process.prepare import LoadRequest, NotServable, Report, prepare
 from model.process.protocol import (
     ANSWER,
+    CONVERTED,
     ERROR,
     FAILED,
     PROGRESS,
@@ -42,15 +45,32 @@ def main(load: Load, arguments: list[str]) -> None:
 def load_engine(channel: Channel, load: Load) -> Engine | None:
     """Load what the main process requests, and send a report; None if loading failed."""
     request = with_threads(load_request(channel.receive()))
+    if request.conversion:
+        convert_engines(channel, load, request)
+        return None
     cores = use_one_core() if request.beside_others else set()
     try:
-        engine, report = prepare(load, request, lambda step: channel.send(PROGRESS, step=step))
+        engine, report = prepare(
+            partial(convert.load_engine, load),
+            request,
+            lambda step: channel.send(PROGRESS, step=step),
+        )
         use_cores(cores)
         send_report(channel, report)
     except BaseException as error:
         channel.send(FAILED, reason=reason(error, request), detail=trace_of(error))
         return None
     return engine
+
+
+def convert_engines(channel: Channel, load: Load, request: LoadRequest) -> None:
+    """Try other engines; send which was chosen."""
+    convert.be_unimportant()
+    try:
+        choice = convert.try_engines(load, request, lambda step: channel.send(PROGRESS, step=step))
+        channel.send(CONVERTED, **choice.fields())
+    except BaseException as error:
+        channel.send(FAILED, reason=reason(error, request), detail=trace_of(error))
 
 
 def with_threads(request: LoadRequest) -> LoadRequest:

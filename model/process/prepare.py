@@ -58,6 +58,21 @@ class Before:
 
 
 @dataclass(frozen=True)
+class Conversion:
+    """The request to try other engines with a version, in place of serving it.
+
+    Attributes:
+        engines: their names.
+        folder: where to write what was chosen.
+        only: the one that a user has set, which need not be faster; "": the best is chosen.
+    """
+
+    engines: tuple[str, ...]
+    folder: str
+    only: str = ""
+
+
+@dataclass(frozen=True)
 class LoadRequest:
     """The request to load a version, sent to a model process.
 
@@ -71,6 +86,9 @@ class LoadRequest:
         beside_others: other models are being served; loading leaves most cores to them.
         is_restart: the same version ran before, so nothing is measured or compared again.
         allow_signature_change: inputs and outputs may differ from those of `before`.
+        engine: which engine computes it.
+        converted: the folder of what was converted for `engine`, if that was necessary.
+        conversion: what to try, instead of serving.
         before: the version that is served now.
     """
 
@@ -83,6 +101,9 @@ class LoadRequest:
     beside_others: bool = False
     is_restart: bool = False
     allow_signature_change: bool = False
+    engine: str = "tensorflow"
+    converted: str = ""
+    conversion: Conversion | None = None
     before: Before | None = None
 
 

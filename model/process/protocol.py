@@ -1,7 +1,7 @@
 """The messages of loading, as objects on both sides of the socket.
 
-To the model process: `load`, once, then `call`. From it: `log` and `progress` at any time, `ready`
-or `failed` once, then `answer` or `error` for each call.
+To the model process: `load`, once, then `call`. From it: `log` and `progress` at any time, `ready`,
+`failed`, or `converted` once, then `answer` or `error` for each call.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from model.engines.choose import Choice
 from model.formats.options import LoadOptions
 from model.process.batch_size import BatchSize, Point
 from model.process.messages import Message, MessageError
-from model.process.prepare import Before, Golden, LoadRequest, Report
+from model.process.prepare import Before, Conversion, Golden, LoadRequest, Report
 from model.process.sample import Sample
 from model.signature import Signature, TensorSpec
 from model.signature_json import Fields, signature_fields, signature_of
@@ -26,6 +27,7 @@ CALL: Final = "call"
 LOG: Final = "log"
 PROGRESS: Final = "progress"
 READY: Final = "ready"
+CONVERTED: Final = "converted"
 FAILED: Final = "failed"
 ANSWER: Final = "answer"
 ERROR: Final = "error"
@@ -52,9 +54,13 @@ def load_request(message: Message) -> LoadRequest:
     try:
         fields = dict(message.fields)
         before = fields.pop("before")
+        conversion = fields.pop("conversion")
         options = LoadOptions(**fields.pop("options"))
         options = replace(options, imports=tuple(options.imports))
         request = LoadRequest(**fields, options=options)
+        if conversion is not None:
+            engines = tuple(conversion.pop("engines"))
+            request = replace(request, conversion=Conversion(engines, **conversion))
         if before is None:
             return request
         signature = signature_of(before["signature"])
@@ -94,6 +100,16 @@ def report_of(message: Message) -> Report:
         )
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise MessageError(f"not a report: {error}") from error
+
+
+def choice_of(message: Message) -> Choice:
+    """Read the message that engines were tried; raises MessageError."""
+    if message.kind != CONVERTED:
+        raise MessageError(f"{message.kind} where {CONVERTED} is expected")
+    try:
+        return Choice.of(message.fields)
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise MessageError(f"not a choice: {error}") from error
 
 
 def outputs_of(message: Message, signature: Signature) -> Tensors:

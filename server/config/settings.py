@@ -81,6 +81,12 @@ class ModelSource:
         "process, and an interrupted call is not made again.",
     )
 
+    engine: Literal["tensorflow", "auto", "onnx", "openvino", "frozen"] = setting(
+        "tensorflow",
+        "What computes the model: tensorflow, onnx (ONNX Runtime), openvino or frozen (TensorFlow "
+        "with constant weights), if it answers as TensorFlow does; auto takes the fastest of them.",
+    )
+
     @property
     def served_name(self) -> str:
         """The name, or else the file name without its extension; always valid Unicode."""
@@ -126,6 +132,11 @@ class ModelSettings(ModelSource):
     )
     replicas: int = setting(
         1, "Number of processes for each version of a model.", minimum=1, maximum=256
+    )
+    cache_dir: str = setting(
+        "",
+        "Folder for converted models and for the choices of model.engine. Empty: in the user's "
+        "cache folder.",
     )
     threads: int | Literal["auto"] = setting(
         "auto",

@@ -34,7 +34,9 @@ class ModelMetadataHandler(DocumentHandler):
 
     def document(self, model: ServedModel) -> dict[str, Any]:
         versions = self.service.repository.slots[model.name].versions
-        return documents.of_model(model.name, sorted(versions, key=rank), model.signature)
+        return documents.of_model(
+            model.name, sorted(versions, key=rank), model.signature, model.about_engines()
+        )
 
 
 class ModelConfigHandler(DocumentHandler):

@@ -8,8 +8,8 @@ from typing import Final
 from server.dialects.interface import Headers
 
 EXPOSED_HEADERS: Final = (
-    "X-Request-ID, X-Model-Version, Server-Timing, Retry-After, WWW-Authenticate, "
-    "Inference-Header-Content-Length, traceparent"
+    "X-Request-ID, X-Model-Version, X-Model-Engine, Server-Timing, Retry-After, "
+    "WWW-Authenticate, Inference-Header-Content-Length, traceparent"
 )
 ALLOWED_HEADERS: Final = (
     "Authorization, Content-Encoding, Content-Type, Inference-Header-Content-Length, X-API-Key, "

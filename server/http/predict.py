@@ -313,6 +313,7 @@ class PredictEndpoint:
             "Content-Type": content_type,
             "X-Request-ID": request.id,
             "X-Model-Version": model.version,
+            "X-Model-Engine": model.engine,
             "Server-Timing": server_timing(job, total_ms),
         }
         return Response(200, {**headers, **extra} if extra else headers, body, reserved)

@@ -193,7 +193,8 @@ def of_models(repository: Repository) -> Iterator[Metric]:
     )
     for model in models:
         labels = [model.name, model.version]
-        info.add_metric(labels, {"max_rows": str(model.batch_size.rows)})
+        about = {"max_rows": str(model.batch_size.rows), "engine": model.engine}
+        info.add_metric(labels, about)
     if models:
         yield info
 

@@ -166,6 +166,11 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 HEADERS: dict[str, tuple[dict[str, Any], str]] = {
     "X-Request-ID": ({"type": "string"}, "The id of the request: the client's own, or a new one."),
     "X-Model-Version": ({"type": "string"}, "The version of the model that made the prediction."),
+    "X-Model-Engine": (
+        {"enum": ["tensorflow", "frozen", "onnx", "openvino"]},
+        "What computed the prediction: TensorFlow, also with constant weights (frozen), ONNX "
+        "Runtime or OpenVINO.",
+    ),
     "Server-Timing": (
         {"type": "string"},
         "Milliseconds in the queue, in the model and in total; number of rows in the batch.",

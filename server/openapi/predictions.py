@@ -127,7 +127,10 @@ def prediction(
         "responses": {
             "200": {
                 "description": answer_description,
-                "headers": refs("headers", "X-Request-ID", "X-Model-Version", "Server-Timing"),
+                "headers": refs(
+                    "headers",
+                    *("X-Request-ID", "X-Model-Version", "X-Model-Engine", "Server-Timing"),
+                ),
                 "content": answer,
             },
             **errors,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+from model.engines.choose import Choice
 from model.process.prepare import LoadRequest, Report
 from model.tensors import Rows, View
 from server.serving.process_start import Ended
@@ -48,6 +49,9 @@ class ModelClient(Protocol):
 
     async def load(self, request: LoadRequest, within: float) -> Report:
         """Load a model within so many seconds; raises LoadRejected, ProcessEnded."""
+
+    async def convert(self, request: LoadRequest, within: float) -> Choice:
+        """Have other engines tried within so many seconds; raises LoadRejected, ProcessEnded."""
 
     async def call(self, parts: Sequence[Rows]) -> list[View]:
         """Answer `parts` by ONE call; raises ModelRaised, ProcessEnded, RowCountMismatch."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
+from model.engines.choose import Choice
 from model.process.messages import (
     INLINE_BYTES,
+    Message,
     MessageError,
     merged_spec,
     pack,
@@ -18,12 +21,23 @@ from model.process.messages import (
     views,
 )
 from model.process.prepare import LoadRequest, Report
-from model.process.protocol import CALL, ERROR, FAILED, LOAD, load_fields, outputs_of, report_of
+from model.process.protocol import (
+    CALL,
+    ERROR,
+    FAILED,
+    LOAD,
+    choice_of,
+    load_fields,
+    outputs_of,
+    report_of,
+)
 from model.signature import Signature
 from model.tensors import Rows, View, merge, split
 from server.serving.child_process import ChildProcess
 from server.serving.client import LoadRejected, ModelRaised
 from server.serving.process_start import COMMAND
+
+T = TypeVar("T")
 
 
 class ModelProcess(ChildProcess):
@@ -45,16 +59,15 @@ class ModelProcess(ChildProcess):
 
     async def load(self, request: LoadRequest, within: float = math.inf) -> Report:
         """Load a model within so many seconds; raises LoadRejected, ProcessEnded."""
-        timer = None
-        if within < math.inf:
-            timer = self._loop.call_later(within, self._load_takes_too_long, within)
-        try:
-            return await self._load(request)
-        except (MessageError, OSError) as error:
-            raise await self._broken(error) from error
-        finally:
-            if timer:
-                timer.cancel()
+        report = await self._requested(request, within, report_of)
+        self._signature = report.signature
+        self._output.is_loaded = True
+        self.step = ""
+        return report
+
+    async def convert(self, request: LoadRequest, within: float = math.inf) -> Choice:
+        """Have other engines tried within so many seconds; raises LoadRejected, ProcessEnded."""
+        return await self._requested(request, within, choice_of)
 
     async def call(self, parts: Sequence[Rows]) -> list[View]:
         """Answer `parts`, all of one `row_shape`, by ONE call of the network.
@@ -75,22 +88,28 @@ class ModelProcess(ChildProcess):
             self._hang.end()
         return split(answer, [len(part) for part in parts])
 
-    async def _load(self, request: LoadRequest) -> Report:
-        fields, arrays = load_fields(request)
-        reply = await self._ask(
-            await self._in_thread_if_large(
-                sum(array.nbytes for array in arrays), pack, LOAD, arrays, self._requests, fields
+    async def _requested(
+        self, request: LoadRequest, within: float, read: Callable[[Message], T]
+    ) -> T:
+        """Send a request to load, and read the answer."""
+        late = self._load_takes_too_long
+        timer = self._loop.call_later(within, late, within) if within < math.inf else None
+        try:
+            fields, arrays = load_fields(request)
+            nbytes = sum(array.nbytes for array in arrays)
+            reply = await self._ask(
+                await self._in_thread_if_large(nbytes, pack, LOAD, arrays, self._requests, fields)
             )
-        )
-        if reply.kind == FAILED:
-            if detail := reply.fields.get("detail"):
-                self._log.debug("%s", detail)
-            raise LoadRejected(str(reply.fields.get("reason", "")))
-        report = report_of(reply)
-        self._signature = report.signature
-        self._output.is_loaded = True
-        self.step = ""
-        return report
+            if reply.kind == FAILED:
+                if detail := reply.fields.get("detail"):
+                    self._log.debug("%s", detail)
+                raise LoadRejected(str(reply.fields.get("reason", "")))
+            return read(reply)
+        except (MessageError, OSError) as error:
+            raise await self._broken(error) from error
+        finally:
+            if timer:
+                timer.cancel()
 
     async def _call_message(self, parts: Sequence[Rows]) -> bytes:
         nbytes = sum([part.nbytes for part in parts])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any
 
+from model.engines.choose import TENSORFLOW
+from model.process.prepare import LoadRequest
 from server.batching import Draining
 from server.config import ModelSource, Settings
 from server.errors import LoadFailed, UnknownModel
 from server.serving.client import StartProcess
 from server.serving.counts import Counts
+from server.serving.engines import Engines
 from server.serving.loading import request_of
 from server.serving.served_model import ServedModel, bring_up
 from server.serving.slot import MAX_SHOWN, Entry, Slot
@@ -47,6 +52,8 @@ class Repository:
         self._sources = settings.sources
         self._reload_waits = False
         self._draining = False
+        self._engines = Engines(settings)
+        self._improving: set[asyncio.Task[None]] = set()
 
     @property
     def default(self) -> Slot:
@@ -114,6 +121,9 @@ class Repository:
     async def drain(self) -> None:
         """Change nothing more; return when everything accepted is settled."""
         self._draining = True
+        for task in self._improving:
+            task.cancel()
+        await asyncio.gather(*self._improving, return_exceptions=True)
         for change in self._changes:
             change.cancel()
         for model in self.models():
@@ -125,13 +135,17 @@ class Repository:
         """End all model processes."""
         await asyncio.gather(*(model.close() for model in self.models()))
 
-    def bring_up(
-        self, name: str, origin: Origin, before: ServedModel | None
-    ) -> Coroutine[Any, Any, ServedModel]:
-        """Load a version of a model; see `server.serving.served_model.bring_up`."""
-        known = before.loaded if before else None
-        request = request_of(origin, self.settings, known, beside_others=bool(self.models()))
-        return bring_up(
+    async def bring_up(self, name: str, origin: Origin, before: ServedModel | None) -> ServedModel:
+        """Load a version of a model, with the engine that was chosen for it, if one was.
+
+        See `server.serving.served_model.bring_up`.
+        """
+        request = self._request(origin, before)
+        found = await self._engines.known(origin, request)
+        if found:
+            engine, converted = found.choice.engine, found.converted
+            request = replace(request, engine=engine, converted=converted)
+        model = await bring_up(
             name,
             origin,
             self._start,
@@ -140,6 +154,32 @@ class Repository:
             self.counts,
             lambda reason: self.counts.restarted(name, reason),
         )
+        model.engines.choice = found.choice if found else None
+        return model
+
+    def served(self, slot: Slot, model: ServedModel) -> None:
+        """Try other engines with a version that is served from now on, if that is wanted."""
+        is_wanted = slot.source.engine != TENSORFLOW and model.engine == TENSORFLOW
+        if is_wanted and model.engines.choice is None:
+            task = asyncio.ensure_future(self._improve(slot, model))
+            self._improving.add(task)
+            task.add_done_callback(self._improving.discard)
+
+    async def _improve(self, slot: Slot, model: ServedModel) -> None:
+        async with self._changing:  # after all models of the start
+            request = self._request(model.origin, None)
+        if slot.current is not model:
+            return
+
+        async def move(model: ServedModel) -> None:
+            with contextlib.suppress(Draining):
+                await self._change(slot.change_engine(model))
+
+        await self._engines.improve(model, request, self._start, move)
+
+    def _request(self, origin: Origin, before: ServedModel | None) -> LoadRequest:
+        known = before.loaded if before else None
+        return request_of(origin, self.settings, known, beside_others=bool(self.models()))
 
     def retire(self, model: ServedModel) -> None:
         """Free a version once it has answered what it accepted."""

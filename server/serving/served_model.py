@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
+from model.engines.choose import Choice
 from model.process.batch_size import BatchSize
 from model.process.prepare import LoadRequest
 from model.signature import Signature
@@ -32,6 +34,19 @@ log = logging.getLogger(__name__)
 MAX_NAMED = 20  # most request ids in one log line
 
 
+@dataclass
+class EngineRecord:
+    """What is known of other engines for a version.
+
+    Attributes:
+        choice: what was tried; None if nothing was.
+        note: why nothing was tried, or "".
+    """
+
+    choice: Choice | None = None
+    note: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class ServedModel:
     """A version of a model that is loaded and warmed up, and everything that serves it.
@@ -49,6 +64,25 @@ class ServedModel:
     self_check: SelfCheck
     serving: asyncio.Task[None]
     since: float = field(default_factory=time.time)
+    engines: EngineRecord = field(default_factory=EngineRecord)
+
+    @property
+    def engine(self) -> str:
+        """What computes it, in the words of `model.engine`."""
+        return self.loaded.report.engine
+
+    def about_engines(self) -> dict[str, Any]:
+        """Return what computes it, what each engine was timed at, and why others do not."""
+        about: dict[str, Any] = {"engine": self.engine}
+        if self.engines.note:
+            about["engine_note"] = self.engines.note
+        if choice := self.engines.choice:
+            about["engine_milliseconds"] = {
+                name: {str(rows): 1000 * seconds for rows, seconds in timing.seconds.items()}
+                for name, timing in choice.timings.items()
+            }
+            about["engines_not_taken"] = dict(choice.reasons)
+        return about
 
     @property
     def signature(self) -> Signature:

@@ -59,6 +59,8 @@ class Owner(Protocol):
 
     def retire(self, model: ServedModel) -> None: ...
 
+    def served(self, slot: Slot, model: ServedModel) -> None: ...
+
 
 class Slot:
     """A name under which a model is served.
@@ -177,6 +179,28 @@ class Slot:
         self._serve(model, "rolled_back")
         self._succeeded()
 
+    async def change_engine(self, model: ServedModel) -> None:
+        """Serve a version with the engine that was chosen for it, if it is still served.
+
+        What was accepted before, the old processes answer.
+        """
+        if self.current is not model:
+            return
+        try:
+            new = await self._bring_up(model.origin, model)
+        except LoadFailed as error:
+            log.warning("%s: stays with %s: %s", self.name, model.engine, error)
+            return
+        if new.engine == model.engine:
+            self._repository.retire(new)
+            return
+        self.versions[new.version] = self.current = new
+        self._repository.retire(model)
+        log.info(
+            "%s: %s computes version %s from now on; %s",
+            *(self.name, new.engine, new.version, movement(new, model)),
+        )
+
     async def unload(self) -> None:
         """Answer no longer, and free all versions."""
         if self.current is not None:
@@ -244,6 +268,7 @@ class Slot:
         """Let a version answer from now on; what was accepted before, the old one answers."""
         old, namesake = self.current, self.versions.get(model.version)
         self.versions[model.version] = self.current = model
+        self._repository.served(self, model)
         if namesake is not None and namesake is not model:
             self._repository.retire(namesake)
         if old is None or old is model:

@@ -85,6 +85,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text |= {"http.cors_origins": "https://a.example,http://b.example:3000"}
     text |= {"model.allow_signature_change": "true", "model.hang_timeout_s": "7"}
     text |= {"model.load_timeout_s": "7", "model.threads": "7", "model.keep_state": "true"}
+    text |= {"model.engine": "auto"}
     text |= {"model.imports": "a.b,c", "model.allow_code": "true"}
     text |= {"http.root_path": "/a/b", "http.trusted_proxies": "10.0.0.0/8,unix"}
     text |= {"logging.format": "json", "logging.payload_sample": "0.5"}

@@ -149,7 +149,7 @@ async def test_metrics_name_every_version(file: Path, folder: Path) -> None:
         metrics = (await server.ask("GET", "/metrics")).body.decode()
 
     for model, version in (("line", "1"), ("more lines", "1"), ("more lines", "2")):
-        labels = f'max_rows="64",model="{model}",version="{version}"'
+        labels = f'engine="tensorflow",max_rows="64",model="{model}",version="{version}"'
         assert f"predict_model_info{{{labels}}} 1.0" in metrics
 
 
@@ -171,6 +171,7 @@ async def test_v2_describes_every_model_and_version(file: Path, folder: Path) ->
         "platform": "keras",
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 1]}],
         "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 1]}],
+        "parameters": {"engine": "tensorflow"},
     }
 
 

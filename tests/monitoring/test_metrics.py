@@ -266,7 +266,7 @@ async def test_metrics_list_the_served_versions():
         await server.predict([10])
         scraped = await scrape(server)
 
-    about = {"model": 'say "x"', "version": "7", "max_rows": "17"}
+    about = {"model": 'say "x"', "version": "7", "max_rows": "17", "engine": "tensorflow"}
     assert scraped.labels("predict_model_info") == about
     assert scraped.by("model", "predict_requests_total") == {'say "x"': 1}
 

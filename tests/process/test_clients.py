@@ -85,6 +85,7 @@ def test_all_calls_of_the_triton_client_work(start: Start, kind: str) -> None:
         "platform": "keras",
         "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 1]}],
         "outputs": [{"name": "dense", "datatype": "FP32", "shape": [-1, 1]}],
+        "parameters": {"engine": "tensorflow"},
     }
     assert (told["answer"]["model_name"], told["answer"]["model_version"]) == ("line", "1")
     assert told["answer"]["id"] == "42"

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from model.engines.choose import Choice
 from model.engines.interface import Engine
+from model.process import convert
 from model.process.main import reason
 from model.process.prepare import LoadRequest, Report, prepare
 from model.tensors import Rows, Tensors, View, merge, split
@@ -30,6 +32,7 @@ class FakeProcess:
         self._thread = ThreadPoolExecutor(1)
         self._engine: Engine | None = None
         self._names: list[str] = []
+        self.try_engines: Callable[[Load, LoadRequest], Choice] = convert.try_engines
 
     async def load(self, request: LoadRequest, within: float = math.inf) -> Report:
         loop = asyncio.get_running_loop()
@@ -42,6 +45,13 @@ class FakeProcess:
         self._names = [spec.name for spec in report.signature.outputs]
         self.step = ""
         return report
+
+    async def convert(self, request: LoadRequest, within: float = math.inf) -> Choice:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, self.try_engines, self._load, request)
+        except Exception as error:
+            raise LoadRejected(reason(error, request)) from error
 
     async def call(self, parts: Sequence[Rows]) -> list[View]:
         if self.ended.done():

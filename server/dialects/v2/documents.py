@@ -45,14 +45,20 @@ def of_server(version: str) -> Document:
     return {"name": SERVER_NAME, "version": version, "extensions": extensions}
 
 
-def of_model(name: str, versions: Sequence[str], signature: Signature) -> Document:
-    """Return the metadata of a model; the first dimension of shapes is the rows."""
+def of_model(
+    name: str, versions: Sequence[str], signature: Signature, parameters: Document | None = None
+) -> Document:
+    """Return the metadata of a model; the first dimension of shapes is the rows.
+
+    `parameters` are what the protocol has no fields for.
+    """
     return {
         "name": name,
         "versions": list(versions),
         "platform": PLATFORM,
         "inputs": [_tensor(spec) for spec in signature.inputs],
         "outputs": [_tensor(spec) for spec in signature.outputs],
+        **({"parameters": parameters} if parameters else {}),
     }
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from model.formats.options import LoadOptions
 from model.process.batch_size import BatchSize, Point
 from model.process.messages import Message, MessageError
-from model.process.prepare import Before, Golden, LoadRequest, Report
+from model.process.prepare import Before, Conversion, Golden, LoadRequest, Report
 from model.process.protocol import (
     ANSWER,
     LOAD,
@@ -64,7 +64,10 @@ def assert_same_golden(one: tuple[Golden, ...], other: tuple[Golden, ...]) -> No
 
 def test_a_request_to_load_arrives() -> None:
     before = Before(SIGNATURE, CURVE, GOLDEN)
-    request = LoadRequest("/a", "größe.keras", OPTIONS, 0, 0.02, 2, True, False, True, before)
+    request = LoadRequest(
+        *("/a", "größe.keras", OPTIONS, 0, 0.02, 2, True, False, True),
+        *("onnx", "/cache/1", Conversion(("onnx", "frozen"), "/new", "onnx"), before),
+    )
     fields, arrays = load_fields(request)
     arrived = load_request(Message(LOAD, through_json(fields), arrays))
 
