@@ -46,8 +46,8 @@ class Agreement:
 
     Attributes:
         calls: how many calls both have answered.
-        lost: values of NON_FINITE in a row of input that the other answers with nothing but NaN,
-            and the engine does not. `NanRows` puts that right.
+        lost: values of NON_FINITE in a row of input that the engine answers otherwise, and that may
+            be answered with NaN: `NanRows` does. Infinity always may.
     """
 
     def __init__(
@@ -145,21 +145,33 @@ class Agreement:
         return eager.margins(arrays) <= TOLERANCE
 
     def _non_finite(self) -> str:
-        """Compare rows with NaN and infinity in them."""
+        """Compare rows with NaN and infinity in them, which TensorFlow does not treat alike.
+
+        A fused `relu` of it answers 0 to NaN, where Keras' layers answer NaN. So either will do.
+        """
         if not any(spec.array_dtype.kind == "f" for spec in self._signature.inputs):
             return ""
         for value in NON_FINITE:
-            answers = self._answers(self._with(value))
-            if isinstance(answers.reference, Exception):
-                if not isinstance(answers.other, Exception):
-                    return f"it answers {value} in the input, which TensorFlow rejects"
-            elif isinstance(answers.other, Exception):
-                return f"it fails on {value} in the input: {in_one_line(answers.other)}"
-            elif not alike(answers.reference, answers.other):
-                if not is_all_nan(answers.reference):
+            rows = self._with(value)
+            references = [answer for answer in self._references(rows) if answer is not None]
+            other = attempt(self._other, rows)
+            if isinstance(other, Exception):
+                if references:
+                    return f"it fails on {value} in the input: {in_one_line(other)}"
+            elif not references:
+                return f"it answers {value} in the input, which TensorFlow rejects"
+            elif not np.logical_or.reduce([alike(each, other) for each in references]).all():
+                if not may_be_nan(value, references):
                     return f"it answers otherwise than TensorFlow to {value} in the input"
                 self.lost.append(value)
         return ""
+
+    def _references(self, rows: Tensors) -> Iterator[Tensors | None]:
+        """Yield the answers of TensorFlow and of Keras' layers; None for an error."""
+        eager = self._reference.engine.eager
+        for trials in (self._reference, eager and Trials(eager, self._reference.path)):
+            answer = attempt(trials, rows) if trials else None
+            yield None if isinstance(answer, Exception) else answer
 
     def _with(self, value: float) -> Tensors:
         """Return rows that have a number somewhere; the last two have nothing else."""
@@ -187,18 +199,32 @@ def has_samples(signature: Signature) -> bool:
     return any(spec.samples for spec in signature.inputs)
 
 
-def alike(one: Tensors, other: Tensors) -> bool:
-    """Return whether NaN and infinity are at the same places, and numbers close."""
-    return all(
-        array.shape == other.arrays[name].shape
-        and float(np.max(differences_by_row(array, other.arrays[name]), initial=0.0))
-        <= TOLERANCE * scale_of(array)
-        for name, array in one.arrays.items()
-    )
+def alike(one: Tensors, other: Tensors) -> np.ndarray:
+    """Return which rows are finite in both and close, or finite in neither; of shape `[rows]`."""
+    first, second = is_finite_by_row(one), is_finite_by_row(other)
+    close = np.ones(len(one), bool)
+    for name, array in one.arrays.items():
+        apart = differences_by_row(array, other.arrays[name])
+        close &= apart <= TOLERANCE * scale_of(array)
+    found: np.ndarray = np.where(first & second, close, first == second)
+    return found
 
 
-def is_all_nan(answer: Tensors) -> bool:
-    """Return whether there is nothing but NaN in an answer."""
-    return all(
-        array.dtype.kind == "f" and bool(np.isnan(array).all()) for array in answer.arrays.values()
-    )
+def may_be_nan(value: float, references: Sequence[Tensors]) -> bool:
+    """Return whether NaN may be answered to rows of input with a value in them.
+
+    NaN may stand for what is not known, and have an answer.
+    """
+    if any(array.dtype.kind != "f" for array in references[0].arrays.values()):
+        return False
+    lost = np.logical_or.reduce([~is_finite_by_row(each) for each in references])
+    return bool(np.isinf(value) or lost.all())
+
+
+def is_finite_by_row(answer: Tensors) -> np.ndarray:
+    """Return which rows have no NaN and no infinity, of shape `[rows]`."""
+    found = np.ones(len(answer), bool)
+    for array in answer.arrays.values():
+        if array.dtype.kind == "f":
+            found &= np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+    return found

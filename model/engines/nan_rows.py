@@ -1,4 +1,4 @@
-"""Answers NaN to rows that have NaN or infinity in their input, where TensorFlow does."""
+"""Answers NaN to rows that have NaN or infinity in their input, where an engine loses them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from model.engines.batch_engine import BatchEngine
 
 
 class NanRows(BatchEngine):
-    """An engine that loses NaN, such as in `relu`, with NaN put where TensorFlow has it.
+    """An engine that loses NaN or infinity, such as in `relu`, with NaN answered in place of that.
 
-    It is for networks that answer NaN alone to every row of input with one of some values in it,
-    which `model.engines.agree` finds out.
+    `model.engines.agree` finds out which.
     """
 
     def __init__(self, engine: BatchEngine, values: Sequence[float]) -> None:

@@ -56,8 +56,9 @@ class EngineCache:
         try:
             if not any(Path(folder).iterdir()):
                 return None  # without reading the file
-            entry = Path(folder) / key_of(path, request, engine)
-            if not entry.is_dir():
+            digest = digest_of(path)
+            entry = Path(folder) / key_of(digest, request, engine)
+            if not entry.is_dir() or is_another(digest, request):
                 return None
         except OSError:
             return None
@@ -80,10 +81,15 @@ class EngineCache:
 
     def keep(self, made: Path, path: str, request: LoadRequest, engine: str) -> None:
         """Give a new entry its name; raises OSError."""
-        entry = made.parent / key_of(path, request, engine)
+        entry = made.parent / key_of(digest_of(path), request, engine)
         shutil.rmtree(entry, ignore_errors=True)
         with contextlib.suppress(FileExistsError):  # another server was faster
             made.rename(entry)
+
+    def close(self) -> None:
+        """Remove what was for this run alone."""
+        if self._temporary:
+            self._temporary.cleanup()
 
     def _folder(self) -> str | Path:
         if self._temporary is None:
@@ -99,12 +105,17 @@ class EngineCache:
         return self._temporary.name
 
 
-def key_of(path: str, request: LoadRequest, engine: str) -> str:
-    """Return a hash of the model's content and of what else a choice depends on; raises OSError."""
+def is_another(digest: str, request: LoadRequest) -> bool:
+    """Return whether the content of a model is not the one that is pinned; loading it says so."""
+    return request.options.sha256.strip().lower() not in ("", digest)
+
+
+def key_of(digest: str, request: LoadRequest, engine: str) -> str:
+    """Return a hash of the model's content and of what else a choice depends on."""
     options = request.options
     known = {
         "layout": LAYOUT,
-        "model": digest_of(path),
+        "model": digest,
         "engine": engine,
         "signature": options.signature,
         "allow_code": options.allow_code,

@@ -48,6 +48,10 @@ class Engines:
         except OSError:  # loading it says what is wrong
             return None
 
+    async def close(self) -> None:
+        """Remove what no other run can use."""
+        await asyncio.to_thread(self._cache.close)
+
     async def improve(
         self, model: ServedModel, request: LoadRequest, start: StartProcess, move: Move
     ) -> None:

@@ -134,6 +134,7 @@ class Repository:
     async def close(self) -> None:
         """End all model processes."""
         await asyncio.gather(*(model.close() for model in self.models()))
+        await self._engines.close()
 
     async def bring_up(self, name: str, origin: Origin, before: ServedModel | None) -> ServedModel:
         """Load a version of a model, with the engine that was chosen for it, if one was.

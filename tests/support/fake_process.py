@@ -19,12 +19,15 @@ from server.serving.client import LoadRejected, ModelRaised, ProcessEnded, Start
 from server.serving.process_start import Ended
 
 Load = Callable[[LoadRequest], Engine]
+TryEngines = Callable[[Load, LoadRequest], Choice]
 
 
 class FakeProcess:
     """Has the methods of `server.serving.model_process.ModelProcess`."""
 
-    def __init__(self, name: str, load: Load) -> None:
+    def __init__(
+        self, name: str, load: Load, try_engines: TryEngines = convert.try_engines
+    ) -> None:
         self.name = name
         self.step = "starting"
         self.ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
@@ -32,7 +35,7 @@ class FakeProcess:
         self._thread = ThreadPoolExecutor(1)
         self._engine: Engine | None = None
         self._names: list[str] = []
-        self.try_engines: Callable[[Load, LoadRequest], Choice] = convert.try_engines
+        self._try_engines = try_engines
 
     async def load(self, request: LoadRequest, within: float = math.inf) -> Report:
         loop = asyncio.get_running_loop()
@@ -49,7 +52,7 @@ class FakeProcess:
     async def convert(self, request: LoadRequest, within: float = math.inf) -> Choice:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, self.try_engines, self._load, request)
+            return await loop.run_in_executor(self._thread, self._try_engines, self._load, request)
         except Exception as error:
             raise LoadRejected(reason(error, request)) from error
 
@@ -83,6 +86,6 @@ class FakeProcess:
             raise ModelRaised(f"{type(error).__name__}: {error}") from error
 
 
-def in_threads(load: Load) -> StartProcess:
+def in_threads(load: Load, try_engines: TryEngines = convert.try_engines) -> StartProcess:
     """Return what starts such processes, each loading with `load`."""
-    return lambda name: FakeProcess(name, load)
+    return lambda name: FakeProcess(name, load, try_engines)
