@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
@@ -58,3 +60,56 @@ def _network(path: Path, layers: list[int]) -> None:
     keras.utils.set_random_seed(0)
     hidden = [keras.layers.Dense(units, activation="relu") for units in layers]
     keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(1)]).save(path)
+
+
+def _dense(keras: Any) -> Any:
+    return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+
+
+def _mlp(keras: Any) -> Any:
+    layers = keras.layers
+    hidden = [layers.Dense(256, "relu"), layers.Dense(256, "relu"), layers.Dense(10, "softmax")]
+    return keras.Sequential([keras.Input((64,)), *hidden])
+
+
+def _wide(keras: Any) -> Any:
+    hidden = [keras.layers.Dense(2048, "relu") for _ in range(4)]
+    return keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(1)])
+
+
+def _lstm(keras: Any) -> Any:
+    layers = keras.layers
+    cells = [layers.LSTM(64, return_sequences=True), layers.LSTM(64), layers.Dense(4)]
+    return keras.Sequential([keras.Input((50, 8)), *cells])
+
+
+def _transformer(keras: Any) -> Any:
+    layers = keras.layers
+    ids = keras.Input((64,), dtype="int32")
+    x = layers.Embedding(1000, 128)(ids)
+    for _ in range(4):
+        x = layers.LayerNormalization()(x + layers.MultiHeadAttention(4, 32)(x, x))
+        y = layers.Dense(128)(layers.Dense(512, activation="gelu")(x))
+        x = layers.LayerNormalization()(x + y)
+    return keras.Model(ids, layers.Dense(4)(layers.GlobalAveragePooling1D()(x)))
+
+
+NETWORKS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "Dense(1)": _dense,
+    "MLP 64-256-256-10": _mlp,
+    "4 × Dense(2048)": _wide,
+    "2 × LSTM(64), 50 steps": _lstm,
+    "transformer, 4 blocks, 64 ids": _transformer,
+    "MobileNetV2": lambda keras: keras.applications.MobileNetV2(weights=None),
+    "EfficientNetB0": lambda keras: keras.applications.EfficientNetB0(weights=None),
+    "ResNet50": lambda keras: keras.applications.ResNet50(weights=None),
+}
+"""Networks that people serve, by their names, to compare engines with."""
+
+
+def save_network(name: str, path: Path) -> None:
+    """Save one of NETWORKS with random weights."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    NETWORKS[name](keras).save(path)
