@@ -30,6 +30,7 @@ ROWS: Final = (1, 2, 7)  # and as many as a call may have
 SCALES: Final = (1.0, 0.01, 100.0)
 SECONDS: Final = 60.0  # no further calls after that, but for one of each scale
 NON_FINITE: Final = (np.nan, np.inf, -np.inf)
+RANK_OF_IMAGES: Final = 3
 NON_FINITE_ROWS: Final = 14  # of each, two of them with nothing else
 
 
@@ -161,7 +162,7 @@ class Agreement:
             elif not references:
                 return f"it answers {value} in the input, which TensorFlow rejects"
             elif not np.logical_or.reduce([alike(each, other) for each in references]).all():
-                if not may_be_nan(value, references):
+                if not may_be_nan(value, references, self._signature):
                     return f"it answers otherwise than TensorFlow to {value} in the input"
                 self.lost.append(value)
         return ""
@@ -210,15 +211,18 @@ def alike(one: Tensors, other: Tensors) -> np.ndarray:
     return found
 
 
-def may_be_nan(value: float, references: Sequence[Tensors]) -> bool:
+def may_be_nan(value: float, references: Sequence[Tensors], signature: Signature) -> bool:
     """Return whether NaN may be answered to rows of input with a value in them.
 
-    NaN may stand for what is not known, and have an answer.
+    NaN may stand for what is not known, and have an answer; not in images, where a pooling layer
+    may drop it.
     """
     if any(array.dtype.kind != "f" for array in references[0].arrays.values()):
         return False
     lost = np.logical_or.reduce([~is_finite_by_row(each) for each in references])
-    return bool(np.isinf(value) or lost.all())
+    floats = [spec for spec in signature.inputs if spec.array_dtype.kind == "f"]
+    are_images = all(spec.rank >= RANK_OF_IMAGES for spec in floats)
+    return bool(np.isinf(value) or lost.all() or (are_images and lost.any()))
 
 
 def is_finite_by_row(answer: Tensors) -> np.ndarray:

@@ -140,7 +140,8 @@ def make(name: str, engine: TensorFlowEngine, request: LoadRequest) -> BatchEngi
     if name != FROZEN and has_strings(engine.signature):
         raise CannotConvert("strings stay on TensorFlow")
     if name == FROZEN and (size := weight_bytes(engine)) > MAX_WEIGHT_BYTES:
-        raise CannotConvert(f"its weights take {size >> 20} MiB, and several times that as it")
+        most = MAX_WEIGHT_BYTES >> 20
+        raise CannotConvert(f"its weights take {size >> 20} MiB, and at most {most} are frozen")
     function = freeze(engine)
     if name == FROZEN:
         return frozen_engine(engine, function)

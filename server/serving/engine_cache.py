@@ -47,7 +47,7 @@ class EngineCache:
     """A folder with entries, or one for this run alone where none can be written."""
 
     def __init__(self, folder: str) -> None:
-        self._wanted = Path(folder).expanduser() if folder else user_cache() / PREFIX[:-1]
+        self._wanted = expanded(folder) if folder else user_cache() / PREFIX[:-1]
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
 
     def find(self, path: str, request: LoadRequest, engine: str) -> Found | None:
@@ -149,7 +149,15 @@ def processor() -> str:
 def user_cache() -> Path:
     """Return the folder for caches of the user."""
     given = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(given) if Path(given).is_absolute() else Path("~/.cache").expanduser()
+    return Path(given) if Path(given).is_absolute() else expanded("~/.cache")
+
+
+def expanded(folder: str) -> Path:
+    """Return a path with `~` replaced by the user's home, or as it is if there is no such home."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:  # such as in a container, for a user that it does not know
+        return Path("/", folder)
 
 
 def size_of(path: Path) -> int:

@@ -164,7 +164,12 @@ class Repository:
         if is_wanted and model.engines.choice is None:
             task = asyncio.ensure_future(self._improve(slot, model))
             self._improving.add(task)
-            task.add_done_callback(self._improving.discard)
+            task.add_done_callback(self._improved)
+
+    def _improved(self, task: asyncio.Task[None]) -> None:
+        self._improving.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("other engines were not tried to the end", exc_info=error)
 
     async def _improve(self, slot: Slot, model: ServedModel) -> None:
         async with self._changing:  # after all models of the start

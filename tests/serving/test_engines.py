@@ -369,6 +369,17 @@ async def test_where_no_cache_can_be_written_it_is_for_this_run(
         await logged(server, "from now on")
 
 
+def test_a_user_without_a_home_has_no_cache_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    request = LoadRequest("m.keras")
+
+    assert engine_cache.EngineCache("").find("m.keras", request, "auto") is None
+
+
 @over_http
 async def test_a_shutdown_does_not_wait_for_a_conversion(
     file: Path, conversions: Conversions

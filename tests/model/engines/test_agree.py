@@ -182,6 +182,27 @@ def test_nan_is_as_right_where_the_layers_of_keras_have_it() -> None:
     assert (found.disagreement(), found.lost) == ("", [])
 
 
+@pytest.mark.parametrize("rank", [1, 3])
+def test_nan_that_tensorflow_loses_at_some_places_may_be_answered_to_images_alone(
+    rank: int,
+) -> None:
+    """It may be a missing value in a table, and a pooling layer may drop it in an image."""
+    shape = (3,) if rank == 1 else (1, 1, 3)
+    y = TensorSpec("y", (2,), "float32")
+    signature = Signature((TensorSpec("x", shape, "float32"),), (y,))
+
+    def network(x: np.ndarray) -> np.ndarray:
+        cells = x.reshape(-1, 3).copy()
+        cells[:, 0] = np.nan_to_num(cells[:, 0])
+        return layer(cells)
+
+    def other(x: np.ndarray) -> np.ndarray:
+        return layer(np.nan_to_num(x.reshape(-1, 3), nan=7.0, posinf=np.inf, neginf=-np.inf))
+
+    found = agreement(network, other, signature)
+    assert (found.disagreement() == "") == (rank == 3)
+
+
 def test_a_number_for_a_missing_value_is_compared() -> None:
     def without_nan(x: np.ndarray) -> np.ndarray:
         return layer(np.nan_to_num(x, nan=1.0))

@@ -40,7 +40,7 @@ def dense(keras: Any) -> Any:
 def convolution(keras: Any) -> Any:
     layers = keras.layers
     network = [layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()]
-    end = [layers.GlobalAveragePooling2D(), layers.Dense(2, "softmax")]
+    end = [layers.MaxPooling2D(), layers.GlobalAveragePooling2D(), layers.Dense(2, "softmax")]
     return keras.Sequential([keras.Input((12, 12, 3)), *network, *end])
 
 
