@@ -180,10 +180,7 @@ class Slot:
         self._succeeded()
 
     async def change_engine(self, model: ServedModel) -> None:
-        """Serve a version with the engine that was chosen for it, if it is still served.
-
-        What was accepted before, the old processes answer.
-        """
+        """Serve a version with the engine that was chosen for it, if it is still served."""
         if self.current is not model:
             return
         try:
@@ -196,10 +193,8 @@ class Slot:
             return
         self.versions[new.version] = self.current = new
         self._repository.retire(model)
-        log.info(
-            "%s: %s computes version %s from now on; %s",
-            *(self.name, new.engine, new.version, movement(new, model)),
-        )
+        text = "%s: %s computes version %s from now on; %s"
+        log.info(text, self.name, new.engine, new.version, movement(new, model))
 
     async def unload(self) -> None:
         """Answer no longer, and free all versions."""
