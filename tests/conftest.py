@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from tests.support import harness
 # of that fails some later test in which garbage is collected.
 asyncio.set_event_loop(None)
 
+
+# Each of some hundred processes would start threads for linear algebra that none uses.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 # How fast a test makes its examples says how busy the machine is, and nothing about the code.
 settings.register_profile(

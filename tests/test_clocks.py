@@ -23,6 +23,7 @@ STAMPS = {
     "server/monitoring/live_page.py: snapshot",  # time of a snapshot
     "server/transport/llhttp/server.py: of",  # the header Date
     "server/serving/leftovers.py: leftovers",  # how old a folder is
+    "server/serving/engine_cache.py: new_entry",  # as above
     "server/loadtest/sweep_result.py: make_result",  # time of a sweep
     "server/logs/access.py: write",  # time of a log line
     "server/logs/payload.py: write",  # time of a log line

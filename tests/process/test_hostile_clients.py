@@ -112,8 +112,11 @@ def under(attack: Attack, clients: list[Client]) -> Iterator[None]:
 
 def sockets(server: Server) -> int:
     """Return the number of open sockets of the server."""
-    files = Path(f"/proc/{server.process.pid}/fd").iterdir()
-    return sum(str(file.readlink()).startswith("socket:") for file in files)
+    found = 0
+    for file in Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # it was closed meanwhile
+            found += str(file.readlink()).startswith("socket:")
+    return found
 
 
 def memory(server: Server) -> float:

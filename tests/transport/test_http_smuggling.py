@@ -705,7 +705,8 @@ async def test_what_follows_an_ambiguous_request_is_not_executed(
 # The fields that a response may have; a field injected by a request is not among them.
 NAMES = {
     *("Content-Type", "Content-Length", "Connection", "Server", "Date", "Allow", "Accept-Post"),
-    *("X-Request-Id", "X-Model-Version", "Server-Timing", "Cache-Control", "Retry-After"),
+    *("X-Request-Id", "X-Model-Version", "X-Model-Engine", "Server-Timing"),
+    *("Cache-Control", "Retry-After"),
     *("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Content-Security-Policy"),
     *("Cross-Origin-Resource-Policy", "Cross-Origin-Opener-Policy", "Permissions-Policy"),
     *("Vary", "Etag", "Accept-Encoding", "Link"),

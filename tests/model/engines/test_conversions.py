@@ -75,7 +75,10 @@ def three_rows(keras: Any) -> Any:
     return keras.Model(inputs, keras.ops.reshape(x, (3, 2, 2)))
 
 
-NETWORKS = [dense, convolution, recurrent, attention, two_of_each, three_rows]
+NETWORKS = [
+    *(dense, convolution, recurrent, two_of_each, three_rows),
+    pytest.param(attention, marks=pytest.mark.torture, id="attention"),
+]
 
 Save = Callable[[Callable[[Any], Any]], LoadRequest]
 
