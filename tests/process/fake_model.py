@@ -98,6 +98,7 @@ class WideModel:
     )
 
     fixed_rows = None
+    name = "tensorflow"
     is_half_precision = False
     eager = None
 
