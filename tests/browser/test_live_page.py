@@ -22,8 +22,12 @@ pytestmark = [
 ]
 
 PATIENCE_MS = 20_000
-WIDTHS = [390, 1280]
-THEMES = ["light", "dark"]
+# Widths in pixels, and themes.
+LOOKS = [
+    *((390, "light"), (1280, "dark")),
+    pytest.param(390, "dark", marks=pytest.mark.torture),
+    pytest.param(1280, "light", marks=pytest.mark.torture),
+]
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +98,7 @@ def test_the_form_predicts_31_for_10(browser: Any, example_model: Path, tmp_path
         assert words in timing
 
 
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width, theme", LOOKS)
 def test_the_page_loads_without_errors_in_the_console(
     browser: Any, server: Server, width: int, theme: str
 ) -> None:
@@ -185,6 +188,7 @@ def test_the_page_of_an_image_is_short_and_predicts_a_random_one(
     assert tab.complaints == []
 
 
+@pytest.mark.torture
 def test_what_is_typed_goes_before_a_random_example(browser: Any, image_server: Server) -> None:
     tab = tab_on(browser, image_server)
     tab.page.click("text=Random example")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from server.loadtest.report.sweep_report import report
-from tests.browser.test_live_page import THEMES, WIDTHS, browser, pytestmark
+from tests.browser.test_live_page import LOOKS, browser, pytestmark
 from tests.loadtest.fakes import result_of
 
 __all__ = ["browser", "pytestmark"]
@@ -23,8 +23,7 @@ def two_runs() -> str:
     return report([new, old])
 
 
-@pytest.mark.parametrize("theme", THEMES)
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width, theme", LOOKS)
 def test_a_report_fits_and_loads_nothing(
     browser: Any, tmp_path: Path, width: int, theme: str
 ) -> None:

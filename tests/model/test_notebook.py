@@ -32,7 +32,8 @@ def stored() -> Any:
     return nbformat.read(CHECKOUT / "model" / NAME, as_version=4)
 
 
-@pytest.mark.parametrize("started_in", [".", pytest.param("model", marks=pytest.mark.torture)])
+@pytest.mark.torture
+@pytest.mark.parametrize("started_in", [".", "model"])
 def test_it_runs_from_top_to_bottom(tmp_path: Path, stored: Any, started_in: str):
     """In a copy, so that the checkout stays as it is; and shows what it has stored."""
     shutil.copytree(
