@@ -287,7 +287,8 @@ async def test_an_example_with_nan_in_its_answer_is_not_shown() -> None:
 @pytest.mark.torture
 @over_http
 async def test_what_a_version_keeps_does_not_grow_with_its_answers() -> None:
-    async with serving(CountingModel(MODELS["a large answer"]), ONE_ROW) as server:
+    large = Signature(PIXELS, (TensorSpec("large", (1024, 1024, 3), "float32"),))  # 12 MB
+    async with serving(CountingModel(large), ONE_ROW) as server:
         golden = server.service.model.loaded.report.golden
 
     assert sum(pair.answer.nbytes for pair in golden) < 2**17
