@@ -274,9 +274,7 @@ async def test_a_request_that_ends_two_decoder_processes_gets_500(decoders: Fake
     async with serving(start_decoder=decoders, expected_logs=expected) as server:
         client = await sending(server)
         (await decoders.working()).kill()
-        while len(decoders.started) < 2:
-            await asyncio.sleep(0.001)
-        (await decoders.working()).kill()
+        (await decoders.working(starts=2)).kill()
         failed = await client.receive()
         decoders.starts_held = False
 

@@ -16,6 +16,7 @@ from tests.process.conftest import Start
 from tests.process.harness import Server, wait_until
 from tests.process.reading_clients import Tally, read_at_once, read_slowly
 from tests.process.resident_memory import MIB, memory_of_all, sampling
+from tests.process.test_hostile_clients import HEAD
 from tests.process.test_slow_readers import ask_and_read_little
 
 pytestmark = [pytest.mark.process]
@@ -91,9 +92,8 @@ def idle_connections(server: Server) -> Iterator[None]:
 def half_bodies(server: Server) -> Iterator[None]:
     """Keep clients that stop in the middle of their bodies."""
     clients = [server.connect() for _ in range(BODIES)]
-    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     for client in clients:
-        client.send_bytes(head + b"Content-Length: %d\r\n\r\n" % (2 * HALF_BODY))
+        client.send_bytes(HEAD + b"Content-Length: %d\r\n\r\n" % (2 * HALF_BODY))
         client.send_bytes(b" " * HALF_BODY)
     server.settle()
     yield

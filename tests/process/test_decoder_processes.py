@@ -12,6 +12,7 @@ import pytest
 from server.dialects.interface import SLOW_JSON
 from tests.process.conftest import Start
 from tests.process.harness import Client, Server, is_alive, wait_until
+from tests.process.reading_clients import request
 
 pytestmark = pytest.mark.process
 
@@ -22,11 +23,7 @@ ONE_ROW = b'{"data":[7]}'.ljust(SLOW_JSON)
 def send(server: Server, body: bytes = ONE_ROW) -> Client:
     """Send a large body; do not wait for the answer."""
     client = server.connect()
-    head = (
-        "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    client.send_bytes(head.encode() + body)
+    client.send_bytes(request("application/json", body))
     return client
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.process.conftest import Start
 from tests.process.harness import wait_until
+from tests.support.files import put
 
 pytestmark = pytest.mark.process
 
@@ -90,9 +91,7 @@ def test_a_replaced_file_is_served_without_a_signal(start: Start, tmp_path: Path
     file.write_text("one")
     server = start(str(file), "--model.poll_s", "0.05")
     assert server.post([10]).headers["X-Model-Version"] == "1"
-    new = tmp_path / "new"
-    new.write_text("another")
-    new.replace(file)
+    put(file, "another")
 
     wait_until(
         lambda: server.post([10]).headers["X-Model-Version"] == "2", what="the second version"

@@ -154,9 +154,7 @@ async def test_work_that_ends_two_processes_fails_alone() -> None:
         pool.decoders.starts_held = True
         guilty = pool.echo(0, "a")
         (await pool.decoders.working()).kill()
-        while len(pool.decoders.started) < 2:
-            await asyncio.sleep(0)
-        second = await pool.decoders.working()
+        second = await pool.decoders.working(starts=2)
         innocent = pool.echo(1, "b")
         pool.decoders.starts_held = False
         second.kill()

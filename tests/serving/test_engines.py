@@ -35,6 +35,7 @@ class Conversions:
     Attributes:
         choice: what is chosen, or the error that is raised.
         requests: what was asked.
+        loads: what was loaded.
     """
 
     def __init__(self) -> None:
@@ -45,6 +46,12 @@ class Conversions:
 
     def go(self) -> None:
         self._gate.set()
+
+    async def asked(self) -> None:
+        """Wait until engines are tried."""
+        async with asyncio.timeout(SOON):
+            while not self.requests:
+                await asyncio.sleep(0.001)
 
     def try_engines(self, load: Load, request: LoadRequest) -> Choice:
         self.requests.append(request)
@@ -245,9 +252,7 @@ async def test_a_version_that_was_replaced_meanwhile_is_not_moved(
 ) -> None:
     async with serving(file, conversions) as server:
         await computed_by(server)
-        async with asyncio.timeout(SOON):
-            while not conversions.requests:
-                await asyncio.sleep(0.001)
+        await conversions.asked()
         put(file, "another model")
         await server.service.repository.load("line")
         conversions.go()
@@ -386,9 +391,7 @@ async def test_a_shutdown_does_not_wait_for_a_conversion(
 ) -> None:
     async with serving(file, conversions) as server:
         await computed_by(server)
-        async with asyncio.timeout(SOON):
-            while not conversions.requests:
-                await asyncio.sleep(0.001)
+        await conversions.asked()
         await server.service.drain()
 
     assert [request.engine for request in conversions.loads] == ["tensorflow"]

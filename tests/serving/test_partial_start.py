@@ -10,18 +10,11 @@ import pytest
 from server.config import ModelSource
 from server.errors import LoadFailed
 from tests.support.fake_process import in_threads
-from tests.support.files import Files, put, serving_files
+from tests.support.files import Files, answer, put, serving_files
 from tests.support.harness import Server, listening, over_http, with_settings
 
 pytestmark = pytest.mark.logs_warnings
 STRICT = replace(with_settings(), models_strict=True)
-
-
-async def answer(server: Server) -> tuple[str, float]:
-    """Return the version that answers, and what it makes of 1."""
-    response = await server.predict([1])
-    assert response.status == 200, response.body
-    return response["X-Model-Version"], response.json["prediction"]
 
 
 async def described(server: Server) -> dict[str, dict[str, str]]:

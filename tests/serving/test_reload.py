@@ -13,15 +13,8 @@ import pytest
 
 from server.batching import Draining
 from server.errors import LoadFailed, UnknownModel
-from tests.support.files import put, serving_files
+from tests.support.files import answer, put, serving_files
 from tests.support.harness import SOON, Server, over_http, with_settings
-
-
-async def answer(server: Server) -> tuple[str, float]:
-    """Return the version that answers, and what it makes of 1."""
-    response = await server.predict([1])
-    assert response.status == 200, response.body
-    return response["X-Model-Version"], response.json["prediction"]
 
 
 @pytest.fixture

@@ -7,15 +7,8 @@ from pathlib import Path
 import pytest
 
 from server.serving.watch import Watch
-from tests.support.files import put, serving_files
+from tests.support.files import answer, put, serving_files
 from tests.support.harness import Server, over_http
-
-
-async def answer(server: Server) -> tuple[str, float]:
-    """Return the version that answers, and what it makes of 1."""
-    response = await server.predict([1])
-    assert response.status == 200, response.body
-    return response["X-Model-Version"], response.json["prediction"]
 
 
 async def failure(server: Server) -> str:

@@ -88,9 +88,9 @@ class FakeDecoders:
         self.started.append(decoder)
         return decoder
 
-    async def working(self, times: int = 1) -> FakeDecoder:
-        """Return the last one once it was started and has begun so many jobs."""
-        while not self.started:
+    async def working(self, starts: int = 1) -> FakeDecoder:
+        """Return the last one once so many were started, and it has begun a job."""
+        while len(self.started) < starts:
             await asyncio.sleep(0)
-        await self.started[-1].began(times)
+        await self.started[-1].began(1)
         return self.started[-1]

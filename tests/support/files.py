@@ -76,3 +76,10 @@ async def serving_files(
         await server.service.start(in_threads(files))
         yield server, files
         files.release()
+
+
+async def answer(server: Server) -> tuple[str, float]:
+    """Return the version that answers, and what it makes of 1."""
+    response = await server.predict([1])
+    assert response.status == 200, response.body
+    return response["X-Model-Version"], response.json["prediction"]

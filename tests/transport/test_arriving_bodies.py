@@ -18,9 +18,10 @@ from tests.support.harness import (
     serving,
     with_settings,
 )
+from tests.transport.test_http_limits import body_of, chunk
 
 MIB = 2**20
-BODY = b'{"data":[10]' + b" " * (MIB - 13) + b"}"
+BODY = body_of(MIB)
 PART = 600 * 2**10  # of a body; there is room for one
 SETTINGS = with_settings(http={"max_body_bytes": MIB, "body_bytes": MIB})
 FRAMINGS = pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "in chunks"])
@@ -36,10 +37,6 @@ def beginning(path: str = "/predict", *, chunked: bool = False) -> bytes:
 def end(*, chunked: bool = False) -> bytes:
     """Return the rest of a request."""
     return chunk(BODY[PART:]) + b"0\r\n\r\n" if chunked else BODY[PART:]
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def arrived(server: Server, size: int) -> None:

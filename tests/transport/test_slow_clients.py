@@ -9,6 +9,7 @@ import pytest
 from tests.http.test_http import assert_problem
 from tests.support.harness import JSON, over_http, request_bytes, serving, with_settings
 from tests.support.slow_reader import ANSWER_BYTES, SlowReader, asking, serving_wide
+from tests.transport.test_http_limits import chunk
 from tests.transport.test_tls import tls_settings
 
 BODY_IN_TIME = with_settings(http={"body_timeout_s": 0.5})
@@ -48,7 +49,7 @@ async def test_a_body_that_arrives_slowly_but_steadily_is_answered(in_chunks: bo
         framing = {"Transfer-Encoding": "chunked"} if in_chunks else length
         await client.send(request_bytes("POST", "/predict", {"Content-Type": JSON, **framing}))
         for part in parts:
-            await client.send(b"%x\r\n%b\r\n" % (len(part), part) if in_chunks else part)
+            await client.send(chunk(part) if in_chunks else part)
             await asyncio.sleep(0.2)
         if in_chunks:
             await client.send(b"0\r\n\r\n")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import tracemalloc
 
 import pytest
 
 from model.signature import Signature, TensorSpec
 from tests.http.test_http import assert_plain_error, assert_problem
+from tests.serving.test_counts_add_up import counted
 from tests.support.harness import JSON, SOON, Server, over_http, serving, with_settings
 from tests.support.slow_reader import (
     ANSWER_BYTES,
@@ -34,13 +34,6 @@ async def reserved(server: Server, size: int) -> None:
             await asyncio.sleep(0.01)
 
 
-async def refusals(server: Server) -> dict[str, int]:
-    """Return what `/metrics` counts as refused, without zeros."""
-    text = (await server.ask("GET", "/metrics")).body.decode()
-    found = re.findall(r'^predict_refused_total{reason="(\w+)"} (\d+)', text, re.MULTILINE)
-    return {reason: int(times) for reason, times in found if int(times)}
-
-
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @over_http
 async def test_requests_get_503_while_unread_answers_take_all_memory(tls: bool) -> None:
@@ -56,7 +49,7 @@ async def test_requests_get_503_while_unread_answers_take_all_memory(tls: bool) 
             await reserved(server, 1)
             await client.send(asking())
             answer = await client.receive()
-        assert await refusals(server) == {"unread_answers": 1}
+        assert await counted(server, "predict_refused_total", "reason") == {"unread_answers": 1}
         assert "predict_answer_bytes " in (await server.ask("GET", "/metrics")).body.decode()
 
     assert_problem(rejected, 503, "unread-answers")
@@ -130,7 +123,7 @@ async def test_an_answer_that_is_larger_than_all_may_be_gets_413() -> None:
         client = await server.connect()
         await client.send(asking())
         answer = await client.receive()
-        assert await refusals(server) == {"too_large": 1}
+        assert await counted(server, "predict_refused_total", "reason") == {"too_large": 1}
 
     assert_problem(answer, 413, "too-many-rows")
     assert "http.answer_bytes" in answer.json["detail"]

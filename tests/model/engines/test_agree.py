@@ -12,10 +12,9 @@ from model.engines.nan_rows import NanRows
 from model.process.trials import Trials
 from model.signature import Signature, TensorSpec
 from model.tensors import Tensors
-from tests.support.fake_engine import NUMBERS, FakeEngine, Network, only
+from tests.support.fake_engine import NUMBERS, SEQUENCES, FakeEngine, Network, only, trials
 
 THREE = Signature((TensorSpec("x", (3,), "float32"),), (TensorSpec("y", (2,), "float32"),))
-OPEN = Signature((TensorSpec("x", (None,), "float32"),), (TensorSpec("y", (1,), "float32"),))
 CLASSES = Signature((TensorSpec("x", (3,), "float32"),), (TensorSpec("y", (), "int64"),))
 WORDS = Signature((TensorSpec("x", (1,), "string"),), (TensorSpec("y", (1,), "string"),))
 WEIGHTS = np.array([[1.0, -1.0], [2.0, 0.5], [0.25, 3.0]], np.float32)
@@ -32,7 +31,7 @@ def layer(x: np.ndarray) -> np.ndarray:
 def agreement(
     reference: Network, other: Network, signature: Signature = THREE, **more: object
 ) -> Agreement:
-    both = [Trials(FakeEngine(network, signature), "m.keras") for network in (reference, other)]
+    both = [trials(network, signature) for network in (reference, other)]
     return Agreement(both[0], both[1], max_rows=MAX_ROWS, **more)  # type: ignore[arg-type]
 
 
@@ -134,8 +133,8 @@ def test_one_that_is_wrong_at_another_size_of_variable_dimensions_disagrees() ->
     def other(x: np.ndarray) -> np.ndarray:
         return np.asarray(total(x) * np.float32(1.01 if x.shape[1] % 2 else 1))
 
-    assert agreement(total, total, OPEN).disagreement() == ""
-    assert "answers otherwise" in agreement(total, other, OPEN).disagreement()
+    assert agreement(total, total, SEQUENCES).disagreement() == ""
+    assert "answers otherwise" in agreement(total, other, SEQUENCES).disagreement()
 
 
 def relu(x: np.ndarray) -> np.ndarray:
@@ -231,7 +230,7 @@ def test_an_engine_that_answers_what_tensorflow_rejects_disagrees() -> None:
             raise ValueError("too long")
         return x[:, :1]
 
-    found = agreement(short, lambda x: x[:, :1], OPEN)
+    found = agreement(short, lambda x: x[:, :1], SEQUENCES)
     assert "answers what TensorFlow rejects" in found.disagreement()
 
 
