@@ -6,14 +6,12 @@ import re
 import socket
 from typing import Final, Protocol
 
-from server.config import HttpSettings
 from server.http.message import Request, Response
 
 MAX_DISCARDED_BYTES: Final = 64 * 2**20
 MAX_REJECTED: Final = 128
 SWEEP_SECONDS: Final = 0.5
 LINGER_SECONDS: Final = 1.0
-MIN_BODY_RATE: Final = 4096  # bytes a second; a body that arrives more slowly gets 408
 
 _URL: Final = re.compile(r"(?i:https?)://([\w.\-\[\]:]+)((?:[/?].*)?)", re.ASCII)
 
@@ -46,11 +44,6 @@ class Transport(Protocol):
 
     async def close_all_connections(self) -> None:
         """Close every connection."""
-
-
-def is_steady(received: int, limits: HttpSettings) -> bool:
-    """Return whether so many bytes of a body are enough for `body_timeout_s`."""
-    return received >= MIN_BODY_RATE * limits.body_timeout_s
 
 
 def origin_form(target: str) -> tuple[str, str | None]:

@@ -18,13 +18,14 @@ from tornado.httputil import (
 
 from server.config import HttpSettings
 from server.http.activity import LogAccess
+from server.http.arriving_bodies import ArrivingBody
 from server.http.message import COMMON_HEADERS, Response, replaced_id
 from server.http.outside import Outside
 from server.http.paths import normal_target
 from server.http.rejections import Reject, Rejections
 from server.http.tracing import trace_of, traced
 from server.logs import Access
-from server.transport.interface import MAX_DISCARDED_BYTES, is_steady, origin_form
+from server.transport.interface import MAX_DISCARDED_BYTES, origin_form
 from server.transport.tornado_streams import Stream, unread_bytes
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -67,8 +68,7 @@ class BoundedBody(HTTPMessageDelegate):
         self._connection = connection
         self._max_bytes = max_bytes
         self._received = 0
-        self._arrived = 0  # of an incomplete body, as it is counted over all connections
-        self._counted = 0  # what had been received at the last call of `goes_on`
+        self._share = ArrivingBody(server.rejections.arriving)
         self._is_rejected = False
         self._began = 0.0
         self._start_line: RequestStartLine
@@ -111,7 +111,7 @@ class BoundedBody(HTTPMessageDelegate):
         return None
 
     def finish(self) -> None:
-        self._count_arrived(0)
+        self._share.count(0)
         self._server.body_ended(self)
         if self._connection.stream.closed():  # Tornado does not report this from here on
             self.on_connection_close()
@@ -123,14 +123,14 @@ class BoundedBody(HTTPMessageDelegate):
 
     def on_connection_close(self) -> None:
         """Notify the handler, unless the request was rejected."""
-        self._count_arrived(0)
+        self._share.count(0)
         self._server.body_ended(self)
         if not self._is_rejected:
             self._inner.on_connection_close()
 
     def reject_as_late(self) -> None:
         """Answer 408, or close the connection if the body was rejected before."""
-        self._count_arrived(0)
+        self._share.count(0)
         if self._is_rejected:
             self._connection.close()
         else:
@@ -138,8 +138,7 @@ class BoundedBody(HTTPMessageDelegate):
 
     def goes_on(self) -> bool:
         """Return whether enough of the body has arrived since the last call."""
-        received, self._counted = self._received - self._counted, self._received
-        return is_steady(received, self._server.limits)
+        return self._share.goes_on(self._received)
 
     @property
     def _route(self) -> tuple[str, str]:
@@ -168,21 +167,14 @@ class BoundedBody(HTTPMessageDelegate):
         if self._received > self._max_bytes:
             self._inner.on_connection_close()
             self._reject_body(rejections.body_too_large)
-        elif not self._is_complete and not self._count_arrived(self._received):
+        elif not self._is_complete and not self._share.count(self._received):
             self._inner.on_connection_close()
-            self._count_arrived(0)
+            self._share.count(0)
             self._reject_body(rejections.too_many_bodies)
 
     @property
     def _is_complete(self) -> bool:
         return 0 < declared_length(self._headers) == self._received
-
-    def _count_arrived(self, size: int) -> bool:
-        """Count bytes of an incomplete body; return False if there are too many of all of them."""
-        if not self._server.rejections.arriving.resize(self._arrived, size):
-            return False
-        self._arrived = size
-        return True
 
     def _reject_body(self, reject: Reject, *, never_comes: bool = False) -> None:
         """Answer 413 or 503; the rest of the body is discarded, unless it never comes."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from server.config import HttpSettings
+from server.http.arriving_bodies import ArrivingBody
 from server.http.rejections import Reject, Rejections
-from server.transport.interface import MAX_DISCARDED_BYTES, is_steady
+from server.transport.interface import MAX_DISCARDED_BYTES
 from server.transport.llhttp.body import Body, ChunkedBody, LengthBody
 from server.transport.llhttp.head import Head
 from server.transport.llhttp.inbox import Inbox
@@ -13,14 +14,13 @@ from server.transport.llhttp.inbox import Inbox
 class Arriving:
     """A body of which a part is still to come, within the limits of the service."""
 
-    __slots__ = ("_body", "_counted", "_limits", "_rejections", "_size_before")
+    __slots__ = ("_body", "_limits", "_rejections", "_share")
 
     def __init__(self, head: Head, limits: HttpSettings, rejections: Rejections) -> None:
         self._body: Body = ChunkedBody() if head.chunked else LengthBody(head.length)
         self._limits = limits
         self._rejections = rejections
-        self._counted = 0  # bytes, among those of all connections
-        self._size_before = 0  # when the current time limit began
+        self._share = ArrivingBody(rejections.arriving)
 
     @property
     def is_complete(self) -> bool:
@@ -36,7 +36,7 @@ class Arriving:
         size = self._body.size
         if size > self._limits.max_body_bytes:
             return self._rejections.body_too_large
-        if not self._body.is_complete and not self._count(size):
+        if not self._body.is_complete and not self._share.count(size):
             return self._rejections.too_many_bodies
         return None
 
@@ -52,18 +52,8 @@ class Arriving:
 
     def release(self) -> None:
         """Count the body no more."""
-        self._count(0)
+        self._share.count(0)
 
     def goes_on(self) -> bool:
         """Return whether enough has arrived since the current time limit; it begins anew then."""
-        if not is_steady(self._body.size - self._size_before, self._limits):
-            return False
-        self._size_before = self._body.size
-        return True
-
-    def _count(self, size: int) -> bool:
-        """Count bytes of the body; return False if there are too many of all connections."""
-        if not self._rejections.arriving.resize(self._counted, size):
-            return False
-        self._counted = size
-        return True
+        return self._share.goes_on(self._body.size)

@@ -18,7 +18,7 @@ class State(Enum):
     | ANSWERING       | a request is in progress; bytes that arrive wait | none               |
     | CLOSING         | unsent bytes are sent, what arrives is dropped   | `LINGER_SECONDS`   |
 
-    *: and again as long, whenever enough of the body has arrived in it (`is_steady`).
+    *: and again as long, whenever enough of the body has arrived in it (`ArrivingBody.goes_on`).
 
     | From            | To                                                                    |
     | --------------- | --------------------------------------------------------------------- |
