@@ -73,16 +73,17 @@ class Codings:
         if not coding or not request.body:
             return request
         inline = min(self._most, INLINE_BYTES)
-        try:
-            body = self._decompress(coding, request.body, inline)
-        except BodyTooLarge:
-            if inline == self._most:
-                raise
-            loop = asyncio.get_running_loop()
-            async with self._decoding:
-                body = await loop.run_in_executor(
-                    None, self._decompress, coding, request.body, self._most
-                )
+        if len(request.body) <= inline or inline == self._most:
+            try:
+                return request._replace(body=self._decompress(coding, request.body, inline))
+            except BodyTooLarge:
+                if inline == self._most:
+                    raise
+        loop = asyncio.get_running_loop()
+        async with self._decoding:
+            body = await loop.run_in_executor(
+                None, self._decompress, coding, request.body, self._most
+            )
         return request._replace(body=body)
 
     async def encoded(self, response: Response, headers: Headers) -> Response:
