@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from server.config import ConfigError, Settings
-from server.config.schema import SETTINGS, SOURCE_SETTINGS
+from server.config.schema import SETTINGS, SOURCE_NAMES
 from server.http.auth import ApiKeys
 from server.serving.repository import Repository
 from server.transport.tls import context_of, use_certificate_of
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 # Beside the list of models.
 LIVE: Final = {
-    *(f"model.{key}" for key in SOURCE_SETTINGS),
+    *SOURCE_NAMES,
     *("auth.api_keys", "http.tls_cert", "http.tls_key"),
 }
 

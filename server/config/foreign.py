@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from server.config.schema import reason_of
 from server.config.settings import ConfigError, ModelSource
 from server.config.textproto import Message, TextProtoError, parse
 
@@ -135,19 +136,18 @@ def source_in(environ: Mapping[str, str], is_given: bool) -> dict[str, object]:
     return {"model.path": str(path), **({"model.name": name} if name else {})}
 
 
-def models_of_repository(path: Path) -> tuple[ModelSource, ...]:
-    """Return the models of a Triton repository; none if the folder is not one.
+def models_of_repository(path: Path) -> list[str]:
+    """Return the names of the models of a Triton repository; none if the folder is not one.
 
     It has a folder for each model, with a folder for each version in it, or a `config.pbtxt`.
     """
     try:
-        folders = [each for each in sorted(path.iterdir()) if _is_model_of_repository(each)]
-        is_model = any(each.name.isdigit() or each.suffix for each in path.iterdir())
+        entries = sorted(path.iterdir())
+        if any(each.name.isdigit() or each.suffix for each in entries):
+            return []
+        return [each.name for each in entries if _is_model_of_repository(each)]
     except OSError:
-        return ()
-    if is_model:
-        return ()
-    return tuple(ModelSource(path=str(each), name=each.name) for each in folders)
+        return []
 
 
 def _is_model_of_repository(folder: Path) -> bool:
@@ -167,8 +167,7 @@ def models_of_file(file: str, folder: Path) -> tuple[ModelSource, ...]:
     try:
         text = (folder / file).read_text()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ConfigError(f"--{CONFIG_FILE}: {file}: cannot be read: {reason}") from None
+        raise ConfigError(f"--{CONFIG_FILE}: {file}: cannot be read: {reason_of(error)}") from None
     try:
         lists = _messages(parse(text), "model_config_list")
         models = tuple(_source_of(config) for each in lists for config in _messages(each, "config"))

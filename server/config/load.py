@@ -6,7 +6,6 @@ import argparse
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +18,7 @@ from server.config.schema import (
     NAMES,
     SECTIONS,
     SETTINGS,
+    SOURCE_NAMES,
     SOURCE_SETTINGS,
     VARIABLES,
     Setting,
@@ -26,6 +26,7 @@ from server.config.schema import (
     did_you_mean,
     one_line,
     plain,
+    reason_of,
     shown,
 )
 from server.config.settings import ConfigError, ModelSource, Settings
@@ -49,7 +50,7 @@ def load_settings(argv: Sequence[str], environ: Mapping[str, str], folder: Path)
         models = ()
     if config_file:
         models, source = _from_config_file(config_file, folder, overrides)
-        in_file = {name: value for name, value in in_file.items() if not _is_of_source(name)}
+        in_file = {name: value for name, value in in_file.items() if name not in SOURCE_NAMES}
     values = {**in_file, **overrides}
     if not models:
         models = _in_repository(values, folder)
@@ -66,17 +67,13 @@ def _is_chosen(values: Mapping[str, object]) -> bool:
     return values.get("model.path", default) != default
 
 
-def _is_of_source(name: str) -> bool:
-    return name.removeprefix("model.") in SOURCE_SETTINGS and name.startswith("model.")
-
-
 def _from_config_file(
     file: str, folder: Path, overrides: Mapping[str, object]
 ) -> tuple[tuple[ModelSource, ...], str]:
     """Return the models that a file of TensorFlow Serving lists, and how messages call it."""
     flag = f"--{foreign.CONFIG_FILE}"
     for name in overrides:
-        if _is_of_source(name):
+        if name in SOURCE_NAMES:
             raise ConfigError(f"{flag}: {name} is given as well; use one of them")
     return foreign.models_of_file(file, folder), flag
 
@@ -84,13 +81,10 @@ def _from_config_file(
 def _in_repository(values: Mapping[str, object], folder: Path) -> tuple[ModelSource, ...]:
     """Return the models of a Triton repository, if that is what `model.path` names."""
     path = values.get("model.path")
-    if not isinstance(path, str) or not (folder / path).is_dir():
+    if values.get("model.name") or not isinstance(path, str) or not (folder / path).is_dir():
         return ()
-    models = foreign.models_of_repository(folder / path)
-    name = values.get("model.name")
-    if not name:
-        return tuple(replace(each, path=str(Path(path) / each.name)) for each in models)
-    return ()
+    names = foreign.models_of_repository(folder / path)
+    return tuple(ModelSource(path=str(Path(path) / name), name=name) for name in names)
 
 
 class _Loader(yaml.SafeLoader):
@@ -119,7 +113,7 @@ def _from_file(
             return {}, ()
         raise ConfigError(f"{source}: cannot be read: no such file") from None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{source}: cannot be read: {_reason(error)}") from None
+        raise ConfigError(f"{source}: cannot be read: {reason_of(error)}") from None
     document = _parse_yaml(source, text)
     check(document, lambda name: f"{source}: {name}")
     models = tuple(_source_of(given) for given in document.pop("models", None) or ())
@@ -141,8 +135,7 @@ def _source_of(given: Mapping[str, object]) -> ModelSource:
 
 def _check_models(models: Sequence[ModelSource], values: Mapping[str, object], source: str) -> None:
     """Raise ConfigError if `model` is set as well, or two models have the same name."""
-    for key in SOURCE_SETTINGS:
-        item = NAMES[f"model.{key}"]
+    for item in map(NAMES.__getitem__, SOURCE_NAMES):
         if values.get(item.name, item.default) != item.default:
             raise ConfigError(
                 f"{source}: models: {item.name} is set as well; move it into the list"
@@ -171,10 +164,6 @@ def _parse_yaml(source: str, text: bytes) -> dict[Any, Any]:
     if not isinstance(document, dict):
         raise ConfigError(f"{source}: {shown(document)} is not a mapping of sections")
     return document
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or one_line(str(error))
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:

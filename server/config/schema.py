@@ -205,6 +205,7 @@ SETTINGS: Final = tuple(
 
 
 SOURCE_SETTINGS: Final = {item.key: item for item in _declared("models", ModelSource)}
+SOURCE_NAMES: Final = tuple(f"model.{key}" for key in SOURCE_SETTINGS)
 
 
 NAMES: Final = {item.name: item for item in SETTINGS}
@@ -296,6 +297,11 @@ def shown(value: object) -> str:
 def one_line(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= 120 else f"{text[:119]}…"
+
+
+def reason_of(error: Exception) -> str:
+    """Return why a file cannot be read."""
+    return getattr(error, "strerror", None) or one_line(str(error))
 
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
