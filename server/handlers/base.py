@@ -29,7 +29,14 @@ from server.handlers.parts import Parts
 from server.http.activity import LogAccess
 from server.http.auth import ApiKeys
 from server.http.codings import COMPRESS, is_text, preferred
-from server.http.message import COMMON_HEADERS, Response, problem, replaced_id, request_id
+from server.http.message import (
+    COMMON_HEADERS,
+    MAX_JOINED,
+    Response,
+    problem,
+    replaced_id,
+    request_id,
+)
 from server.http.outside import Seen
 from server.http.tracing import TRACEPARENT, trace_of
 from server.logs import Access
@@ -37,8 +44,6 @@ from server.logs.format import of_request
 from server.serving.service import ServiceState
 
 log = logging.getLogger(__name__)
-
-MAX_JOINED = 64 * 2**10  # bytes of a body that are sent in one piece with its headers
 
 # What to do in place of what Triton's client can ask for.
 _OF_TRITON: Final = {
@@ -135,9 +140,7 @@ class BaseHandler(RequestHandler):
         for name, value in response.headers.items():
             self.set_header(name, value)
         if len(response.body) > MAX_JOINED:  # joined with its headers, it would be copied
-            self.set_header("Content-Length", str(len(response.body)))
-            self._close_if_draining()
-            self.flush()
+            self._send_head(len(response.body))
         sent = self.finish(response.body)
         if reserved := response.reserved:
             sent.add_done_callback(lambda _: reserved.release())
@@ -155,10 +158,14 @@ class BaseHandler(RequestHandler):
         chosen = body.plain
         if self._coding_of_answer("gzip"):
             chosen = body.gzipped
-        self.set_header("Content-Length", str(len(chosen)))
+        self._send_head(len(chosen))
+        self.finish(chosen)
+
+    def _send_head(self, size: int) -> None:
+        """Send the headers before a body of so many bytes."""
+        self.set_header("Content-Length", str(size))
         self._close_if_draining()
         self.flush()
-        self.finish(chosen)
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> Future[None]:
         """Send the response; the request has ended when its last byte is sent.

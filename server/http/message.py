@@ -13,6 +13,7 @@ from server.dialects.table import NATIVE, DialectEntry
 from server.http.cors import Cors
 
 CLIENT_LEFT: Final = 499
+MAX_JOINED: Final = 64 * 2**10  # bytes of a body that are sent in one piece with its headers
 
 
 # Both transports add these to the headers of every Response. Pages of other origins cannot embed a

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from server.config import ConfigError, HttpSettings
 from server.dialects.interface import Headers
 
-UNIX_PEER: Final = "0.0.0.0"  # noqa: S104  # what transports call the peer of a Unix socket
+UNIX_PEER: Final = "0.0.0.0"  # noqa: S104  # as Tornado calls the peer of a Unix socket
 UNIX: Final = "unix"
 MANY: Final = 1024  # cached peers
 MAX_PREFIX: Final = 200  # characters

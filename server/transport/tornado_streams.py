@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from tornado.iostream import IOStream, SSLIOStream, StreamClosedError, UnsatisfiableReadError
 from tornado.log import gen_log
 
+from server.http.outside import UNIX_PEER
 from server.transport.interface import LINGER_SECONDS
 
 # What Tornado answers to bytes that are not HTTP; it has no hook for this.
@@ -88,7 +89,7 @@ def client_of(connection: socket.socket) -> str:
         address = connection.getpeername()
     except OSError:  # it has disconnected
         return "unknown"
-    return str(address[0]) if isinstance(address, tuple) else "0.0.0.0"  # noqa: S104  # Tornado's value for Unix sockets
+    return str(address[0]) if isinstance(address, tuple) else UNIX_PEER
 
 
 def unread_bytes(stream: IOStream) -> int:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from server.http.message import CLIENT_LEFT, Request, Response, replaced_id, request_id
+from server.http.message import CLIENT_LEFT, MAX_JOINED, Request, Response, replaced_id, request_id
 from server.http.rejections import REQUEST_LINE_BYTES, Reject
 from server.http.tracing import TRACEPARENT
 from server.logs import Access
@@ -26,8 +26,6 @@ from server.transport.llhttp.state import (
 from server.transport.llhttp.stream import NEVER, Stream
 from server.transport.llhttp.tornado_bridge import TornadoExchange
 
-MAX_JOINED: Final = 64 * 2**10  # bytes of a body that are sent in one piece with its head
-
 _NOT_READING: Final = (ANSWERING, CLOSING)
 _RECEIVING: Final = (READING_BODY, DISCARDING_BODY)
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -45,6 +43,7 @@ class Connection(Stream):
 
     __slots__ = (
         "_body",
+        "_client",
         "_exchange",
         "_head",
         "_id",
@@ -62,6 +61,7 @@ class Connection(Stream):
         self._exchange: EndpointRun | TornadoExchange | None = None  # what is in progress
         self._id = ""
         self._started = 0.0
+        self._client = ""  # the address of who sent the request
         self._is_proxy = False  # and tells the address of its client
         self._is_last = False  # close the connection after the current answer
 
@@ -193,6 +193,8 @@ class Connection(Stream):
         self._head = head
         self._is_last = False
         self._started = time.perf_counter()
+        peer = self.remote_ip
+        self._client = host.outside.client(head.fields, peer) if self._is_proxy else peer
         host.activity.begin(self)
         if body is None:
             self._expect_body(head)
@@ -263,7 +265,7 @@ class Connection(Stream):
             self._exchange.start()
             return
         self._id = request_id(head.fields)
-        request = Request(self._id, head.fields, body, self._client_of(head))
+        request = Request(self._id, head.fields, body, self._client)
         self._exchange = EndpointRun(endpoint(request), self._answer)
         self._exchange.start()
 
@@ -318,15 +320,10 @@ class Connection(Stream):
     def _log(self, head: Head, status: int) -> None:
         seconds = time.perf_counter() - self._started
         replaced = replaced_id(head.fields, self._id)
-        client = self._client_of(head)
+        client, trace = self._client, head.trace
         self.host.log_access(
-            Access(head.method, head.path, status, seconds, self._id, client, replaced, head.trace)
+            Access(head.method, head.path, status, seconds, self._id, client, replaced, trace)
         )
-
-    def _client_of(self, head: Head) -> str:
-        """Return the address of the client of a request."""
-        peer = self.remote_ip
-        return self.host.outside.client(head.fields, peer) if self._is_proxy else peer
 
     def _body_goes_on(self, now: float) -> bool:
         """Return whether enough of a body has arrived in time; it has as much time again then."""

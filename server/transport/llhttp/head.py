@@ -75,6 +75,8 @@ class Head:
 
     def at(self, target: str) -> Head:
         """Return the same head with another target."""
+        if target == self.target:
+            return self
         route = (self.method, target.partition("?")[0])
         return replace(self, target=target, route=route)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from server.http.outside import UNIX_PEER
 from server.transport.interface import LINGER_SECONDS
 from server.transport.llhttp.inbox import Inbox
 from server.transport.llhttp.interface import Host
@@ -41,7 +42,7 @@ class Stream(asyncio.Protocol):
 
     def __init__(self, host: Host) -> None:
         self.deadline = NEVER
-        self.remote_ip = "0.0.0.0"  # noqa: S104  # Tornado's value for Unix sockets
+        self.remote_ip = UNIX_PEER
         self.protocol = "http"
         self.host = host
         self.transport: asyncio.Transport
