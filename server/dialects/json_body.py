@@ -19,18 +19,15 @@ CODINGS: Final = ("zstd", "gzip", "deflate")  # the first one is the best for an
 LARGE_BODY: Final = 4096  # bytes; larger bodies are decoded with the garbage collector paused
 
 
-def check_coding(headers: Headers) -> None:
-    """Raise UnsupportedMediaType for a body whose compression is not known."""
-    if headers.get("content-encoding", ""):
-        coding_of(headers)
-
-
 def coding_of(headers: Headers) -> str:
     """Return how a body is compressed, one of CODINGS; an empty string if it is not.
 
     Raises UnsupportedMediaType for any other coding, and for several.
     """
-    given = headers.get("content-encoding", "").strip().lower()
+    given = headers.get("content-encoding", "")
+    if not given:
+        return ""
+    given = given.strip().lower()
     coding = given.removeprefix("x-")  # RFC 9110, section 8.4.1.3
     if coding in ("", "identity"):
         return ""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from model.engines.choose import TENSORFLOW, Choice
+from model.formats.files import ending_of
 from model.process.memory import Memory
 from model.process.prepare import Conversion, LoadRequest
 from server.config import Settings
@@ -126,7 +127,7 @@ class Engines:
 
 def is_onnx(origin: Origin) -> bool:
     """Return whether ONNX Runtime computes a version anyway."""
-    return origin.file.path.lower().endswith(".onnx")
+    return ending_of(origin.file.path) == ".onnx"
 
 
 def told(name: str, choice: Choice, wanted: str) -> None:

@@ -206,8 +206,8 @@ class Repository:
                 if self.settings.models_strict:
                     raise
                 failures.append(error)
-                if slot.current is None and len(slots) > 1:
-                    log.error("%s: not served, because it cannot be loaded: %s", slot.name, error)
+                if len(slots) > 1:
+                    log_if_not_served(slot, error)
         if any(slot.current for slot in slots):
             return
         if len(slots) == 1:
@@ -237,8 +237,7 @@ class Repository:
         try:
             await slot.load()
         except LoadFailed as error:
-            if slot.current is None:
-                log.error("%s: not served, because it cannot be loaded: %s", slot.name, error)
+            log_if_not_served(slot, error)
         if slot.current is not None and not was_served:
             log.info("ready: %s", slot.current)
 
@@ -284,3 +283,8 @@ class Repository:
                 await change
         finally:
             change.close()
+
+
+def log_if_not_served(slot: Slot, error: LoadFailed) -> None:
+    if slot.current is None:
+        log.error("%s: not served, because it cannot be loaded: %s", slot.name, error)

@@ -151,7 +151,8 @@ class Slot:
             self.seen = await asyncio.to_thread(seen_in, files)
             await self._load_newest(files[0])
         except (LoadFailed, ModelError, OSError) as error:
-            self.seen = self.seen if files else str(error)
+            if not files:
+                self.seen = str(error)
             failed = self._failed(error)
             if self.current is None:
                 await self._load_one_before(files)

@@ -22,7 +22,7 @@ from server.dialects.interface import (
     Headers,
     Side,
 )
-from server.dialects.json_body import check_coding
+from server.dialects.json_body import coding_of
 from server.dialects.native import json_codec, npy
 from server.dialects.native.codec import Codec, RequestForm
 from server.dialects.native.json_codec import MEDIA_TYPE, JsonCodec
@@ -77,7 +77,7 @@ class NativeDialect:
         given = headers.get("content-type", "")
         if given != MEDIA_TYPE:
             self._check_media_type(given)
-        check_coding(headers)
+        coding_of(headers)
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:
         """Read a request.

@@ -29,7 +29,7 @@ from server.dialects.interface import (
 )
 from server.dialects.json_body import (
     LARGE_BODY,
-    check_coding,
+    coding_of,
     decode_large,
     encode_plain_error,
     format_of,
@@ -71,7 +71,7 @@ class TFServingDialect:
 
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType for an unknown coding; any media type is accepted."""
-        check_coding(headers)
+        coding_of(headers)
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:  # noqa: ARG002  # Dialect's
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
