@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from model.engines.onnx import OnnxEngine, session_of
+from model.formats.declared_rows import check_rows_of_output, rows_of_inputs
 from model.formats.files import AGAIN, ModelError, in_one_line
 from model.formats.options import LoadOptions
 from model.signature import Signature, TensorSpec
@@ -156,24 +157,22 @@ def _check_external(path: Path, what: str, tensor: Any) -> None:
 
 def _fixed_rows(inputs: list[Any]) -> int | None:
     """Return the number of rows that inputs are declared for; None: any number."""
-    found = {each.shape[0] for each in inputs if each.shape and isinstance(each.shape[0], int)}
-    if len(found) > 1:
-        counts = ", ".join(map(str, sorted(found)))
-        raise ValueError(
-            f"its inputs have different first dimensions ({counts}), where all have to have the "
-            "same rows; export it with a variable first dimension of each"
-        )
-    return next(iter(found), None)
+    advice = "export it with a variable first dimension of each"
+    return rows_of_inputs((_first(each) for each in inputs if each.shape), advice)
 
 
 def _output_spec(declared: Any, rows: int | None) -> TensorSpec:
     what = f"its output {declared.name}"
     spec = _spec(what, declared)
-    first = declared.shape[0]
-    if isinstance(first, int) and first != rows:
-        advice = "export it with outputs that have a row for each row of input"
-        raise ValueError(f"{what} has {first} rows, however many it is given; {advice}")
+    advice = "export it with outputs that have a row for each row of input"
+    check_rows_of_output(what, _first(declared), rows, advice)
     return spec
+
+
+def _first(declared: Any) -> int | None:
+    """Return the first dimension of an input or output; None for a symbol, which may vary."""
+    first = declared.shape[0]
+    return first if isinstance(first, int) else None
 
 
 def _spec(what: str, declared: Any) -> TensorSpec:

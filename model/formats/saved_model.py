@@ -9,6 +9,7 @@ from typing import Any
 
 from model.engines.tensorflow import TensorFlowEngine, as_array_like
 from model.formats.allowed_graph import check_saved_model
+from model.formats.declared_rows import check_rows_of_output, rows_of_inputs
 from model.formats.files import AGAIN, ModelError, in_one_line
 from model.formats.inline import as_served
 from model.formats.keras_signature import served_dtype
@@ -78,9 +79,7 @@ def _output_spec(name: str, tensor: Any, rows: int | None) -> TensorSpec:
     what = f"its output {name}"
     advice = "export a signature whose outputs have a row for each row of input"
     spec = _spec(what, name, tensor, advice)
-    found = tensor.shape[0]
-    if found is not None and found != rows:
-        raise ValueError(f"{what} has {found} rows, however many it is given; {advice}")
+    check_rows_of_output(what, tensor.shape[0], rows, advice)
     return spec
 
 
@@ -94,14 +93,8 @@ def _spec(what: str, name: str, tensor: Any, advice: str) -> TensorSpec:
 
 def _fixed_rows(given: Mapping[str, Any]) -> int | None:
     """Return the number of rows that the inputs are declared for; None: any number."""
-    found = {spec.shape[0] for spec in given.values()} - {None}
-    if len(found) > 1:
-        counts = ", ".join(map(str, sorted(found)))
-        raise ValueError(
-            f"its inputs have different first dimensions ({counts}), where all have to have the "
-            "same rows; export it with None as the first dimension of each"
-        )
-    return next(iter(found), None)
+    advice = "export it with None as the first dimension of each"
+    return rows_of_inputs((spec.shape[0] for spec in given.values()), advice)
 
 
 def _rows_of(state: State) -> int | None:
