@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,11 +12,12 @@ from model.formats.load import BatchEngine
 from model.tensors import Tensors
 
 INPUTS = 64
+WIDE = [2048] * 4
 
 
 def heavy_network(path: Path) -> None:
     """Save a model of four `Dense(2048)` with 64 inputs: the model takes most of the time."""
-    _network(path, [2048] * 4)
+    _network(path, WIDE)
 
 
 def small_network(path: Path) -> None:
@@ -35,10 +36,7 @@ def wide_network(path: Path) -> None:
 
 def save_mobilenet(path: Path) -> None:
     """Save MobileNetV2 with random weights."""
-    import keras
-
-    keras.utils.set_random_seed(0)
-    keras.applications.MobileNetV2(weights=None).save(path)
+    save_network("MobileNetV2", path)
 
 
 def rows_for(model: BatchEngine, rows: int) -> Tensors:
@@ -54,12 +52,11 @@ def rows_for(model: BatchEngine, rows: int) -> Tensors:
     )
 
 
-def _network(path: Path, layers: list[int]) -> None:
+def _network(path: Path, layers: Sequence[int]) -> None:
     import keras
 
     keras.utils.set_random_seed(0)
-    hidden = [keras.layers.Dense(units, activation="relu") for units in layers]
-    keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(1)]).save(path)
+    _stack(keras, layers).save(path)
 
 
 def _dense(keras: Any) -> Any:
@@ -72,8 +69,8 @@ def _mlp(keras: Any) -> Any:
     return keras.Sequential([keras.Input((64,)), *hidden])
 
 
-def _wide(keras: Any) -> Any:
-    hidden = [keras.layers.Dense(2048, "relu") for _ in range(4)]
+def _stack(keras: Any, units: Sequence[int]) -> Any:
+    hidden = [keras.layers.Dense(each, "relu") for each in units]
     return keras.Sequential([keras.Input((INPUTS,)), *hidden, keras.layers.Dense(1)])
 
 
@@ -97,7 +94,7 @@ def _transformer(keras: Any) -> Any:
 NETWORKS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "Dense(1)": _dense,
     "MLP 64-256-256-10": _mlp,
-    "4 × Dense(2048)": _wide,
+    "4 × Dense(2048)": lambda keras: _stack(keras, WIDE),
     "2 × LSTM(64), 50 steps": _lstm,
     "transformer, 4 blocks, 64 ids": _transformer,
     "MobileNetV2": lambda keras: keras.applications.MobileNetV2(weights=None),
