@@ -10,14 +10,15 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from functools import cache
+from typing import Final
 
 import numpy as np
 
 from model.examples import RANDOM, scaled
 from model.formats.files import in_one_line
 from model.process.differences import differences_by_row, scale_of
-from model.process.eager_check import Compared, calls_by_cost
+from model.process.eager_check import Compared, calls_by_cost, unclear_rows
 from model.process.memory import Memory
 from model.process.trials import Trials
 from model.signature import Signature
@@ -32,14 +33,6 @@ SECONDS: Final = 60.0  # no further calls after that, but for one of each scale
 NON_FINITE: Final = (np.nan, np.inf, -np.inf)
 RANK_OF_IMAGES: Final = 3
 NON_FINITE_ROWS: Final = 14  # of each, two of them with nothing else
-
-
-class Answers(NamedTuple):
-    """What both engines answered to the same rows; or the errors that they raised."""
-
-    rows: Tensors
-    reference: Tensors | Exception
-    other: Tensors | Exception
 
 
 class Agreement:
@@ -102,38 +95,33 @@ class Agreement:
         """Return how the answers to some batches differ, relative to their largest value."""
         compared = {spec.name: Compared() for spec in self._signature.outputs}
         for rows in batches:
-            if found := self._note(self._answers(rows), compared):
+            answers = attempt(self._reference, rows), attempt(self._other, rows)
+            if found := self._note(rows, *answers, compared):
                 return f"{found}, in a call of {len(rows)} rows"
         for name, each in compared.items():
             if each.relative > TOLERANCE:
                 return f"{name} by {each.relative:.1e} of its scale"
         return ""
 
-    def _answers(self, rows: Tensors) -> Answers:
-        return Answers(rows, attempt(self._reference, rows), attempt(self._other, rows))
-
-    def _note(self, answers: Answers, compared: dict[str, Compared]) -> str:
+    def _note(
+        self,
+        rows: Tensors,
+        reference: Tensors | Exception,
+        other: Tensors | Exception,
+        compared: dict[str, Compared],
+    ) -> str:
         """Add to what was compared; return what cannot be compared at all, or ""."""
-        rows, reference, other = answers
         if isinstance(reference, Exception):
             return "" if isinstance(other, Exception) else "it answers what TensorFlow rejects"
         if isinstance(other, Exception):
             return f"it fails: {in_one_line(other)}"
         self.calls += 1
-        unclear: np.ndarray | None = None
+        unclear = cache(lambda: self._unclear(rows))
         for spec in self._signature.outputs:
             one, two = reference.arrays[spec.name], other.arrays[spec.name]
             if one.shape != two.shape or one.dtype != two.dtype:
                 return f"{spec.name} is {two.dtype}{list(two.shape)}"
-            scale = scale_of(one) if one.dtype.kind == "f" else 1.0
-            apart = differences_by_row(one, two)
-            if (apart > TOLERANCE * scale).any():
-                unclear = self._unclear(rows) if unclear is None else unclear
-                apart = apart[~unclear]
-            each = compared[spec.name]
-            each.difference = max(each.difference, float(np.max(apart, initial=0.0)))
-            each.scale = max(each.scale, scale)
-            if not np.isfinite(each.difference):
+            if not compared[spec.name].add(one, two, TOLERANCE, unclear):
                 return f"{spec.name} has NaN, infinity or another text elsewhere"
         return ""
 
@@ -142,8 +130,7 @@ class Agreement:
         eager = self._reference.engine.eager
         if eager is None:
             return np.zeros(len(rows), bool)
-        arrays = [rows.arrays[spec.name] for spec in self._signature.inputs]
-        return eager.margins(arrays) <= TOLERANCE
+        return unclear_rows(eager, self._signature, rows, TOLERANCE)
 
     def _non_finite(self) -> str:
         """Compare rows with NaN and infinity in them, which TensorFlow does not treat alike.
@@ -154,7 +141,7 @@ class Agreement:
             return ""
         for value in NON_FINITE:
             rows = self._with(value)
-            references = [answer for answer in self._references(rows) if answer is not None]
+            references = list(self._references(rows))
             other = attempt(self._other, rows)
             if isinstance(other, Exception):
                 if references:
@@ -167,12 +154,14 @@ class Agreement:
                 self.lost.append(value)
         return ""
 
-    def _references(self, rows: Tensors) -> Iterator[Tensors | None]:
-        """Yield the answers of TensorFlow and of Keras' layers; None for an error."""
+    def _references(self, rows: Tensors) -> Iterator[Tensors]:
+        """Yield the answers of TensorFlow and of Keras' layers, where there is one."""
         eager = self._reference.engine.eager
-        for trials in (self._reference, eager and Trials(eager, self._reference.path)):
-            answer = attempt(trials, rows) if trials else None
-            yield None if isinstance(answer, Exception) else answer
+        layers = [Trials(eager, self._reference.path)] if eager else []
+        for trials in (self._reference, *layers):
+            answer = attempt(trials, rows)
+            if not isinstance(answer, Exception):
+                yield answer
 
     def _with(self, value: float) -> Tensors:
         """Return rows that have a number somewhere; the last two have nothing else."""

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from model.formats.windows import SMALLER_THAN_WINDOW
 from model.process.differences import differences_by_row, scale_of
 from model.process.memory import Memory
 from model.process.trials import MAX_NOISE, WHATEVER_THE_ROWS, Trials
+from model.signature import Signature
 from model.tensors import Tensors
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,34 @@ class Compared:
     @property
     def relative(self) -> float:
         return self.difference / self.scale if self.scale else self.difference
+
+    def add(
+        self,
+        one: np.ndarray,
+        other: np.ndarray,
+        tolerance: float,
+        unclear: Callable[[], np.ndarray],
+    ) -> bool:
+        """Add two answers of shape `[rows, ...]`; return whether their difference is finite.
+
+        `unclear` is called if they differ by more than the tolerance: it returns the rows that do
+        not count, of shape `[rows]`.
+        """
+        scale = scale_of(one) if one.dtype.kind == "f" else 1.0
+        apart = differences_by_row(one, other)
+        if (apart > tolerance * scale).any():
+            apart = apart[~unclear()]
+        self.difference = max(self.difference, float(np.max(apart, initial=0.0)))
+        self.scale = max(self.scale, scale)
+        return bool(np.isfinite(self.difference))
+
+
+def unclear_rows(
+    eager: EagerEngine, signature: Signature, rows: Tensors, tolerance: float
+) -> np.ndarray:
+    """Return which rows hold a decision that rounding may change; of shape `[rows]`."""
+    arrays = [rows.arrays[spec.name] for spec in signature.inputs]
+    return eager.margins(arrays) <= tolerance
 
 
 def traced_or_eager(trials: Trials, tell: Callable[[str], None] = lambda _: None) -> Trials:
@@ -156,28 +186,14 @@ class EagerCheck:
 
     def _note(self, batch: Tensors, traced: Tensors, expected: Tensors) -> bool:
         """Add to what was compared; return whether shapes and clear decisions are equal."""
-        is_unclear: np.ndarray | None = None
+        unclear = cache(lambda: unclear_rows(self._eager, self._signature, batch, self._tolerance))
         for spec in self._signature.outputs:
             one, other = expected.arrays[spec.name], traced.arrays[spec.name]
             if one.shape != other.shape:
                 return False
-            is_number = spec.array_dtype.kind == "f"
-            scale = scale_of(one) if is_number else 1.0
-            apart = differences_by_row(one, other)
-            if (apart > self._tolerance * scale).any():
-                is_unclear = self._is_unclear(batch) if is_unclear is None else is_unclear
-                apart = apart[~is_unclear]
-            compared = self._compared[spec.name]
-            compared.difference = max(compared.difference, float(np.max(apart, initial=0.0)))
-            compared.scale = max(compared.scale, scale)
-            if not np.isfinite(compared.difference):
+            if not self._compared[spec.name].add(one, other, self._tolerance, unclear):
                 return False
         return True
-
-    def _is_unclear(self, batch: Tensors) -> np.ndarray:
-        """Return which rows hold a decision that rounding may change; of shape `[rows]`."""
-        arrays = [batch.arrays[spec.name] for spec in self._signature.inputs]
-        return self._eager.margins(arrays) <= self._tolerance
 
 
 def calls_by_cost(
