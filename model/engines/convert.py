@@ -66,25 +66,18 @@ def convert(network: Network, engine: str, folder: Path) -> None:
     except Exception as error:  # whatever the converter raises
         why = " ".join(str(error).split())[:300]
         raise CannotConvert(f"it cannot be converted: {type(error).__name__}: {why}") from error
-    inputs, outputs = names
-    describe(folder, engine, network.signature, network.fixed_rows, inputs, outputs)
+    describe(folder, engine, network, names)
 
 
-def describe(
-    folder: Path,
-    engine: str,
-    signature: Signature,
-    fixed_rows: int | None,
-    inputs: Sequence[str],
-    outputs: Sequence[str],
-) -> None:
+def describe(folder: Path, engine: str, network: Network, names: Names) -> None:
     """Write `engine.json`."""
+    inputs, outputs = names
     fields = {
         "engine": engine,
-        "signature": signature_fields(signature),
-        "fixed_rows": fixed_rows,
-        "inputs": list(inputs),
-        "outputs": list(outputs),
+        "signature": signature_fields(network.signature),
+        "fixed_rows": network.fixed_rows,
+        "inputs": inputs,
+        "outputs": outputs,
         "answered_nan": [],
     }
     (folder / DESCRIPTION).write_text(json.dumps(fields, indent=1))

@@ -85,10 +85,10 @@ def ignore_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)  # they were blocked until here
 
 
-def be_killed_first() -> None:
-    """Have the kernel kill this process before the main one when memory runs out."""
+def be_killed_first(score: int = OOM_SCORE_ADJ) -> None:
+    """Have the kernel kill this process before those of a lower score when memory runs out."""
     with contextlib.suppress(OSError):  # not on Linux
-        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
+        Path("/proc/self/oom_score_adj").write_text(str(score))
 
 
 class ChannelHandler(logging.Handler):

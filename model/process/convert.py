@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -34,26 +33,26 @@ from model.engines.convert import (
 from model.engines.frozen import (
     MAX_WEIGHT_BYTES,
     CannotConvert,
+    FrozenEngine,
     freeze,
     frozen_engine,
     weight_bytes,
 )
 from model.engines.interface import Engine
 from model.engines.tensorflow import TensorFlowEngine
+from model.formats.digest import digest_of
 from model.formats.files import in_one_line
-from model.process.prepare import LoadRequest
+from model.process.child import be_killed_first
+from model.process.prepare import Load, LoadRequest, Tell
 from model.process.trials import MAX_NOISE, Trials
 from model.signature import Signature
 
 log = logging.getLogger(__name__)
 
-FROZEN: Final = "frozen"
+FROZEN: Final = FrozenEngine.name
 CHOICE: Final = "choice.json"
-OOM_SCORE_ADJ: Final = 1000  # the kernel ends this process before all others
+FIRST_OF_ALL: Final = 1000  # oom_score_adj
 NICENESS: Final = 19
-
-Load = Callable[[LoadRequest], Engine]
-Tell = Callable[[str], None]
 
 
 @dataclass
@@ -183,11 +182,7 @@ def hashes(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file in a folder; {} if there is none. Raises OSError."""
     if not folder.is_dir():
         return {}
-    found = {}
-    for path in sorted(folder.iterdir()):
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+    return {path.name: digest_of(path) for path in sorted(folder.iterdir())}
 
 
 def read(folder: Path) -> Choice:
@@ -228,5 +223,4 @@ def be_unimportant() -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # what tf2onnx calls is deprecated
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    with contextlib.suppress(OSError):  # not on Linux
-        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
+    be_killed_first(FIRST_OF_ALL)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +16,7 @@ from model.process.channel import Channel
 from model.process.child import MAX_TEXT, connect, end, trace_of
 from model.process.cores import usable_cores, use_cores, use_one_core
 from model.process.messages import Message
-from model.process.prepare import LoadRequest, NotServable, Report, prepare
+from model.process.prepare import Load, LoadRequest, NotServable, Report, prepare
 from model.process.protocol import (
     ANSWER,
     CONVERTED,
@@ -28,8 +27,6 @@ from model.process.protocol import (
     load_request,
     report_fields,
 )
-
-Load = Callable[[LoadRequest], Engine]
 
 
 def main(load: Load, arguments: list[str]) -> None:

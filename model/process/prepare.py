@@ -127,12 +127,11 @@ class Report:
     engine: str = "tensorflow"
 
 
+Load = Callable[[LoadRequest], Engine]
 Tell = Callable[[str], None]
 
 
-def prepare(
-    load: Callable[[LoadRequest], Engine], request: LoadRequest, tell: Tell = lambda _: None
-) -> tuple[Engine, Report]:
+def prepare(load: Load, request: LoadRequest, tell: Tell = lambda _: None) -> tuple[Engine, Report]:
     """Load a network and make it ready; `tell` is called with each step before it begins.
 
     Raises what `load` raises, ModelError and NotServable.
@@ -141,9 +140,7 @@ def prepare(
     return engine, replace(report, engine=engine.name)
 
 
-def _prepared(
-    load: Callable[[LoadRequest], Engine], request: LoadRequest, tell: Tell
-) -> tuple[Engine, Report]:
+def _prepared(load: Load, request: LoadRequest, tell: Tell) -> tuple[Engine, Report]:
     tell("loading")
     loaded = engine = load(request)
     before = request.before
