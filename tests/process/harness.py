@@ -180,6 +180,11 @@ class Child:
         """The standard error so far."""
         return (self.folder / "stderr").read_text()
 
+    def until_logged(self, words: str, within: float = WITHIN) -> None:
+        """Wait until a log line has `words`: lines may be written later than the answers."""
+        wait_until(lambda: words in self.stderr or not self.is_running(), within, words)
+        assert words in self.stderr, f"exited with {self.exit_code()}:\n{self.stderr}"
+
     def signal(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)
 

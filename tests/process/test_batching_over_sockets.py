@@ -60,7 +60,7 @@ def test_a_request_of_a_disconnected_client_is_not_computed(server: Server) -> N
     staying = server.send([78])
     server.settle()
     leaving.close()
-    wait_until(lambda: "POST /predict 499" in server.stderr, what="the access line")
+    server.until_logged("leaving")
     server.gate.release()
 
     assert first.answer().status == 200
@@ -76,7 +76,7 @@ def test_a_half_closed_client_counts_as_disconnected(server: Server) -> None:
     leaving = server.send([87], {"X-Request-ID": "half-left"})
     server.settle()
     leaving.socket.shutdown(1)
-    wait_until(lambda: "half-left" in server.stderr, what="the access line")
+    server.until_logged("half-left")
     leaving.close()
     server.gate.release()
 

@@ -63,7 +63,7 @@ def test_a_request_whose_decoder_process_is_killed_is_answered(
     assert [client.answer().prediction for client in clients] == [22, 22, 22]
     assert not is_alive(pid)
     assert len(decoder_pids(server)) == 1
-    assert "the decoder process was killed" in server.stderr
+    server.until_logged("the decoder process was killed")
     assert "Traceback" not in server.stderr
 
 
@@ -86,7 +86,7 @@ def test_a_shutdown_answers_what_is_being_decoded(start: Start) -> None:
     client = send(server)
     wait_until(lambda: server.metric("predict_queue_bytes") == SLOW_JSON)
     server.signal(signal.SIGTERM)
-    wait_until(lambda: "draining" in server.stderr)
+    server.until_logged("draining")
     os.kill(pid, signal.SIGCONT)
 
     assert client.answer().prediction == 22

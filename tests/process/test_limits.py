@@ -204,6 +204,7 @@ def crowded_server(start: Start) -> Server:
     """A server that can open few files, and so accepts few connections."""
     server = start(shell=f"ulimit -n {FEW_FILES}")
     pattern = rf"WARNING server\S*: only {FEW_FILES} files can be open: .+ is (\d+)"
+    server.until_logged(f"only {FEW_FILES} files can be open")
     lowered = re.search(pattern, server.stderr)
     assert lowered
     assert 1 <= int(lowered[1]) < FEW_FILES / 2

@@ -36,9 +36,9 @@ def test_sighup_reads_the_settings_again(start: Start, config: Path) -> None:
     answer = server.post([10], {"X-API-Key": "one"})
     assert (answer.prediction, answer.headers["X-Model-Version"]) == (31, "1")
     assert server.get("/v2/health/ready").json["model"] == "c"
-    wait_until(lambda: "b: unloaded" in server.stderr, what="the line about b")
-    assert "changed, but only used after a restart: batching.deadline_ms" in server.stderr
-    assert "ready: c version 1" in server.stderr
+    server.until_logged("b: unloaded")
+    server.until_logged("changed, but only used after a restart: batching.deadline_ms")
+    server.until_logged("ready: c version 1")
 
 
 def test_sighup_with_an_invalid_file_changes_nothing(start: Start, config: Path) -> None:
@@ -47,7 +47,7 @@ def test_sighup_with_an_invalid_file_changes_nothing(start: Start, config: Path)
     config.write_text("models: [{pth: b.keras}]\n")
     server.signal(signal.SIGHUP)
     words = f"nothing is reloaded, because the settings are invalid: {config}: models[0].pth"
-    wait_until(lambda: words in server.stderr, what="the line about the file")
+    server.until_logged(words)
 
     assert server.post([10]).prediction == 31
     assert server.get("/v2/models").json["models"] == ["a"]
@@ -60,8 +60,8 @@ def test_one_broken_model_of_two_leaves_the_other_serving(start: Start, config: 
 
     assert (broken["state"], broken["failure"]) == ("UNAVAILABLE", "broken.keras: is broken")
     assert other == {"name": "a", "version": "1", "state": "READY"}
-    assert "broken: not served, because it cannot be loaded" in server.stderr
-    wait_until(lambda: "ready: a version 1" in server.stderr, what="the line about a")
+    server.until_logged("broken: not served, because it cannot be loaded")
+    server.until_logged("ready: a version 1")
     assert server.post([10]).status == 503
 
 
@@ -96,4 +96,4 @@ def test_a_replaced_file_is_served_without_a_signal(start: Start, tmp_path: Path
     wait_until(
         lambda: server.post([10]).headers["X-Model-Version"] == "2", what="the second version"
     )
-    assert "line: its files have changed" in server.stderr
+    server.until_logged("line: its files have changed")

@@ -84,7 +84,7 @@ def test_a_leaking_model_fails_at_the_memory_limit_and_the_server_survives(start
     statuses = [server.post([Row.GROWS]).status for _ in range(40)]
     assert set(statuses) == {200, 500}
     assert statuses[-1] == 500
-    assert "MemoryError" in server.stderr
+    server.until_logged("MemoryError")
     assert_fine(server)
 
 
@@ -103,7 +103,7 @@ def test_a_network_that_runs_out_of_memory_fails_only_its_request(
 
     assert server.post([[1.0]] * 100_000).status == 500  # after 10 s, because TensorFlow retries
     assert server.post([[1.0]] * 16).prediction == pytest.approx(fine, abs=1e-5)
-    assert "OOM when allocating tensor with shape[100000,4096]" in server.stderr
+    server.until_logged("OOM when allocating tensor with shape[100000,4096]")
     assert server.get("/v2/health/live").status == server.get("/v2/health/ready").status == 200
 
 
@@ -131,7 +131,7 @@ def test_a_call_that_hangs_costs_its_process_and_nothing_else(start: Start) -> N
     kept.close()
 
     assert (server.process.pid, server.is_running()) == (pid, True)
-    assert "a call has taken more than 0.7 s (model.hang_timeout_s)" in server.stderr
+    server.until_logged("a call has taken more than 0.7 s (model.hang_timeout_s)")
     metrics = server.get("/metrics").body.decode()
     assert re.search(r'^predict_model_restarts_total{.*reason="hang"} 1\.0$', metrics, re.MULTILINE)
     assert "Traceback" not in server.stderr
@@ -191,7 +191,7 @@ def test_a_sigterm_in_a_call_that_hangs_waits_for_the_others(start: Start) -> No
     others = [server.send([row]) for row in (5, Row.HANGS, 6)]
     server.settle()
     server.signal()
-    wait_until(lambda: "draining" in server.stderr)
+    server.until_logged("draining")
     server.gate.release()
 
     assert held.answer().prediction == 1

@@ -185,9 +185,7 @@ def test_sighup_replaces_the_model_under_load(
         wait_until(lambda: clients.seen["2", 20.0] > 20, what="answers of version 2")
         file.write_bytes(b"broken")
         server.signal(signal.SIGHUP)
-        wait_until(
-            lambda: "version 2 stays" in server.stderr, what="the log line about the broken file"
-        )
+        server.until_logged("version 2 stays")
         load(server, rollback=True)
         before = clients.seen["1", 10.0]
         wait_until(lambda: clients.seen["1", 10.0] > before + 20, what="version 1 again")

@@ -100,7 +100,7 @@ def test_requests_that_arrive_at_the_end_of_the_grace_period_are_answered(start:
     server.settle()
     server.signal()
     over = time.monotonic() + 1
-    wait_until(lambda: "draining" in server.stderr)
+    server.until_logged("draining")
     server.signal(signal.SIGSTOP)
     wait_until(lambda: time.monotonic() > over)
     server.signal(signal.SIGCONT)
@@ -233,7 +233,7 @@ def test_a_second_signal_exits_at_once(
     server = start()
     stuck = server.occupy()
     server.signal(first)
-    wait_until(lambda: "draining" in server.stderr)
+    server.until_logged("draining")
     began = time.monotonic()
     server.signal(second)
 
