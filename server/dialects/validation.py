@@ -20,14 +20,13 @@ SMALL_BODY = 1024  # jsonschema takes 3 µs a byte in the worst case
 class Validator:
     """Checks documents against one JSON Schema (2020-12).
 
-    jsonschema-rs gives the verdict. jsonschema, the reference implementation, checks the schema
-    and explains what is wrong with small documents. It is too slow for large ones; of these only
-    the first violation is reported.
+    jsonschema-rs gives the verdict. jsonschema, the reference implementation, explains what is
+    wrong with small documents. It is too slow for large ones; of these only the first violation is
+    reported.
     """
 
     def __init__(self, schema: Schema) -> None:
-        """Compile `schema`; raises jsonschema.SchemaError if it is invalid."""
-        jsonschema.Draft202012Validator.check_schema(schema)
+        """Compile `schema`; raises jsonschema_rs.ValidationError if it is no valid schema."""
         self._schema = schema
         self._reference = jsonschema.Draft202012Validator(schema)
         self._fast = jsonschema_rs.Draft202012Validator(schema)
