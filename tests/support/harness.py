@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import numpy as np
 import pytest
 
@@ -33,6 +33,7 @@ from server.listening import bind
 from server.logs import Access, PayloadLog
 from server.monitoring.live_page import LivePage, read
 from server.serving.decoders.pool import StartDecoder
+from server.serving.served_model import ServedModel
 from server.serving.service import Service
 from server.transport.interface import Transport
 from server.transport.tls import context_of
@@ -496,11 +497,22 @@ def check_documented(server: Server) -> None:
     """See that every answer is one that the OpenAPI document promises."""
     if not server.service.models:
         return
-    document = json.loads(openapi_document(*server.service.models))
+    document = document_for(server.service.models)
     for method, path, response in server.exchanges:
         operation = document["paths"].get(path, {}).get(method.lower())
         if operation and response.status not in OF_TRANSPORT:
             undocumented(document, operation, f"{method} {path}", response)
+
+
+DOCUMENTS: dict[tuple[bytes, ...], Any] = {}
+
+
+def document_for(models: Sequence[ServedModel]) -> Any:
+    """Return the OpenAPI document of these models; it is made once for models that are alike."""
+    key = tuple(model.loaded.recipe for model in models)
+    if key not in DOCUMENTS:
+        DOCUMENTS[key] = json.loads(openapi_document(*models))
+    return DOCUMENTS[key]
 
 
 def undocumented(document: Any, operation: Any, name: str, response: Response) -> None:
@@ -514,4 +526,4 @@ def undocumented(document: Any, operation: Any, name: str, response: Response) -
     assert body, f"{name} answered {response.status} with {response.media_type}"
     if response.media_type in (JSON, PROBLEM_JSON):
         schema = {"allOf": [body["schema"]], "components": document["components"]}
-        jsonschema.Draft202012Validator(schema).validate(response.json)
+        jsonschema_rs.validate(schema, response.json)
