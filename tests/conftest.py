@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -32,11 +34,18 @@ settings.load_profile("busy machine")
 
 @pytest.fixture(scope="session")
 def example_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example model's file, trained on first use, which takes a few seconds."""
-    from model.train import get_data, save_model, train_model
+    """The example model's file, trained on first use, once for all processes of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "example" / "my_best_model.keras"
+    path.parent.mkdir(exist_ok=True)
+    with (path.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            from model.train import get_data, save_model, train_model
 
-    path = tmp_path_factory.mktemp("model") / "my_best_model.keras"
-    save_model(train_model(*get_data()), path)
+            save_model(train_model(*get_data()), path)
     return path
 
 
@@ -67,7 +76,17 @@ TRANSPORTS = [
 
 
 # Rooms whose tests do not depend on the transport: on Tornado's they run in `make torture`
-ABOVE_TRANSPORTS = ("dialects", "handlers", "monitoring", "openapi", "serving")
+ABOVE_TRANSPORTS = ("dialects", "handlers", "monitoring", "openapi", "process", "serving")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector look at what the tests make, and not at the tests themselves.
+
+    It would look through some million objects of pytest and TensorFlow every other moment.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects by marks
