@@ -252,6 +252,7 @@ def test_the_entry_point_serves_what_the_dockerfile_copies(tmp_path: Path) -> No
     assert_serves(build(tmp_path, stand_in), tmp_path)
 
 
+@pytest.mark.torture
 @pytest.mark.process
 @pytest.mark.skipif(not can_confine(), reason="needs the right to unshare and mount")
 def test_it_serves_with_a_read_only_root_and_no_capabilities(tmp_path: Path) -> None:

@@ -435,5 +435,5 @@ def fate_of(job: Job) -> str:
     return "failed" if job.exception() else "answered"
 
 
-AnyScript.TestCase.settings = settings(deadline=None, max_examples=200, stateful_step_count=30)
+AnyScript.TestCase.settings = settings(deadline=None, max_examples=80, stateful_step_count=30)
 TestAnyScript = AnyScript.TestCase

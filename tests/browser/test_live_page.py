@@ -166,6 +166,7 @@ def image_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server.until_ready()
 
 
+@pytest.mark.torture
 def test_the_page_of_an_image_is_short_and_predicts_a_random_one(
     browser: Any, image_server: Server
 ) -> None:

@@ -106,7 +106,7 @@ def _same(decoded: DecodedRequest, arrays: dict[str, np.ndarray], name: str) -> 
             np.testing.assert_array_equal(array, arrays[key], name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_the_same_rows_are_the_same_tensors(data: st.DataObject) -> None:
     rows = data.draw(st.integers(1, 4))
@@ -125,7 +125,7 @@ def test_the_same_rows_are_the_same_tensors(data: st.DataObject) -> None:
     check_agreement(dialects_of(*specs), arrays)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.text(max_size=5).map(str.encode), min_size=1, max_size=5))
 def test_the_same_strings_are_the_same_tensors(texts: list[bytes]) -> None:
     array = np.array([*texts, b""], object)[:-1]

@@ -186,7 +186,7 @@ def test_long_floats_are_rejected_as_they_differ_from_machine_to_machine() -> No
         assert 'send array.astype("float32")' in refused(saved(np.ones((1, 2), np.longdouble)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_cast_array_is_equal_or_rejected(data: st.DataObject) -> None:
     given_dtype, dtype = data.draw(st.sampled_from(NUMBERS)), data.draw(st.sampled_from(NUMBERS))
@@ -323,7 +323,7 @@ def test_ids_out_of_range_are_rejected() -> None:
 DTYPES = ["bool", "int8", "uint8", "int64", "uint32", "float16", "float32", "float64"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
     dtype = data.draw(st.sampled_from(DTYPES))
@@ -339,7 +339,7 @@ def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
     assert dialect.encode(Tensors({"x": array}), call).body == saved(array)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=64), st.integers(0, 128))
 def test_any_bytes_are_decoded_or_rejected(noise: bytes, at: int) -> None:
     sound = saved(np.float32([[1, 2], [3, 4]]))

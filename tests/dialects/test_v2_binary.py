@@ -302,7 +302,7 @@ def test_nan_as_an_id_is_rejected() -> None:
 # Properties
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
     """Binary outputs have the format of inputs, so an answer can be sent as a request."""
@@ -312,7 +312,7 @@ def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
     check_round_trip(TensorSpec("x", shape[1:], dtype), array)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.binary(max_size=9), min_size=1, max_size=6))
 def test_an_answer_with_strings_decodes_to_the_same_tensors(texts: list[bytes]) -> None:
     check_round_trip(WORDS.inputs[0], np.array([*texts, b""], object)[:-1])
@@ -335,7 +335,7 @@ def check_round_trip(spec: TensorSpec, array: np.ndarray) -> None:
     assert document["outputs"] == [described]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.binary(max_size=24), st.integers(-2, 30), st.lists(st.integers(-2, 9), max_size=3))
 def test_any_bytes_are_decoded_or_rejected(tail: bytes, size: int, shape: list[int]) -> None:
     for signature, datatype in ((LINE, "FP32"), (WORDS, "BYTES")):

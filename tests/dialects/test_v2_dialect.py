@@ -293,7 +293,7 @@ def test_the_payload_log_has_only_json() -> None:
 CELLS = st.floats(-1e6, 1e6, width=32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
     """Outputs have the format of inputs, so an answer can be sent as a request."""
@@ -313,7 +313,7 @@ def test_an_answer_decodes_to_the_same_tensors(data: st.DataObject) -> None:
     assert again.dtype == array.dtype
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.recursive(
         st.none()

@@ -129,7 +129,7 @@ async def test_large_answers_are_encoded_by_a_decoder_process(
 ) -> None:
     """Also if their size is known only when they are there."""
     model = FakeModel(signature)
-    rows = [[7.0]] * (1 if signature is WIDE else 40_000)
+    rows = [[7.0]] * (1 if signature is WIDE else 20_000)
     async with serving(model, start_decoder=decoders) as server:
         answer = await server.predict(rows)
 

@@ -54,6 +54,7 @@ def test_a_broken_stdout_pipe_does_not_stop_the_server(start: Start) -> None:
     assert server.stderr.count("payload lines are lost: Broken pipe") == 1
 
 
+@pytest.mark.torture
 def test_a_closed_stdout_does_not_stop_the_server(start: Start) -> None:
     """The next file opened gets its descriptor, and must not receive the lines."""
     server = start(ONE_BATCH, "--http.drain_grace_ms", "0", shell="exec >&-")
@@ -66,7 +67,7 @@ def test_a_closed_stdout_does_not_stop_the_server(start: Start) -> None:
 @pytest.mark.parametrize(
     "shell",
     [
-        pytest.param("exec 2>&-", id="closed from the start"),
+        pytest.param("exec 2>&-", id="closed from the start", marks=pytest.mark.torture),
         pytest.param("mkfifo pipe && exec 2<>pipe", id="a pipe that nobody reads"),
     ],
 )
@@ -84,6 +85,7 @@ def test_a_full_stderr_pipe_does_not_block_the_server(start: Start, shell: str) 
     assert_ends_promptly(server)
 
 
+@pytest.mark.torture
 def test_a_full_disk_does_not_stop_the_server(start: Start) -> None:
     server = start(ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "/dev/full")
     ask_often(server, 20)
@@ -105,6 +107,7 @@ def test_a_removed_log_file_is_created_again(start: Start) -> None:
     assert_ends_promptly(server)
 
 
+@pytest.mark.torture
 def test_log_lines_are_counted_as_dropped_while_the_folder_is_missing(start: Start) -> None:
     server = start(
         ONE_BATCH, "--http.drain_grace_ms", "0", "--logging.file", "logs/payloads.jsonl",

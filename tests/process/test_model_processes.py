@@ -400,6 +400,7 @@ def test_a_sighup_never_ends_it(start: Start) -> None:
     assert server.exit_code() == 0
 
 
+@pytest.mark.torture
 @pytest.mark.keras
 def test_standard_error_is_json_without_exception(start: Start, example_model: Path) -> None:
     """TensorFlow's own lines too, and those of a process that is killed and started again."""

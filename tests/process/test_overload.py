@@ -132,6 +132,7 @@ def on_the_last_core(load: LoadTest) -> None:
     os.sched_setaffinity(load.process.pid, {max(os.sched_getaffinity(0))})
 
 
+@pytest.mark.torture
 def test_at_five_times_the_capacity_requests_are_rejected_or_answered_in_time(
     start: Start, start_load: StartLoad
 ) -> None:

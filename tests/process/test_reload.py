@@ -174,6 +174,7 @@ def served(start: Start, lines: list[Path], tmp_path: Path) -> tuple[Server, Pat
     return start(str(file), *flags, command=REAL), file
 
 
+@pytest.mark.torture
 def test_sighup_replaces_the_model_under_load(
     served: tuple[Server, Path], lines: list[Path]
 ) -> None:

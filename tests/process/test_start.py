@@ -101,9 +101,9 @@ def folder(path: Path) -> Path:
     [
         (lambda path: path, "no such file"),
         (damaged, "is damaged"),
-        (cut_off, "is cut off or damaged"),
-        (empty, "is empty"),
-        (folder, "is a folder"),
+        pytest.param(cut_off, "is cut off or damaged", marks=pytest.mark.torture),
+        pytest.param(empty, "is empty", marks=pytest.mark.torture),
+        pytest.param(folder, "is a folder", marks=pytest.mark.torture),
         (lambda _: "https://example.com/model.keras", "is an address; download the file"),
     ],
 )
@@ -169,6 +169,7 @@ def test_a_failed_import_while_loading_is_reported(start: Start) -> None:
     assert "Traceback" not in server.stderr
 
 
+@pytest.mark.torture
 def test_a_failed_import_of_keras_is_reported(
     start: Start, tmp_path: Path, example_model: Path
 ) -> None:
@@ -206,6 +207,7 @@ def test_a_signal_while_loading_exits_at_once(start: Start, number: signal.Signa
     assert "Traceback" not in server.stderr
 
 
+@pytest.mark.torture
 @pytest.mark.keras
 def test_a_signal_while_importing_tensorflow_exits_at_once(
     start: Start, example_model: Path

@@ -93,6 +93,7 @@ def test_tune_recommends_nothing_if_no_settings_meet_the_objective(tmp_path: Pat
         )
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize("moment", ["round 1", "offered"], ids=["starting", "under load"])
 def test_the_server_of_tune_is_stopped_with_it(tmp_path: Path, moment: str) -> None:
     """Whenever SIGTERM arrives."""

@@ -194,6 +194,7 @@ def test_a_file_of_keras_2_is_read(tmp_path: Path) -> None:
     assert check_allowed(write_h5(tmp_path / "m.h5", config), DEFAULTS) == config
 
 
+@pytest.mark.torture
 @pytest.mark.keras
 def test_the_list_of_names_is_that_of_the_installed_versions() -> None:
     """After an upgrade: `python -m model.formats.list_names`, and read what is new."""

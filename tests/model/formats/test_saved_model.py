@@ -286,7 +286,7 @@ def test_state_is_kept_where_that_is_set(tmp_path: Path) -> None:
     assert [answers(engine, x=[[1]])["y"].tolist() for _ in range(3)] == [[[12]], [[13]], [[14]]]
 
 
-@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+@pytest.mark.parametrize("library", ["keras", pytest.param("tf_keras", marks=pytest.mark.torture)])
 @pytest.mark.logs_warnings  # Keras 2 warns when it saves
 def test_the_state_of_an_exported_layer_is_reset(tmp_path: Path, library: str) -> None:
     keras = import_module(library)
