@@ -30,6 +30,9 @@ from server.batching.job import Job, Rows
 from server.batching.observer import Observer
 from server.batching.speed import Speed
 
+WHOLE_BATCH_ERRORS: tuple[type[Exception], ...] = (WrongRowCount, ModelUnavailable)
+IDLE_ITERATIONS = 2  # clients that were just answered need one of them to send again
+
 
 def concatenate(answers: list[Rows]) -> Rows:
     """Join the answers to the parts of a request, for rows in lists."""
@@ -47,6 +50,8 @@ class Batcher:
             whole batch at once.
         max_rows: the most rows in a batch.
         max_wait: how long an idle model waits for more rows.
+        read_first: whether to read all requests that have arrived before a batch is taken. For a
+            model that runs on the event loop's core: it would keep the loop from reading them.
         max_queue: the longest expected duration of the batches ahead of a new request.
         queue_rows, queue_bytes: the most rows and bytes that may wait.
         replicas: how many calls can run at a time, one for each task of `serve`.
@@ -68,6 +73,7 @@ class Batcher:
         whole_batch_errors: tuple[type[Exception], ...] = (),
         max_rows: int = 64,
         max_wait: float = 0.0,
+        read_first: bool = False,
         max_queue: float = 1.0,
         queue_rows: int = 65_536,
         queue_bytes: int = 256 * 2**20,
@@ -85,11 +91,9 @@ class Batcher:
         self.held_bytes = 0
         self._call_model = call_model
         self.join = join
-        self._whole_batch_errors: tuple[type[Exception], ...] = (
-            *(WrongRowCount, ModelUnavailable),
-            *whole_batch_errors,
-        )
+        self._whole_batch_errors = (*WHOLE_BATCH_ERRORS, *whole_batch_errors)
         self._max_wait = max_wait
+        self._read_first = read_first
         self._max_queue = max_queue
         self._queue_rows = queue_rows
         self._queue_bytes = queue_bytes
@@ -160,6 +164,8 @@ class Batcher:
         while await self._rows_wait():
             await self._fill_up()
             await ready()
+            if self._read_first:
+                await self._read_arrived()
             again = bool(self._interrupted)
             taken = [self._interrupted.popleft()] if again else self.queue.take()
             self._batches += 1
@@ -264,6 +270,14 @@ class Batcher:
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._arrived.wait(), remaining)
+
+    async def _read_arrived(self) -> None:
+        """Let the event loop read requests until it has found none in two iterations."""
+        idle = 0
+        while idle < IDLE_ITERATIONS and self._is_filling_up():
+            before = self.queue.rows
+            await asyncio.sleep(0)
+            idle = idle + 1 if self.queue.rows == before else 0
 
     def _is_filling_up(self) -> bool:
         is_full = self.queue.rows >= self.queue.max_rows

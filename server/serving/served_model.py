@@ -12,6 +12,7 @@ from typing import Any
 
 from model.engines.choose import Choice
 from model.process.batch_size import BatchSize
+from model.process.cores import usable_cores
 from model.process.prepare import LoadRequest
 from model.signature import Signature
 from model.tensors import RowCountMismatch, merge
@@ -267,6 +268,7 @@ def batcher_of(known: Loaded, settings: Settings, observers: Sequence[Observer])
         whole_batch_errors=(RowCountMismatch,),
         max_rows=known.batch_size.rows,
         max_wait=batching.max_wait_ms / 1000,
+        read_first=usable_cores() == 1,
         max_queue=batching.max_queue_ms / 1000,
         queue_rows=batching.queue_rows,
         queue_bytes=batching.queue_bytes,

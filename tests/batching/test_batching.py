@@ -166,6 +166,36 @@ async def test_a_single_request_is_not_delayed(serving, model):
 
 
 @fake_time
+async def test_on_one_core_requests_that_have_arrived_are_read_before_a_batch_is_taken(
+    serving, model
+):
+    """Those of the next iterations of the loop, until two have none; no time passes meanwhile."""
+    batcher = serving(read_first=True)
+    start = clock().time()
+    jobs = []
+    for n in (1, 2, 3):
+        jobs.append(batcher.submit([n], deadline=soon()))
+        await asyncio.sleep(0)
+
+    assert await outcomes(*jobs) == [[10], [20], [30]]
+    assert model.batches == [[1, 2, 3]]
+    assert clock().time() == start
+
+
+@fake_time
+async def test_on_one_core_a_full_batch_is_taken_at_once(serving, model):
+    batcher = serving(read_first=True, max_rows=2)
+    jobs = []
+    for n in range(6):
+        jobs.append(batcher.submit([n], deadline=soon()))
+        await asyncio.sleep(0)
+
+    assert await outcomes(*jobs) == [[10 * n] for n in range(6)]
+    assert [0, 1] in model.batches
+    assert max(map(len, model.batches)) == 2
+
+
+@fake_time
 async def test_an_idle_model_waits_max_wait_for_more_rows(serving, model):
     """Requests that arrive within max_wait of the first one share its batch, later ones do not."""
     batcher = serving(max_wait=0.5)
