@@ -250,7 +250,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_flag(group: argparse._ActionsContainer, item: Setting) -> None:
-    words = f"{item.sentence} (default: {plain(item.default)})"
+    words = f"{item.sentence} (default: {plain(item.default_in_file)})"
     group.add_argument(item.flag, dest=item.name, metavar=item.type.metavar, help=words)
 
 

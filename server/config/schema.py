@@ -7,7 +7,7 @@ import math
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import (
     Any,
     Final,
@@ -20,7 +20,9 @@ from typing import (
 )
 
 import jsonschema
+import yaml
 
+from server.config.outputs import OutputSettings, outputs_of
 from server.config.settings import ApiKey, ConfigError, ModelSource, Settings
 
 
@@ -65,6 +67,13 @@ class Setting:
         """Return its value."""
         return getattr(getattr(settings, self.section) if self.section else settings, self.key)
 
+    @property
+    def default_in_file(self) -> object:
+        """Its default as it is written in a file."""
+        if self.type.schema.get("type") == "object":
+            return {}
+        return list(self.default) if isinstance(self.default, tuple) else self.default
+
     def document(self, value: object) -> dict[str, object]:
         """Return the content of a file that sets it to `value`."""
         return {self.section: {self.key: value}} if self.section else {self.key: value}
@@ -89,6 +98,14 @@ def _read_list(text: str) -> object:
     return text.split(",") if text else []
 
 
+def _read_mapping(text: str) -> object:
+    """Read a mapping as it is written in the file: `{name: {key: value}}`."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
+
+
 def _keys_of(given: Iterable[str | Mapping[str, Any]]) -> tuple[ApiKey, ...]:
     return tuple(ApiKey.of(each) for each in given)
 
@@ -103,6 +120,9 @@ SETTING_TYPES: Final[Mapping[object, SettingType]] = {
     ),
     tuple[ApiKey, ...]: SettingType(
         {"type": "array"}, "KEY,KEY", "a list of keys", _read_list, _keys_of
+    ),
+    tuple[OutputSettings, ...]: SettingType(
+        {"type": "object"}, "{NAME:SETTINGS}", "a mapping", _read_mapping, outputs_of
     ),
 }
 
@@ -138,17 +158,17 @@ def _declared(section: str, section_class: Any) -> Iterator[Setting]:
             continue
         setting_type = _type_of(hints[item.name])
         sentence = item.metadata["sentence"]
-        default = list(item.default) if isinstance(item.default, tuple) else item.default
-        about = {"description": sentence, "default": default}
-        yield Setting(
+        declared = Setting(
             section=section,
             key=item.name,
             default=item.default,
             sentence=sentence,
             type=setting_type,
             wanted=item.metadata["wanted"] or setting_type.wanted,
-            schema={**about, **setting_type.schema, **item.metadata["constraints"]},
+            schema={**setting_type.schema, **item.metadata["constraints"]},
         )
+        about = {"description": sentence, "default": declared.default_in_file}
+        yield replace(declared, schema={**about, **declared.schema})
 
 
 def _schema() -> dict[str, object]:
@@ -232,8 +252,8 @@ def plain(value: object) -> str:
     """Return a default as a user would type it."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(value)}]"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(str, value))}]"
     return '""' if value == "" else str(value)
 
 
@@ -265,7 +285,7 @@ def _wanted_at(path: Sequence[str | int]) -> str:
             return NAMES[key].wanted
         case ["models", int()]:
             return "a mapping with the path of a model, and optionally its name"
-        case ["models", int(), str(key)]:
+        case ["models", int(), str(key), *_]:
             return SOURCE_SETTINGS[key].wanted
         case [str(section), str(key), *_]:
             return NAMES[f"{section}.{key}"].wanted
@@ -281,9 +301,12 @@ def _explain(path: Sequence[str | int], error: jsonschema.ValidationError) -> st
             return f"{value} is greater than the maximum of {error.validator_value}"
         case "minLength":
             return "must not be empty"
-        case "required":
+        case "required" if path[0] == "models" and len(path) == 2:
             return "the path of the model is missing"
-    return f"{value} is not {_wanted_at(path)}"
+        case "required":
+            missing = next(key for key in error.validator_value if key not in error.instance)
+            return f"{missing} is missing"
+    return f"{value} is not {error.schema.get('wanted') or _wanted_at(path)}"
 
 
 def shown(value: object) -> str:

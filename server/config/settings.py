@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from server.config.outputs import OUTPUT_SCHEMA, OutputSettings
+
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 UNIX: Final = "unix:"  # begins the address of a Unix socket
@@ -85,6 +87,13 @@ class ModelSource:
         "tensorflow",
         "What computes the model: tensorflow, onnx (ONNX Runtime), openvino or frozen (TensorFlow "
         "with constant weights), if it answers as TensorFlow does; auto takes the fastest of them.",
+    )
+    outputs: tuple[OutputSettings, ...] = setting(
+        (),
+        "Outputs that are answered as labels, by name, each {labels, top_k, threshold}; labels is a "
+        "list, or a file with one on each line.",
+        wanted="a mapping from names of outputs to {labels, top_k, threshold}",
+        additionalProperties=OUTPUT_SCHEMA,
     )
 
     @property

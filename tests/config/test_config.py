@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from server.config import ApiKey, ConfigError, Settings, load_settings
+from server.config.outputs import OutputSettings
 from server.config.schema import SCHEMA, SECTIONS, SETTINGS, plain
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ def message_of(argv=(), environ=None, folder=Path("/nowhere")) -> str:
 def markdown_table() -> str:
     """Return the settings as docs/configuration.md shows them."""
     rows = [
-        f"| `{item.name}` | `{plain(item.default)}` | {item.sentence.replace('|', chr(92) + '|')} |"
+        f"| `{item.name}` | `{plain(item.default_in_file)}` | {item.sentence.replace('|', chr(92) + '|')} |"
         for item in SETTINGS
     ]
     return "\n".join(["| setting | default | what it does |", "|---|---|---|", *rows])
@@ -91,11 +92,12 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text |= {"logging.format": "json", "logging.payload_sample": "0.5"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
     text |= {"logging.access_skip": "/metrics,/a/b", "models_strict": "true"}
+    text |= {"model.outputs": "{y: {labels: [a, b], top_k: 1, threshold: 0.5}}"}
     told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
     if item.key == "max_header_bytes":
         told = "2048"
     value = told if isinstance(item.default, str) and told != "7" else yaml.safe_load(told)
-    if isinstance(item.default, tuple):
+    if isinstance(item.default_in_file, list):
         value = told.split(",")
 
     by_flag = load_settings([item.flag, told], {}, tmp_path)
@@ -105,6 +107,8 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
 
     if item.name == "auth.api_keys":
         value = [ApiKey.of(key) for key in value]
+    if item.name == "model.outputs":
+        value = [OutputSettings("y", ("a", "b"), 1, 0.5)]
     assert by_flag == by_variable == by_file
     given = getattr(getattr(by_flag, item.section) if item.section else by_flag, item.key)
     assert given == (tuple(value) if isinstance(value, list) else value) != item.default
@@ -293,6 +297,28 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
             "model: {name: x}\nmodels: [{path: a}]",
             "models: model.name is set as well; move it into the list",
         ),
+        ("model: {outputs: y}", "model.outputs: 'y' is not a mapping from names of outputs"),
+        (
+            "model: {outputs: {y: labels.txt}}",
+            "model.outputs.y: 'labels.txt' is not a mapping with labels, and optionally top_k",
+        ),
+        ("model: {outputs: {y: {top_k: 3}}}", "model.outputs.y: labels is missing"),
+        (
+            "model: {outputs: {y: {labels: 3}}}",
+            "model.outputs.y.labels: 3 is not a list of labels, or the path of a file",
+        ),
+        (
+            "models: [{path: a, outputs: {y: {labels: [a], top_k: 0}}}]",
+            "models[0].outputs.y.top_k: 0 is less than the minimum of 1",
+        ),
+        (
+            "models: [{path: a, outputs: {y: {labels: [a], top_k: many}}}]",
+            "models[0].outputs.y.top_k: 'many' is not an integer",
+        ),
+        (
+            "model: {outputs: {y: {labels: [a], treshold: 1}}}",
+            "model.outputs.y.treshold: unknown setting (did you mean threshold?)",
+        ),
         ("auth: {api_keys: secret}", "auth.api_keys: the value is not a list of keys"),
         ("auth: {api_keys: [secret, '']}", "auth.api_keys[1]: the value is not a list of keys"),
         ("auth: {api_keys: ['sha256:ab']}", "auth.api_keys[0]: the value is not a list of keys"),
@@ -412,16 +438,15 @@ def test_help_shows_every_flag_with_its_sentence_and_default(capsys, tmp_path, m
     assert max(map(len, out.splitlines())) <= 80
     for item in SETTINGS:
         assert f"{item.flag} {item.type.metavar} {item.sentence}" in words
-        assert f"{item.sentence} (default: {plain(item.default)})" in words
+        assert f"{item.sentence} (default: {plain(item.default_in_file)})" in words
 
 
 def test_the_schema_is_valid_and_accepts_the_defaults():
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     defaults = {section: {} for section in SECTIONS}
     for item in SETTINGS:
-        is_list = isinstance(item.default, tuple)
         section = defaults[item.section] if item.section else defaults
-        section[item.key] = list(item.default) if is_list else item.default
+        section[item.key] = item.default_in_file
 
     jsonschema.Draft202012Validator(SCHEMA).validate(defaults)
 
@@ -441,8 +466,8 @@ def test_config_yaml_holds_every_setting_with_its_default_and_sentence():
     ]
     for item in SETTINGS:
         value = document[item.section][item.key] if item.section else beside[item.key]
-        value = tuple(value) if isinstance(value, list) else value
-        assert (type(value), value) == (type(item.default), item.default), item.name
+        default = item.default_in_file
+        assert (type(value), value) == (type(default), default), item.name
 
 
 def test_config_yaml_can_be_read():
