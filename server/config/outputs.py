@@ -17,7 +17,11 @@ OUTPUT_SCHEMA: Final[Mapping[str, Any]] = {
             "wanted": "a list of labels, or the path of a file with one on each line",
             "anyOf": [
                 {"type": "string", "minLength": 1},
-                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                {
+                    "type": "array",
+                    "items": {"type": "string", "pattern": r"^[^\ud800-\udfff]+\Z"},
+                    "minItems": 1,
+                },
             ],
         },
         "top_k": {

@@ -304,9 +304,10 @@ def _explain(path: Sequence[str | int], error: jsonschema.ValidationError) -> st
         case "required" if path[0] == "models" and len(path) == 2:
             return "the path of the model is missing"
         case "required":
-            missing = next(key for key in error.validator_value if key not in error.instance)
+            missing = error.message.removesuffix(" is a required property")
             return f"{missing} is missing"
-    return f"{value} is not {error.schema.get('wanted') or _wanted_at(path)}"
+    wanted = error.schema.get("wanted") if isinstance(error.schema, Mapping) else None
+    return f"{value} is not {wanted or _wanted_at(path)}"
 
 
 def shown(value: object) -> str:

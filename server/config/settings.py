@@ -90,8 +90,8 @@ class ModelSource:
     )
     outputs: tuple[OutputSettings, ...] = setting(
         (),
-        "Outputs that are answered as labels, by name, each {labels, top_k, threshold}; labels is a "
-        "list, or a file with one on each line.",
+        "Outputs that are answered as labels, by name, each {labels, top_k, threshold}; labels is "
+        "a list, or a file with one on each line.",
         wanted="a mapping from names of outputs to {labels, top_k, threshold}",
         additionalProperties=OUTPUT_SCHEMA,
     )

@@ -40,20 +40,25 @@ def is_known(outputs: Iterable[TensorSpec]) -> bool:
 def about(outputs: Iterable[TensorSpec], answer: Rows) -> int:
     """Return about how many bytes an answer has in JSON, without a look at its cells."""
     arrays = answer.arrays
-    return sum(arrays[spec.name].size * _cell_bytes(spec) for spec in outputs)
+    return sum(arrays[spec.name].size * cell_bytes(spec) for spec in outputs)
 
 
-def _json_bytes_of(spec: TensorSpec) -> int:
-    shape = spec.row_shape(1)
-    lists = sum(math.prod(shape[:depth]) for depth in range(len(shape)))
-    name = _FIELD_BYTES + _ESCAPED * len(spec.name)
-    return name + lists * _LIST_BYTES + math.prod(shape) * _cell_bytes(spec)
+def name_bytes(spec: TensorSpec) -> int:
+    """Return the most bytes that the name of an output has in JSON, with what stands around it."""
+    return _FIELD_BYTES + _ESCAPED * len(spec.name)
 
 
-def _cell_bytes(spec: TensorSpec) -> int:
+def cell_bytes(spec: TensorSpec) -> int:
+    """Return the most bytes of a number in JSON, with a comma; of a string the known part."""
     dtype = spec.array_dtype
     if dtype.kind == "f":
         return _FLOAT_BYTES[dtype.itemsize]
     if dtype.kind in "iu":
         return _INTEGER_BYTES[dtype.itemsize]
     return _BOOL_BYTES if dtype.kind == "b" else _STRING_BYTES
+
+
+def _json_bytes_of(spec: TensorSpec) -> int:
+    shape = spec.row_shape(1)
+    lists = sum(math.prod(shape[:depth]) for depth in range(len(shape)))
+    return name_bytes(spec) + lists * _LIST_BYTES + math.prod(shape) * cell_bytes(spec)

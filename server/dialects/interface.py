@@ -67,6 +67,9 @@ class Dialect(Protocol):
     def decode(self, body: bytes, headers: Headers) -> DecodedRequest:
         """Read a request; raises InvalidJSON and InvalidData."""
 
+    def with_query(self, request: DecodedRequest, query: str) -> DecodedRequest:
+        """Return a request with what the query of its URL asks for; raises InvalidRequest."""
+
     def decodes_slowly(self, nbytes: int, headers: Headers) -> bool:
         """Return whether decoding a body of so many bytes would hold the event loop too long."""
 

@@ -8,12 +8,17 @@ from typing import Final, NamedTuple
 from model.signature import Signature
 from server.config import PredictSettings
 from server.dialects.interface import Dialect, EncodedError
+from server.dialects.labels import NO_LABELS, Labels
 from server.dialects.native import dialect as native
 from server.dialects.native.dialect import NativeDialect
 from server.dialects.tfserving import dialect as tfserving
 from server.dialects.tfserving.dialect import TFServingDialect
 from server.dialects.v2 import dialect as v2
 from server.dialects.v2.dialect import V2Dialect
+
+# Makes a Dialect of the name and version of a model, its signature, settings, and the labels of
+# its outputs.
+Make = Callable[[str, str, Signature, PredictSettings, Mapping[str, Labels]], Dialect]
 
 
 class DialectEntry(NamedTuple):
@@ -28,19 +33,34 @@ class DialectEntry(NamedTuple):
     """
 
     name: str
-    make: Callable[[str, str, Signature, PredictSettings], Dialect]
+    make: Make
     encode_error: Callable[[Exception, str], EncodedError]
     roots: tuple[str, ...]
     paths: tuple[str, ...]
 
 
-def _native(_: str, __: str, signature: Signature, settings: PredictSettings) -> NativeDialect:
-    return NativeDialect(signature, non_finite_as_null=settings.non_finite == "as_null")
-
-
-def _v2(name: str, version: str, signature: Signature, settings: PredictSettings) -> V2Dialect:
+def _native(
+    _: str, __: str, signature: Signature, settings: PredictSettings, labels: Mapping[str, Labels]
+) -> NativeDialect:
     as_null = settings.non_finite == "as_null"
-    return V2Dialect(name, version, signature, non_finite_as_null=as_null)
+    return NativeDialect(signature, non_finite_as_null=as_null, labels=labels)
+
+
+def _tfserving(
+    _: str, __: str, signature: Signature, ___: PredictSettings, ____: Mapping[str, Labels]
+) -> TFServingDialect:
+    return TFServingDialect(signature)
+
+
+def _v2(
+    name: str,
+    version: str,
+    signature: Signature,
+    settings: PredictSettings,
+    labels: Mapping[str, Labels],
+) -> V2Dialect:
+    as_null = settings.non_finite == "as_null"
+    return V2Dialect(name, version, signature, non_finite_as_null=as_null, labels=labels)
 
 
 NATIVE: Final = DialectEntry(
@@ -52,7 +72,7 @@ NATIVE: Final = DialectEntry(
 )
 TFSERVING: Final = DialectEntry(
     tfserving.NAME,
-    lambda _, __, signature, ___: TFServingDialect(signature),
+    _tfserving,
     tfserving.encode_error,
     ("/v1",),
     ("/v1/models/{name}:predict", "/v1/models/{name}/versions/{version}:predict"),
@@ -76,11 +96,17 @@ class Dialects:
     """
 
     def __init__(
-        self, name: str, version: str, signature: Signature, settings: PredictSettings
+        self,
+        name: str,
+        version: str,
+        signature: Signature,
+        settings: PredictSettings,
+        labels: Mapping[str, Labels] = NO_LABELS,
     ) -> None:
-        self.native = _native(name, version, signature, settings)
+        parts = (name, version, signature, settings, labels)
+        self.native = _native(*parts)
         self.by_name: Mapping[str, Dialect] = {
-            entry.name: entry.make(name, version, signature, settings) for entry in DIALECTS
+            entry.name: entry.make(*parts) for entry in DIALECTS
         } | {NATIVE.name: self.native}
 
 

@@ -19,7 +19,7 @@ class PredictHandler(BaseHandler):
         endpoint = self.parts.endpoints.get(("POST", self.request.path))
         assert endpoint, "routes and endpoints come from the same table"
         body, client = self.take_body(), self.seen.client
-        request = Request(self.request_id, self.request.headers, body, client)
+        request = Request(self.request_id, self.request.headers, body, client, self.request.query)
         self.call = asyncio.ensure_future(endpoint(request))
         del body, request  # the endpoint releases the body once it is decoded
         try:

@@ -46,12 +46,14 @@ class Request(NamedTuple):
 
     Attributes:
         client: the address of its client.
+        query: that of its URL, without the question mark.
     """
 
     id: str
     headers: Headers
     body: bytes
     client: str = ""
+    query: str = ""
 
 
 class ReservedMemory(Protocol):

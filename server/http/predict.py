@@ -225,6 +225,8 @@ class PredictEndpoint:
     ) -> Submitted:
         """Reserve memory for the answer, and put rows of `nbytes` bytes into the queue."""
         model, dialect, now, longest = admitted
+        if request.query:
+            decoded = dialect.with_query(decoded, request.query)
         if decoded.timeout_ms is not None:
             longest = min(longest, decoded.timeout_ms / 1000)
         rows, deadline, wait = decoded.tensors, now + longest, 0.0

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from server.dialects.native import npy
+from server.dialects.native.dialect import RAW
 from server.dialects.table import NATIVE, TFSERVING, V2, DialectEntry
 from server.dialects.v2 import dialect as v2
 from server.openapi.examples import bodies_of, instead_of_examples
@@ -35,6 +36,12 @@ NATIVE_ERRORS = [
     "unread-answers",
     "deadline-exceeded",
 ]
+RAW_PARAMETER: dict[str, Any] = {
+    "name": RAW,
+    "in": "query",
+    "schema": {"type": "boolean", "default": False},
+    "description": "`true`: the answer has the numbers of all outputs, without labels.",
+}
 PLAIN_ERRORS = [each.slug for each in PROBLEMS.values() if each.slug not in NEVER_FOR_PREDICTIONS]
 
 
@@ -65,14 +72,27 @@ def describe_native(model: ServedModel, schema: str) -> Operation:
     text = "Concurrent requests are batched into one model call."
     if arrays:
         text += f" Arrays in NumPy's format (`{npy.MEDIA_TYPE}`) are accepted, too."
+    if model.dialect.labels:
+        text += f" Outputs have labels: {about_labels(model)}."
     text = "\n\n".join(filter(None, [text, instead_of_examples(model)]))
-    return prediction(
+    described = prediction(
         "Predict one example or a batch",
         text,
         content(f"{schema}Request", bodies_of(model, NATIVE, "request")) | arrays,
         "One prediction for one example; for a batch, a list of predictions in the same order.",
         content(f"{schema}Answer", bodies_of(model, NATIVE, "answer")) | arrays,
         problem_responses(NATIVE_ERRORS),
+    )
+    if model.dialect.labels:
+        described["parameters"] += [RAW_PARAMETER]
+    return described
+
+
+def about_labels(model: ServedModel) -> str:
+    """Return how the outputs of a model are answered as labels."""
+    return ", ".join(
+        f"`{name}` is answered as at most {labels.top_k} of {len(labels.names)}"
+        for name, labels in model.dialect.labels.items()
     )
 
 

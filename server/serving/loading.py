@@ -20,6 +20,7 @@ from server.dialects.native.python_line import PythonLine, python_line
 from server.dialects.table import Dialects
 from server.errors import NonFiniteOutput
 from server.serving.decoders.jobs import recipe_of
+from server.serving.labels import Given, labels_for
 from server.serving.versions import Origin
 
 MAX_EXAMPLE_BYTES: Final = 4096  # longer requests and answers are not shown anywhere
@@ -88,9 +89,13 @@ class Loaded:
         return Before(self.signature, self.batch_size, self.report.golden)
 
 
-def loaded(name: str, version: str, report: Report, settings: Settings) -> Loaded:
-    """Return what is known of a version, from the report of its process."""
-    parts = (name, version, report.signature, settings.predict)
+def loaded(name: str, version: str, report: Report, settings: Settings, given: Given) -> Loaded:
+    """Return what is known of a version, from the report of its process; raises LabelsError.
+
+    `given` are the labels of its outputs.
+    """
+    labels = labels_for(given, report.signature)
+    parts = (name, version, report.signature, settings.predict, labels)
     return Loaded(report, Dialects(*parts), recipe_of(*parts), settings.http.max_body_bytes)
 
 

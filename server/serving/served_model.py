@@ -25,6 +25,7 @@ from server.errors import ModelFails
 from server.logs.format import of_requests
 from server.serving.client import StartProcess
 from server.serving.counts import VersionCounts
+from server.serving.labels import read_labels
 from server.serving.loading import Example, Loaded, loaded
 from server.serving.replica import Replica, RestartPolicy, as_restart
 from server.serving.self_check import SelfCheck
@@ -178,8 +179,9 @@ async def bring_up(
 ) -> ServedModel:
     """Load a version in each of its processes, one after another, and start serving it.
 
-    Raises LoadRejected, ProcessEnded, OSError.
+    Raises LabelsError, LoadRejected, ProcessEnded, OSError.
     """
+    given = await asyncio.to_thread(read_labels, origin.file.source.outputs)
     model, keep_state = settings.model, origin.file.source.keep_state
     policy = RestartPolicy(model.max_restarts, model.load_timeout_s, keep_state)
     replicas = tuple(
@@ -187,16 +189,15 @@ async def bring_up(
     )
     try:
         report = await replicas[0].load(request)
+        known = await asyncio.to_thread(loaded, name, origin.file.version, report, settings, given)
         for each in replicas[1:]:
             await each.load(as_restart(request, report))
-        known = await asyncio.to_thread(loaded, name, origin.file.version, report, settings)
     except BaseException:
         await asyncio.gather(*(each.close() for each in replicas))
         raise
     counts = VersionCounts()
     check = SelfCheck(name, partial(ask_example, known, replicas))
-    observers = (observer, counts, FailureLog(name), check)
-    batcher = batcher_of(known, settings, observers)
+    batcher = batcher_of(known, settings, (observer, counts, FailureLog(name), check))
     return ServedModel(
         name=name,
         origin=origin,

@@ -15,8 +15,18 @@ from server.errors import LoadFailed, Loading, UnknownModel
 from server.serving.client import LoadRejected
 from server.serving.counts import Counts
 from server.serving.kept_file import KeptFile
+from server.serving.labels import LabelsError
 from server.serving.served_model import ServedModel
-from server.serving.versions import Origin, Seen, VersionFile, files_of, look, rank, seen_in
+from server.serving.versions import (
+    Origin,
+    Seen,
+    VersionFile,
+    files_of,
+    look,
+    rank,
+    seen_in,
+    why_gone,
+)
 
 log = logging.getLogger(__name__)
 
@@ -319,24 +329,12 @@ def keep(file: VersionFile) -> Origin:
         return Origin(file)
 
 
-def why_gone(origin: Origin) -> str:
-    """Return why a version cannot be loaded again, and how to replace models instead."""
-    path = origin.file.path
-    if origin.kept is not None and origin.kept.path.is_dir():
-        return (
-            f"The folder that was {path} was changed or deleted, so the version before is gone; "
-            "replace folders by renaming, and keep the old one until it is no longer needed."
-        )
-    return (
-        f"{path} was overwritten in place, so the version before it is gone; "
-        "replace files by renaming."
-    )
-
-
 def reason(error: Exception, origin: Origin) -> str:
     """Return why a version was not loaded, with the name of its file."""
     if isinstance(error, LoadRejected):
         return str(error)
+    if isinstance(error, LabelsError):
+        return f"{origin.file.path}: {error}"
     return f"{origin.file.path}: cannot be loaded: {error}"
 
 

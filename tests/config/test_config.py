@@ -39,7 +39,8 @@ def message_of(argv=(), environ=None, folder=Path("/nowhere")) -> str:
 def markdown_table() -> str:
     """Return the settings as docs/configuration.md shows them."""
     rows = [
-        f"| `{item.name}` | `{plain(item.default_in_file)}` | {item.sentence.replace('|', chr(92) + '|')} |"
+        f"| `{item.name}` | `{plain(item.default_in_file)}` | "
+        f"{item.sentence.replace('|', chr(92) + '|')} |"
         for item in SETTINGS
     ]
     return "\n".join(["| setting | default | what it does |", "|---|---|---|", *rows])
@@ -302,7 +303,7 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
             "model: {outputs: {y: labels.txt}}",
             "model.outputs.y: 'labels.txt' is not a mapping with labels, and optionally top_k",
         ),
-        ("model: {outputs: {y: {top_k: 3}}}", "model.outputs.y: labels is missing"),
+        ("model: {outputs: {y: {top_k: 3}}}", "model.outputs.y: 'labels' is missing"),
         (
             "model: {outputs: {y: {labels: 3}}}",
             "model.outputs.y.labels: 3 is not a list of labels, or the path of a file",

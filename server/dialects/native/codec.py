@@ -14,11 +14,11 @@ class Codec(Protocol):
     def decode(self, body: bytes) -> DecodedRequest:
         """Read a request, whose form is a RequestForm; raises what `Dialect.decode` raises."""
 
-    def answer_bytes(self, rows: int) -> int:
+    def answer_bytes(self, rows: int, form: RequestForm) -> int:
         """Return the most bytes that an answer with so many rows can have, as far as known."""
 
-    def encode(self, answer: Rows, single: bool) -> Encoded:
-        """Write the answer to a batch, or to a single example."""
+    def encode(self, answer: Rows, form: RequestForm) -> Encoded:
+        """Write the answer to a request of this form."""
 
     def input_excerpt(self, body: bytes) -> bytes:
         """Return the input as JSON, for the payload log."""
@@ -33,7 +33,9 @@ class RequestForm(NamedTuple):
     Attributes:
         media_type: tells its codec.
         single: whether it is one example instead of a batch.
+        raw: whether its answer has numbers where there are labels for them.
     """
 
     media_type: str
     single: bool
+    raw: bool = False

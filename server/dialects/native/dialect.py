@@ -6,7 +6,9 @@ signature shape is exactly `[1]` is answered as a number.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -23,6 +25,7 @@ from server.dialects.interface import (
     Side,
 )
 from server.dialects.json_body import coding_of
+from server.dialects.labels import NO_LABELS, Labels
 from server.dialects.native import json_codec, npy
 from server.dialects.native.codec import Codec, RequestForm
 from server.dialects.native.json_codec import MEDIA_TYPE, JsonCodec
@@ -30,10 +33,11 @@ from server.dialects.native.npy import NpyCodec
 from server.dialects.native.schema import answer_schema, request_schema
 from server.dialects.not_json import advice
 from server.dialects.redaction import named, redact
-from server.errors import InvalidData, UnsupportedMediaType
+from server.errors import InvalidData, InvalidRequest, UnsupportedMediaType
 from server.problems import detail_of, headers_of, problem_of
 
 NAME: Final = "native"
+RAW: Final = "raw"  # the parameter in a query
 
 
 def encode_error(error: Exception, id_: str) -> EncodedError:
@@ -57,20 +61,28 @@ class NativeDialect:
 
     Attributes:
         json: the codec of JSON.
+        labels: those of outputs that are answered as labels, by name.
         schema: the JSON Schema of a request.
         answer_schema: the JSON Schema of an answer.
     """
 
     name = NAME
 
-    def __init__(self, signature: Signature, *, non_finite_as_null: bool = False) -> None:
+    def __init__(
+        self,
+        signature: Signature,
+        *,
+        non_finite_as_null: bool = False,
+        labels: Mapping[str, Labels] = NO_LABELS,
+    ) -> None:
         self._signature = signature
-        self.json = JsonCodec(signature, non_finite_as_null=non_finite_as_null)
+        self.json = JsonCodec(signature, non_finite_as_null=non_finite_as_null, labels=labels)
+        self.labels = labels
         self._npy = NpyCodec(signature)
         self._codecs: dict[str, Codec] = {MEDIA_TYPE: self.json, npy.MEDIA_TYPE: self._npy}
         self._advice = advice(signature.inputs, npy.advice(signature)).file
         self.schema = request_schema(signature.inputs)
-        self.answer_schema = answer_schema(signature.outputs, nullable=non_finite_as_null)
+        self.answer_schema = answer_schema(signature.outputs, labels, nullable=non_finite_as_null)
 
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType unless the body is JSON or an array, in a known coding."""
@@ -90,18 +102,28 @@ class NativeDialect:
         codec: Codec = self._npy if _is_npy(headers) else self.json
         return codec.decode(body)
 
+    def with_query(self, request: DecodedRequest, query: str) -> DecodedRequest:
+        """Return a request with what its query asks for: `raw=true`; raises InvalidRequest."""
+        given = parse_qs(query, keep_blank_values=True).get(RAW)
+        if given is None:
+            return request
+        if given[-1] not in ("true", "false"):
+            raise InvalidRequest(f"The parameter {RAW} must be true or false.")
+        return request._replace(form=request.form._replace(raw=given[-1] == "true"))
+
     def decodes_slowly(self, nbytes: int, headers: Headers) -> bool:
         """Return whether a body is long JSON; arrays are copied at most."""
         return nbytes >= SLOW_JSON and not _is_npy(headers)
 
     def answer_bytes(self, request: DecodedRequest) -> int:
         """Return the most bytes that the answer can have, as far as they are known."""
-        return self._codecs[request.form.media_type].answer_bytes(len(request.tensors))
+        form: RequestForm = request.form
+        return self._codecs[form.media_type].answer_bytes(len(request.tensors), form)
 
     def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
         """Write an answer in the form of its request; raises NonFiniteOutput."""
         form: RequestForm = request.form
-        return self._codecs[form.media_type].encode(answer, form.single)
+        return self._codecs[form.media_type].encode(answer, form)
 
     def encodes_slowly(self, request: DecodedRequest, nbytes: int) -> bool:
         """Return whether an answer is long JSON, or a very long array."""

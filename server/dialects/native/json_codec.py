@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -11,10 +12,11 @@ import orjson
 from model.examples import cells_of_row, example_rows
 from model.signature import Signature, TensorSpec
 from model.tensors import RowCountMismatch, Rows, Tensors
-from server.dialects.answer_size import json_bytes
+from server.dialects.answer_size import json_bytes, name_bytes
 from server.dialects.cells import numbers, strings
 from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded
 from server.dialects.json_body import LARGE_BODY, decode_large, gc_paused, parse
+from server.dialects.labels import NO_LABELS, Labels, labelled, labelled_bytes
 from server.dialects.native import npy, own_data
 from server.dialects.native.codec import RequestForm
 from server.dialects.native.schema import request_schemas
@@ -34,8 +36,15 @@ _ONLY_DATA: Final = re.compile(rb'\s*\{\s*"data"\s*:([^"]*)\}\s*')  # other bodi
 class JsonCodec:
     """JSON for one signature."""
 
-    def __init__(self, signature: Signature, *, non_finite_as_null: bool) -> None:
+    def __init__(
+        self,
+        signature: Signature,
+        *,
+        non_finite_as_null: bool,
+        labels: Mapping[str, Labels] = NO_LABELS,
+    ) -> None:
         self._signature = signature
+        self._labels = labels
         self._non_finite_as_null = non_finite_as_null
         self._single = RequestForm(MEDIA_TYPE, True)
         self._batch = RequestForm(MEDIA_TYPE, False)
@@ -48,6 +57,12 @@ class JsonCodec:
         self._expected = _expected(signature)
         self._advice = advice(signature.inputs, npy.advice(signature))
         self._row_bytes = json_bytes(signature.outputs)
+        self._labelled_bytes = sum(
+            name_bytes(spec) + labelled_bytes(spec, labels[spec.name])
+            if spec.name in labels
+            else json_bytes([spec])
+            for spec in signature.outputs
+        )
 
     def decode(self, body: bytes) -> DecodedRequest:
         """Read a request; raises InvalidJSON and InvalidData."""
@@ -71,19 +86,25 @@ class JsonCodec:
         is_large = len(body) > LARGE_BODY
         return DecodedRequest(self._tensors(document["data"], form.single, is_large), form)
 
-    def answer_bytes(self, rows: int) -> int:
+    def answer_bytes(self, rows: int, form: RequestForm) -> int:
         """Return the most bytes that an answer with so many rows can have, as far as known."""
-        return rows * self._row_bytes
+        return rows * (self._row_bytes if form.raw else self._labelled_bytes)
 
-    def encode(self, answer: Rows, single: bool) -> Encoded:
+    def encode(self, answer: Rows, form: RequestForm) -> Encoded:
         """Write an answer; raises NonFiniteOutput for NaN and infinity, unless they become null."""
-        return Encoded(self.write(answer, single), MEDIA_TYPE, NO_HEADERS)
+        return Encoded(self.write(answer, form.single, form.raw), MEDIA_TYPE, NO_HEADERS)
 
-    def write(self, answer: Rows, single: bool) -> bytes:
-        """Return the body of an answer; raises NonFiniteOutput."""
-        if single and (text := self._answers.write(answer)):
+    def write(self, answer: Rows, single: bool, raw: bool = False) -> bytes:
+        """Return the body of an answer; `raw`: without labels. Raises NonFiniteOutput."""
+        labels = NO_LABELS if raw else self._labels
+        if single and not labels and (text := self._answers.write(answer)):
             return _ANSWER + text + b"}"
-        values = [self._value_of(spec, answer, single) for spec in self._signature.outputs]
+        values = [
+            self._labelled(spec, answer, single, labels[spec.name])
+            if spec.name in labels
+            else self._value_of(spec, answer, single)
+            for spec in self._signature.outputs
+        ]
         prediction: Any = values[0]
         if len(values) > 1:
             names = (spec.name for spec in self._signature.outputs)
@@ -133,11 +154,21 @@ class JsonCodec:
             message = "All inputs must have the same number of examples"
             raise InvalidData(message, [violation(["data"], message)]) from None
 
-    def _value_of(self, spec: TensorSpec, answer: Rows, single: bool) -> Any:
-        """Return an output as it is written: finite, and without the axis of a shape `[1]`."""
+    def _labelled(self, spec: TensorSpec, answer: Rows, single: bool, labels: Labels) -> Any:
+        """Return an output as lists of labels."""
+        rows = labelled(self._checked(spec, answer), spec, labels)
+        return rows[0] if single else rows
+
+    def _checked(self, spec: TensorSpec, answer: Rows) -> np.ndarray:
+        """Return an output; raises NonFiniteOutput unless such numbers become null."""
         array = answer.arrays[spec.name]
         if not self._non_finite_as_null and not numbers.is_finite(array):
             raise NonFiniteOutput(f"The output {spec.name} has values that are NaN or infinite.")
+        return array
+
+    def _value_of(self, spec: TensorSpec, answer: Rows, single: bool) -> Any:
+        """Return an output as it is written: finite, and without the axis of a shape `[1]`."""
+        array = self._checked(spec, answer)
         if array.dtype.hasobject:
             values = strings.to_json((array[:, 0] if spec.shape == (1,) else array).tolist())
             return values[0] if single else values

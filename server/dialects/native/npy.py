@@ -40,14 +40,14 @@ class NpyCodec:
         array, single = loads(body, spec)
         return DecodedRequest(Tensors({spec.name: array}), self._single if single else self._batch)
 
-    def answer_bytes(self, rows: int) -> int:
+    def answer_bytes(self, rows: int, form: RequestForm) -> int:  # noqa: ARG002  # Codec's
         """Return the bytes of an answer with so many rows, as far as known."""
         return rows * self._row_bytes
 
-    def encode(self, answer: Rows, single: bool) -> Encoded:
-        """Write the output; non-finite numbers are written as they are."""
+    def encode(self, answer: Rows, form: RequestForm) -> Encoded:
+        """Write the output, never as labels; non-finite numbers are written as they are."""
         [array] = answer.arrays.values()
-        return Encoded(dumps(array[0] if single else array), MEDIA_TYPE, NO_HEADERS)
+        return Encoded(dumps(array[0] if form.single else array), MEDIA_TYPE, NO_HEADERS)
 
     def input_excerpt(self, body: bytes) -> bytes:  # noqa: ARG002  # Codec's
         """Return null: arrays are not logged."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from model.signature import TensorSpec
 from server.dialects.cells import numbers
+from server.dialects.labels import NO_LABELS, Labels, labelled_schema
 from server.dialects.validation import Schema
 
 
@@ -21,11 +22,32 @@ def request_schema(inputs: Sequence[TensorSpec]) -> Schema:
     return _object(data={"anyOf": [_side(inputs, batch=each) for each in (False, True)]})
 
 
-def answer_schema(outputs: Sequence[TensorSpec], *, nullable: bool) -> Schema:
+def answer_schema(
+    outputs: Sequence[TensorSpec], labels: Mapping[str, Labels] = NO_LABELS, *, nullable: bool
+) -> Schema:
     """Return the schema of an answer; `nullable`: non-finite numbers become null."""
-    shown = [replace(spec, shape=()) if spec.shape == (1,) else spec for spec in outputs]
-    sides = [_side(shown, batch=each, nullable=nullable) for each in (False, True)]
+    forms = [labels, NO_LABELS] if labels else [NO_LABELS]
+    sides = [
+        _answer(outputs, form, batch=each, nullable=nullable)
+        for form in forms
+        for each in (False, True)
+    ]
     return _object(prediction={"anyOf": sides})
+
+
+def _answer(
+    outputs: Sequence[TensorSpec], labels: Mapping[str, Labels], *, batch: bool, nullable: bool
+) -> Schema:
+    """Return the schema of all outputs: with labels, where there are some, or as numbers."""
+    schemas: dict[str, Schema] = {}
+    for spec in outputs:
+        shown = replace(spec, shape=()) if spec.shape == (1,) else spec
+        schemas[spec.name] = (
+            labelled_schema(spec, labels[spec.name], batch=batch, nullable=nullable)
+            if spec.name in labels
+            else numbers.array_schema(shown, batch=batch, nullable=nullable)
+        )
+    return _titled(schemas, batch=batch, words=" as labels" if labels else "")
 
 
 def _object(**properties: Schema) -> Schema:
@@ -38,10 +60,13 @@ def _object(**properties: Schema) -> Schema:
     }
 
 
-def _side(specs: Sequence[TensorSpec], *, batch: bool, nullable: bool = False) -> Schema:
-    """Return the schema of all inputs, or all outputs: an object by name if there are several."""
-    schemas = {
-        spec.name: numbers.array_schema(spec, batch=batch, nullable=nullable) for spec in specs
-    }
+def _side(specs: Sequence[TensorSpec], *, batch: bool) -> Schema:
+    """Return the schema of all inputs."""
+    schemas = {spec.name: numbers.array_schema(spec, batch=batch) for spec in specs}
+    return _titled(schemas, batch=batch)
+
+
+def _titled(schemas: Mapping[str, Schema], *, batch: bool, words: str = "") -> Schema:
+    """Return the schema of tensors by name: an object if there are several."""
     schema = _object(**schemas) if len(schemas) > 1 else next(iter(schemas.values()))
-    return {"title": "a batch of examples" if batch else "one example", **schema}
+    return {"title": f"{'a batch of examples' if batch else 'one example'}{words}", **schema}

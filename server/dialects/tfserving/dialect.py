@@ -102,6 +102,10 @@ class TFServingDialect:
         body = (b'{"predictions":%b}' if request.form.is_row else b'{"outputs":%b}') % text
         return Encoded(body, MEDIA_TYPE, NO_HEADERS)
 
+    def with_query(self, request: DecodedRequest, query: str) -> DecodedRequest:  # noqa: ARG002  # Dialect's
+        """Return the request: queries have no meaning in this dialect."""
+        return request
+
     def decodes_slowly(self, nbytes: int, headers: Headers) -> bool:  # noqa: ARG002  # Dialect's
         """Return whether a body is long."""
         return nbytes >= SLOW_JSON

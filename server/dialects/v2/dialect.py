@@ -6,7 +6,7 @@ Tensors have names, shapes and datatypes. Their data is in the JSON, or in binar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
@@ -36,6 +36,7 @@ from server.dialects.json_body import (
     encode_plain_error,
     parse,
 )
+from server.dialects.labels import NO_LABELS, Labels
 from server.dialects.not_json import advice
 from server.dialects.redaction import HIDDEN, redact
 from server.dialects.v2 import binary as v2_binary
@@ -99,8 +100,15 @@ class V2Dialect:
     name = NAME
 
     def __init__(
-        self, name: str, version: str, signature: Signature, *, non_finite_as_null: bool = False
+        self,
+        name: str,
+        version: str,
+        signature: Signature,
+        *,
+        non_finite_as_null: bool = False,
+        labels: Mapping[str, Labels] = NO_LABELS,
     ) -> None:
+        self._labels = labels
         self._model = {"model_name": name, "model_version": version}
         self._non_finite_as_null = non_finite_as_null
         self._signature = signature
@@ -130,6 +138,10 @@ class V2Dialect:
         if length > LARGE_BODY:
             return decode_large(self._decode, body, length)
         return self._decode(body, length)
+
+    def with_query(self, request: DecodedRequest, query: str) -> DecodedRequest:  # noqa: ARG002  # Dialect's
+        """Return the request: queries have no meaning in this dialect."""
+        return request
 
     def decodes_slowly(self, nbytes: int, headers: Headers) -> bool:
         """Return whether a body has long JSON or long strings; arrays of numbers are copied."""

@@ -14,6 +14,7 @@ from model.signature import Signature
 from model.tensors import Rows, Tensors
 from server.config import PredictSettings
 from server.dialects.interface import DecodedRequest
+from server.dialects.labels import NO_LABELS, Labels
 from server.dialects.table import Dialects
 from server.logs.payload import Display, Shown
 from server.serving.decoders.protocol import buffer
@@ -40,9 +41,15 @@ class EncodedAnswer(NamedTuple):
     shown: Shown | None
 
 
-def recipe_of(name: str, version: str, signature: Signature, settings: PredictSettings) -> bytes:
+def recipe_of(
+    name: str,
+    version: str,
+    signature: Signature,
+    settings: PredictSettings,
+    labels: Mapping[str, Labels] = NO_LABELS,
+) -> bytes:
     """Return what the dialects of a version are made from."""
-    return pickle.dumps((name, version, signature, settings))
+    return pickle.dumps((name, version, signature, settings, dict(labels)))
 
 
 def decode(

@@ -265,7 +265,7 @@ class Connection(Stream):
             self._exchange.start()
             return
         self._id = request_id(head.fields)
-        request = Request(self._id, head.fields, body, self._client)
+        request = Request(self._id, head.fields, body, self._client, head.query)
         self._exchange = EndpointRun(endpoint(request), self._answer)
         self._exchange.start()
 

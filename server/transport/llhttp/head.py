@@ -86,6 +86,11 @@ class Head:
         return self.route[1]
 
     @property
+    def query(self) -> str:
+        """What stands after the question mark of the target."""
+        return self.target.partition("?")[2]
+
+    @property
     def is_http_1_0(self) -> bool:
         """Whether the client may not know chunks and persistent connections."""
         return self.version == "HTTP/1.0"
