@@ -228,7 +228,7 @@ def test_answers_follow_the_schema() -> None:
         (body_of({"name": "x", "datatype": "FP32", "shape": [1, 1]}), "has no data"),
         (body_of(parameters={"sequence_id": 7}), "sequence_id"),
         (body_of(tensor(parameters={"shared_memory_region": "r"})), "shared_memory_region"),
-        (body_of(outputs=[{"name": "y", "parameters": {"classification": 2}}]), "classification"),
+        (body_of(parameters={"classification": 2}), "classification"),
         (body_of(parameters={"binary_data_output": 1}), "binary_data_output"),
     ],
 )

@@ -5,6 +5,8 @@
     the file ANSWERED. Their names are like `in bytes, out json/y`; strings are numpy bytes.
 `ask_with_tritonclient.py KIND tour ADDRESS KEY` makes the other calls of the client, with a model
     named line, and prints the results as JSON.
+`ask_with_tritonclient.py KIND classes ADDRESS MODEL OUTPUT` asks for two classes of an output, and
+    prints the results as JSON: received in JSON and in binary.
 
 KIND is `sync` or `asyncio`: the client to use.
 """
@@ -128,6 +130,18 @@ async def tour(client: Client, key: str) -> dict[str, Any]:
     return told
 
 
+async def classes(client: Client, model: str, output: str) -> dict[str, Any]:
+    """Ask for the two highest classes of an output; return them by form."""
+    inputs = client.inputs({"x": np.float32([[-0.25], [0]])}, True)
+    told = {}
+    for form, in_bytes in FORMS.items():
+        wanted = client.library.InferRequestedOutput(output, binary_data=in_bytes, class_count=2)
+        result = await client.do("infer", model, inputs, outputs=[wanted])
+        array = result.as_numpy(output)
+        told[form] = [[as_bytes(cell).decode() for cell in row] for row in array]
+    return told
+
+
 async def main(kind: str, what: str, address: str, *arguments: str) -> None:
     """Run one of the two commands."""
     client = Client(KINDS[kind], address)
@@ -135,7 +149,8 @@ async def main(kind: str, what: str, address: str, *arguments: str) -> None:
         if what == "tensors":
             await tensors(client, *arguments)
         else:
-            print(json.dumps(await tour(client, *arguments)))
+            told = await {"tour": tour, "classes": classes}[what](client, *arguments)
+            print(json.dumps(told))
     finally:
         await client.do("close")
 

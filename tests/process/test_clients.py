@@ -114,6 +114,16 @@ def test_all_calls_of_the_triton_client_work(start: Start, kind: str) -> None:
     assert told["ready after the next load"] is True
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_triton_client_gets_classes_with_labels(start: Start, kind: str) -> None:
+    """Y = 3 x + 1, the probability of the second label."""
+    server = start("--model.name", "line", "--model.outputs", "{dense: {labels: [low, high]}}")
+    told = json.loads(run(kind, "classes", server, "line", "dense"))
+
+    classes = [["0.750000:0:low", "0.250000:1:high"], ["1.000000:1:high", "0.000000:0:low"]]
+    assert told == {"json": classes, "bytes": classes}
+
+
 @pytest.mark.keras
 def test_tensors_of_all_types_work_in_json_and_in_binary(served: Served, tmp_path: Path) -> None:
     server, expected = served

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from model.examples import example_rows
-from model.signature import Signature, TensorSpec
+from model.signature import Signature
 from model.tensors import RowCountMismatch, Rows, Tensors
 from server.dialects.answer_size import binary_bytes, json_bytes
 from server.dialects.cells import json_text as json_cells
@@ -40,10 +40,11 @@ from server.dialects.labels import NO_LABELS, Labels
 from server.dialects.not_json import advice
 from server.dialects.redaction import HIDDEN, redact
 from server.dialects.v2 import binary as v2_binary
-from server.dialects.v2 import content_type
+from server.dialects.v2 import classes, content_type
 from server.dialects.v2 import schema as v2_schema
 from server.dialects.v2.documents import datatype
 from server.dialects.v2.inputs import GivenInput, array_of, given_input, input_of
+from server.dialects.v2.outputs import Wanted, wanted_outputs
 from server.dialects.v2.parameters import check_supported, flag, timeout_ms
 from server.dialects.validation import Validator
 from server.errors import InvalidData, InvalidRequest
@@ -57,14 +58,6 @@ _CACHED: Final = 64
 _LONGEST_CACHED: Final = 1024  # longer JSON holds data, and differs each time
 _SHOWN: Final[Sequence[str]] = ("name", "datatype", "shape", "data")
 _NON_FINITE: Final = (b"NaN", b"Infinity")  # numbers that are not valid JSON
-
-
-class Wanted(NamedTuple):
-    """An output that a request wants: in binary or in JSON, bytes perhaps as base64."""
-
-    spec: TensorSpec
-    is_binary: bool
-    is_base64: bool = False
 
 
 class RequestForm(NamedTuple):
@@ -173,7 +166,7 @@ class V2Dialect:
     def answer_bytes(self, request: DecodedRequest) -> int:
         """Return the most bytes that the answer can have, as far as they are known."""
         form: RequestForm = request.form
-        row = sum([self._row_bytes[spec.name, is_binary] for spec, is_binary, _ in form.outputs])
+        row = sum([self._bytes_of(each) for each in form.outputs])
         return DESCRIPTION_BYTES * len(form.outputs) + len(request.tensors) * row
 
     def encode(self, answer: Rows, request: DecodedRequest) -> Encoded:
@@ -184,11 +177,13 @@ class V2Dialect:
         form: RequestForm = request.form
         described: list[dict[str, Any]] = []
         tails: list[bytes] = []
-        for spec, is_binary, is_base64 in form.outputs:
+        for spec, is_binary, is_base64, count in form.outputs:
             array = answer.arrays[spec.name]
+            if count:
+                array = classes.classes_of(array, spec, count, self._labels.get(spec.name))
             output: dict[str, Any] = {
                 "name": spec.name,
-                "datatype": datatype(spec.dtype),
+                "datatype": datatype("string" if count else spec.dtype),
                 "shape": array.shape,
             }
             parameters: dict[str, Any] = {}
@@ -200,7 +195,7 @@ class V2Dialect:
                 tails.append(tail)
                 parameters["binary_data_size"] = len(tail)
             else:
-                output["data"] = self._data(spec, array)
+                output["data"] = self._data(array)
             described.append(output | {"parameters": parameters} if parameters else output)
         document = dict(self._model)
         if form.id is not None:
@@ -214,7 +209,10 @@ class V2Dialect:
     def encodes_slowly(self, request: DecodedRequest, nbytes: int) -> bool:
         """Return whether an answer has long JSON or long strings, or is a very long array."""
         form: RequestForm = request.form
-        is_array = all(each.is_binary and each.spec.dtype != "string" for each in form.outputs)
+        is_array = all(
+            each.is_binary and each.spec.dtype != "string" and not each.classes
+            for each in form.outputs
+        )
         return nbytes >= (SLOW_BINARY if is_array else SLOW_JSON)
 
     def input_excerpt(self, request: DecodedRequest, body: bytes) -> bytes:
@@ -264,7 +262,11 @@ class V2Dialect:
             raise InvalidData(message, self._envelope.explain(document, len(text)))
         parameters = document.get("parameters") or {}
         check_supported(parameters)
-        form = RequestForm(document.get("id"), self._wanted(document, parameters), len(text))
+        all_binary = flag(parameters, "binary_data_output")
+        outputs = self._all_binary if all_binary else self._all_outputs
+        if given := document.get("outputs"):
+            outputs = wanted_outputs(given, self._outputs, all_binary)
+        form = RequestForm(document.get("id"), outputs, len(text))
         default = content_type.default_of(parameters, (each.spec for each in self._inputs.values()))
         return _Parsed(form, timeout_ms(parameters), self._given(document["inputs"], default))
 
@@ -288,30 +290,16 @@ class V2Dialect:
             raise InvalidData(f"The input {missing[0]} is missing", [])
         return tuple(given.values())
 
-    def _wanted(self, document: dict[str, Any], parameters: dict[str, Any]) -> tuple[Wanted, ...]:
-        """Return the requested outputs in their order; all if the request names none."""
-        all_binary = flag(parameters, "binary_data_output")
-        given = document.get("outputs")
-        if not given:
-            return self._all_binary if all_binary else self._all_outputs
-        wanted: dict[str, Wanted] = {}
-        for output in given:
-            name, chosen = output["name"], output.get("parameters") or {}
-            check_supported(chosen)
-            if name not in self._outputs:
-                names = ", ".join(self._outputs)
-                raise InvalidData(
-                    f"The model has no output {name!r:.80}; its outputs are {names}", []
-                )
-            if name in wanted:
-                raise InvalidData(f"The output {name} is requested twice", [])
-            spec, is_binary = self._outputs[name], flag(chosen, "binary_data", default=all_binary)
-            wanted[name] = Wanted(spec, is_binary, content_type.is_base64(chosen, spec))
-        return tuple(wanted.values())
+    def _bytes_of(self, wanted: Wanted) -> int:
+        """Return the most bytes that a row of an output has."""
+        spec, is_binary, _, count = wanted
+        if not count:
+            return self._row_bytes[spec.name, is_binary]
+        return count * classes.class_bytes(spec, self._labels.get(spec.name))
 
-    def _data(self, spec: TensorSpec, array: np.ndarray) -> Any:
+    def _data(self, array: np.ndarray) -> Any:
         """Return an output's cells in a flat list."""
-        if spec.dtype == "string":
+        if array.dtype.hasobject:
             return strings.to_json(array.ravel().tolist())
         cells = np.ascontiguousarray(array).ravel()
         if self._non_finite_as_null or numbers.is_finite(cells):

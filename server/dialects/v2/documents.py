@@ -41,7 +41,7 @@ class Counted(Protocol):
 
 def of_server(version: str) -> Document:
     """Return the answer to `GET /v2`."""
-    extensions = ["binary_tensor_data", "model_repository", "statistics"]
+    extensions = ["binary_tensor_data", "classification", "model_repository", "statistics"]
     return {"name": SERVER_NAME, "version": version, "extensions": extensions}
 
 

@@ -10,10 +10,10 @@ from server.errors import InvalidRequest
 _UNSUPPORTED: Final = ("sequence_id", "shared_memory_region", "classification")
 
 
-def check_supported(parameters: dict[str, Any]) -> None:
+def check_supported(parameters: dict[str, Any], *, allowed: str = "") -> None:
     """Raise InvalidRequest for parameters that would change the meaning of an answer."""
     for name in _UNSUPPORTED:
-        if parameters.get(name):
+        if name != allowed and parameters.get(name):
             raise InvalidRequest(f"The parameter {name} is not supported.")
 
 

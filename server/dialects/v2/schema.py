@@ -79,6 +79,8 @@ def answer_schema(outputs: tuple[TensorSpec, ...], *, nullable: bool) -> Schema:
     for spec in outputs:
         flat = numbers.array_schema(replace(spec, shape=()), batch=True, nullable=nullable)
         tensors.append(_tensor_schema(spec, None, flat))
+    if numbers_ := [spec.name for spec in outputs if spec.array_dtype.kind in "fiu"]:
+        tensors.append(_classes_schema(numbers_))
     return {
         "type": "object",
         "properties": {
@@ -91,6 +93,23 @@ def answer_schema(outputs: tuple[TensorSpec, ...], *, nullable: bool) -> Schema:
             },
         },
         "required": ["model_name", "model_version", "outputs"],
+    }
+
+
+def _classes_schema(names: list[str]) -> Schema:
+    """Return the schema of outputs whose classes are asked for: strings, k of each row."""
+    size = {"type": "integer", "minimum": 1}
+    return {
+        "title": "classes, such as 0.930000:281:tabby",
+        "type": "object",
+        "properties": {
+            "name": {"enum": names},
+            "shape": {"type": "array", "items": size, "minItems": 2, "maxItems": 2},
+            "datatype": {"const": "BYTES"},
+            "parameters": _PARAMETERS,
+            "data": {"type": "array", "items": {"type": "string"}},
+        },
+        "required": ["name", "shape", "datatype"],
     }
 
 
