@@ -22,6 +22,7 @@ from typing import (
 import jsonschema
 import yaml
 
+from server.config.inputs import InputSettings, inputs_of
 from server.config.outputs import OutputSettings, outputs_of
 from server.config.settings import ApiKey, ConfigError, ModelSource, Settings
 
@@ -120,6 +121,9 @@ SETTING_TYPES: Final[Mapping[object, SettingType]] = {
     ),
     tuple[ApiKey, ...]: SettingType(
         {"type": "array"}, "KEY,KEY", "a list of keys", _read_list, _keys_of
+    ),
+    tuple[InputSettings, ...]: SettingType(
+        {"type": "object"}, "{NAME:SETTINGS}", "a mapping", _read_mapping, inputs_of
     ),
     tuple[OutputSettings, ...]: SettingType(
         {"type": "object"}, "{NAME:SETTINGS}", "a mapping", _read_mapping, outputs_of

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from server.config.inputs import INPUT_SCHEMA, InputSettings
 from server.config.outputs import OUTPUT_SCHEMA, OutputSettings
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+MAX_PIXELS: Final = 32 * 2**20
 UNIX: Final = "unix:"  # begins the address of a Unix socket
 A_DAY_S: Final = 24 * 60 * 60
 A_DAY_MS: Final = 1000 * A_DAY_S
@@ -87,6 +89,13 @@ class ModelSource:
         "tensorflow",
         "What computes the model: tensorflow, onnx (ONNX Runtime), openvino or frozen (TensorFlow "
         "with constant weights), if it answers as TensorFlow does; auto takes the fastest of them.",
+    )
+    inputs: tuple[InputSettings, ...] = setting(
+        (),
+        "Inputs that take pictures, by name, each {image: {…}}, such as {image: {preset: "
+        "keras.applications.mobilenet_v2}}.",
+        wanted="a mapping from names of inputs to {image: {…}}",
+        additionalProperties=INPUT_SCHEMA,
     )
     outputs: tuple[OutputSettings, ...] = setting(
         (),
@@ -311,10 +320,16 @@ class BatchingSettings:
 
 @dataclass(frozen=True, slots=True)
 class PredictSettings:
-    """How predictions are written."""
+    """How pictures are read, and how predictions are written."""
 
     non_finite: Literal["error", "as_null"] = setting(
         "error", "What NaN and infinite outputs become: a 500 response (error) or null (as_null)."
+    )
+    max_image_pixels: int = setting(
+        MAX_PIXELS,
+        "Most pixels of all pictures in a request, as files and as rows of the model; more get 422 "
+        "before they are decoded.",
+        minimum=1,
     )
 
 

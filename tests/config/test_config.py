@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from server.config import ApiKey, ConfigError, Settings, load_settings
+from server.config.inputs import ImageSettings, InputSettings
 from server.config.outputs import OutputSettings
 from server.config.schema import SCHEMA, SECTIONS, SETTINGS, plain
 
@@ -93,6 +94,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text |= {"logging.format": "json", "logging.payload_sample": "0.5"}
     text |= {"model.sha256": "ab" * 32, "logging.payloads": "false", "logging.access": "false"}
     text |= {"logging.access_skip": "/metrics,/a/b", "models_strict": "true"}
+    text |= {"model.inputs": "{x: {image: {resize: [2, 3], mean: 1, std: [2, 3], scale: 4}}}"}
     text |= {"model.outputs": "{y: {labels: [a, b], top_k: 1, threshold: 0.5}}"}
     told = text.get(item.name, "21" if isinstance(item.default, int) else "twenty-one")
     if item.key == "max_header_bytes":
@@ -108,6 +110,9 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
 
     if item.name == "auth.api_keys":
         value = [ApiKey.of(key) for key in value]
+    if item.name == "model.inputs":
+        image = ImageSettings(resize=(2, 3), mean=(1.0,), std=(2.0, 3.0), scale=4.0)
+        value = [InputSettings("x", image)]
     if item.name == "model.outputs":
         value = [OutputSettings("y", ("a", "b"), 1, 0.5)]
     assert by_flag == by_variable == by_file
@@ -297,6 +302,27 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
         (
             "model: {name: x}\nmodels: [{path: a}]",
             "models: model.name is set as well; move it into the list",
+        ),
+        ("model: {inputs: {x: {}}}", "model.inputs.x: image is missing"),
+        (
+            "model: {inputs: {x: {image: {sise: 1}}}}",
+            "model.inputs.x.image.sise: unknown setting (did you mean resize?)",
+        ),
+        (
+            "model: {inputs: {x: {image: {resize: 224}}}}",
+            "model.inputs.x.image.resize: 224 is not a list of height and width",
+        ),
+        (
+            "models: [{path: a, inputs: {x: {image: {method: bilinar}}}}]",
+            "models[0].inputs.x.image.method: 'bilinar' is not one of nearest, bilinear",
+        ),
+        (
+            "model: {inputs: {x: {image: {std: 0}}}}",
+            "model.inputs.x.image.std: 0 is not a number, or a list with a number for each channel",
+        ),
+        (
+            "model: {inputs: {x: {image: {preset: keras.applications.mobilnet}}}}",
+            "model.inputs.x.image.preset: 'keras.applications.mobilnet' is not one of keras.appl",
         ),
         ("model: {outputs: y}", "model.outputs: 'y' is not a mapping from names of outputs"),
         (
