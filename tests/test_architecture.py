@@ -21,6 +21,7 @@ LAYERS = ("model", "server", "scripts")
 HOMES = {
     "apispec": ["server/openapi/"],
     "atheris": ["scripts/fuzz.py"],
+    "PIL": ["server/dialects/pictures/"],
     "backports": ["server/http/codings.py"],
     "h5py": ["model/"],
     "httptools": ["server/transport/llhttp/", "server/loadtest/"],
@@ -269,7 +270,8 @@ def test_every_allowed_place_of_a_library_is_used() -> None:
 def test_importing_the_application_does_not_import_tensorflow() -> None:
     """Importing TensorFlow takes seconds, in every test and every command."""
     program = (
-        "import sys, server.app; print(sorted({'tensorflow', 'keras', 'h5py'} & set(sys.modules)))"
+        "import sys, server.app; "
+        "print(sorted({'tensorflow', 'keras', 'h5py', 'PIL'} & set(sys.modules)))"
     )
 
     done = subprocess.run(

@@ -70,6 +70,9 @@ class Dialect(Protocol):
     def with_query(self, request: DecodedRequest, query: str) -> DecodedRequest:
         """Return a request with what the query of its URL asks for; raises InvalidRequest."""
 
+    def holds_pictures(self, body: bytes, headers: Headers) -> bool:
+        """Return whether a body may have picture files, which only decoder processes decode."""
+
     def decodes_slowly(self, nbytes: int, headers: Headers) -> bool:
         """Return whether decoding a body of so many bytes would hold the event loop too long."""
 

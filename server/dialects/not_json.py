@@ -26,18 +26,25 @@ class Advice(NamedTuple):
     Attributes:
         non_finite: what to send instead of NaN and infinity.
         file: what to send instead of a file.
+        picture: the same for a picture.
     """
 
     non_finite: str
     file: str
+    picture: str
 
 
-def advice(inputs: Sequence[TensorSpec], arrays: str) -> Advice:
-    """Return the advice of a dialect; `arrays` says how it takes numbers that are not in JSON."""
+def advice(inputs: Sequence[TensorSpec], arrays: str, picture: str = "") -> Advice:
+    """Return the advice of a dialect; `arrays` says how it takes numbers that are not in JSON.
+
+    `picture` is what it says of pictures if the model takes some, or might.
+    """
+    file = f"This model takes {shown(inputs)}. Send the values as JSON, or {arrays}."
     return Advice(
         "Send a value that the model takes instead (null is not accepted), "
         f"or {arrays}, where NaN and infinity are kept.",
-        f"This model takes {shown(inputs)}. Send the values as JSON, or {arrays}.",
+        file,
+        f"{file} {picture}" if picture else file,
     )
 
 
@@ -52,7 +59,7 @@ def explain(body: bytes | memoryview, error: orjson.JSONDecodeError, advice: Adv
     start = bytes(body[:16])
     for signature, name in _IMAGES:
         if signature.match(start):
-            return f"The body is an image ({name}), not JSON. {advice.file}"
+            return f"The body is an image ({name}), not JSON. {advice.picture}"
     if token := _non_finite_at(error):
         return (
             f"JSON has no {token} (line {error.lineno} column {error.colno}). {advice.non_finite}"

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from model.signature import Signature
 from server.config import PredictSettings
+from server.config.inputs import InputSettings
 from server.dialects.interface import Dialect, EncodedError
 from server.dialects.labels import NO_LABELS, Labels
 from server.dialects.native import dialect as native
 from server.dialects.native.dialect import NativeDialect
+from server.dialects.pictures.reader import Pictures
 from server.dialects.tfserving import dialect as tfserving
 from server.dialects.tfserving.dialect import TFServingDialect
 from server.dialects.v2 import dialect as v2
 from server.dialects.v2.dialect import V2Dialect
 
-# Makes a Dialect of the name and version of a model, its signature, settings, and the labels of
-# its outputs.
-Make = Callable[[str, str, Signature, PredictSettings, Mapping[str, Labels]], Dialect]
+# Makes a Dialect of the name and version of a model, its signature, settings, the labels of its
+# outputs, and the pictures that its inputs take.
+Make = Callable[[str, str, Signature, PredictSettings, Mapping[str, Labels], Pictures], Dialect]
 
 
 class DialectEntry(NamedTuple):
@@ -40,16 +42,26 @@ class DialectEntry(NamedTuple):
 
 
 def _native(
-    _: str, __: str, signature: Signature, settings: PredictSettings, labels: Mapping[str, Labels]
+    _: str,
+    __: str,
+    signature: Signature,
+    settings: PredictSettings,
+    labels: Mapping[str, Labels],
+    pictures: Pictures,
 ) -> NativeDialect:
     as_null = settings.non_finite == "as_null"
-    return NativeDialect(signature, non_finite_as_null=as_null, labels=labels)
+    return NativeDialect(signature, non_finite_as_null=as_null, labels=labels, pictures=pictures)
 
 
 def _tfserving(
-    _: str, __: str, signature: Signature, ___: PredictSettings, ____: Mapping[str, Labels]
+    _: str,
+    __: str,
+    signature: Signature,
+    ___: PredictSettings,
+    ____: Mapping[str, Labels],
+    pictures: Pictures,
 ) -> TFServingDialect:
-    return TFServingDialect(signature)
+    return TFServingDialect(signature, pictures)
 
 
 def _v2(
@@ -58,9 +70,16 @@ def _v2(
     signature: Signature,
     settings: PredictSettings,
     labels: Mapping[str, Labels],
+    pictures: Pictures,
 ) -> V2Dialect:
-    as_null = settings.non_finite == "as_null"
-    return V2Dialect(name, version, signature, non_finite_as_null=as_null, labels=labels)
+    return V2Dialect(
+        name,
+        version,
+        signature,
+        non_finite_as_null=settings.non_finite == "as_null",
+        labels=labels,
+        pictures=pictures,
+    )
 
 
 NATIVE: Final = DialectEntry(
@@ -93,6 +112,7 @@ class Dialects:
     Attributes:
         by_name: all dialects.
         native: the native dialect.
+        pictures: the inputs that take pictures.
     """
 
     def __init__(
@@ -102,8 +122,11 @@ class Dialects:
         signature: Signature,
         settings: PredictSettings,
         labels: Mapping[str, Labels] = NO_LABELS,
+        inputs: Sequence[InputSettings] = (),
     ) -> None:
-        parts = (name, version, signature, settings, labels)
+        """Make the dialects; raises ConfigError if the settings of inputs do not fit them."""
+        self.pictures = Pictures(signature, inputs, settings.max_image_pixels)
+        parts = (name, version, signature, settings, labels, self.pictures)
         self.native = _native(*parts)
         self.by_name: Mapping[str, Dialect] = {
             entry.name: entry.make(*parts) for entry in DIALECTS

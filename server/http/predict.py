@@ -18,11 +18,7 @@ from server.dialects.interface import (
     decoding_headers,
 )
 from server.dialects.table import NATIVE, DialectEntry
-from server.errors import (
-    InternalError,
-    ServiceError,
-    UnknownModel,
-)
+from server.errors import InternalError, ServiceError, UnknownModel
 from server.http.auth import PREDICT, ApiKeys
 from server.http.codings import Codings
 from server.http.cors import Cors
@@ -112,7 +108,7 @@ class PredictEndpoint:
                 self.check_head(request.headers)
                 request = await self._codings.decoded(request)
             admitted = self._admit(request)
-            if len(request.body) >= SLOW_JSON and self._decodes_slowly(request, admitted):
+            if self._is_for_decoders(request, admitted):
                 submitted = await self._submit_elsewhere(request, admitted)
                 request = request._replace(body=b"")  # the tensors are counted in its place
             else:
@@ -190,8 +186,12 @@ class PredictEndpoint:
             batcher.check_room(nbytes)
         return model, dialect, now, longest
 
-    def _decodes_slowly(self, request: Request, admitted: Admitted) -> bool:
-        return admitted[1].decodes_slowly(len(request.body), request.headers)
+    def _is_for_decoders(self, request: Request, admitted: Admitted) -> bool:
+        """Return whether a body is large, or has pictures."""
+        (model, dialect, *_), body = admitted, request.body
+        if len(body) >= SLOW_JSON and dialect.decodes_slowly(len(body), request.headers):
+            return True
+        return bool(model.dialects.pictures) and dialect.holds_pictures(body, request.headers)
 
     async def _submit_elsewhere(self, request: Request, admitted: Admitted) -> Submitted:
         """Decode a large body in a decoder process, and put its rows into the queue."""

@@ -13,12 +13,13 @@ from model.process.prepare import Before, Golden, LoadRequest, Report
 from model.process.sample import Sample
 from model.signature import Signature
 from model.tensors import Rows
-from server.config import ModelSource, Settings
+from server.config import ConfigError, ModelSource, Settings
 from server.dialects.answer_size import is_known
 from server.dialects.native.dialect import NativeDialect
 from server.dialects.native.python_line import PythonLine, python_line
 from server.dialects.table import Dialects
 from server.errors import NonFiniteOutput
+from server.serving.client import LoadRejected
 from server.serving.decoders.jobs import recipe_of
 from server.serving.labels import Given, labels_for
 from server.serving.versions import Origin
@@ -89,14 +90,20 @@ class Loaded:
         return Before(self.signature, self.batch_size, self.report.golden)
 
 
-def loaded(name: str, version: str, report: Report, settings: Settings, given: Given) -> Loaded:
-    """Return what is known of a version, from the report of its process; raises LabelsError.
+def loaded(name: str, origin: Origin, report: Report, settings: Settings, given: Given) -> Loaded:
+    """Return what is known of a version, from the report of its process.
 
-    `given` are the labels of its outputs.
+    `given` are the labels of its outputs. Raises LabelsError, and LoadRejected if the settings of
+    its inputs do not fit them.
     """
-    labels = labels_for(given, report.signature)
-    parts = (name, version, report.signature, settings.predict, labels)
-    return Loaded(report, Dialects(*parts), recipe_of(*parts), settings.http.max_body_bytes)
+    source, labels = origin.file.source, labels_for(given, report.signature)
+    about = (name, origin.file.version, report.signature, settings.predict)
+    parts = (*about, labels, source.inputs)
+    try:
+        dialects = Dialects(*parts)
+    except ConfigError as error:
+        raise LoadRejected(f"{origin.file.path}: {error}") from None
+    return Loaded(report, dialects, recipe_of(*parts), settings.http.max_body_bytes)
 
 
 def request_of(

@@ -189,7 +189,7 @@ async def bring_up(
     )
     try:
         report = await replicas[0].load(request)
-        known = await asyncio.to_thread(loaded, name, origin.file.version, report, settings, given)
+        known = await asyncio.to_thread(loaded, name, origin, report, settings, given)
         for each in replicas[1:]:
             await each.load(as_restart(request, report))
     except BaseException:

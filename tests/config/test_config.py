@@ -303,7 +303,7 @@ def test_a_wrong_key_is_not_shown(entry, tmp_path, write):
             "model: {name: x}\nmodels: [{path: a}]",
             "models: model.name is set as well; move it into the list",
         ),
-        ("model: {inputs: {x: {}}}", "model.inputs.x: image is missing"),
+        ("model: {inputs: {x: {}}}", "model.inputs.x: 'image' is missing"),
         (
             "model: {inputs: {x: {image: {sise: 1}}}}",
             "model.inputs.x.image.sise: unknown setting (did you mean resize?)",

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+
+from server.dialects.validation import Schema
+
+# Bytes in base64, as TensorFlow Serving takes them.
+B64: Final[Schema] = {
+    "type": "object",
+    "properties": {"b64": {"type": "string"}},
+    "required": ["b64"],
+    "additionalProperties": False,
+}
 
 
 def to_array(data: Any) -> np.ndarray:

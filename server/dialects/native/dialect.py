@@ -7,6 +7,7 @@ signature shape is exactly `[1]` is answered as a number.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -30,14 +31,25 @@ from server.dialects.native import json_codec, npy
 from server.dialects.native.codec import Codec, RequestForm
 from server.dialects.native.json_codec import MEDIA_TYPE, JsonCodec
 from server.dialects.native.npy import NpyCodec
+from server.dialects.native.pictures import (
+    FORM,
+    HOW_TO_SEND,
+    IMAGE_TYPES,
+    PICTURE,
+    FormCodec,
+    PictureCodec,
+)
 from server.dialects.native.schema import answer_schema, request_schema
 from server.dialects.not_json import advice
+from server.dialects.pictures.either import B64, Either
+from server.dialects.pictures.reader import Pictures
 from server.dialects.redaction import named, redact
 from server.errors import InvalidData, InvalidRequest, UnsupportedMediaType
 from server.problems import detail_of, headers_of, problem_of
 
 NAME: Final = "native"
 RAW: Final = "raw"  # the parameter in a query
+_FILE_TYPES: Final = frozenset({*IMAGE_TYPES, FORM})
 
 
 def encode_error(error: Exception, id_: str) -> EncodedError:
@@ -74,14 +86,31 @@ class NativeDialect:
         *,
         non_finite_as_null: bool = False,
         labels: Mapping[str, Labels] = NO_LABELS,
+        pictures: Pictures | None = None,
     ) -> None:
         self._signature = signature
-        self.json = JsonCodec(signature, non_finite_as_null=non_finite_as_null, labels=labels)
         self.labels = labels
+        self._pictures = pictures = pictures or Pictures(signature)
+        told = pictures.advice(HOW_TO_SEND)
+        self._advice = advice(signature.inputs, npy.advice(signature), told)
+        codec = partial(JsonCodec, non_finite_as_null=non_finite_as_null, labels=labels)
+        self.json = codec(signature, advice=self._advice)
+        files = self.json
+        if pictures.names:
+            files = codec(pictures.as_files, advice=self._advice, files=pictures.names)
         self._npy = NpyCodec(signature)
-        self._codecs: dict[str, Codec] = {MEDIA_TYPE: self.json, npy.MEDIA_TYPE: self._npy}
-        self._advice = advice(signature.inputs, npy.advice(signature)).file
-        self.schema = request_schema(signature.inputs)
+        self._picture = PictureCodec(pictures, self.json)
+        self._form = FormCodec(signature, pictures, self.json, files)
+        self._either = Either(pictures, B64, self.json.decode, files.decode)
+        self._codecs: dict[str, Codec] = {
+            MEDIA_TYPE: self.json,
+            npy.MEDIA_TYPE: self._npy,
+            PICTURE: self._picture,
+            FORM: self._form,
+        }
+        self.schema = request_schema(
+            signature.inputs, pictures.as_files.inputs, pictures.names if pictures else frozenset()
+        )
         self.answer_schema = answer_schema(signature.outputs, labels, nullable=non_finite_as_null)
 
     def check(self, headers: Headers) -> None:
@@ -99,8 +128,29 @@ class NativeDialect:
             InvalidRequest: it is no array where its media type says so.
             InvalidData: it is not what the model takes.
         """
-        codec: Codec = self._npy if _is_npy(headers) else self.json
-        return codec.decode(body)
+        given = headers.get("content-type", MEDIA_TYPE)
+        if given == MEDIA_TYPE:
+            return self._decode_json(body)
+        media_type = _media_type(given)
+        if media_type == npy.MEDIA_TYPE:
+            return self._npy.decode(body)
+        if media_type == FORM:
+            return self._form.decode_form(body, given)
+        if media_type in IMAGE_TYPES:
+            return self._picture.decode(body)
+        return self._decode_json(body)
+
+    def holds_pictures(self, body: bytes, headers: Headers) -> bool:
+        """Return whether a body may have picture files."""
+        if not self._pictures:
+            return False
+        given = headers.get("content-type", MEDIA_TYPE)
+        if given != MEDIA_TYPE and _media_type(given) in _FILE_TYPES:
+            return True
+        return self._either.may_hold_files(body)
+
+    def _decode_json(self, body: bytes) -> DecodedRequest:
+        return self._either.decode(body) if self._pictures.names else self.json.decode(body)
 
     def with_query(self, request: DecodedRequest, query: str) -> DecodedRequest:
         """Return a request with what its query asks for: `raw=true`; raises InvalidRequest."""
@@ -157,10 +207,24 @@ class NativeDialect:
 
     def _check_media_type(self, given: str) -> None:
         media_type = _media_type(given)
-        if media_type not in (MEDIA_TYPE, npy.MEDIA_TYPE):
+        if media_type in (MEDIA_TYPE, npy.MEDIA_TYPE):
+            return
+        if media_type in _FILE_TYPES:
+            self._check_pictures(media_type)
+            return
+        raise UnsupportedMediaType(
+            f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}. "
+            f"{self._advice.picture if self._pictures else self._advice.file}"
+        )
+
+    def _check_pictures(self, media_type: str) -> None:
+        """Raise UnsupportedMediaType unless the model takes pictures in this way."""
+        if not self._pictures:
+            raise UnsupportedMediaType(self._advice.picture)
+        if media_type != FORM and len(self._signature.inputs) > 1:
             raise UnsupportedMediaType(
-                f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}. "
-                f"{self._advice}"
+                f"The model has several inputs, so send {FORM}, with a part for "
+                "each input, or JSON with pictures in base64."
             )
 
 

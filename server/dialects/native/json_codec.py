@@ -17,11 +17,11 @@ from server.dialects.cells import numbers, strings
 from server.dialects.interface import NO_HEADERS, DecodedRequest, Encoded
 from server.dialects.json_body import LARGE_BODY, decode_large, gc_paused, parse
 from server.dialects.labels import NO_LABELS, Labels, labelled, labelled_bytes
-from server.dialects.native import npy, own_data
+from server.dialects.native import own_data
 from server.dialects.native.codec import RequestForm
 from server.dialects.native.schema import request_schemas
 from server.dialects.native.small_rows import RowReader, RowWriter
-from server.dialects.not_json import advice, shown
+from server.dialects.not_json import Advice, shown
 from server.dialects.validation import Validator, violation
 from server.errors import InvalidData, NonFiniteOutput
 
@@ -30,6 +30,7 @@ MAX_EXAMPLE: Final = 200
 
 _ANSWER: Final = b'{"prediction":'
 _DATA: Final = b'{"data":'
+_FILE: Final = '{"b64": "…"}'
 _ONLY_DATA: Final = re.compile(rb'\s*\{\s*"data"\s*:([^"]*)\}\s*')  # other bodies are parsed again
 
 
@@ -41,21 +42,24 @@ class JsonCodec:
         signature: Signature,
         *,
         non_finite_as_null: bool,
+        advice: Advice,
         labels: Mapping[str, Labels] = NO_LABELS,
+        files: frozenset[str] = frozenset(),
     ) -> None:
+        """Make the codec of a signature; the strings of `files` come as `{"b64": …}`."""
         self._signature = signature
         self._labels = labels
         self._non_finite_as_null = non_finite_as_null
         self._single = RequestForm(MEDIA_TYPE, True)
         self._batch = RequestForm(MEDIA_TYPE, False)
         # The branches of the request's schema: which of the two accepts a body tells its form.
-        single, batch = request_schemas(signature.inputs)
+        single, batch = request_schemas(signature.inputs, files)
         self._single_validator = Validator(single)
         self._batch_validator = Validator(batch)
         self._rows = RowReader(signature.inputs)
         self._answers = RowWriter(signature.outputs)
-        self._expected = _expected(signature)
-        self._advice = advice(signature.inputs, npy.advice(signature))
+        self._expected = _expected(signature, files)
+        self._advice = advice
         self._row_bytes = json_bytes(signature.outputs)
         self._labelled_bytes = sum(
             name_bytes(spec) + labelled_bytes(spec, labels[spec.name])
@@ -71,7 +75,10 @@ class JsonCodec:
         return self._decode(body)
 
     def _decode(self, body: bytes) -> DecodedRequest:
-        document = parse(body, self._advice)
+        return self.decode_document(parse(body, self._advice), len(body))
+
+    def decode_document(self, document: Any, size: int) -> DecodedRequest:
+        """Read a request of `size` bytes that has been parsed; raises InvalidData."""
         if self._single_validator.accepts(
             document
         ):  # then the other one, which is deeper, would not
@@ -82,8 +89,8 @@ class JsonCodec:
         elif self._batch_validator.accepts(document):
             form = self._batch
         else:
-            raise self._invalid(document, len(body))
-        is_large = len(body) > LARGE_BODY
+            raise self._invalid(document, size)
+        is_large = size > LARGE_BODY
         return DecodedRequest(self._tensors(document["data"], form.single, is_large), form)
 
     def answer_bytes(self, rows: int, form: RequestForm) -> int:
@@ -193,8 +200,12 @@ def request_body(signature: Signature, rows: Rows, *, single: bool) -> bytes:
     return orjson.dumps({"data": data if len(data) > 1 else next(iter(data.values()))})
 
 
-def _expected(signature: Signature) -> str:
+def _expected(signature: Signature, files: frozenset[str]) -> str:
     """Return the sentence that tells the sender of invalid data what to send."""
+    if files:
+        inputs = signature.inputs
+        texts = [f"{spec.name}: {_FILE}" if spec.name in files else str(spec) for spec in inputs]
+        return f"Expected one example ({', '.join(texts)}), or a list of examples."
     if 2 * cells_of_row(signature, 2) <= MAX_EXAMPLE:
         one, two = (example(signature, rows, 2).decode() for rows in (None, 2))
         if len(two) <= MAX_EXAMPLE:

@@ -7,19 +7,32 @@ from dataclasses import replace
 
 from model.signature import TensorSpec
 from server.dialects.cells import numbers
+from server.dialects.cells.strings import B64
 from server.dialects.labels import NO_LABELS, Labels, labelled_schema
 from server.dialects.validation import Schema
 
 
-def request_schemas(inputs: Sequence[TensorSpec]) -> tuple[Schema, Schema]:
-    """Return the schema of a request with one example, and that of one with a batch."""
-    single, batch = (_object(data=_side(inputs, batch=each)) for each in (False, True))
+def request_schemas(
+    inputs: Sequence[TensorSpec], files: frozenset[str] = frozenset()
+) -> tuple[Schema, Schema]:
+    """Return the schema of a request with one example, and that of one with a batch.
+
+    The inputs in `files` are files in base64.
+    """
+    single, batch = (_object(data=_side(inputs, batch=each, files=files)) for each in (False, True))
     return single, batch
 
 
-def request_schema(inputs: Sequence[TensorSpec]) -> Schema:
-    """Return the schema of any request."""
-    return _object(data={"anyOf": [_side(inputs, batch=each) for each in (False, True)]})
+def request_schema(
+    inputs: Sequence[TensorSpec],
+    as_files: Sequence[TensorSpec] = (),
+    files: frozenset[str] = frozenset(),
+) -> Schema:
+    """Return the schema of any request: with numbers, or with the inputs in `files` as files."""
+    sides = [_side(inputs, batch=each) for each in (False, True)]
+    if files:
+        sides += [_side(as_files, batch=each, files=files) for each in (False, True)]
+    return _object(data={"anyOf": sides})
 
 
 def answer_schema(
@@ -60,10 +73,16 @@ def _object(**properties: Schema) -> Schema:
     }
 
 
-def _side(specs: Sequence[TensorSpec], *, batch: bool) -> Schema:
-    """Return the schema of all inputs."""
-    schemas = {spec.name: numbers.array_schema(spec, batch=batch) for spec in specs}
-    return _titled(schemas, batch=batch)
+def _side(
+    specs: Sequence[TensorSpec], *, batch: bool, files: frozenset[str] = frozenset()
+) -> Schema:
+    """Return the schema of all inputs; those in `files` are files in base64."""
+    cells = dict.fromkeys(files, B64)
+    schemas = {
+        spec.name: numbers.array_schema(spec, batch=batch, cell=cells.get(spec.name))
+        for spec in specs
+    }
+    return _titled(schemas, batch=batch, words=" with pictures" if files else "")
 
 
 def _titled(schemas: Mapping[str, Schema], *, batch: bool, words: str = "") -> Schema:

@@ -36,6 +36,8 @@ from server.dialects.json_body import (
     parse,
 )
 from server.dialects.not_json import advice
+from server.dialects.pictures.either import B64, Either
+from server.dialects.pictures.reader import Pictures
 from server.dialects.redaction import named, redact
 from server.dialects.tfserving.schema import RequestForm, answer_schema, request_forms
 from server.dialects.validation import Schema, Validator, shorten
@@ -43,6 +45,7 @@ from server.errors import InvalidData, InvalidRequest, Violation
 
 NAME: Final = "tfserving"
 MEDIA_TYPE: Final = "application/json"
+_HOW_TO_SEND: Final = 'Send it in JSON, as {"instances": [{"b64": "…"}]}.'
 BYTES_SUFFIX: Final = "_bytes"  # outputs with such names are bytes instead of text
 
 
@@ -56,16 +59,25 @@ class TFServingDialect:
 
     name = NAME
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: Signature, pictures: Pictures | None = None) -> None:
         self._signature = signature
+        pictures = pictures or Pictures(signature)
         self._names = ("", signature.name)
         self._inputs = signature.inputs
         self._outputs = signature.outputs
         forms = request_forms(signature)
         self._forms = {(form.key, form.is_named): (form, Validator(s)) for form, s in forms}
         self.schema: Schema = {"anyOf": [schema for _, schema in forms]}
+        self._either = None
+        if pictures.names:
+            files = TFServingDialect(pictures.as_files)
+            self._either = Either(pictures, B64, self._decode_numbers, files._decode_numbers)
+            if pictures:
+                self.schema["anyOf"] += files.schema["anyOf"]
         self.answer_schema = answer_schema(signature.outputs)
-        self._advice = advice(signature.inputs, "binary tensors to a path of /v2")
+        self._advice = advice(
+            signature.inputs, "binary tensors to a path of /v2", pictures.advice(_HOW_TO_SEND)
+        )
         self._object = format_of([spec.name for spec in signature.outputs])
         self._row_bytes = json_bytes(signature.outputs)
 
@@ -75,6 +87,13 @@ class TFServingDialect:
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:  # noqa: ARG002  # Dialect's
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
+        return self._either.decode(body) if self._either else self._decode_numbers(body)
+
+    def holds_pictures(self, body: bytes, headers: Headers) -> bool:  # noqa: ARG002  # Dialect's
+        """Return whether a body may have picture files."""
+        return self._either is not None and self._either.may_hold_files(body)
+
+    def _decode_numbers(self, body: bytes) -> DecodedRequest:
         if len(body) > LARGE_BODY:
             return decode_large(self._decode, body)
         return self._decode(body)

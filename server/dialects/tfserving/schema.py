@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from model.signature import Signature, TensorSpec
 from server.dialects.cells import numbers
+from server.dialects.cells.strings import B64
 from server.dialects.validation import Schema
-
-_B64: Final[Schema] = {
-    "type": "object",
-    "properties": {"b64": {"type": "string"}},
-    "required": ["b64"],
-    "additionalProperties": False,
-}
 
 
 class RequestForm(NamedTuple):
@@ -71,7 +65,7 @@ def _list_of(schema: Schema) -> Schema:
 
 
 def _array_schema(spec: TensorSpec, *, batch: bool) -> Schema:
-    cell = {"anyOf": [{"type": "string"}, _B64]} if spec.dtype == "string" else None
+    cell = {"anyOf": [{"type": "string"}, B64]} if spec.dtype == "string" else None
     return numbers.array_schema(spec, batch=batch, cell=cell)
 
 

@@ -33,6 +33,14 @@ def json_length(size: int, headers: Headers) -> int:
     return int(given)
 
 
+def valid_json_length(size: int, headers: Headers) -> int:
+    """Return how many bytes of a body of `size` bytes are JSON; 0 if the header is invalid."""
+    try:
+        return json_length(size, headers)
+    except InvalidRequest:
+        return 0
+
+
 def check_size(spec: TensorSpec, shape: tuple[int, ...], size: Any) -> int:
     """Return `size`, the `binary_data_size` of a tensor.
 

@@ -38,7 +38,9 @@ from server.dialects.json_body import (
 )
 from server.dialects.labels import NO_LABELS, Labels
 from server.dialects.not_json import advice
-from server.dialects.redaction import HIDDEN, redact
+from server.dialects.pictures.either import BYTES, Either
+from server.dialects.pictures.reader import Pictures
+from server.dialects.redaction import redact
 from server.dialects.v2 import binary as v2_binary
 from server.dialects.v2 import classes, content_type
 from server.dialects.v2 import schema as v2_schema
@@ -46,17 +48,18 @@ from server.dialects.v2.documents import datatype
 from server.dialects.v2.inputs import GivenInput, array_of, given_input, input_of
 from server.dialects.v2.outputs import Wanted, wanted_outputs
 from server.dialects.v2.parameters import check_supported, flag, timeout_ms
+from server.dialects.v2.redaction import shown_tensor
 from server.dialects.validation import Validator
-from server.errors import InvalidData, InvalidRequest
+from server.errors import InvalidData
 
 NAME: Final = "v2"
 JSON: Final = "application/json"
 BINARY: Final = "application/octet-stream"
 DESCRIPTION_BYTES: Final = 256  # of an output without its data, its name and long shapes aside
+_HOW_TO_SEND: Final = "Send it as BYTES: in binary, or in JSON as base64."
 # Clients that send binary tensors repeat the same JSON, so parsed JSON is cached.
 _CACHED: Final = 64
 _LONGEST_CACHED: Final = 1024  # longer JSON holds data, and differs each time
-_SHOWN: Final[Sequence[str]] = ("name", "datatype", "shape", "data")
 _NON_FINITE: Final = (b"NaN", b"Infinity")  # numbers that are not valid JSON
 
 
@@ -100,8 +103,10 @@ class V2Dialect:
         *,
         non_finite_as_null: bool = False,
         labels: Mapping[str, Labels] = NO_LABELS,
+        pictures: Pictures | None = None,
     ) -> None:
         self._labels = labels
+        pictures = pictures or Pictures(signature)
         self._model = {"model_name": name, "model_version": version}
         self._non_finite_as_null = non_finite_as_null
         self._signature = signature
@@ -116,10 +121,18 @@ class V2Dialect:
         self._all_outputs = tuple(Wanted(spec, False) for spec in signature.outputs)
         self._all_binary = tuple(Wanted(spec, True) for spec in signature.outputs)
         self._envelope = Validator(v2_schema.ENVELOPE)
-        self._advice = advice(signature.inputs, "binary tensors (binary_data_size)")
+        self._advice = advice(
+            signature.inputs, "binary tensors (binary_data_size)", pictures.advice(_HOW_TO_SEND)
+        )
         self._read_cached = lru_cache(_CACHED)(self._read)
         self.schema = v2_schema.request_schema(signature)
         self.answer_schema = v2_schema.answer_schema(signature.outputs, nullable=non_finite_as_null)
+        self._either = None
+        if pictures.names:
+            files = V2Dialect(name, version, pictures.as_files)
+            self._either = Either(pictures, BYTES, self._decode_numbers, files._decode_numbers)
+            if pictures:
+                self.schema = {"anyOf": [self.schema, files.schema]}
 
     def check(self, headers: Headers) -> None:
         """Raise UnsupportedMediaType for an unknown coding; any media type is accepted."""
@@ -127,6 +140,18 @@ class V2Dialect:
 
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
+        if self._either is not None:
+            return self._either.decode(body, headers)
+        return self._decode_numbers(body, headers)
+
+    def holds_pictures(self, body: bytes, headers: Headers) -> bool:
+        """Return whether a body may have picture files."""
+        if self._either is None:
+            return False
+        length = v2_binary.valid_json_length(len(body), headers)
+        return self._either.may_hold_files(body[:length])
+
+    def _decode_numbers(self, body: bytes, headers: Headers) -> DecodedRequest:
         length = v2_binary.json_length(len(body), headers)
         if length > LARGE_BODY:
             return decode_large(self._decode, body, length)
@@ -140,10 +165,7 @@ class V2Dialect:
         """Return whether a body has long JSON or long strings; arrays of numbers are copied."""
         if nbytes < SLOW_JSON:
             return False
-        try:
-            length = v2_binary.json_length(nbytes, headers)
-        except InvalidRequest:
-            return False
+        length = v2_binary.valid_json_length(nbytes, headers)
         return length >= SLOW_JSON or self._has_strings
 
     def _decode(self, body: bytes, length: int) -> DecodedRequest:
@@ -236,7 +258,7 @@ class V2Dialect:
             specs = list(self._outputs.values())
 
         def show(document: dict[str, Any]) -> dict[str, Any]:
-            return {key: [_shown_tensor(tensor, names) for tensor in document[key]]}
+            return {key: [shown_tensor(tensor, names) for tensor in document[key]]}
 
         return redact(text, specs, names, show)
 
@@ -310,8 +332,3 @@ class V2Dialect:
 def encode_error(error: Exception, id_: str) -> EncodedError:  # noqa: ARG001  # errors of this dialect have no id
     """Return an error as `{"error": …}`."""
     return encode_plain_error(error)
-
-
-def _shown_tensor(tensor: dict[str, Any], names: frozenset[str]) -> dict[str, Any]:
-    shown = {key: tensor[key] for key in _SHOWN if key in tensor}
-    return shown | {"data": HIDDEN} if tensor["name"] in names and "data" in tensor else shown

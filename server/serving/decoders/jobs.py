@@ -6,13 +6,14 @@ A dialect cannot be pickled, so jobs get the recipe of the dialects of a version
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from model.signature import Signature
 from model.tensors import Rows, Tensors
 from server.config import PredictSettings
+from server.config.inputs import InputSettings
 from server.dialects.interface import DecodedRequest
 from server.dialects.labels import NO_LABELS, Labels
 from server.dialects.table import Dialects
@@ -47,9 +48,10 @@ def recipe_of(
     signature: Signature,
     settings: PredictSettings,
     labels: Mapping[str, Labels] = NO_LABELS,
+    inputs: Sequence[InputSettings] = (),
 ) -> bytes:
     """Return what the dialects of a version are made from."""
-    return pickle.dumps((name, version, signature, settings, dict(labels)))
+    return pickle.dumps((name, version, signature, settings, dict(labels), inputs))
 
 
 def decode(

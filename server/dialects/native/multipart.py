@@ -1,0 +1,65 @@
+"""Forms as browsers and `curl -F` send them: `multipart/form-data` (RFC 7578)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from server.errors import InvalidRequest
+
+MEDIA_TYPE: Final = "multipart/form-data"
+MAX_PARTS: Final = 1000
+MAX_HEADER: Final = 4096
+_BOUNDARY: Final = re.compile(
+    r';\s*boundary=(?:"([^"\r\n]{1,70})"|([!#-+\--:<-~]{1,70}))', re.IGNORECASE | re.ASCII
+)
+_NAME: Final = re.compile(
+    rb'^content-disposition[ \t]*:[ \t]*form-data\b[^\r\n]*?;[ \t]*name="((?:[^"\\\r\n]|\\.)*)"',
+    re.IGNORECASE | re.MULTILINE,
+)
+_ENCODED: Final = re.compile(
+    rb"^content-transfer-encoding[ \t]*:[ \t]*(?!binary|8bit|7bit)", re.IGNORECASE | re.MULTILINE
+)
+# As browsers write these characters (https://html.spec.whatwg.org/#multipart-form-data).
+_ESCAPES: Final = {"%22": '"', "%0D": "\r", "%0A": "\n", '\\"': '"', "\\\\": "\\"}
+_ESCAPED: Final = re.compile("|".join(map(re.escape, _ESCAPES)))
+
+
+class Part(NamedTuple):
+    """A part of a form."""
+
+    name: str
+    body: bytes
+
+
+def parts_of(body: bytes, content_type: str) -> list[Part]:
+    """Return the parts of a form; raises InvalidRequest unless it is complete."""
+    found = _BOUNDARY.search(content_type)
+    if found is None:
+        raise InvalidRequest(f"{MEDIA_TYPE} needs a boundary in its Content-Type.")
+    delimiter = b"\r\n--" + (found[1] or found[2]).encode()
+    # The first one needs no line end before it. What is before it, and after the last, is ignored.
+    pieces = (b"\r\n" + body).split(delimiter, MAX_PARTS + 2)
+    if len(pieces) > MAX_PARTS + 2:
+        raise InvalidRequest(f"The form has more than {MAX_PARTS} parts.")
+    if len(pieces) < 2 or not pieces[-1].startswith(b"--"):
+        raise InvalidRequest("The form has no end: the last boundary is missing.")
+    parts = [_part_of(piece) for piece in pieces[1:-1]]
+    if not parts:
+        raise InvalidRequest("The form has no parts.")
+    return parts
+
+
+def _part_of(piece: bytes) -> Part:
+    """Return a part of what is between two delimiters; raises InvalidRequest."""
+    padding, line_end, rest = piece.partition(b"\r\n")
+    head, end, body = (b"\r\n" + rest).partition(b"\r\n\r\n")
+    name = _NAME.search(head) if len(head) <= MAX_HEADER else None
+    if padding.strip(b" \t") or not line_end or not end or name is None:
+        raise InvalidRequest(
+            'Each part of a form needs the header Content-Disposition: form-data; name="…".'
+        )
+    if _ENCODED.search(head):
+        raise InvalidRequest("Parts of a form must be sent as they are, without an encoding.")
+    text = name[1].decode(errors="replace")
+    return Part(_ESCAPED.sub(lambda found: _ESCAPES[found[0]], text), body)

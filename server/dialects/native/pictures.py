@@ -1,0 +1,118 @@
+"""Picture files as the body of a request, or as parts of a form."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import orjson
+
+from model.signature import Signature, TensorSpec
+from model.tensors import Rows, Tensors
+from server.dialects.interface import DecodedRequest, Encoded
+from server.dialects.native import multipart
+from server.dialects.native.codec import RequestForm
+from server.dialects.native.json_codec import JsonCodec
+from server.dialects.native.multipart import Part
+from server.dialects.pictures.reader import Pictures
+from server.errors import InvalidData, InvalidJSON
+
+IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")
+PICTURE: Final = "image/*"  # the media type in forms of requests, whatever the picture is
+FORM: Final = multipart.MEDIA_TYPE
+HOW_TO_SEND: Final = (
+    f"Send a picture with its own Content-Type ({', '.join(IMAGE_TYPES)}), as a part of {FORM}, "
+    'or in JSON as {"data": {"b64": "…"}}.'
+)
+_PLACEHOLDER: Final = {"b64": ""}  # stands for a file while the rest is checked
+
+
+class PictureCodec:
+    """Reads a body that is one picture; answers are JSON."""
+
+    def __init__(self, pictures: Pictures, answers: JsonCodec) -> None:
+        self._pictures = pictures
+        self._answers = answers
+
+    def decode(self, body: bytes) -> DecodedRequest:
+        """Read one picture; raises InvalidData."""
+        [name] = self._pictures.names
+        files = Tensors({name: _cells([body])})
+        return self._pictures.decoded(DecodedRequest(files, RequestForm(PICTURE, single=True)))
+
+    def answer_bytes(self, rows: int, form: RequestForm) -> int:
+        """Return the most bytes that an answer with so many rows can have, as far as known."""
+        return self._answers.answer_bytes(rows, form)
+
+    def encode(self, answer: Rows, form: RequestForm) -> Encoded:
+        """Write an answer in JSON; raises NonFiniteOutput."""
+        return self._answers.encode(answer, form)
+
+    def input_excerpt(self, body: bytes) -> bytes:  # noqa: ARG002  # Codec's
+        """Return null: files are not logged."""
+        return b"null"
+
+    def answer_excerpt(self, answer: bytes) -> bytes:
+        """Return the prediction."""
+        return self._answers.answer_excerpt(answer)
+
+
+class FormCodec(PictureCodec):
+    """Reads forms: a part for each input, or several of each for a batch."""
+
+    def __init__(
+        self, signature: Signature, pictures: Pictures, answers: JsonCodec, files: JsonCodec
+    ) -> None:
+        """Make a codec that validates all but pictures as `files`, the codec of JSON, does."""
+        super().__init__(pictures, answers)
+        self._inputs = signature.inputs
+        self._files = files
+
+    def decode_form(self, body: bytes, content_type: str) -> DecodedRequest:
+        """Read a form; raises InvalidRequest, InvalidJSON and InvalidData."""
+        parts = self._by_input(multipart.parts_of(body, content_type))
+        single = all(len(each) == 1 for each in parts.values())
+        columns = {spec.name: self._column(spec, parts.get(spec.name, [])) for spec in self._inputs}
+        data: Any = {name: column[0] if single else column for name, column in columns.items()}
+        if len(self._inputs) == 1:
+            [data] = data.values()
+        request = self._files.decode_document({"data": data}, len(body))
+        arrays = dict(request.tensors.arrays)
+        for name in self._pictures.names:
+            arrays[name] = _cells([part.body for part in parts[name]])
+        form = RequestForm(FORM, single)
+        return self._pictures.decoded(DecodedRequest(Tensors(arrays), form))
+
+    def _by_input(self, parts: list[Part]) -> dict[str, list[Part]]:
+        """Return the parts by input; the only input may have any name. Raises InvalidData."""
+        names = [spec.name for spec in self._inputs]
+        found: dict[str, list[Part]] = {}
+        for part in parts:
+            found.setdefault(part.name, []).append(part)
+        if len(names) == 1 and len(found) == 1:
+            return {names[0]: parts}
+        for name in found:
+            if name not in names:
+                raise InvalidData(
+                    f"The model has no input {name!r:.80}; its inputs are {', '.join(names)}", []
+                )
+        if missing := [name for name in names if name not in found]:
+            raise InvalidData(f"The form has no part for the input {missing[0]}", [])
+        return found
+
+    def _column(self, spec: TensorSpec, parts: list[Part]) -> list[Any]:
+        """Return what the parts of an input are in JSON; raises InvalidJSON."""
+        if spec.name in self._pictures.names:
+            return [_PLACEHOLDER] * len(parts)
+        if spec.dtype == "string" and not spec.shape:
+            return [part.body.decode(errors="replace") for part in parts]
+        try:
+            return [orjson.loads(part.body) for part in parts]
+        except orjson.JSONDecodeError as error:
+            raise InvalidJSON(f"A part for {spec.name} is not valid JSON: {error}") from None
+
+
+def _cells(files: list[bytes]) -> np.ndarray:
+    array = np.empty(len(files), object)
+    array[:] = files
+    return array
