@@ -169,3 +169,17 @@ def may_be_shown(rows: Rows) -> bool:
 def cells_of(rows: Rows) -> int:
     """Return how many numbers and strings rows have."""
     return sum(array.size for array in rows.arrays.values())
+
+
+def why_gone(origin: Origin) -> str:
+    """Return why a version cannot be loaded again, and how to replace models instead."""
+    path = origin.file.path
+    if origin.kept is not None and origin.kept.path.is_dir():
+        return (
+            f"The folder that was {path} was changed or deleted, so the version before is gone; "
+            "replace folders by renaming, and keep the old one until it is no longer needed."
+        )
+    return (
+        f"{path} was overwritten in place, so the version before it is gone; "
+        "replace files by renaming."
+    )

@@ -16,6 +16,7 @@ from server.serving.client import LoadRejected
 from server.serving.counts import Counts
 from server.serving.kept_file import KeptFile
 from server.serving.labels import LabelsError
+from server.serving.loading import why_gone
 from server.serving.served_model import ServedModel
 from server.serving.versions import (
     Origin,
@@ -25,7 +26,6 @@ from server.serving.versions import (
     look,
     rank,
     seen_in,
-    why_gone,
 )
 
 log = logging.getLogger(__name__)

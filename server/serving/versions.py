@@ -121,20 +121,6 @@ def _version_file(entry: Path, number: str, source: ModelSource) -> VersionFile:
     return VersionFile(str(file), number, source, state_of(file))
 
 
-def why_gone(origin: Origin) -> str:
-    """Return why a version cannot be loaded again, and how to replace models instead."""
-    path = origin.file.path
-    if origin.kept is not None and origin.kept.path.is_dir():
-        return (
-            f"The folder that was {path} was changed or deleted, so the version before is gone; "
-            "replace folders by renaming, and keep the old one until it is no longer needed."
-        )
-    return (
-        f"{path} was overwritten in place, so the version before it is gone; "
-        "replace files by renaming."
-    )
-
-
 def after(version: str) -> str:
     """Return the version that comes next: of `7` it is `8`, of `a` it is `a.2`."""
     before, dot, number = version.rpartition(".")
