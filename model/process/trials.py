@@ -177,7 +177,8 @@ class Trials:
         """The largest difference of three answers to the same batch, relative to their scale.
 
         It is 0 for most networks. If it is more than rounding, a network answers at random, or
-        keeps state. It is 0, too, if the network takes one row only; `warm_up` raises the error.
+        keeps state. It is 0, too, if the network fails on a batch of several rows; where calls
+        have several, `warm_up` raises that error.
         """
         try:
             batch, first = self.batch

@@ -154,6 +154,41 @@ def test_rows_are_compared_on_different_ones_of_the_accepted_kind() -> None:
 # Trials
 
 
+def drifting(most: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A network that takes so many rows, and answers more at every call."""
+    calls = 0
+
+    def network(x: np.ndarray) -> np.ndarray:
+        nonlocal calls
+        calls += 1
+        only(lambda x: len(x) <= most)(x)
+        return line(x) + np.float32(calls)
+
+    return network
+
+
+def test_a_network_that_answers_differently_at_every_call_is_noisy() -> None:
+    assert trials(line).noise == 0
+    assert trials(drifting(most=4)).noise > trying.MAX_NOISE
+
+
+def test_no_noise_is_seen_of_a_network_that_fails_on_several_rows() -> None:
+    """A warm-up with several rows raises what it fails on."""
+    tried = trials(drifting(most=1))
+
+    assert tried.noise == 0
+    tried.warm_up(1)
+    with pytest.raises(ModelError, match="fails on a batch of 2"):
+        tried.warm_up(2)
+
+
+def test_a_network_built_for_calls_of_one_row_is_noisy_in_one_row() -> None:
+    engine = FakeEngine(drifting(most=1))
+    engine.fixed_rows = 1
+
+    assert Trials(engine, "m.keras").noise > trying.MAX_NOISE
+
+
 def test_a_trial_gives_the_size_of_its_answer() -> None:
     """Of strings, too."""
     assert trials(line).trial(5)() == 5 * 4
