@@ -40,34 +40,29 @@ def main(load: Load, arguments: list[str]) -> None:
 
 
 def load_engine(channel: Channel, load: Load) -> Engine | None:
-    """Load what the main process requests, and send a report; None if loading failed."""
+    """Load what the main process requests, and send a report; None if loading failed.
+
+    Or try other engines, if that is what it requests, and send which was chosen; then None.
+    """
     request = with_threads(load_request(channel.receive()))
-    if request.conversion:
-        convert_engines(channel, load, request)
-        return None
-    cores = use_one_core() if request.beside_others else set()
+
+    def tell(step: str) -> None:
+        channel.send(PROGRESS, step=step)
+
     try:
-        engine, report = prepare(
-            partial(convert.load_engine, load),
-            request,
-            lambda step: channel.send(PROGRESS, step=step),
-        )
+        if request.conversion:
+            convert.be_unimportant()
+            choice = convert.try_engines(load, request, tell)
+            channel.send(CONVERTED, **choice.fields())
+            return None
+        cores = use_one_core() if request.beside_others else set()
+        engine, report = prepare(partial(convert.load_engine, load), request, tell)
         use_cores(cores)
         send_report(channel, report)
     except BaseException as error:
         channel.send(FAILED, reason=reason(error, request), detail=trace_of(error))
         return None
     return engine
-
-
-def convert_engines(channel: Channel, load: Load, request: LoadRequest) -> None:
-    """Try other engines; send which was chosen."""
-    convert.be_unimportant()
-    try:
-        choice = convert.try_engines(load, request, lambda step: channel.send(PROGRESS, step=step))
-        channel.send(CONVERTED, **choice.fields())
-    except BaseException as error:
-        channel.send(FAILED, reason=reason(error, request), detail=trace_of(error))
 
 
 def with_threads(request: LoadRequest) -> LoadRequest:
