@@ -9,8 +9,9 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from model.engines.agree import Agreement
 from model.engines.batch_engine import BatchEngine
@@ -39,6 +40,7 @@ from model.engines.frozen import (
     weight_bytes,
 )
 from model.engines.interface import Engine
+from model.engines.nan_rows import NanRows
 from model.engines.tensorflow import TensorFlowEngine
 from model.formats.digest import digest_of
 from model.formats.files import in_one_line
@@ -67,6 +69,25 @@ class Tried:
     trials: dict[str, Trials]
     reasons: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def tensorflow(self) -> TensorFlowEngine:
+        engine = self.trials[TENSORFLOW].engine
+        assert isinstance(engine, TensorFlowEngine)
+        return engine
+
+    @cached_property
+    def frozen_function(self) -> Any:
+        """What all engines are made of; raises CannotConvert.
+
+        It holds a copy of the weights. Made once, it takes no more memory at the worst moment, a
+        conversion, which needs it anyway.
+        """
+        return freeze(self.tensorflow)
+
+    def forget_frozen_function(self) -> None:
+        """Free its memory, unless the engine `frozen` calls it."""
+        self.__dict__.pop("frozen_function", None)
+
 
 def try_engines(load: Load, request: LoadRequest, tell: Tell = lambda _: None) -> Choice:
     """Convert, compare and time the engines of a request; write what was chosen into its folder.
@@ -81,12 +102,12 @@ def try_engines(load: Load, request: LoadRequest, tell: Tell = lambda _: None) -
     if why := not_convertible(engine, trials, request):
         choice = Choice(reasons=dict.fromkeys(conversion.engines, why))
     else:
-        assert isinstance(engine, TensorFlowEngine)
         tried = Tried({TENSORFLOW: trials})
         for name in conversion.engines:
             tell(f"trying {name}")
-            if why := why_not(name, engine, tried, request):
+            if why := why_not(name, tried, request):
                 tried.reasons[name] = why
+        tried.forget_frozen_function()
         tell("timing the engines")
         choice = choose(timed(tried, request.max_rows), tried.reasons, conversion.only or None)
     write(choice, Path(conversion.folder))
@@ -108,44 +129,43 @@ def not_convertible(engine: Engine, trials: Trials, request: LoadRequest) -> str
     return ""
 
 
-def why_not(name: str, engine: TensorFlowEngine, tried: Tried, request: LoadRequest) -> str:
+def why_not(name: str, tried: Tried, request: LoadRequest) -> str:
     """Add an engine to those that agree; return why it is not among them, or ""."""
     if why := not_installed(name):
         return why
     try:
-        made = make(name, engine, request)
-        found = Trials(made, tried.trials[TENSORFLOW].path)
+        reference = tried.trials[TENSORFLOW]
+        made = make(name, tried, request)
         recorded = [golden.rows for golden in request.before.golden] if request.before else []
         agreement = Agreement(
-            tried.trials[TENSORFLOW], found, max_rows=request.max_rows, recorded=recorded
+            reference, Trials(made, reference.path), max_rows=request.max_rows, recorded=recorded
         )
         if why := agreement.disagreement():
             return why
         if agreement.lost:
             if name == FROZEN:
                 return "it answers otherwise than TensorFlow to NaN in the input"
-            folder = folder_of(request, name)
-            answer_with_nan(folder, agreement.lost)
-            found = Trials(load_converted(folder, request.options.threads), found.path)
+            answer_with_nan(folder_of(request, name), agreement.lost)
+            made = NanRows(made, agreement.lost)
     except Exception as error:  # whatever a library raises
         log.debug("%s", name, exc_info=True)
         return in_one_line(error)
-    tried.trials[name] = found
+    tried.trials[name] = Trials(made, reference.path)
     return ""
 
 
-def make(name: str, engine: TensorFlowEngine, request: LoadRequest) -> BatchEngine:
+def make(name: str, tried: Tried, request: LoadRequest) -> BatchEngine:
     """Return the network computed by an engine; raises CannotConvert, and what it raises."""
+    engine = tried.tensorflow
     if name != FROZEN and has_strings(engine.signature):
         raise CannotConvert("strings stay on TensorFlow")
     if name == FROZEN and (size := weight_bytes(engine)) > MAX_WEIGHT_BYTES:
         most = MAX_WEIGHT_BYTES >> 20
         raise CannotConvert(f"its weights take {size >> 20} MiB, and at most {most} are frozen")
-    function = freeze(engine)
     if name == FROZEN:
-        return frozen_engine(engine, function)
+        return frozen_engine(engine, tried.frozen_function)
     folder = folder_of(request, name)
-    convert(Network(function, engine.signature, engine.fixed_rows), name, folder)
+    convert(Network(tried.frozen_function, engine.signature, engine.fixed_rows), name, folder)
     return load_converted(folder, request.options.threads)
 
 
@@ -204,7 +224,7 @@ def load_engine(load: Load, request: LoadRequest) -> Engine:
             return load_converted(request.converted, request.options.threads)
     engine = load(request)
     if request.engine == FROZEN and isinstance(engine, TensorFlowEngine):
-        with failing("its variables cannot become constants"):
+        with failing("the engine frozen cannot be made"):
             return frozen_engine(engine, freeze(engine))
     return engine
 

@@ -15,7 +15,8 @@ from model.engines import libraries
 from model.engines.agree import Agreement
 from model.engines.choose import Choice
 from model.engines.convert import load_converted, not_installed
-from model.engines.frozen import CannotConvert
+from model.engines.frozen import CannotConvert, freeze
+from model.engines.nan_rows import NanRows
 from model.formats.options import LoadOptions
 from model.process import convert
 from model.process.prepare import Conversion, LoadRequest
@@ -117,7 +118,7 @@ def test_every_engine_agrees(save: Save, network: Any) -> None:
     tried = convert.Tried({"tensorflow": trials})
     installed = [name for name in ENGINES if not not_installed(name)]
 
-    why = {name: convert.why_not(name, engine, tried, request) for name in installed}
+    why = {name: convert.why_not(name, tried, request) for name in installed}
 
     assert why == dict.fromkeys(installed, "")
     for found in tried.trials.values():
@@ -266,5 +267,30 @@ def test_libraries_send_nothing_to_their_makers(
 def test_large_weights_are_not_frozen(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convert, "MAX_WEIGHT_BYTES", 8)
     request = save(dense)
+    tried = convert.Tried({"tensorflow": Trials(load(request), "m.keras")})
     with pytest.raises(CannotConvert, match="its weights take"):
-        convert.make("frozen", load(request), request)
+        convert.make("frozen", tried, request)
+
+
+def test_variables_become_constants_once(save: Save, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(convert, "freeze", lambda engine: made.append(freeze(engine)) or made[-1])
+    choice = convert.try_engines(load, save(dense))
+
+    assert len(made) == 1
+    assert {"frozen", "onnx"} <= choice.timings.keys()
+
+
+def test_an_engine_that_loses_nan_answers_nan_once_it_is_loaded_again(save: Save) -> None:
+    """ONNX Runtime loses it in an LSTM."""
+    request = save(recurrent)
+    tried = convert.Tried({"tensorflow": Trials(load(request), "m.keras")})
+    assert convert.why_not("onnx", tried, request) == ""
+    made = tried.trials["onnx"].engine
+    again = load_converted(convert.folder_of(request, "onnx"), 1)
+    rows = np.ones((2, 5, 4), np.float32)
+    rows[1, 0, 0] = np.nan
+
+    assert isinstance(made, NanRows)
+    for each in (made, again):
+        assert np.isnan(each.call([rows])[0]).all(axis=1).tolist() == [False, True]
