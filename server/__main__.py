@@ -1,14 +1,14 @@
 """`python -m server [MODEL]` serves a model; the commands are in COMMANDS.
 
-`… key` makes an API key, `… hash PATH` prints what to write as `model.sha256`, and `… tune` finds
-settings.
+`… key` makes an API key, `… hash PATH` prints what to write as `model.sha256`, `… convert` writes a
+model that is served without TensorFlow, and `… tune` finds settings.
 """
 
 import os
 import signal
 import sys
 
-COMMANDS = ("hash", "key", "tune")
+COMMANDS = ("convert", "hash", "key", "tune")
 
 
 def handle_signals_early() -> None:
@@ -25,6 +25,10 @@ def handle_signals_early() -> None:
 def main() -> int:
     """Do what the first word says; return the exit code."""
     match sys.argv[1:]:
+        case ["convert", *rest]:
+            from server.serving import convert_model
+
+            return convert_model.main(rest)
         case ["hash", *rest]:
             from server.serving import print_hash
 

@@ -1,28 +1,28 @@
 """Converts a frozen network for ONNX Runtime or OpenVINO, into a folder.
 
-The folder holds the network as the engine reads it, and `engine.json`: which engine, the signature,
-and what the file calls its inputs and outputs.
+The folder holds the network as the engine reads it, with a `Description`: in the metadata of an
+`.onnx` file, for OpenVINO in `engine.json`.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from model.engines import libraries
+from model.engines import libraries, onnx_file
 from model.engines.batch_engine import BatchEngine
+from model.engines.description import Description
 from model.engines.frozen import CannotConvert
 from model.engines.nan_rows import NanRows
 from model.engines.onnx import OnnxEngine, session_of
 from model.engines.openvino import OpenVinoEngine, compiled_model
 from model.signature import Signature
-from model.signature_json import signature_fields, signature_of
 
 DESCRIPTION: Final = "engine.json"
 ONNX_FILE: Final = "model.onnx"
@@ -60,54 +60,46 @@ def convert(network: Network, engine: str, folder: Path) -> None:
     """Write a network for `onnx` or `openvino` into a folder; raises CannotConvert."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        names = WRITERS[engine](network.function, folder)
+        inputs, outputs = WRITERS[engine](network.function, folder)
+        names = tuple(inputs), tuple(outputs)
+        describe(folder, Description(engine, network.signature, *names, network.fixed_rows))
     except CannotConvert:
         raise
     except Exception as error:  # whatever the converter raises
         why = " ".join(str(error).split())[:300]
         raise CannotConvert(f"it cannot be converted: {type(error).__name__}: {why}") from error
-    describe(folder, engine, network, names)
 
 
-def describe(folder: Path, engine: str, network: Network, names: Names) -> None:
-    """Write `engine.json`."""
-    inputs, outputs = names
-    fields = {
-        "engine": engine,
-        "signature": signature_fields(network.signature),
-        "fixed_rows": network.fixed_rows,
-        "inputs": inputs,
-        "outputs": outputs,
-        "answered_nan": [],
-    }
-    (folder / DESCRIPTION).write_text(json.dumps(fields, indent=1))
+def describe(folder: Path, description: Description) -> None:
+    """Write the description of what is in a folder."""
+    if description.engine == OnnxEngine.name:
+        onnx_file.describe(folder / ONNX_FILE, description)
+    else:
+        (folder / DESCRIPTION).write_text(description.as_json())
 
 
 def answer_with_nan(folder: Path, values: Sequence[float]) -> None:
     """Have the network in a folder answer NaN to rows of input with these; see `NanRows`."""
-    path = folder / DESCRIPTION
-    fields = json.loads(path.read_text()) | {"answered_nan": list(map(str, values))}
-    path.write_text(json.dumps(fields, indent=1))
+    if (folder / ONNX_FILE).exists():
+        onnx_file.answer_with_nan(folder / ONNX_FILE, values)
+        return
+    description = Description.of_json((folder / DESCRIPTION).read_text())
+    describe(folder, replace(description, answered_nan=tuple(values)))
 
 
 def load_converted(folder: Path | str, threads: int) -> BatchEngine:
     """Load what `convert` has written; raises whatever reading it raises."""
     folder = Path(folder)
-    fields = json.loads((folder / DESCRIPTION).read_text())
-    signature, fixed_rows = signature_of(fields["signature"]), fields["fixed_rows"]
-    engine: BatchEngine
-    if fields["engine"] == "onnx":
-        engine = OnnxEngine(
-            session_of(folder / ONNX_FILE, threads),
-            signature,
-            inputs=fields["inputs"],
-            outputs=fields["outputs"],
-            fixed_rows=fixed_rows,
-        )
-    else:
-        compiled = compiled_model(folder / OPENVINO_FILE, threads)
-        engine = OpenVinoEngine(compiled, signature, fixed_rows=fixed_rows)
-    values = [float(value) for value in fields["answered_nan"]]
+    if (folder / ONNX_FILE).exists():
+        session = session_of(folder / ONNX_FILE, threads)
+        description = onnx_file.description_in(session)
+        if description is None:
+            raise ValueError(f"{ONNX_FILE} has no description")
+        return onnx_file.engine_of(session, description)
+    description = Description.of_json((folder / DESCRIPTION).read_text())
+    compiled = compiled_model(folder / OPENVINO_FILE, threads)
+    rows, values = description.fixed_rows, description.answered_nan
+    engine = OpenVinoEngine(compiled, description.signature, fixed_rows=rows)
     return NanRows(engine, values) if values else engine
 
 

@@ -1,6 +1,7 @@
 """Loads `.onnx` files with ONNX Runtime: TensorFlow is not imported.
 
-What a file contains is checked before ONNX Runtime reads it.
+What a file contains is checked before ONNX Runtime reads it. A file that `python -m server convert`
+has written describes itself (`model.engines.onnx_file`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from model.engines.batch_engine import BatchEngine
+from model.engines.description import Description
 from model.engines.onnx import OnnxEngine, session_of
+from model.engines.onnx_file import description_in, engine_of
 from model.formats.declared_rows import check_rows_of_output, rows_of_inputs
 from model.formats.files import AGAIN, ModelError, in_one_line
 from model.formats.options import LoadOptions
@@ -34,7 +38,7 @@ DTYPES: Final = {
 }
 
 
-def load(path: Path | str, options: LoadOptions) -> OnnxEngine:
+def load(path: Path | str, options: LoadOptions) -> BatchEngine:
     """Load a file; raises ModelError."""
     check_content(Path(path))
     try:
@@ -49,9 +53,36 @@ def load(path: Path | str, options: LoadOptions) -> OnnxEngine:
         inputs = tuple(_spec(f"its input {each.name}", each) for each in session.get_inputs())
         outputs = tuple(_output_spec(each, rows) for each in session.get_outputs())
         signature = Signature(inputs, outputs)
+        description = description_in(session)
+        if description is None:
+            return OnnxEngine(session, signature, fixed_rows=rows)
+        _check_description(description, signature, rows)
+        return engine_of(session, description)
     except ValueError as error:
         raise ModelError(path, str(error)) from error
-    return OnnxEngine(session, signature, fixed_rows=rows)
+
+
+def _check_description(description: Description, declared: Signature, rows: int | None) -> None:
+    """Raise ValueError unless the description in a file is of the network that it holds."""
+    wanted = description.signature
+    inputs = dict(zip(description.inputs, wanted.inputs, strict=True))
+    outputs = dict(zip(description.outputs, wanted.outputs, strict=True))
+    names = {spec.name for spec in declared.outputs}
+    fits = (
+        rows == description.fixed_rows
+        and names == outputs.keys()
+        and all(_fits(spec, inputs.get(spec.name)) for spec in declared.inputs)
+        and all(_fits(spec, outputs[spec.name]) for spec in declared.outputs)
+    )
+    if not fits:
+        raise ValueError("its description does not fit its inputs and outputs; convert it again")
+
+
+def _fits(declared: TensorSpec, described: TensorSpec | None) -> bool:
+    return described is not None and (declared.shape, declared.dtype) == (
+        described.shape,
+        described.dtype,
+    )
 
 
 def _cause(error: Exception) -> str:

@@ -224,6 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         usage=f"{program()} [MODEL] [--config FILE] [--section.key VALUE ...]\n"
         f"       {program()} key [NAME] [--allow GROUP,GROUP]\n"
         f"       {program()} hash PATH\n"
+        f"       {program()} convert MODEL --out FOLDER\n"
         f"       {program()} tune MODEL [--p99-ms N] [--out FILE]",
         description="Serve a Keras model over HTTP; concurrent requests are batched automatically.",
         epilog="Every setting is also an environment variable (SERVER_HTTP__PORT) and a key in the "

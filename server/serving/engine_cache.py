@@ -27,7 +27,7 @@ from server.serving.leftovers import DAY, PREFIX
 
 log = logging.getLogger(__name__)
 
-LAYOUT: Final = 1  # of an entry; another number makes all of them anew
+LAYOUT: Final = 2  # of an entry; another number makes all of them anew
 PACKAGES: Final = (
     *("tensorflow", "keras", "tf_keras", "numpy"),
     *("onnxruntime", "onnx", "tf2onnx", "openvino"),

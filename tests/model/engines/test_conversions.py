@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from model.engines import convert as conversion
@@ -17,6 +18,7 @@ from model.engines.choose import Choice
 from model.engines.convert import load_converted, not_installed
 from model.engines.frozen import CannotConvert, freeze
 from model.engines.nan_rows import NanRows
+from model.formats.load import load_model
 from model.formats.options import LoadOptions
 from model.process import convert
 from model.process.prepare import Conversion, LoadRequest
@@ -105,8 +107,6 @@ def save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Save:
 
 
 def load(request: LoadRequest) -> Any:
-    from model.formats.load import load_model
-
     return load_model(request.path, request.options)
 
 
@@ -124,6 +124,25 @@ def test_every_engine_agrees(save: Save, network: Any) -> None:
     for found in tried.trials.values():
         assert str(found.engine.signature) == str(engine.signature)
         assert Agreement(trials, found, max_rows=MAX_ROWS).disagreement() == ""
+
+
+@pytest.mark.parametrize("network", [dense, recurrent, two_of_each, three_rows, attention])
+def test_a_converted_file_is_served_with_the_signature_of_the_model(
+    save: Save, network: Any
+) -> None:
+    request = save(network)
+    engine = load(request)
+    tried = convert.Tried({"tensorflow": Trials(engine, "m.keras")})
+    convert.make("onnx", tried, request)
+    served = load_model(convert.folder_of(request, "onnx") / "model.onnx")
+
+    assert (served.signature, served.fixed_rows) == (engine.signature, engine.fixed_rows)
+    assert [s.samples for s in served.signature.inputs] == [
+        s.samples for s in engine.signature.inputs
+    ]
+    kept = {spec.name for spec in (*engine.signature.inputs, *engine.signature.outputs)}
+    made = onnx.load(convert.folder_of(request, "onnx") / "model.onnx", load_external_data=False)
+    assert {each.name for each in (*made.graph.input, *made.graph.output)} == kept
 
 
 def test_what_was_chosen_serves_from_its_folder(

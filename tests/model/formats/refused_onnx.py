@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from model.engines.description import Description
+from model.engines.onnx_file import KEY
 from model.formats import onnx as formats
 from model.formats.load import load_model
+from model.signature import Signature, TensorSpec
 from tests.model.formats import onnx_files
 from tests.model.formats.onnx_files import TensorProto, dense, external, helper, tensor
 
@@ -73,6 +76,18 @@ def own_operation() -> Any:
     return onnx_files.model([node], *ends, opsets=[helper.make_opsetid("com.example", 1)])
 
 
+def described(text: str) -> Any:
+    made = dense()
+    helper.set_model_props(made, {KEY: text})
+    return made
+
+
+def of_another_shape() -> Any:
+    """A description that has two numbers where the network takes three."""
+    x, y = (TensorSpec(name, (2,), "float32") for name in "xy")
+    return described(Description("onnx", Signature((x,), (y,)), ("x",), ("y",)).as_json())
+
+
 REFUSED: dict[str, Make] = {
     "holds a model of Keras": content(b"PK\3\4"),
     "is no .onnx file that can be read: …": content(b"hello"),
@@ -110,4 +125,6 @@ REFUSED: dict[str, Make] = {
         )
     ),
     "its … is a single value, or declares no shape": file_of(single_value()),
+    "its description cannot be read: …": file_of(described("{")),
+    "its description does not fit its inputs and outputs": file_of(of_another_shape()),
 }
