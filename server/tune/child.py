@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import re
 import signal
@@ -27,22 +28,24 @@ TAIL_BYTES = 64 * 1024
 LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+),")
 
 
+Sections = Mapping[str, Mapping[str, float | str]]
+"""Settings: the values of each section."""
+
+
 class CannotServe(Exception):
     """The server did not start, or stopped early; the message is one line."""
 
 
 @contextlib.contextmanager
-def serving(
-    model: str, batching: Mapping[str, float], command: Sequence[str] = SERVER
-) -> Iterator[str]:
-    """Serve `model` with these settings of `batching`, and yield the URL; raises CannotServe.
+def serving(model: str, settings: Sections, command: Sequence[str] = SERVER) -> Iterator[str]:
+    """Serve `model` with these settings, and yield the URL; raises CannotServe.
 
     All other settings have their defaults: configuration files and SERVER_ variables are ignored.
     Logs are written as in production, and discarded.
     """
     with tempfile.TemporaryDirectory(prefix="tune-") as folder:
         config = Path(folder) / "config.yaml"
-        config.write_text(_config(batching))
+        config.write_text(_config(settings))
         process = log = None
         try:
             with deferred(signal.SIGTERM, signal.SIGINT):  # else the child could be left running
@@ -110,9 +113,10 @@ class Tail:
             self._bytes = (self._bytes + piece)[-TAIL_BYTES:]
 
 
-def _config(batching: Mapping[str, float]) -> str:
-    settings = "".join(f"  {key}: {value:g}\n" for key, value in batching.items())
-    return f"http:\n  port: 0\n  drain_grace_ms: 0\nbatching:\n{settings}"
+def _config(settings: Sections) -> str:
+    """Return the settings as YAML, which JSON is."""
+    document = {"http": {"port": 0, "drain_grace_ms": 0}, **settings}
+    return json.dumps({name: dict(section) for name, section in document.items()})
 
 
 def _environment() -> dict[str, str]:

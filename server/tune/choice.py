@@ -8,7 +8,7 @@ from statistics import median
 
 from server.loadtest.step import Step
 from server.loadtest.sweep_result import SweepResult
-from server.tune.candidates import Candidate
+from server.tune.candidates import DEFAULTS, Candidate
 
 BETTER = 1.05  # other settings must have more than this many times the rate of the defaults
 TIMELY = 1.1  # a limit must give at least this many times the answers in time during overload
@@ -45,35 +45,46 @@ class Choice:
 
 
 def choose_trial(trials: Sequence[Trial]) -> Choice:
-    """Choose one of the trials; the first one has the defaults.
+    """Choose one of the trials; the first one has the defaults, or what was chosen so far.
 
-    Other settings are chosen only if their worst round beats the best round of the defaults, since
-    smaller differences may be noise, and only if the server was the limit with the defaults.
+    Other settings are chosen only if their worst round beats the best round of the first, since
+    smaller differences may be noise, and only if the server was the limit with the first.
     """
-    defaults = trials[0]
+    first = trials[0]
+    name = first.candidate.name
+    stays = "The defaults are recommended" if name == DEFAULTS else f"{name} is kept"
     best = max(trials, key=lambda trial: median(trial.knees))
-    if best is defaults:
-        return Choice(defaults, "No other settings sustained a higher rate than the defaults")
-    if min(best.knees) <= max(defaults.knees) * BETTER:
+    if best is first:
+        return Choice(first, f"No other settings sustained a higher rate than {name}")
+    if min(best.knees) <= max(first.knees) * BETTER:
         return Choice(
-            defaults,
-            f"The defaults are recommended: the gain from {best.candidate.name} is within the "
-            f"differences between rounds ({best}; {defaults})",
+            first,
+            f"{stays}: the gain from {best.candidate.name} is within the "
+            f"differences between rounds ({best}; {first})",
         )
-    if not defaults.shows_the_server:
+    if not first.shows_the_server:
         return Choice(
-            defaults,
-            "The defaults are recommended for lack of evidence: with "
-            f"{best.candidate.name} the rate was higher ({best}; {defaults}), but with the "
-            "defaults the client was the limit, not the server. Try again on a less busy machine, "
+            first,
+            f"{stays} for lack of evidence: with "
+            f"{best.candidate.name} the rate was higher ({best}; {first}), but with "
+            f"{name} the client was the limit, not the server. Try again on a less busy machine, "
             "or with longer steps",
         )
-    gain = _gain(median(best.knees), median(defaults.knees))
-    return Choice(best, f"With {best.candidate.name} the server sustained {gain} the defaults")
+    gain = _gain(median(best.knees), median(first.knees))
+    return Choice(best, f"With {best.candidate.name} the server sustained {gain} {name}")
 
 
 def _gain(rate: float, other: float) -> str:
     return f"{rate / other:.2f} times the rate of" if other else f"{rate:,g}/s, and no rate with"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Candidates that differ in one respect, such as the engine, and the one that was chosen."""
+
+    title: str
+    trials: Sequence[Trial]
+    choice: Choice
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ import asyncio
 import shlex
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from model.engines.choose import TENSORFLOW
 from model.formats.files import ModelError
-from model.process.batch_size import BatchSize
-from model.process.prepare import LoadRequest
-from server.config import ModelSource
 from server.config.program import program
 from server.loadtest.arguments import count, positive
 from server.loadtest.knee import Rates, significant
@@ -23,12 +22,16 @@ from server.loadtest.payload import PayloadError
 from server.loadtest.sweep_result import check_writable
 from server.loadtest.target_server import UnusableServer
 from server.serving.client import LoadRejected, ProcessEnded
-from server.serving.model_process import ModelProcess
 from server.serving.process_start import COMMAND
-from server.serving.versions import files_of
-from server.tune.candidates import Candidate, candidates, longest_call
+from server.tune.candidates import (
+    Candidate,
+    candidates,
+    longest_call,
+    of_engines,
+    of_processes,
+)
 from server.tune.child import SERVER, CannotServe
-from server.tune.choice import choose_trial
+from server.tune.engines import EngineMeasurements, Measured
 from server.tune.page import Findings, tuning_page
 from server.tune.settings import settings_yaml
 from server.tune.trials import Trials, UnderLoad
@@ -84,7 +87,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=f"{program()} tune",
-        description="Measure a model, test batching settings under load, and recommend the best.",
+        description="Measure a model on each engine, test engines, processes and batching settings "
+        "under load, and recommend the best.",
         epilog="Exit code 1: no settings met the objective. 2: tuning could not start.",
         allow_abbrev=False,
     )
@@ -118,21 +122,23 @@ def _run(
     for path in (options.out, page):
         _write(check_writable, path)
     machine, was_busy = describe_machine(), load_average() > cores() / 2
-    seconds = longest_call(options.p99_ms / 1000)
-    measured = asyncio.run(measure_model(options.model, model_process, seconds))
-    tried = _trials(options, measured, command)
-    tried.run()
-    chosen, reasons = _decide(tried, measured, options.p99_ms)
+    with tempfile.TemporaryDirectory(prefix="tune-") as folder:
+        seconds = longest_call(options.p99_ms / 1000)
+        _say(f"measuring {options.model}")
+        engines = EngineMeasurements(options.model, model_process, seconds, Path(folder), _say)
+        measured = asyncio.run(engines.all())
+        tried = _trials(options, engines, command)
+        chosen, reasons = _tested(tried, measured, options.p99_ms)
     if was_busy:
         reasons.append(f"Other processes were busy (load average {machine['load before']})")
-    comments = _comments(argv, options.p99_ms, tried, reasons)
+    comments = _comments(argv, options.p99_ms, measured, tried, reasons)
     found = Findings(
         model=options.model,
         objective_ms=options.p99_ms,
-        measured=measured,
-        trials=tried.trials,
+        engines=measured,
+        stages=tried.stages,
         overloads=tried.overloads,
-        settings=settings_yaml(chosen.settings, comments) if chosen else "",
+        settings=settings_yaml(chosen, comments) if chosen else "",
         reasons=reasons,
         command=_command(argv),
         machine=machine,
@@ -140,43 +146,43 @@ def _run(
     return _write_and_print(found, options.out, page)
 
 
-def _trials(options: argparse.Namespace, measured: BatchSize, command: Sequence[str]) -> Trials:
-    seconds = options.p99_ms / 1000
+def _trials(
+    options: argparse.Namespace, engines: EngineMeasurements, command: Sequence[str]
+) -> Trials:
     load = UnderLoad(
-        options.model, seconds, options.step_seconds, options.max_rate, options.rows, command
+        options.model,
+        options.p99_ms / 1000,
+        options.step_seconds,
+        options.max_rate,
+        options.rows,
+        command,
+        str(engines.cache),
+        engines.keep,
     )
-    return Trials(load, candidates(measured, seconds), options.rounds, _say)
+    return Trials(load, options.rounds, _say)
 
 
-def _decide(
-    tried: Trials, measured: BatchSize, p99_ms: float
+def _tested(
+    tried: Trials, measured: Sequence[Measured], p99_ms: float
 ) -> tuple[Candidate | None, list[str]]:
-    """Return the recommended settings, None if none met the objective, and the reasons."""
-    choice = choose_trial(tried.trials)
-    knees = [knee for knee in choice.trial.knees if knee]
+    """Test engines, then processes, then settings of batching, each with what was best so far.
+
+    Return the recommended settings, None if none met the objective, and the reasons.
+    """
+    best = tried.run("Engines", of_engines(measured))
+    best = tried.run("Threads and processes", of_processes(best, cores()))
+    curve = next(
+        each.batch_size
+        for each in measured
+        if each.batch_size and best.engine in (each.engine, TENSORFLOW)
+    )
+    best = tried.run("Batching", candidates(curve, p99_ms / 1000, best))
+    choices = [stage.choice for stage in tried.stages]
+    knees = [knee for knee in choices[-1].trial.knees if knee]
     if not knees:
         return None, [f"No settings met the objective of {p99_ms:g} ms at any rate"]
-    chosen, why = tried.try_queue_limit(measured, choice.trial.candidate, significant(min(knees)))
-    return chosen, [choice.why, why]
-
-
-async def measure_model(path: str, model_process: Sequence[str], call_seconds: float) -> BatchSize:
-    """Time calls of the model with more and more rows, up to `call_seconds`.
-
-    Raises ModelError, LoadRejected, ProcessEnded.
-    """
-    file = files_of(ModelSource(path=path), 1, "")[0]
-    _say(f"measuring {path}")
-    process = ModelProcess(Path(path).stem, command=model_process)
-    try:
-        request = LoadRequest(file.path, max_batch_seconds=call_seconds)
-        measured = (await process.load(request)).batch_size
-    finally:
-        await process.close()
-    for point in measured.curve:
-        speed = f"{point.rows_per_second:>12,.0f} rows/s"
-        _say(f"{point.rows:>7,} rows{point.seconds * 1000:>10,.2f} ms{speed}")
-    return measured
+    chosen, why = tried.try_queue_limit(curve, best, significant(min(knees)))
+    return chosen, [*(choice.why for choice in choices), why]
 
 
 def _write_and_print(found: Findings, out: Path, page: Path) -> int:
@@ -196,14 +202,20 @@ def _write_and_print(found: Findings, out: Path, page: Path) -> int:
 
 
 def _comments(
-    argv: Sequence[str], p99_ms: float, tried: Trials, reasons: Sequence[str]
+    argv: Sequence[str],
+    p99_ms: float,
+    measured: Sequence[Measured],
+    tried: Trials,
+    reasons: Sequence[str],
 ) -> list[str]:
     return [
         f"Written by {_command(argv)}",
         f"Objective: 99 % of the requests answered within {p99_ms:g} ms.",
         *(f"{reason}." for reason in reasons),
+        "Milliseconds of a call, by its rows:",
+        *(f"  {each}" for each in measured),
         "The highest rate that met the objective, in each round:",
-        *(f"  {trial}" for trial in tried.trials),
+        *(f"  {trial}" for stage in tried.stages for trial in stage.trials),
     ]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from model.process.batch_size import BatchSize
+from model.process.batch_size import Point
 from server.loadtest.report.charts import BarChart, Level, Line, LineChart, compact
 from server.loadtest.report.charts_over_rate import (
     OUTCOME_COLOURS,
@@ -17,7 +17,8 @@ from server.loadtest.report.charts_over_rate import (
 )
 from server.loadtest.report.page import cell, charts, document, facts, section, table
 from server.loadtest.sweep_result import SweepResult, knee_step
-from server.tune.choice import Overload, Trial
+from server.tune.choice import Overload, Stage, Trial
+from server.tune.engines import Measured
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Findings:
     """All measurements, and the recommendation.
 
     Attributes:
+        engines: how long calls take on each engine; the first is the model's own.
         overloads: without and with a limit on the queueing time; empty if it was not tested.
         settings: the recommended settings file; empty if no settings met the objective.
         reasons: why, one sentence each.
@@ -32,8 +34,8 @@ class Findings:
 
     model: str
     objective_ms: float
-    measured: BatchSize
-    trials: Sequence[Trial]
+    engines: Sequence[Measured]
+    stages: Sequence[Stage]
     overloads: Sequence[Overload]
     settings: str
     reasons: Sequence[str]
@@ -44,19 +46,19 @@ class Findings:
 def tuning_page(found: Findings) -> str:
     """Return the page as HTML."""
     title = f"Settings for {Path(found.model).name}"
-    last = [_renamed(trial) for trial in found.trials]
     return document(
         title,
         [
             f"<h1>{escape(title)}</h1>",
             *(f'<p class="verdict">{escape(reason)}.</p>' for reason in found.reasons),
             *_recommended(found.settings),
-            section("Duration of model calls", charts([_times(found), _speeds(found)])),
             section(
-                "Settings tested",
-                charts([_knees(found.trials), *_overloads(found.overloads), *side_by_side(last)]),
-                _table(found.trials),
+                "Duration of model calls on each engine",
+                charts([_times(found), _speeds(found)]),
+                _not_used(found.engines),
             ),
+            *(_stage(stage) for stage in found.stages),
+            *_overload(found.overloads),
             section(
                 "How it was measured",
                 f"<pre>{escape(found.command)}</pre>",
@@ -74,14 +76,42 @@ def _recommended(settings: str) -> list[str]:
     return [section("Recommended", f"<pre>{escape(settings)}</pre>")] if settings else []
 
 
+def _stage(stage: Stage) -> str:
+    last = [_renamed(trial) for trial in stage.trials]
+    figures = charts([_knees(stage.trials), *side_by_side(last)])
+    return section(f"Settings tested: {stage.title}", figures, _table(stage.trials))
+
+
+def _overload(overloads: Sequence[Overload]) -> list[str]:
+    found = _overloads(overloads)
+    return (
+        [section("Settings tested: a limit on the queueing time", charts(found))] if found else []
+    )
+
+
+def _not_used(engines: Sequence[Measured]) -> str:
+    """Return why engines do not compute the model."""
+    return facts(
+        "Not used", {each.engine: each.reason for each in engines if each.batch_size is None}
+    )
+
+
+def _curves(found: Findings, kind: Callable[[Point], float]) -> list[Line]:
+    """Return a line for each engine that computes the model."""
+    measured = [(each.engine, each.batch_size) for each in found.engines if each.batch_size]
+    return [
+        Line(engine, [(float(point.rows), kind(point)) for point in batch_size.curve], number)
+        for number, (engine, batch_size) in enumerate(measured)
+    ]
+
+
 def _renamed(trial: Trial) -> SweepResult:
     return {**trial.results[-1], "name": trial.candidate.name}
 
 
 def _times(found: Findings) -> str:
-    points = [(float(point.rows), point.seconds * 1000) for point in found.measured.curve]
     level = Level(found.objective_ms, f"objective: p99 {found.objective_ms:g} ms")
-    lines = [Line("one call", points, 0)]
+    lines = _curves(found, lambda point: point.seconds * 1000)
     return LineChart(
         "Milliseconds per call",
         "rows per call",
@@ -95,10 +125,9 @@ def _times(found: Findings) -> str:
 
 
 def _speeds(found: Findings) -> str:
-    points = [(float(point.rows), point.rows_per_second) for point in found.measured.curve]
-    lines = [Line("one call at a time", points, 0)]
+    lines = _curves(found, lambda point: point.rows_per_second)
     return LineChart(
-        "Rows per second",
+        "Rows per second, one call at a time",
         "rows per call",
         "rows per second",
         lines,
@@ -109,9 +138,9 @@ def _speeds(found: Findings) -> str:
 
 
 def _chosen(found: Findings) -> list[Level]:
-    """Return a mark for each limit on the rows that was tested, in the colour of its trial."""
-    marks = {trial.candidate.rows: place for place, trial in reversed([*enumerate(found.trials)])}
-    return [Level(rows, f"{rows} rows", place) for rows, place in marks.items()]
+    """Return a mark for each limit on the rows that was tested."""
+    tested = {trial.candidate.rows for stage in found.stages for trial in stage.trials}
+    return [Level(rows, f"{rows} rows", place) for place, rows in enumerate(sorted(tested))]
 
 
 def _knees(trials: Sequence[Trial]) -> str:

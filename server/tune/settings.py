@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from server.config import BatchingSettings
+from server.config import BatchingSettings, ModelSettings
+from server.tune.candidates import Candidate
 
-TRIED = ("max_rows", "max_wait_ms", "max_queue_ms")
+OF_MODEL = ("engine", "threads", "replicas")
+OF_BATCHING = ("max_rows", "max_wait_ms", "max_queue_ms")
 
 
-def settings_yaml(chosen: Mapping[str, float], reasons: Sequence[str]) -> str:
+def settings_yaml(chosen: Candidate, reasons: Sequence[str]) -> str:
     """Return the text of the file: the reasons, then every tested setting, including defaults."""
-    defaults = BatchingSettings()
     comments = "".join(f"# {line}\n" for reason in reasons for line in reason.splitlines())
-    lines = [_line(key, chosen.get(key, getattr(defaults, key)), key in chosen) for key in TRIED]
-    return f"{comments}batching:\n{''.join(lines)}"
+    model = _section("model", OF_MODEL, ModelSettings(), chosen.model)
+    return comments + model + _section("batching", OF_BATCHING, BatchingSettings(), chosen.settings)
+
+
+def _section(name: str, keys: Sequence[str], defaults: object, chosen: Mapping[str, Any]) -> str:
+    lines = [_line(key, chosen.get(key, getattr(defaults, key)), key in chosen) for key in keys]
+    return f"{name}:\n{''.join(lines)}"
 
 
 def _line(key: str, value: float | str, is_chosen: bool) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+from model.engines.choose import TENSORFLOW
 from model.process.batch_size import BatchSize
 from server.config import BatchingSettings
 from server.loadtest.knee import Rates, significant
@@ -16,10 +19,10 @@ from server.loadtest.payload import Payload, draw_pool, encode
 from server.loadtest.step import Objective, Step
 from server.loadtest.sweep import Plan, Sweep
 from server.loadtest.sweep_result import SweepResult, make_result
-from server.loadtest.target_server import describe_server, fetch_document, target_of
-from server.tune.candidates import Candidate, queue_limit_ms
-from server.tune.child import CannotServe, serving
-from server.tune.choice import Overload, Trial, queue_limit_helps
+from server.loadtest.target_server import describe_server, fetch, fetch_document, target_of
+from server.tune.candidates import Candidate, Values, queue_limit_ms
+from server.tune.child import CannotServe, Sections, serving
+from server.tune.choice import Overload, Stage, Trial, choose_trial, queue_limit_helps
 
 PATH = "/predict"
 POOL_REQUESTS = 5_000
@@ -31,7 +34,12 @@ OVERLOAD = 2.0  # times the knee
 
 @dataclass(frozen=True)
 class UnderLoad:
-    """Starts servers with given settings, and load-tests them."""
+    """Starts servers with given settings, and load-tests them.
+
+    Attributes:
+        cache_dir: where servers find what was converted for their engine.
+        prepare: puts it there, for a server with these settings of `model`.
+    """
 
     model: str
     objective_seconds: float
@@ -39,6 +47,8 @@ class UnderLoad:
     max_rate: float
     rows: int
     command: Sequence[str]
+    cache_dir: str
+    prepare: Callable[[Values], None]
 
     @property
     def plan(self) -> Plan:
@@ -63,27 +73,51 @@ class UnderLoad:
 
     def find_knee(self, candidate: Candidate, plan: Plan) -> SweepResult:
         """Find the knee with these settings; raises CannotServe."""
-        settings = self.settings(candidate)
-        with serving(self.model, settings, self.command) as url:
+        with self._serving(candidate) as url:
             server = describe_server(url, fetch_document(target_of(url, "/openapi.json")))
             sweep = self.sweep(url, plan)
             figures = run_coroutine(sweep.run())
         _check_completed(sweep)
-        flags = [word for key, value in settings.items() for word in _flag(key, value)]
+        flags = [
+            word
+            for section, values in self.settings(candidate).items()
+            for key, value in values.items()
+            for word in (f"--{section}.{key}", f"{value}")
+        ]
         command = shlex.join(["python", "-m", "server", self.model, *flags])
         return make_result(candidate.name, url, plan, command, server, describe_machine(), figures)
 
     def steps(self, candidate: Candidate, rates: Sequence[float]) -> list[Step]:
         """Load-test these settings at each of `rates`; raises CannotServe."""
-        with serving(self.model, self.settings(candidate), self.command) as url:
+        with self._serving(candidate) as url:
             sweep = self.sweep(url, self.near(rates[0]))
             steps = run_coroutine(sweep.at(rates))
         _check_completed(sweep)
         return steps
 
-    def settings(self, candidate: Candidate) -> dict[str, float]:
+    def settings(self, candidate: Candidate) -> Sections:
         """Return the settings of a server; with a fixed max_rows it need not measure the model."""
-        return {"max_rows": candidate.rows, **candidate.settings}
+        batching = {"max_rows": candidate.rows, **candidate.settings}
+        return {"model": candidate.model, "batching": batching}
+
+    @contextmanager
+    def _serving(self, candidate: Candidate) -> Iterator[str]:
+        """Serve with these settings, and yield the URL; raises CannotServe."""
+        self.prepare(candidate.model)
+        settings = dict(self.settings(candidate))
+        settings["model"] = {**candidate.model, "cache_dir": self.cache_dir}
+        with serving(self.model, settings, self.command) as url:
+            if candidate.engine != TENSORFLOW:
+                _check_engine(url, candidate.engine)
+            yield url
+
+
+def _check_engine(url: str, wanted: str) -> None:
+    """Raise CannotServe unless the engine computes the model from the start."""
+    _, body = fetch(target_of(url, "/metrics"))
+    found = re.search(rb'^predict_model_info\{[^}]*engine="(\w+)"', body, re.MULTILINE)
+    if not found or found[1].decode() != wanted:
+        raise CannotServe(f"{wanted} does not compute the model")
 
 
 def _check_completed(sweep: Sweep) -> None:
@@ -91,42 +125,38 @@ def _check_completed(sweep: Sweep) -> None:
         raise CannotServe(f"the load test ended early: {sweep.ended_by}")
 
 
-def _flag(key: str, value: float) -> list[str]:
-    return [f"--batching.{key}", f"{value:g}"]
-
-
 class Trials:
-    """Tests all candidates in several rounds, so that a busy phase of the machine affects them all.
+    """Tests candidates in several rounds, so that a busy phase of the machine affects them all.
 
     Attributes:
-        trials: the results, in the order of the candidates.
+        stages: what was tested so far.
         overloads: without and with a limit on the queueing time.
     """
 
-    def __init__(
-        self,
-        load: UnderLoad,
-        candidates: Sequence[Candidate],
-        rounds: int,
-        say: Callable[[str], None],
-    ) -> None:
+    def __init__(self, load: UnderLoad, rounds: int, say: Callable[[str], None]) -> None:
         self._load = load
-        self._candidates = candidates
         self._rounds = rounds
         self._say = say
-        self.trials: list[Trial] = []
+        self._knee = 0.0
+        self.stages: list[Stage] = []
         self.overloads: list[Overload] = []
 
-    def run(self) -> None:
-        """Test all candidates; raises CannotServe."""
-        results: list[list[SweepResult]] = [[] for _ in self._candidates]
-        knee = 0.0
+    def run(self, title: str, candidates: Sequence[Candidate]) -> Candidate:
+        """Test the candidates; return the one that is recommended. Raises CannotServe.
+
+        The first has what is recommended so far. It is not tested without others.
+        """
+        if len(candidates) < 2:
+            return candidates[0]
+        results: list[list[SweepResult]] = [[] for _ in candidates]
         for number in range(self._rounds):
-            for candidate, its_results in zip(self._candidates, results, strict=True):
+            for candidate, its_results in zip(candidates, results, strict=True):
                 self._say(f"round {number + 1} of {self._rounds}: {candidate.name}")
-                its_results.append(self._load.find_knee(candidate, self._plan(knee)))
-                knee = knee or its_results[-1]["knee"]["rate"] or 0.0
-        self.trials = [Trial(*pair) for pair in zip(self._candidates, results, strict=True)]
+                its_results.append(self._load.find_knee(candidate, self._plan(self._knee)))
+                self._knee = self._knee or its_results[-1]["knee"]["rate"] or 0.0
+        trials = [Trial(*pair) for pair in zip(candidates, results, strict=True)]
+        self.stages.append(Stage(title, trials, choose_trial(trials)))
+        return self.stages[-1].choice.trial.candidate
 
     def _plan(self, knee: float) -> Plan:
         return self._load.near(knee) if knee else self._load.plan

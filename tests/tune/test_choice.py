@@ -7,8 +7,15 @@ import yaml
 
 from model.process.batch_size import BatchSize, Point
 from server.config import load_settings
-from server.tune.candidates import Candidate, candidates, queue_limit_ms
+from server.tune.candidates import (
+    Candidate,
+    candidates,
+    of_engines,
+    of_processes,
+    queue_limit_ms,
+)
 from server.tune.choice import Overload, Trial, choose_trial, queue_limit_helps
+from server.tune.engines import Measured, speed_up
 from server.tune.settings import settings_yaml
 
 FLAT = BatchSize(
@@ -52,6 +59,64 @@ def test_no_size_is_tried_twice():
 @pytest.mark.parametrize("objective, wait", [(0.001, 1), (0.02, 2), (10, 5)])
 def test_the_wait_that_is_tried_is_a_small_part_of_the_objective(objective, wait):
     assert candidates(FLAT, objective)[-1].settings == {"max_wait_ms": wait}
+
+
+def scaled(by: float) -> BatchSize:
+    return BatchSize(64, tuple(Point(rows, seconds * by) for rows, seconds in STEADY.curve))
+
+
+def test_the_two_fastest_engines_are_tested_under_load():
+    measured = [
+        Measured("tensorflow", STEADY),
+        Measured("frozen", scaled(0.9)),
+        Measured("onnx", scaled(0.3)),
+        Measured("openvino", scaled(0.5)),
+    ]
+    tried = of_engines(measured)
+
+    assert [each.name for each in tried] == ["the defaults", "onnx", "openvino"]
+    assert [dict(each.model) for each in tried] == [{}, {"engine": "onnx"}, {"engine": "openvino"}]
+    assert speed_up(STEADY, scaled(0.5)) == pytest.approx(2)
+
+
+def test_engines_that_are_slower_or_differ_are_not_tested():
+    differs = Measured("openvino", None, "it answers otherwise than TensorFlow")
+    tried = of_engines([Measured("tensorflow", STEADY), Measured("onnx", scaled(1.1)), differs])
+
+    assert [each.name for each in tried] == ["the defaults"]
+    assert str(differs) == "openvino: not used: it answers otherwise than TensorFlow"
+    assert str(Measured("onnx", FLAT)).startswith("onnx: 1: 0.3, 2: 0.3, ")
+
+
+@pytest.mark.parametrize(
+    "cores, settings",
+    [
+        (1, [{}]),
+        (2, [{}, {"threads": 1}, {"replicas": 2}]),
+        (8, [{}, {"threads": 1}, {"replicas": 8}, {"replicas": 2}]),
+    ],
+)
+def test_processes_and_threads_are_tried_by_the_number_of_cores(cores, settings):
+    tried = of_processes(Candidate("the defaults", 64), cores)
+
+    assert [dict(each.model) for each in tried] == settings
+
+
+def test_what_was_best_so_far_is_the_base_of_what_is_tried_next():
+    onnx = Candidate("onnx", 64, model={"engine": "onnx"})
+    tried = [*of_processes(onnx, 2), *candidates(STEADY, 0.02, onnx)]
+
+    assert {each.engine for each in tried} == {"onnx"}
+    assert [each.name for each in tried] == [
+        *("onnx", "onnx, threads 1", "onnx, replicas 2"),
+        *("onnx", "onnx, max_rows 8", "onnx, max_rows 4", "onnx, max_wait_ms 2"),
+    ]
+
+
+def test_what_was_best_so_far_stays_without_a_clear_gain():
+    choice = choose_trial([trial("onnx", 100, 110), trial("onnx, threads 1", 90, 200)])
+
+    assert choice.why.startswith("onnx is kept: the gain from onnx, threads 1 is within")
 
 
 def test_the_limit_on_the_queueing_time_leaves_time_for_two_calls():
@@ -129,19 +194,25 @@ def test_a_queueing_limit_without_a_gain_is_not_recommended(plain, limited, word
 
 def test_the_server_accepts_the_settings_file(tmp_path):
     """Its reasons are comments, also those of several lines."""
-    text = settings_yaml({"max_rows": 8, "max_queue_ms": 12.5}, ["one\ntwo: three"])
+    batching, model = {"max_rows": 8, "max_queue_ms": 12.5}, {"engine": "onnx", "replicas": 2}
+    text = settings_yaml(Candidate("best", 8, batching, model), ["one\ntwo: three"])
     (tmp_path / "tuned.yaml").write_text(text)
-    settings = load_settings(["--config", "tuned.yaml"], {}, tmp_path).batching
+    found = load_settings(["m.keras", "--config", "tuned.yaml"], {}, tmp_path)
+    settings, model_settings = found.batching, found.model
 
     assert (settings.max_rows, settings.max_wait_ms, settings.max_queue_ms) == (8, 0, 12.5)
-    assert text.startswith("# one\n# two: three\nbatching:\n")
+    assert (model_settings.path, model_settings.engine) == ("m.keras", "onnx")
+    assert (model_settings.threads, model_settings.replicas) == ("auto", 2)
+    assert text.startswith("# one\n# two: three\nmodel:\n  engine: onnx\n")
+    assert "threads: auto  # the default" in text
     assert "max_wait_ms: 0  # the default" in text
 
 
 def test_defaults_are_marked_as_defaults():
-    text = settings_yaml({}, [])
+    text = settings_yaml(Candidate("the defaults", 64), [])
 
     assert yaml.safe_load(text) == {
-        "batching": {"max_rows": "auto", "max_wait_ms": 0, "max_queue_ms": 1000}
+        "model": {"engine": "tensorflow", "threads": "auto", "replicas": 1},
+        "batching": {"max_rows": "auto", "max_wait_ms": 0, "max_queue_ms": 1000},
     }
-    assert text.count("# the default") == 3
+    assert text.count("# the default") == 6
