@@ -14,6 +14,7 @@ from scripts.comparison.venvs import ROOT
 from scripts.comparison.versions import versions
 from scripts.comparison.wrk import NOT_INSTALLED, is_installed
 from scripts.measurements import (
+    auto_engine,
     beside_large,
     fairness,
     heavy_network,
@@ -39,6 +40,8 @@ MEASUREMENTS = {
     "watching": watching.run,
     "tensors-in-bytes": tensors_in_bytes.run,
     "reload-beside": reload_beside.run,
+    "auto-while-trying": auto_engine.while_trying,
+    "auto-start": auto_engine.start,
 }
 
 
