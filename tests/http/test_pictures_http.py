@@ -51,9 +51,7 @@ async def test_pictures_are_decoded_by_decoder_processes(way: Way) -> None:
 
 @over_http
 async def test_a_damaged_picture_is_a_problem() -> None:
-    async with serving(
-        FakeModel(PICTURES), settings(), start_decoder=FakeDecoders(JOBS)
-    ) as server:
+    async with serving(FakeModel(PICTURES), settings(), start_decoder=FakeDecoders(JOBS)) as server:
         sent = image_body([FILE[:-40]])
 
         answer = await server.ask("POST", "/predict", sent.headers, sent.body)
