@@ -4,6 +4,7 @@
 VENV    := .venv
 CLIENTS := .clients
 MUTANTS := .mutants
+DEPLOY  := .deploy
 RUN     := $(VENV)/bin/python
 EXAMPLE := model/my_best_model.keras
 MODEL   := $(EXAMPLE)
@@ -19,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup engines clients test browser-test check coverage mutation torture torture-full fuzz spec load lock clean
+.PHONY: help serve setup engines clients test deploy-test browser-test check coverage mutation torture torture-full fuzz spec load lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +47,7 @@ check: setup  ## check formatting, lint, types, and that openapi.json is up to d
 	$(RUN) -m mypy
 	$(VENV)/bin/hadolint Dockerfile
 	$(RUN) scripts/export_openapi.py --check
+	$(RUN) scripts/export_values_schema.py --check
 
 coverage: setup clients  ## measure which lines and branches `make test` covers, including the servers it starts
 	@rm -rf .coverage
@@ -60,6 +62,10 @@ mutation: setup $(MUTANTS)/mutation.stamp  ## mutate the batching code and list 
 		../venv/bin/cr-filter-operators ../found.sqlite ../../scripts/mutation.toml && \
 		../venv/bin/cosmic-ray exec ../../scripts/mutation.toml ../found.sqlite && \
 		../venv/bin/cr-report --show-diff --surviving-only ../found.sqlite
+
+# CRD_SCHEMAS names the folder with the definitions of custom resources: docs/kubernetes.md.
+deploy-test: setup $(DEPLOY)/deploy.stamp  ## render and check the files for Kubernetes in deploy/
+	@$(RUN) -m pytest tests/deploy $(ARGS)
 
 browser-test: setup  ## test the live page in Chromium, after installing it if missing (Debian, Ubuntu)
 	@command -v chromium >/dev/null || { sudo apt-get update -qq && sudo apt-get install -y -qq chromium; } \
@@ -81,25 +87,26 @@ fuzz: $(VENV)/fuzz.stamp  ## fuzz every decoder with RUNS inputs each (Python 3.
 		$(RUN) scripts/fuzz.py $$target --runs $(RUNS) || exit 1; \
 	done
 
-spec: setup  ## regenerate openapi/openapi.json
+spec: setup  ## regenerate openapi/openapi.json and deploy/helm/values.schema.json
 	@$(RUN) scripts/export_openapi.py
+	@$(RUN) scripts/export_values_schema.py
 
 load: $(VENV)/dev.stamp  ## load-test a running server
 	@$(RUN) scripts/load_test.py $(ARGS)
 
-# dev.txt comes first and constrains the files that are installed into the same venv; clients.txt and
-# mutation.txt have their own venvs.
+# dev.txt comes first and constrains the files that are installed into the same venv; clients.txt,
+# deploy.txt and mutation.txt have their own venvs.
 lock: $(VENV)/dev.stamp  ## resolve and lock the dependencies; ARGS=--upgrade for newer versions
-	@for name in dev server model engines fuzz clients mutation; do \
+	@for name in dev server model engines fuzz clients deploy mutation; do \
 		(cd requirements && ../$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate \
 			--custom-compile-command "make lock" $(ARGS) \
-			$$(case $$name in dev|clients|mutation) ;; *) echo --constraint dev.txt;; esac) --output-file $$name.txt $$name.in) \
+			$$(case $$name in dev|clients|deploy|mutation) ;; *) echo --constraint dev.txt;; esac) --output-file $$name.txt $$name.in) \
 		|| exit 1; \
 	done
 
-clean:  ## remove .venv, .clients, .mutants, the example model and caches
-	rm -rf $(VENV) $(CLIENTS) $(MUTANTS) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+clean:  ## remove .venv, .clients, .deploy, .mutants, the example model and caches
+	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(MUTANTS) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
@@ -139,6 +146,12 @@ $(CLIENTS)/clients.stamp: requirements/clients.txt | $(VENV)/bin/pip
 	@echo 'installing third-party clients for the tests ...'
 	@$(RUN) -m venv --clear $(CLIENTS)
 	@$(CLIENTS)/bin/python $(INSTALL) -r $<
+	@touch $@
+
+$(DEPLOY)/deploy.stamp: requirements/deploy.txt | $(VENV)/bin/pip
+	@echo 'installing what checks the files in deploy/ ...'
+	@$(RUN) -m venv --clear $(DEPLOY)
+	@$(DEPLOY)/bin/python $(INSTALL) -r $<
 	@touch $@
 
 $(MUTANTS)/mutation.stamp: requirements/mutation.txt | $(VENV)/bin/pip

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
+MADE = {".git", ".venv", ".peers", ".clients", ".deploy"}  # large, and never in an image
 EXAMPLE = CHECKOUT / "model" / "my_best_model.keras"
 
 
@@ -83,7 +84,7 @@ def glob(pattern: str) -> re.Pattern[str]:
 
 def files_of_the_checkout() -> Iterator[str]:
     for folder, names, files in os.walk(CHECKOUT):
-        names[:] = [name for name in names if name not in {".git", ".venv", ".peers"}]
+        names[:] = [name for name in names if name not in MADE]
         for name in files:
             yield (Path(folder, name).relative_to(CHECKOUT)).as_posix()
 
