@@ -8,6 +8,7 @@ from typing import Any
 
 from model.signature import TensorSpec
 from server.dialects.table import NATIVE, TFSERVING, V2, DialectEntry
+from server.openapi import pictures
 from server.openapi.commands import piped
 from server.serving.loading import MAX_EXAMPLE_BYTES, may_be_shown
 from server.serving.served_model import ServedModel
@@ -26,7 +27,7 @@ def bodies_of(model: ServedModel, entry: DialectEntry, side: str) -> dict[str, d
         found = {each.summary: getattr(each, side) for each in model.examples}
     elif side == "request":
         found = batch_of(model, entry)
-    return {
+    shown = {
         "-".join([entry.name, *summary.split(), side]): {
             "summary": summary,
             "value": json.loads(body),
@@ -34,6 +35,7 @@ def bodies_of(model: ServedModel, entry: DialectEntry, side: str) -> dict[str, d
         for summary, body in found.items()
         if body
     }
+    return shown | (pictures.examples_of(model, entry) if side == "request" else {})
 
 
 def all_bodies(model: ServedModel) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from server.dialects.native import npy
 from server.dialects.native.dialect import RAW
 from server.dialects.table import NATIVE, TFSERVING, V2, DialectEntry
 from server.dialects.v2 import dialect as v2
+from server.openapi import pictures
 from server.openapi.examples import bodies_of, instead_of_examples
 from server.openapi.parts import (
     KEY_ERRORS,
@@ -42,6 +43,7 @@ RAW_PARAMETER: dict[str, Any] = {
     "schema": {"type": "boolean", "default": False},
     "description": "`true`: the answer has the numbers of all outputs, without labels.",
 }
+_FILES = ' Pictures are `{"b64": "…"}`.'
 PLAIN_ERRORS = [each.slug for each in PROBLEMS.values() if each.slug not in NEVER_FOR_PREDICTIONS]
 
 
@@ -72,13 +74,17 @@ def describe_native(model: ServedModel, schema: str) -> Operation:
     text = "Concurrent requests are batched into one model call."
     if arrays:
         text += f" Arrays in NumPy's format (`{npy.MEDIA_TYPE}`) are accepted, too."
+    if told := pictures.about(model):
+        text += f" {told}"
     if model.dialect.labels:
         text += f" Outputs have labels: {about_labels(model)}."
     text = "\n\n".join(filter(None, [text, instead_of_examples(model)]))
     described = prediction(
         "Predict one example or a batch",
         text,
-        content(f"{schema}Request", bodies_of(model, NATIVE, "request")) | arrays,
+        content(f"{schema}Request", bodies_of(model, NATIVE, "request"))
+        | arrays
+        | pictures.content_of(model),
         "One prediction for one example; for a batch, a list of predictions in the same order.",
         content(f"{schema}Answer", bodies_of(model, NATIVE, "answer")) | arrays,
         problem_responses(NATIVE_ERRORS),
@@ -100,7 +106,8 @@ def describe_tfserving(model: ServedModel, _: str) -> Operation:
     """Describe predictions in the dialect of TensorFlow Serving."""
     return prediction(
         "Predict (TensorFlow Serving)",
-        "Rows in `instances` are answered in `predictions`, columns in `inputs` in `outputs`.",
+        "Rows in `instances` are answered in `predictions`, columns in `inputs` in `outputs`."
+        f"{_FILES if model.dialects.pictures else ''}",
         content("TFServingRequest", bodies_of(model, TFSERVING, "request")),
         "The predictions.",
         content("TFServingAnswer"),
@@ -118,6 +125,8 @@ def describe_v2(model: ServedModel, _: str) -> Operation:
     signature = model.signature
     if any(spec.dtype == "string" for spec in (*signature.inputs, *signature.outputs)):
         text += " With the parameter `content_type: base64`, elements of BYTES are base64."
+    if model.dialects.pictures:
+        text += " Pictures are elements of BYTES: files in binary, base64 in JSON."
     return prediction(
         "Predict (Open Inference Protocol)",
         text,

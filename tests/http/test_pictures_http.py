@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,11 @@ import pytest
 from model.signature import Signature, TensorSpec
 from server.config import Settings
 from server.config.inputs import ImageSettings, InputSettings
+from server.dialects.native.pictures import IMAGE_TYPES
 from server.serving.decoders.jobs import JOBS
 from tests.http.test_http import assert_problem
 from tests.support.fake_decoder import FakeDecoders
-from tests.support.harness import FakeModel, over_http, serving, with_settings
+from tests.support.harness import JSON, FakeModel, over_http, serving, with_settings
 from tests.support.picture_requests import WAYS, Way, image_body
 from tests.support.pictures import base, saved
 
@@ -77,3 +79,24 @@ async def test_settings_that_do_not_fit_the_model_reject_it() -> None:
     with pytest.raises(Exception, match=r"inputs\.photo: the model has no such input"):
         async with serving(FakeModel(PICTURES), with_settings(model={"inputs": (wrong,)})):
             pass
+
+
+@over_http
+async def test_the_document_has_an_example_of_every_way_in_json_that_is_answered() -> None:
+    async with serving(FakeModel(PICTURES), settings(), start_decoder=FakeDecoders(JOBS)) as server:
+        document = (await server.ask("GET", "/openapi.json")).json
+        shown = {
+            name: example["value"]
+            for name, example in document["components"]["examples"].items()
+            if "one-picture" in name
+        }
+
+        assert {name.partition("-")[0] for name in shown} == set(PATHS)
+        for name, value in shown.items():
+            path = PATHS[name.partition("-")[0]]
+            answer = await server.ask(
+                "POST", path, {"Content-Type": JSON}, json.dumps(value).encode()
+            )
+            assert answer.status == 200, answer.body
+        bodies = document["paths"]["/predict"]["post"]["requestBody"]["content"]
+        assert {*IMAGE_TYPES, "multipart/form-data"} < set(bodies)

@@ -63,6 +63,16 @@ def _answer(
     return _titled(schemas, batch=batch, words=" as labels" if labels else "")
 
 
+def part_schemas(inputs: Sequence[TensorSpec], files: frozenset[str]) -> dict[str, Schema]:
+    """Return the schemas of the parts of a form by name, each for one example or a batch."""
+    parts: dict[str, Schema] = {}
+    for spec in inputs:
+        part = {"type": "string", "contentMediaType": "image/*"}
+        one = part if spec.name in files else numbers.array_schema(spec, batch=False)
+        parts[spec.name] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+    return parts
+
+
 def _object(**properties: Schema) -> Schema:
     """Return the schema of an object with exactly these properties."""
     return {
