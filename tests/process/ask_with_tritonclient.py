@@ -7,6 +7,8 @@
     named line, and prints the results as JSON.
 `ask_with_tritonclient.py KIND classes ADDRESS MODEL OUTPUT` asks for two classes of an output, and
     prints the results as JSON: received in JSON and in binary.
+`ask_with_tritonclient.py KIND files ADDRESS MODEL GIVEN` sends the pictures in the file GIVEN
+    (.npz), an array of bytes for an input, and prints the only output as JSON.
 
 KIND is `sync` or `asyncio`: the client to use.
 """
@@ -142,6 +144,14 @@ async def classes(client: Client, model: str, output: str) -> dict[str, Any]:
     return told
 
 
+async def files(client: Client, model: str, given: str) -> Any:
+    """Send pictures; return the output."""
+    with np.load(given) as file:
+        result = await client.do("infer", model, client.inputs(dict(file), True))
+    [output] = result.get_response()["outputs"]
+    return result.as_numpy(output["name"]).tolist()
+
+
 async def main(kind: str, what: str, address: str, *arguments: str) -> None:
     """Run one of the two commands."""
     client = Client(KINDS[kind], address)
@@ -149,7 +159,9 @@ async def main(kind: str, what: str, address: str, *arguments: str) -> None:
         if what == "tensors":
             await tensors(client, *arguments)
         else:
-            told = await {"tour": tour, "classes": classes}[what](client, *arguments)
+            told = await {"tour": tour, "classes": classes, "files": files}[what](
+                client, *arguments
+            )
             print(json.dumps(told))
     finally:
         await client.do("close")

@@ -10,6 +10,8 @@ FAKE_LOAD_ERROR: the text of an ImportError that loading ends with.
 FAKE_ROW_SECONDS: and how much longer for every row.
 FAKE_IMAGE: if it is set, the model takes an image and answers with one; see `ImageModel`.
 
+FAKE_PICTURES: if it is set, the model takes a picture, and answers with its mean level.
+
 A file named `wide` is a `WideModel`, one named `broken` cannot be loaded.
 
 Some rows make it misbehave; see `Row`.
@@ -90,6 +92,23 @@ class ImageModel:
         return [np.ascontiguousarray(np.broadcast_to(pixels, (len(pixels), 256, 256, 3)))]
 
 
+class PictureModel:
+    """Answers the mean of the levels of a picture of 32 x 32 pixels."""
+
+    signature = Signature(
+        (TensorSpec("image", (32, 32, 3), "float32"),), (TensorSpec("mean", (1,), "float32"),)
+    )
+
+    fixed_rows = None
+    name = "tensorflow"
+    is_half_precision = False
+    eager = None
+
+    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute a batch."""
+        return [arrays[0].mean((1, 2, 3), keepdims=True)[:, 0, 0]]
+
+
 class WideModel:
     """Answers a number with a picture: 10 MB, as JSON some 25 MB."""
 
@@ -155,7 +174,7 @@ def pass_through(gate: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
-def load_fake(request: LoadRequest) -> MovedModel | ImageModel | WideModel:
+def load_fake(request: LoadRequest) -> MovedModel | ImageModel | PictureModel | WideModel:
     """Load nothing, in the way that the environment and the name of the file say."""
     if Path(request.path).stem == "broken":
         raise ModelError(request.path, "is broken")
@@ -167,6 +186,8 @@ def load_fake(request: LoadRequest) -> MovedModel | ImageModel | WideModel:
         return WideModel()
     if os.environ.get("FAKE_IMAGE"):
         return ImageModel()
+    if os.environ.get("FAKE_PICTURES"):
+        return PictureModel()
     seconds, row_seconds = (
         float(os.environ.get(name, "0")) for name in ("FAKE_SECONDS", "FAKE_ROW_SECONDS")
     )
