@@ -21,7 +21,7 @@ LAYERS = ("model", "server", "scripts")
 HOMES = {
     "apispec": ["server/openapi/"],
     "atheris": ["scripts/fuzz.py"],
-    "PIL": ["server/dialects/pictures/"],
+    "PIL": ["server/dialects/pictures/", "scripts/measurements/pictures.py"],
     "backports": ["server/http/codings.py"],
     "h5py": ["model/"],
     "httptools": ["server/transport/llhttp/", "server/loadtest/"],

@@ -22,6 +22,7 @@ from scripts.measurements import (
     large_requests,
     memory,
     one_connection,
+    pictures,
     reload_beside,
     tensors_in_bytes,
     watching,
@@ -42,6 +43,7 @@ MEASUREMENTS = {
     "reload-beside": reload_beside.run,
     "auto-while-trying": auto_engine.while_trying,
     "auto-start": auto_engine.start,
+    "pictures": pictures.run,
 }
 
 
