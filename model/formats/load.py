@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ def load_model(path: Path | str, options: LoadOptions = DEFAULTS) -> BatchEngine
 def check(path: Path | str, options: LoadOptions = DEFAULTS) -> dict[str, Any] | None:
     """Return the config to build the model from, or None for other formats; raises ModelError."""
     check_file(path, options.sha256 or None)
-    if Path(path).is_dir() or ending_of(path) == ".onnx":
+    if ending_of(path) == ".onnx" and not Path(path).is_dir():
         return None
-    return check_allowed(path, options)
+    if find_spec("tensorflow") is None:
+        why = "needs TensorFlow, which is not installed here; convert it to .onnx where it is"
+        raise ModelError(path, why)
+    return None if Path(path).is_dir() else check_allowed(path, options)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -204,3 +205,13 @@ def test_a_line_end_in_a_path_does_not_make_two_lines():
     with pytest.raises(ModelError) as refused:
         check("a\nb.keras")
     assert str(refused.value).startswith("a b.keras: no such file")
+
+
+def test_where_tensorflow_is_not_installed_the_error_says_so(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the image `slim`."""
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+
+    with pytest.raises(ModelError, match=r"m\.keras: needs TensorFlow, .* convert it to \.onnx"):
+        check(model_file)
