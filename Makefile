@@ -20,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup engines clients test deploy-test browser-test check coverage mutation torture torture-full fuzz spec load lock clean
+.PHONY: help serve setup engines clients test deploy-test browser-test check coverage mutation torture torture-full fuzz spec load lock image image-test clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -94,16 +94,25 @@ spec: setup  ## regenerate openapi/openapi.json and deploy/helm/values.schema.js
 load: $(VENV)/dev.stamp  ## load-test a running server
 	@$(RUN) scripts/load_test.py $(ARGS)
 
-# dev.txt comes first and constrains the files that are installed into the same venv; clients.txt,
-# deploy.txt and mutation.txt have their own venvs.
+# dev.txt comes first and constrains the files that are installed into the same venv, and the image;
+# clients.txt, deploy.txt and mutation.txt have their own venvs.
 lock: $(VENV)/dev.stamp  ## resolve and lock the dependencies; ARGS=--upgrade for newer versions
-	@for name in dev server model engines fuzz clients deploy mutation; do \
+	@for name in dev server model engines fuzz image slim clients deploy mutation; do \
 		(cd requirements && ../$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate \
 			--custom-compile-command "make lock" $(ARGS) \
-			$$(case $$name in dev|clients|deploy|mutation) ;; *) echo --constraint dev.txt;; esac) --output-file $$name.txt $$name.in) \
+			$$(case $$name in dev|clients|deploy|mutation) ;; *) echo --constraint dev.txt;; esac) \
+			$$(case $$name in image) echo --override image-overrides.txt;; esac) --output-file $$name.txt $$name.in) \
 		|| exit 1; \
 	done
+
+image:  ## build the container image with docker, podman or buildah; ARGS="--target slim" for the small one
+	@python3 scripts/image.py $(ARGS)
+
+image-test: setup  ## build both container images and run them
+	@python3 scripts/image.py $(ARGS)
+	@python3 scripts/image.py --target slim $(ARGS)
+	@$(RUN) -m pytest -m torture tests/process/test_image.py
 
 clean:  ## remove .venv, .clients, .deploy, .mutants, the example model and caches
 	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(MUTANTS) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage

@@ -12,7 +12,7 @@ def requirements() -> list[str]:
     """Return what is needed to serve, from the files that the locks are made of."""
     lines = [
         line.partition("#")[0].strip()
-        for name in ("model", "server")
+        for name in ("onnx", "model", "http")
         for line in (HERE / "requirements" / f"{name}.in").read_text().splitlines()
     ]
     return [line for line in lines if line and not line.startswith("-r")]

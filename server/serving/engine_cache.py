@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 LAYOUT: Final = 2  # of an entry; another number makes all of them anew
 PACKAGES: Final = (
-    *("tensorflow", "keras", "tf_keras", "numpy"),
+    *("tensorflow", "tensorflow-cpu", "keras", "tf_keras", "numpy"),
     *("onnxruntime", "onnx", "tf2onnx", "openvino"),
 )
 NEW: Final = ".new-"

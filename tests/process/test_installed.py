@@ -22,7 +22,7 @@ NOT_SHIPPED = {".ipynb", ".keras", ".h5"}
 BUILT_FROM = ["LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py"]
 SHIPPED = [
     *BUILT_FROM,
-    *(f"requirements/{name}.in" for name in ("model", "server")),
+    *(f"requirements/{name}.in" for name in ("http", "model", "onnx")),
     *(
         path.relative_to(CHECKOUT).as_posix()
         for folder in ("model", "server")
