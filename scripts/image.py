@@ -40,9 +40,10 @@ def working_engine() -> str:
 def build_command(engine: str, target: str, tag: str, options: Sequence[str] = ()) -> list[str]:
     """Return the command that builds a target of the Dockerfile; `options` are the engine's.
 
-    podman and buildah write the OCI format otherwise, which has no health check.
+    podman and buildah write the OCI format otherwise, which has no health check, and buildah has no
+    cache unless it is told to make a layer of each instruction.
     """
-    form = [] if engine == "docker" else ["--format", "docker"]
+    form = [] if engine == "docker" else ["--format", "docker", "--layers"]
     wanted = [] if target == "default" else ["--target", target]
     return [engine, "build", *form, *wanted, "--tag", tag, *options, str(CHECKOUT)]
 

@@ -70,7 +70,8 @@ def test_options_go_to_the_program_that_builds(
     words = capfd.readouterr().out.splitlines()[-1].split()[1:]
     assert code == 0
     assert words == [
-        *("build", "--format", "docker", "--target", "slim", "--tag", "keras-batch-server:slim"),
+        *("build", "--format", "docker", "--layers"),
+        *("--target", "slim", "--tag", "keras-batch-server:slim"),
         *("--network", "host", str(image.CHECKOUT)),
     ]
 

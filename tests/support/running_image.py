@@ -169,10 +169,10 @@ class ByChroot:
                 stdout=sink,
                 stderr=subprocess.STDOUT,
             )
+        wait_until(lambda: self._first_process() or self._process.poll() is not None)
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run it in the namespaces of the first process."""
-        wait_until(self._first_process, what="its first process")
         return subprocess.run(
             [
                 *("nsenter", f"--target={self._first_process()}", "--mount", "--pid"),
