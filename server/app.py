@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from typing import NamedTuple
 
 from tornado.web import Application, url
 
@@ -24,6 +25,7 @@ from server.monitoring.metrics import Metrics
 from server.openapi.document import document_of
 from server.serving.served_model import ServedModel
 from server.serving.service import Service
+from server.transport.asgi import AsgiRequests
 from server.transport.interface import Transport
 from server.transport.llhttp.server import LlhttpServer
 from server.transport.tornado_server import BoundedHTTPServer
@@ -49,6 +51,50 @@ def make_transport(
     `activity` counts the requests in progress; `live_page` is started by the caller. `keys` are
     those of the settings unless the caller wants to replace them later.
     """
+    wired = _wire(service, activity, live_page, payload_log, log_access, keys)
+    settings = service.settings
+    shared = (log_access, wired.outside, tls)
+    if settings.http.transport == "tornado":
+        return BoundedHTTPServer(wired.app, settings.http, wired.rejections, *shared)
+    return LlhttpServer(
+        wired.app, settings.http, wired.endpoints, wired.rejections, activity, *shared
+    )
+
+
+def make_asgi(
+    service: Service,
+    activity: Activity,
+    live_page: LivePage,
+    *,
+    payload_log: PayloadLog | None = None,
+    log_access: LogAccess = lambda _: None,
+) -> AsgiRequests:
+    """Return what answers the requests of an ASGI server, with the same routes."""
+    wired = _wire(service, activity, live_page, payload_log, log_access, None)
+    limits = service.settings.http
+    return AsgiRequests(
+        *(wired.app, limits, wired.endpoints, wired.rejections, activity, log_access),
+        wired.outside,
+    )
+
+
+class _Wired(NamedTuple):
+    """What every transport needs."""
+
+    app: Application
+    endpoints: Endpoints
+    rejections: Rejections
+    outside: Outside
+
+
+def _wire(
+    service: Service,
+    activity: Activity,
+    live_page: LivePage,
+    payload_log: PayloadLog | None,
+    log_access: LogAccess,
+    keys: ApiKeys | None,
+) -> _Wired:
     settings = service.settings
     keys = keys or ApiKeys(settings.auth.api_keys)
     cors = Cors(settings.http.cors_origins)
@@ -69,11 +115,7 @@ def make_transport(
         describe=openapi_document,
         documents=MadeOnce(most=1),
     )
-    app = make_app(parts, log_access)
-    shared = (log_access, outside, tls)
-    if settings.http.transport == "tornado":
-        return BoundedHTTPServer(app, settings.http, rejections, *shared)
-    return LlhttpServer(app, settings.http, endpoints, rejections, activity, *shared)
+    return _Wired(make_app(parts, log_access), endpoints, rejections, outside)
 
 
 def make_app(parts: Parts, log_access: LogAccess) -> Application:

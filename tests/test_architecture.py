@@ -77,6 +77,7 @@ ALLOWED = {
     "signals": set(),
     "systemd": set(),
     "run": BELOW_APP | {"app", "listening", "live_settings", "signals", "systemd"},
+    "asgi": {"app", "config", "http", "logs", "monitoring", "serving", "transport"},
     "loadtest": {"model"},
     "tune": {"config", "loadtest", "model", "serving"},
     "__main__": {"config", "listening", "run", "serving", "tune"},
