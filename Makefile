@@ -5,6 +5,7 @@ VENV    := .venv
 CLIENTS := .clients
 MUTANTS := .mutants
 DEPLOY  := .deploy
+RAY     := .ray
 RUN     := $(VENV)/bin/python
 EXAMPLE := model/my_best_model.keras
 MODEL   := $(EXAMPLE)
@@ -20,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup engines clients test deploy-test browser-test check coverage mutation torture torture-full fuzz spec load lock image image-test clean
+.PHONY: help serve setup engines clients test deploy-test browser-test check coverage mutation torture torture-full fuzz spec load lock image image-test ray clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +36,8 @@ setup: $(VENV)/dev.stamp $(EXAMPLE)  ## install the locked dependencies into .ve
 engines: $(VENV)/engines.stamp  ## install further engines (OpenVINO) for `model.engine` into .venv
 
 clients: $(CLIENTS)/clients.stamp  ## install third-party clients for the tests into .clients
+
+ray: $(RAY)/ray.stamp  ## install Ray Serve and what serves into .ray
 
 # Four processes: many tests wait for a server to start, and use no CPU meanwhile. The tests of a
 # file stay in one process, so that the servers they share are started once.
@@ -97,7 +100,7 @@ load: $(VENV)/dev.stamp  ## load-test a running server
 # dev.txt comes first and constrains the files that are installed into the same venv, and the image;
 # clients.txt, deploy.txt and mutation.txt have their own venvs.
 lock: $(VENV)/dev.stamp  ## resolve and lock the dependencies; ARGS=--upgrade for newer versions
-	@for name in dev server model engines fuzz image slim clients deploy mutation; do \
+	@for name in dev server model engines fuzz image slim ray clients deploy mutation; do \
 		(cd requirements && ../$(RUN) -m uv pip compile --quiet --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate \
 			--custom-compile-command "make lock" $(ARGS) \
@@ -114,8 +117,8 @@ image-test: setup  ## build both container images and run them
 	@python3 scripts/image.py --target slim $(ARGS)
 	@$(RUN) -m pytest -m torture tests/process/test_image.py
 
-clean:  ## remove .venv, .clients, .deploy, .mutants, the example model and caches
-	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(MUTANTS) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+clean:  ## remove .venv, .clients, .deploy, .mutants, .ray, the example model and caches
+	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(MUTANTS) $(RAY) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
@@ -161,6 +164,12 @@ $(DEPLOY)/deploy.stamp: requirements/deploy.txt | $(VENV)/bin/pip
 	@echo 'installing what checks the files in deploy/ ...'
 	@$(RUN) -m venv --clear $(DEPLOY)
 	@$(DEPLOY)/bin/python $(INSTALL) -r $<
+	@touch $@
+
+$(RAY)/ray.stamp: requirements/ray.txt | $(VENV)/bin/pip
+	@echo 'installing Ray Serve and TensorFlow; this takes a few minutes ...'
+	@$(RUN) -m venv --clear $(RAY)
+	@$(RAY)/bin/python $(INSTALL) -r $<
 	@touch $@
 
 $(MUTANTS)/mutation.stamp: requirements/mutation.txt | $(VENV)/bin/pip
