@@ -81,7 +81,7 @@ class Nodes:
         self._cluster.remove_node(self._workers.pop(), allow_graceful=False)
 
     def _new(self) -> Any:
-        return self._cluster.add_node(num_cpus=CPUS, node_ip_address=LOOPBACK)
+        return patiently(lambda: self._cluster.add_node(num_cpus=CPUS, node_ip_address=LOOPBACK))
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def cluster(folder: str) -> Iterator[Nodes]:
         "node_ip_address": LOOPBACK,
         "include_dashboard": False,
     }
-    started = Cluster(initialize_head=True, head_node_args=head)
+    started = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
     try:
         nodes = Nodes(started)
         ray.init(address=started.address, _node_ip_address=LOOPBACK, log_to_driver=False)
@@ -108,6 +108,16 @@ def cluster(folder: str) -> Iterator[Nodes]:
     finally:
         ray.shutdown()
         started.shutdown()
+
+
+def patiently(start: Callable[[], Any]) -> Any:
+    """Start a node; a busy machine may need longer than the 30 s that Ray grants."""
+    for _ in range(4):
+        try:
+            return start()
+        except Exception as error:  # Ray has no class for it
+            print(f"again, since: {error}", file=sys.stderr)
+    return start()
 
 
 def deploy(model: Path, **options: Any) -> None:
