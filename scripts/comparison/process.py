@@ -13,7 +13,8 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,34 +28,76 @@ EXPECTED, TOLERANCE = 31.0, 0.5  # the example model has learnt 3x + 1, and the 
 MARK = "COMPARISON_MARK"
 
 
-@contextlib.contextmanager
-def running(contestant: Contestant, python: str, model: Path) -> Iterator[int]:
-    """Run the contestant on a free port of 127.0.0.1 and yield the port; raises Missing.
+Check = Callable[[Contestant, int], None]
+"""Sends a request to a port; raises OSError or HTTPException if the server is not ready, Missing if
+the answer is wrong."""
 
-    It has answered one request correctly by then. At the end of the block all of its processes are
-    killed, including those in other process groups: they inherit an environment variable that
-    identifies them.
+
+@dataclass(frozen=True)
+class Running:
+    """A running contestant, and the mark of all of its processes."""
+
+    port: int
+    mark: str
+
+    def pause(self) -> None:
+        """Stop all of its processes, so that they use no CPU while another one is measured."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Continue after `pause`."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in _marked(self.mark):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def check_example(contestant: Contestant, port: int) -> None:
+    """Compare an answer with that of the example model."""
+    number = ask(contestant, port)
+    if not math.isclose(number, EXPECTED, abs_tol=TOLERANCE):
+        raise Missing(f"answered {number:g} instead of {EXPECTED:g}")
+
+
+@contextlib.contextmanager
+def running(
+    contestant: Contestant,
+    python: str,
+    model: Path,
+    check: Check = check_example,
+    ready_within: float = READY_WITHIN,
+) -> Iterator[Running]:
+    """Run the contestant on a free port of 127.0.0.1 during the block; raises Missing.
+
+    `check` has passed once by then. At the end of the block all of its processes are killed,
+    including those in other process groups: they inherit an environment variable that identifies
+    them.
     """
-    port, mark = _free_port(), uuid.uuid4().hex
+    server = Running(_free_port(), uuid.uuid4().hex)
     with tempfile.TemporaryDirectory(prefix="peer-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        words: dict[str, object] = {"python": python, "port": port, "model": model}
+        words: dict[str, object] = {"python": python, "port": server.port, "model": model}
         words |= {"folder": folder, "cores": len(os.sched_getaffinity(0))}
+        words |= {"name": model.stem, "models": model.parent}
         with (folder / "output.log").open("wb") as output:
             process = subprocess.Popen(  # noqa: S603  # our own table of commands
                 [word.format_map(words) for word in contestant.command],
                 cwd=ROOT,
-                env=_environment(contestant, words, mark),
+                env=_environment(contestant, words, server.mark),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C must reach the parent only; it stops the server
             )
         try:
-            _wait_until_right(contestant, process, port, folder / "output.log")
-            yield port
+            log = folder / "output.log"
+            _wait_until_right(process, log, lambda: check(contestant, server.port), ready_within)
+            yield server
         finally:
-            _stop(process, contestant.stop_signal, mark)
+            server.resume()  # or it would not react to the signal
+            _stop(process, contestant.stop_signal, server.mark)
 
 
 def ask(contestant: Contestant, port: int, within: float = ANSWER_WITHIN) -> float:
@@ -83,23 +126,20 @@ def _dig(value: Any, path: Sequence[str | int]) -> Any:
 
 
 def _wait_until_right(
-    contestant: Contestant, process: subprocess.Popen[bytes], port: int, log: Path
+    process: subprocess.Popen[bytes], log: Path, check: Callable[[], None], within: float
 ) -> None:
-    give_up = time.monotonic() + READY_WITHIN
+    give_up = time.monotonic() + within
     while True:
         try:
-            number = ask(contestant, port)
-            break
+            return check()
         except (OSError, http.client.HTTPException) as error:
             if process.poll() is not None:
                 why = f"exited with code {process.returncode}: {_last_lines(log)}"
                 raise Missing(why) from error
             if time.monotonic() > give_up:
-                why = f"no answer within {READY_WITHIN:g} s ({error}): {_last_lines(log)}"
+                why = f"no answer within {within:g} s ({error}): {_last_lines(log)}"
                 raise Missing(why) from error
         time.sleep(0.1)
-    if not math.isclose(number, EXPECTED, abs_tol=TOLERANCE):
-        raise Missing(f"answered {number:g} instead of {EXPECTED:g}")
 
 
 def _last_lines(log: Path) -> str:

@@ -59,7 +59,8 @@ class Rounds:
                         self._measure(contestant, number)
 
     def _measure(self, contestant: Contestant, number: int) -> None:
-        with running(contestant, self._pythons[contestant.name], self._model) as port:
+        with running(contestant, self._pythons[contestant.name], self._model) as server:
+            port = server.port
             self._load(contestant, port, WARM_UP_CONNECTIONS, WARM_UP_SECONDS)
             for connections in self._connections:
                 ask(contestant, port)  # waits until it has finished earlier requests

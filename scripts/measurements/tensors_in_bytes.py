@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 from statistics import median
@@ -12,6 +11,7 @@ import numpy as np
 import orjson
 
 from model.formats.load import load_model
+from scripts.comparison.encodings import Encoding, described, in_bytes
 from scripts.comparison.wrk import measure
 from scripts.measurements import models
 from scripts.measurements.figure import Figure, median_ratio
@@ -20,13 +20,6 @@ from scripts.measurements.serving import Server, serving
 LEAST = 5.0
 ROWS = 256
 CONNECTIONS = 8
-
-
-class Encoding(NamedTuple):
-    """A request that sends tensors in one of the two encodings."""
-
-    body: bytes
-    headers: dict[str, str]
 
 
 class Cost(NamedTuple):
@@ -70,21 +63,8 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
 def in_json(name: str, array: np.ndarray) -> Encoding:
     """Return a request with its numbers in JSON, in the shortest form, and a JSON answer."""
     cells = array.ravel()
-    document = {"inputs": [{**_described(name, array), "data": cells}]}
+    document = {"inputs": [{**described(name, array), "data": cells}]}
     return Encoding(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY), {})
-
-
-def in_bytes(name: str, array: np.ndarray) -> Encoding:
-    """Return a request with its numbers as binary data, and a binary answer."""
-    described = _described(name, array) | {"parameters": {"binary_data_size": array.nbytes}}
-    document = {"inputs": [described], "parameters": {"binary_data_output": True}}
-    text = json.dumps(document).encode()
-    headers = {"Inference-Header-Content-Length": str(len(text))}
-    return Encoding(text + array.astype("<f4").tobytes(), headers)
-
-
-def _described(name: str, array: np.ndarray) -> dict[str, object]:
-    return {"name": name, "datatype": "FP32", "shape": array.shape}
 
 
 def _cost(server: Server, encoding: Encoding, seconds: float) -> Cost:

@@ -9,6 +9,7 @@ import pytest
 
 from model.signature import Signature, TensorSpec
 from scripts.comparison import command as comparison
+from scripts.comparison.encodings import in_bytes
 from scripts.measurements import command, tensors_in_bytes
 from scripts.measurements.figure import Figure, markdown, median_ratio, percentile
 from scripts.measurements.serving import resident, value_of
@@ -49,12 +50,12 @@ def test_binary_and_json_requests_have_the_same_tensors():
     y = TensorSpec("y", (1,), "float32")
     dialect = V2Dialect("m", "1", Signature((TensorSpec("x", (64,), "float32"),), (y,)))
     array = np.random.default_rng(0).standard_normal((256, 64)).astype(np.float32)
-    for make, in_bytes in ((tensors_in_bytes.in_bytes, True), (tensors_in_bytes.in_json, False)):
+    for make, is_binary in ((in_bytes, True), (tensors_in_bytes.in_json, False)):
         form = make("x", array)
         headers = {name.lower(): value for name, value in form.headers.items()}
         call = dialect.decode(form.body, headers)
         assert np.array_equal(call.tensors.arrays["x"], array)
-        assert [wanted.is_binary for wanted in call.form.outputs] == [in_bytes]
+        assert [wanted.is_binary for wanted in call.form.outputs] == [is_binary]
 
 
 def test_the_table_shows_which_targets_are_met():
