@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.table import Table
 
 from scripts.comparison.contestants import CONTESTANTS, Contestant
 from scripts.comparison.markdown import Setup, overview, page, where_a_peer_wins
+from scripts.comparison.networks.command import compare_networks
+from scripts.comparison.networks.contestants import CONTESTANTS as NETWORK_CONTESTANTS
+from scripts.comparison.networks.prepare import NETWORKS
 from scripts.comparison.plot import svg
 from scripts.comparison.results import Results
 from scripts.comparison.rounds import Rounds
@@ -30,28 +33,42 @@ MODEL = ROOT / "model" / "my_best_model.keras"
 
 def main(argv: Sequence[str], contestants: Sequence[Contestant] = CONTESTANTS) -> int:
     """Compare; return 0 on success, 1 if this server failed, 2 if wrk is missing, 130 on Ctrl-C."""
-    options = _parser(contestants).parse_args(argv)
+    parser = _parser(contestants)
+    options = parser.parse_args(argv)
+    is_of_networks = options.models is not None
+    known = NETWORK_CONTESTANTS if is_of_networks else contestants
+    if unknown := set(options.only or ()) - {each.name for each in known}:
+        names = ", ".join(each.name for each in known)
+        parser.error(f"unknown server: {', '.join(sorted(unknown))}; known: {names}")
     if not is_installed():
         print(f"compare: {NOT_INSTALLED}", file=sys.stderr)
         return 2
-    if not MODEL.exists():
-        subprocess.run([sys.executable, "-m", "model.train"], cwd=ROOT, check=True)
-    chosen = [each for each in contestants if not options.only or each.name in options.only]
+    chosen = [each for each in known if not options.only or each.name in options.only]
     setup = Setup(
         describe_machine(versions()),
         options.rounds,
         options.seconds,
-        options.connections,
+        options.connections or ([1, 8, 32] if is_of_networks else [1, 64, 256]),
         shlex.join(["python", "scripts/compare.py", *argv]),
     )
-    results = Results()
     try:
-        with _sigterm_exits():
-            _run(chosen, setup, results)
+        with _sigterm_exits(), _telling() as tell:
+            if is_of_networks:
+                return compare_networks(options.models, chosen, setup, options.out, tell)
+            return _compare_servers(chosen, setup, options.out, tell)
     except KeyboardInterrupt:
-        print("compare: interrupted, nothing was written", file=sys.stderr)
+        print("compare: interrupted, nothing more was written", file=sys.stderr)
         return 130
-    _write(options.out, chosen, results, setup)
+
+
+def _compare_servers(
+    chosen: Sequence[Contestant], setup: Setup, out: Path, tell: Callable[[str], None]
+) -> int:
+    if not MODEL.exists():
+        subprocess.run([sys.executable, "-m", "model.train"], cwd=ROOT, check=True)
+    results = Results()
+    Rounds(MODEL, setup.connections, setup.seconds, results, tell).run(chosen, setup.rounds)
+    _write(out, chosen, results, setup)
     _print(chosen, results, setup)
     return int(any(each.kind == "ours" and each.name in results.missing for each in chosen))
 
@@ -89,15 +106,23 @@ def _add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
         "--connections",
         metavar="LIST",
         type=_counts,
-        default=[1, 64, 256],
-        help="numbers of concurrent connections to measure with (default: 1,64,256)",
+        help="numbers of concurrent connections to measure with (default: 1,64,256; with --models "
+        "1,8,32)",
     )
     add(
         "--only",
         nargs="+",
         metavar="NAME",
-        choices=names,
-        help=f"measure only these servers (default: all): {', '.join(names)}",
+        help=f"measure only these servers (default: all): {', '.join(names)}; with --models "
+        f"{', '.join(each.name for each in NETWORK_CONTESTANTS)}",
+    )
+    add(
+        "--models",
+        nargs="*",
+        metavar="NETWORK",
+        choices=NETWORKS,
+        help="compare with networks that people serve instead, in comparison-models.md, .svg and "
+        f".json (default: all): {', '.join(NETWORKS)}",
     )
     add(
         "--out",
@@ -108,7 +133,9 @@ def _add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
     )
 
 
-def _run(chosen: Sequence[Contestant], setup: Setup, results: Results) -> None:
+@contextlib.contextmanager
+def _telling() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows what is being done."""
     console = Console(stderr=True)
     with console.status("") as status:
 
@@ -118,8 +145,7 @@ def _run(chosen: Sequence[Contestant], setup: Setup, results: Results) -> None:
             else:
                 console.print(text, highlight=False, soft_wrap=True)
 
-        rounds = Rounds(MODEL, setup.connections, setup.seconds, results, tell)
-        rounds.run(chosen, setup.rounds)
+        yield tell
 
 
 @contextlib.contextmanager

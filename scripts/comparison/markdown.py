@@ -53,18 +53,18 @@ def page(contestants: Sequence[Contestant], results: Results, setup: Setup) -> s
         "each run.",
         "![Requests per second of each server](comparison.svg)",
         "## Requests per second",
-        _table(*overview(present, results, setup.connections), numbers_from=1),
+        table(*overview(present, results, setup.connections), numbers_from=1),
         "## Where another server is better",
         "\n".join(where_a_peer_wins(present, results, setup.connections)),
         *chain.from_iterable(_details(present, results, each) for each in setup.connections),
-        *_missing(contestants, results),
+        *missing(contestants, results),
         "## How it was measured",
         HOW.format(seconds=setup.seconds, rounds=setup.rounds),
-        _table(["", ""], *setup.machine.items()),
+        table(["", ""], *setup.machine.items()),
         "## Settings",
-        _table(
+        table(
             ["server", "installed", "settings"],
-            *([each.title, _installed(each), each.settings] for each in contestants),
+            *([each.title, installed(each), each.settings] for each in contestants),
         ),
     ]
     return "\n\n".join(parts) + "\n"
@@ -74,9 +74,9 @@ def overview(
     present: Sequence[Contestant], results: Results, connections: Sequence[int]
 ) -> list[list[str]]:
     """Return the table of requests per second: the head, then a row for each contestant."""
-    head = ["server", *(_connections(each) for each in connections)]
+    head = ["server", *(shown_connections(each) for each in connections)]
     return [head] + [
-        [each.title, *(_rate(results.rate(each.name, number)) for number in connections)]
+        [each.title, *(shown_rate(results.rate(each.name, number)) for number in connections)]
         for each in present
     ]
 
@@ -109,7 +109,7 @@ def _wins(
         if ratio and ratio > 1:
             yield (
                 f"- **{peer.title}** answers {ratio:.2f} times as many requests per second at "
-                f"{_connections(number)} (more than this server in "
+                f"{shown_connections(number)} (more than this server in "
                 f"{sum(each > 1 for each in ratios)} of {len(ratios)} rounds)."
             )
         for what, value in (("median latency", _p50), ("99th percentile", _p99)):
@@ -117,8 +117,8 @@ def _wins(
             mine = results.median(ours.name, number, value)
             if its is not None and mine is not None and its < mine:
                 yield (
-                    f"- **{peer.title}** has a lower {what} at {_connections(number)}: "
-                    f"{_ms(its)} ms, this server {_ms(mine)} ms."
+                    f"- **{peer.title}** has a lower {what} at {shown_connections(number)}: "
+                    f"{shown_ms(its)} ms, this server {shown_ms(mine)} ms."
                 )
 
 
@@ -140,38 +140,38 @@ def _details(present: Sequence[Contestant], results: Results, connections: int) 
         rows.append(
             [
                 each.title,
-                _rate(results.rate(each.name, connections)),
-                f"{_rate(min(runs))} – {_rate(max(runs))}",
-                _ratio(results.ratio(each.name, CALIBRATION, connections)),
-                _ratio(results.ratio(ours, each.name, connections), "×"),
-                _ms(results.median(each.name, connections, _p50)),
-                _ms(results.median(each.name, connections, _p99)),
+                shown_rate(results.rate(each.name, connections)),
+                f"{shown_rate(min(runs))} – {shown_rate(max(runs))}",
+                shown_ratio(results.ratio(each.name, CALIBRATION, connections)),
+                shown_ratio(results.ratio(ours, each.name, connections), "×"),
+                shown_ms(results.median(each.name, connections, _p50)),
+                shown_ms(results.median(each.name, connections, _p99)),
                 *(f"{count:,}" for count in results.bad(each.name, connections)),
             ]
         )
-    return f"## At {_connections(connections)}", _table(head, *rows, numbers_from=1)
+    return f"## At {shown_connections(connections)}", table(head, *rows, numbers_from=1)
 
 
-def _missing(contestants: Sequence[Contestant], results: Results) -> list[str]:
+def missing(contestants: Sequence[Contestant], results: Results) -> list[str]:
     if not results.missing:
         return []
     titles = {each.name: each.title for each in contestants}
-    lines = [f"- {titles[name]}: {_one_line(why)}" for name, why in results.missing.items()]
+    lines = [f"- {titles[name]}: {one_line(why)}" for name, why in results.missing.items()]
     return ["## Missing servers", "\n".join(lines)]
 
 
-def _table(head: Sequence[str], *rows: Sequence[str], numbers_from: int = 99) -> str:
+def table(head: Sequence[str], *rows: Sequence[str], numbers_from: int = 99) -> str:
     rule = ["---:" if column >= numbers_from else "---" for column in range(len(head))]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [head, rule, *rows])
 
 
-def _installed(contestant: Contestant) -> str:
+def installed(contestant: Contestant) -> str:
     if not contestant.venv:
         return "this project's locked dependencies"
     return ", ".join(f"`{each}`" for each in REQUIREMENTS[contestant.venv])
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
@@ -183,17 +183,17 @@ def _p99(measured: Measurement) -> float | None:
     return measured.p99_ms
 
 
-def _connections(number: int) -> str:
+def shown_connections(number: int) -> str:
     return f"{number:,} connection{'s' * (number != 1)}"
 
 
-def _rate(rate: float | None) -> str:
+def shown_rate(rate: float | None) -> str:
     if rate is None:
         return NONE
     return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
 
 
-def _ratio(ratio: float | None, sign: str = "") -> str:
+def shown_ratio(ratio: float | None, sign: str = "") -> str:
     if ratio is None:
         return NONE
     if math.isinf(ratio):
@@ -203,7 +203,7 @@ def _ratio(ratio: float | None, sign: str = "") -> str:
     return f"{ratio:,.0f}{sign}" if ratio >= 100 else f"{ratio:.2f}{sign}"
 
 
-def _ms(milliseconds: float | None) -> str:
+def shown_ms(milliseconds: float | None) -> str:
     if milliseconds is None:
         return NONE
     return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"

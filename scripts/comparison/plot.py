@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from typing import NamedTuple
 
 from scripts.comparison.contestants import Contestant
 from scripts.comparison.results import Results
@@ -17,8 +18,47 @@ STYLE = (
 )
 
 
+TITLE = "Requests per second (medians)"
+
+
 def svg(contestants: Sequence[Contestant], results: Results, connections: Sequence[int]) -> str:
     """Return the chart: a row for each contestant that answered, the fastest at the top."""
+    return _drawing([_chart(TITLE, contestants, results, connections)])
+
+
+def panels(
+    charts: Mapping[str, Results], contestants: Sequence[Contestant], connections: Sequence[int]
+) -> str:
+    """Return a drawing with a chart for each of the results, by its title."""
+    return _drawing(
+        [_chart(title, contestants, each, connections) for title, each in charts.items()]
+    )
+
+
+class Chart(NamedTuple):
+    """The lines of a chart, and its height in pixels."""
+
+    lines: list[str]
+    height: int
+
+
+def _drawing(charts: Sequence[Chart]) -> str:
+    height = sum(chart.height for chart in charts)
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
+        'role="img" aria-label="Requests per second of each server">',
+        f'<style>{STYLE}</style><rect width="100%" height="100%" fill="#fff"/>',
+    ]
+    top = 0
+    for chart in charts:
+        lines += [f'<g transform="translate(0,{top})">', *chart.lines, "</g>"]
+        top += chart.height
+    return "\n".join([*lines, "</svg>\n"])
+
+
+def _chart(
+    title: str, contestants: Sequence[Contestant], results: Results, connections: Sequence[int]
+) -> Chart:
     rates = {each.name: _rates(each, results, connections) for each in contestants}
     shown = sorted(
         (each for each in contestants if rates[each.name]),
@@ -27,16 +67,13 @@ def svg(contestants: Sequence[Contestant], results: Results, connections: Sequen
     scale = Scale([rate for each in shown for rate in rates[each.name].values()])
     bottom = TOP + ROW * len(shown)
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + BOTTOM}" '
-        'role="img" aria-label="Requests per second of each server">',
-        f'<style>{STYLE}</style><rect width="100%" height="100%" fill="#fff"/>',
-        '<text class="title" x="16" y="28">Requests per second (medians)</text>',
+        f'<text class="title" x="16" y="28">{escape(title)}</text>',
         *_legend(connections),
         *_grid(scale, bottom),
     ]
     for index, each in enumerate(shown):
         lines += _row(each, rates[each.name], connections, scale, TOP + ROW * (index + 0.5))
-    return "\n".join([*lines, "</svg>\n"])
+    return Chart(lines, bottom + BOTTOM)
 
 
 class Scale:

@@ -18,9 +18,11 @@ PEERS = ROOT / ".peers"
 INSTALL_WITHIN = 900.0  # seconds
 
 # The exact versions of the servers; other packages are the newest that they allow.
+FASTAPI = ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "orjson==3.13.0")
 REQUIREMENTS = {
     "bentoml": ("bentoml==1.4.39",),
-    "fastapi": ("fastapi==0.165.0", "uvicorn[standard]==0.54.0", "orjson==3.13.0"),
+    "fastapi": FASTAPI,
+    "fastapi-engines": (*FASTAPI, "onnxruntime==1.32.0", "openvino==2026.4.1"),
     "litserve": ("litserve==0.2.19",),
     "ray": ("ray[serve]==2.60.0", "orjson==3.13.0"),
     "triton": ("nvidia-pytriton==0.7.0",),

@@ -21,6 +21,7 @@ from scripts.measurements import (
     idle_connections,
     large_requests,
     memory,
+    networks_in_bytes,
     one_connection,
     pictures,
     reload_beside,
@@ -44,6 +45,7 @@ MEASUREMENTS = {
     "auto-while-trying": auto_engine.while_trying,
     "auto-start": auto_engine.start,
     "pictures": pictures.run,
+    "networks-in-bytes": networks_in_bytes.run,
 }
 
 

@@ -19,7 +19,7 @@ class TritonPythonModel:
         """Load the model."""
         from scripts.comparison.peers.compiled_call import compiled_call
 
-        self._call = compiled_call()
+        self._call = compiled_call(int(os.environ.get("MOST_ROWS", "256")))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Merge, call once, split."""

@@ -1,7 +1,8 @@
 """NVIDIA Triton Inference Server from the PyTriton package, with its Python backend.
 
-Run as `python -m scripts.comparison.peers.triton_server PORT FOLDER`. It writes a model repository
-with one model into the folder, and then executes `tritonserver`.
+Run as `python -m scripts.comparison.peers.triton_server PORT FOLDER [network]`. It writes a model
+repository with one model into the folder, and then executes `tritonserver`. The model takes and
+answers one number, or with `network` what `network_call.facts` says.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from scripts.comparison.peers.network_call import facts
+
 CONFIG = """\
 name: "example"
 backend: "python"
 max_batch_size: 64
-input [{ name: "x", data_type: TYPE_FP32, dims: [1] }]
-output [{ name: "y", data_type: TYPE_FP32, dims: [1] }]
-instance_group [{ count: 1, kind: KIND_CPU }]
-dynamic_batching { max_queue_delay_microseconds: 0 }
+input [{{ name: "x", data_type: TYPE_{datatype}, dims: {shape} }}]
+output [{{ name: "y", data_type: TYPE_FP32, dims: [{outputs}] }}]
+instance_group [{{ count: 1, kind: KIND_CPU }}]
+dynamic_batching {{ max_queue_delay_microseconds: 0 }}
 """
 # On two cores, one HTTP thread was faster than two, and batches of 64 rows faster than of 256.
 FLAGS = (
@@ -28,13 +31,19 @@ FLAGS = (
 )
 
 
-def main(port: str, folder: Path) -> None:
+EXAMPLE = {"dtype": "float32", "shape": [1], "outputs": 1}
+DATATYPES = {"float32": "FP32", "int32": "INT32"}
+
+
+def main(port: str, folder: Path, *kind: str) -> None:
     """Write the model repository, and execute the server."""
     packages = Path(sysconfig.get_path("purelib"))
     triton = packages / "pytriton" / "tritonserver"
     model = folder / "repository" / "example"
     (model / "1").mkdir(parents=True)
-    (model / "config.pbtxt").write_text(CONFIG)
+    known = facts() if kind else EXAMPLE
+    config = CONFIG.format_map({**known, "datatype": DATATYPES[str(known["dtype"])]})
+    (model / "config.pbtxt").write_text(config)
     shutil.copy(Path(__file__).with_name("triton_model.py"), model / "1" / "model.py")
     # The backend expects its stub, which runs model.py, in its own folder; each Python has its own.
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -56,4 +65,4 @@ def main(port: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

@@ -1,0 +1,1 @@
+"""Compares servers with networks that people serve: `compare.py --models`."""
