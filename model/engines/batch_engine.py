@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model.engines.interface import EagerEngine
+from model.padding import PaddingHint
 from model.signature import Signature
 from model.tensors import Rows, Tensors, View, merge, split
 
@@ -22,10 +23,12 @@ class BatchEngine(ABC):
             with copies of the last row, and the answers to those are dropped.
         is_half_precision: whether it computes with 16 bits anywhere.
         eager: the same network called layer by layer, if there is another way to call it.
+        padding_hint: what its layers say about padding; None if they are not known.
     """
 
     name: str
     eager: EagerEngine | None = None
+    padding_hint: PaddingHint | None = None
 
     def __init__(
         self,

@@ -22,6 +22,7 @@ from model.engines.frozen import CannotConvert
 from model.engines.nan_rows import NanRows
 from model.engines.onnx import OnnxEngine, session_of
 from model.engines.openvino import OpenVinoEngine, compiled_model
+from model.padding import PaddingHint
 from model.signature import Signature
 
 DESCRIPTION: Final = "engine.json"
@@ -46,6 +47,7 @@ class Network(NamedTuple):
     function: Any
     signature: Signature
     fixed_rows: int | None
+    padding_hint: PaddingHint | None = None
 
 
 def not_installed(engine: str) -> str:
@@ -62,7 +64,9 @@ def convert(network: Network, engine: str, folder: Path) -> None:
     try:
         inputs, outputs = WRITERS[engine](network.function, folder)
         names = tuple(inputs), tuple(outputs)
-        describe(folder, Description(engine, network.signature, *names, network.fixed_rows))
+        rows, hint = network.fixed_rows, network.padding_hint
+        described = Description(engine, network.signature, *names, rows, padding_hint=hint)
+        describe(folder, described)
     except CannotConvert:
         raise
     except Exception as error:  # whatever the converter raises
@@ -100,6 +104,7 @@ def load_converted(folder: Path | str, threads: int) -> BatchEngine:
     compiled = compiled_model(folder / OPENVINO_FILE, threads)
     rows, values = description.fixed_rows, description.answered_nan
     engine = OpenVinoEngine(compiled, description.signature, fixed_rows=rows)
+    engine.padding_hint = description.padding_hint
     return NanRows(engine, values) if values else engine
 
 

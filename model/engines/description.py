@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
+from model.padding import PaddingHint
 from model.signature import Signature
 from model.signature_json import Fields, signature_fields, signature_of
 
@@ -27,6 +28,7 @@ class Description:
         outputs: the same of the outputs.
         fixed_rows: the number of rows that every call has; None: any number.
         answered_nan: rows of input with one of these are answered with NaN; see `NanRows`.
+        padding_hint: what the layers of the network said about padding; None if they are not known.
     """
 
     engine: str
@@ -35,6 +37,7 @@ class Description:
     outputs: tuple[str, ...]
     fixed_rows: int | None = None
     answered_nan: tuple[float, ...] = ()
+    padding_hint: PaddingHint | None = None
 
     def as_json(self) -> str:
         fields: Fields = {
@@ -44,6 +47,7 @@ class Description:
             "outputs": self.outputs,
             "fixed_rows": self.fixed_rows,
             "answered_nan": list(map(str, self.answered_nan)),
+            "padding_hint": self.padding_hint and self.padding_hint.fields(),
         }
         return json.dumps(fields, indent=1)
 
@@ -67,4 +71,5 @@ class Description:
         if rows is not None and (type(rows) is not int or rows < 1):
             raise ValueError(f"a call of {rows} rows")
         values = tuple(float(value) for value in fields["answered_nan"])
-        return cls(str(fields["engine"]), signature, *names, rows, values)
+        hint = PaddingHint.of(fields.get("padding_hint"))
+        return cls(str(fields["engine"]), signature, *names, rows, values, hint)

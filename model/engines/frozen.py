@@ -43,7 +43,9 @@ def freeze(engine: TensorFlowEngine) -> Any:
 
 def frozen_engine(engine: TensorFlowEngine, function: Any) -> FrozenEngine:
     """Return the engine that calls a function that `freeze` returned."""
-    return FrozenEngine.traced(function, engine.signature, fixed_rows=engine.fixed_rows)
+    frozen = FrozenEngine.traced(function, engine.signature, fixed_rows=engine.fixed_rows)
+    frozen.padding_hint = engine.padding_hint
+    return frozen
 
 
 def weight_bytes(engine: TensorFlowEngine) -> int:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from model.padding import PaddingHint
 from model.signature import Signature
 
 
@@ -32,6 +33,10 @@ class Engine(Protocol):
     @property
     def eager(self) -> EagerEngine | None:
         """The same network called layer by layer; None if there is no other way to call it."""
+
+    @property
+    def padding_hint(self) -> PaddingHint | None:
+        """What its layers say about padding; None if they are not known."""
 
     def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute a batch; inputs and outputs are in the signature's order.

@@ -19,6 +19,7 @@ class NanRows(BatchEngine):
         """`values` are of NaN, infinity and minus infinity."""
         super().__init__(engine.signature, fixed_rows=engine.fixed_rows)
         self.name = engine.name
+        self.padding_hint = engine.padding_hint
         self._engine = engine
         self._values = tuple(values)
 

@@ -65,6 +65,7 @@ def engine_of(session: Any, description: Description) -> BatchEngine:
         outputs=description.outputs,
         fixed_rows=description.fixed_rows,
     )
+    engine.padding_hint = description.padding_hint
     values = description.answered_nan
     return NanRows(engine, values) if values else engine
 

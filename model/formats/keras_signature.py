@@ -39,6 +39,11 @@ def signature_of(model: Any, path: Path | str) -> Signature:
         raise ModelError(path, str(error)) from error
 
 
+def input_tensors(model: Any) -> dict[str, Any]:
+    """Return the tensors that a model takes, by their names in its signature."""
+    return dict(_named(model, "input"))
+
+
 def _no_input_shape(model: Any) -> str:
     if any(each.__name__ == "Sequential" for each in type(model).__mro__):
         return "the model has no input shape; begin it with `keras.Input(shape)`, and save it again"

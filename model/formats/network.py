@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from model.formats.fixed_rows import (
     stateful_layers,
 )
 from model.formats.keras_signature import (
+    input_tensors,
     no_rows,
     output_shapes,
     packer,
@@ -29,9 +31,11 @@ from model.formats.keras_signature import (
     signature_of,
     unpacker,
 )
+from model.formats.masks import MaskWatch, hint_of
 from model.formats.options import LoadOptions
 from model.formats.scopes import any_names_as_scopes
 from model.formats.windows import refuse_smaller_input
+from model.padding import PaddingHint
 from model.signature import Signature, TensorSpec
 
 log = logging.getLogger(__name__)
@@ -89,6 +93,7 @@ class _Network:
         self._path = path
         self._keep_state = keep_state
         self._declared = signature_of(model, path)
+        self._watch = MaskWatch()
 
     @property
     def is_stateful(self) -> bool:
@@ -104,6 +109,9 @@ class _Network:
         signature = Signature(declared.inputs, _outputs_of(traced, declared, self._path))
         engine = TensorFlowEngine.traced(traced, signature, owner=self._model, fixed_rows=rows)
         engine.eager = self._layer_by_layer(signature, rows, half=engine.is_half_precision)
+        if not signature.is_fixed:
+            tensors = input_tensors(self._model)
+            engine.padding_hint = hint_of(self._model, self._watch, tensors)
         return engine
 
     def untraced(self, rows: int | None) -> LayerByLayer | None:
@@ -121,13 +129,15 @@ class _Network:
     def _layer_by_layer(
         self, signature: Signature, rows: int | None, *, half: bool
     ) -> LayerByLayer:
-        return LayerByLayer(
+        engine = LayerByLayer(
             self._layers(),
             signature,
             check=self._check_sizes,
             fixed_rows=rows,
             is_half_precision=half,
         )
+        engine.padding_hint = PaddingHint(why_not="Keras calls the model layer by layer")
+        return engine
 
     def _check_sizes(self, shapes: Shapes) -> None:
         """Raise ValueError for input that is smaller than a window over it.
@@ -156,7 +166,8 @@ class _Network:
         layers = self._layers()
 
         def call(*inputs: Any) -> list[Any]:
-            answers = layers(*inputs)
+            with nullcontext() if self._declared.is_fixed else self._watch.watching(self._model):
+                answers = layers(*inputs)
             refuse_smaller_input(tf.compat.v1.get_default_graph())
             return answers
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from model.process.memory import Memory
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 GOOD_ENOUGH = 0.95  # of the best throughput; the last 5 % are not worth a longer call
 TRIES = 3  # calls of one size before it counts as too slow
@@ -121,9 +123,7 @@ def measure(
     return BatchSize(choose(curve, limits.call_seconds), curve)
 
 
-def growth_of(
-    memory: Memory, make_call: Callable[[], Callable[[], int]]
-) -> tuple[int, Callable[[], int]]:
+def growth_of(memory: Memory, make_call: Callable[[], T]) -> tuple[int, T]:
     """Return the bytes that twice the rows may take beyond what is there now, and the call."""
     memory.reset_peak()
     before = memory.resident()

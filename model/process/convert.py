@@ -165,7 +165,8 @@ def make(name: str, tried: Tried, request: LoadRequest) -> BatchEngine:
     if name == FROZEN:
         return frozen_engine(engine, tried.frozen_function)
     folder = folder_of(request, name)
-    convert(Network(tried.frozen_function, engine.signature, engine.fixed_rows), name, folder)
+    rows, hint = engine.fixed_rows, engine.padding_hint
+    convert(Network(tried.frozen_function, engine.signature, rows, hint), name, folder)
     return load_converted(folder, request.options.threads)
 
 

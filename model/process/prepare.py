@@ -18,8 +18,10 @@ from typing import Final, NamedTuple
 from model.engines.interface import Engine
 from model.examples import example_rows
 from model.formats.options import LoadOptions
+from model.padding import Padding
 from model.process.batch_size import BatchSize, Limits, measure
 from model.process.eager_check import traced_or_eager
+from model.process.find_padding import OFF, find_padding
 from model.process.neighbours import Neighbours
 from model.process.sample import MAX_KEPT_BYTES, in_form_of, kept
 from model.process.trials import MAX_NOISE, Trials
@@ -82,6 +84,7 @@ class LoadRequest:
         options: how to load it; `threads` 0: the number of usable cores, divided by `replicas`.
         max_rows: the most rows of a call; 0: the best number is measured.
         max_batch_seconds: the longest call that the measured number may lead to.
+        pad: whether rows of different lengths share a batch, in the words of `batching.pad`.
         replicas: how many processes serve this version.
         beside_others: other models are being served; loading leaves most cores to them.
         is_restart: the same version ran before, so nothing is measured or compared again.
@@ -97,6 +100,7 @@ class LoadRequest:
     options: LoadOptions = field(default_factory=LoadOptions)
     max_rows: int = 0
     max_batch_seconds: float = 0.05
+    pad: str = OFF
     replicas: int = 1
     beside_others: bool = False
     is_restart: bool = False
@@ -117,6 +121,7 @@ class Report:
             scale; None if they were not compared.
         is_eager: tracing the network was found to be wrong, so Keras calls it layer by layer.
         engine: which engine computes it, in the words of `model.engine`.
+        padding: how rows of different lengths share a batch; None if they do not.
     """
 
     signature: Signature
@@ -125,6 +130,7 @@ class Report:
     moved: float | None = None
     is_eager: bool = False
     engine: str = "tensorflow"
+    padding: Padding | None = None
 
 
 Load = Callable[[LoadRequest], Engine]
@@ -165,7 +171,8 @@ def _prepared(load: Load, request: LoadRequest, tell: Tell) -> tuple[Engine, Rep
     moved = compare(trials, engine.signature, before) if before else None
     tell("answering the examples")
     golden = answer_examples(trials, engine.signature)
-    return engine, Report(engine.signature, batch_size, golden, moved, is_eager)
+    padding = find_padding(trials, request.pad, batch_size.rows, request.max_batch_seconds, tell)
+    return engine, Report(engine.signature, batch_size, golden, moved, is_eager, padding=padding)
 
 
 def with_row_limit(request: LoadRequest, engine: Engine) -> LoadRequest:

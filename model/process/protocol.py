@@ -14,6 +14,7 @@ import numpy as np
 
 from model.engines.choose import Choice
 from model.formats.options import LoadOptions
+from model.padding import LengthCost, Padding
 from model.process.batch_size import BatchSize, Point
 from model.process.messages import Message, MessageError
 from model.process.prepare import Before, Conversion, Golden, LoadRequest, Report
@@ -79,6 +80,7 @@ def report_fields(report: Report) -> tuple[Fields, list[np.ndarray]]:
         "moved": report.moved,
         "is_eager": report.is_eager,
         "engine": report.engine,
+        "padding": report.padding and asdict(report.padding),
     }
     return fields, _golden_arrays(report.signature, report.golden)
 
@@ -97,6 +99,7 @@ def report_of(message: Message) -> Report:
             None if fields["moved"] is None else float(fields["moved"]),
             bool(fields["is_eager"]),
             str(fields["engine"]),
+            _padding(fields["padding"], signature),
         )
     except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise MessageError(f"not a report: {error}") from error
@@ -140,6 +143,24 @@ def _batch_size(fields: Sequence[Any]) -> BatchSize:
     if not all(0 < point.seconds < float("inf") for point in points):
         raise ValueError("a call that takes no time, or for ever")
     return BatchSize(rows, points)
+
+
+def _padding(fields: Fields | None, signature: Signature) -> Padding | None:
+    """Raises what `report_of` catches, unless a network with this signature can have it."""
+    if fields is None:
+        return None
+    values, outputs, to_cost_length = (fields[k] for k in ("values", "outputs", "to_cost_length"))
+    if not isinstance(values, dict) or not isinstance(outputs, list):
+        raise TypeError("values or outputs that are none")
+    if not all(type(value) in {int, float, str} for value in values.values()):
+        raise TypeError("values that are neither numbers nor strings")
+    costs = tuple(
+        LengthCost(int(length), float(one_row), int(rows), float(all_rows))
+        for length, one_row, rows, all_rows in fields["costs"]
+    )
+    padding = Padding(values, tuple(outputs), costs, bool(to_cost_length))
+    padding.check(signature)
+    return padding
 
 
 def _golden_arrays(signature: Signature, golden: Sequence[Golden]) -> list[np.ndarray]:

@@ -101,8 +101,12 @@ class Trials:
 
     def rows(self, count: int) -> Tensors:
         """Return so many equal rows that the network accepts one of."""
-        kind = self._accepted_kind()
-        return kind.equal_rows(self.engine.signature, count, self._variable_size)
+        self._accepted_kind()  # which finds the size
+        return self.rows_of(count, self._variable_size)
+
+    def rows_of(self, count: int, size: int) -> Tensors:
+        """Return such rows with another size of variable dimensions, which it may reject."""
+        return self._accepted_kind().equal_rows(self.engine.signature, count, size)
 
     def different_rows(self, count: int) -> Tensors:
         """Return rows of the kind that the network accepts; it may still reject some of them."""

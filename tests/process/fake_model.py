@@ -66,6 +66,7 @@ class LineModel:
     fixed_rows = None
     name = "tensorflow"
     is_half_precision = False
+    padding_hint = None
     eager = None
 
     def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -84,6 +85,7 @@ class ImageModel:
     fixed_rows = None
     name = "tensorflow"
     is_half_precision = False
+    padding_hint = None
     eager = None
 
     def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -119,6 +121,7 @@ class WideModel:
     fixed_rows = None
     name = "tensorflow"
     is_half_precision = False
+    padding_hint = None
     eager = None
 
     def __init__(self) -> None:

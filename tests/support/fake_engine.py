@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from model.engines.interface import EagerEngine
+from model.padding import PaddingHint
 from model.process.batch_size import BatchSize
 from model.process.neighbours import Neighbours
 from model.process.prepare import Before, LoadRequest, Report, prepare
@@ -33,6 +34,7 @@ class FakeEngine:
     name = "tensorflow"
     is_half_precision = False
     eager: EagerEngine | None = None
+    padding_hint: PaddingHint | None = None
 
     def __init__(self, network: Network, signature: Signature = NUMBERS) -> None:
         self.signature = signature

@@ -81,6 +81,7 @@ class FakeModel:
     fixed_rows: int | None = None
     name = "tensorflow"
     is_half_precision = False
+    padding_hint = None
     eager = None
 
     def __init__(self, signature: Signature = NUMBER) -> None:

@@ -198,6 +198,7 @@ class Answers:
     fixed_rows = None
     name = "tensorflow"
     is_half_precision = False
+    padding_hint = None
     eager = None
 
     def __init__(self, said: Any) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.formats.options import LoadOptions
+from model.padding import LengthCost, Padding
 from model.process.batch_size import BatchSize, Point
 from model.process.messages import Message, MessageError
 from model.process.prepare import Before, Conversion, Golden, LoadRequest, Report
@@ -46,6 +47,7 @@ def golden(rows: int) -> Golden:
 
 
 GOLDEN = (golden(1), golden(2))
+PADDING = Padding({"ids": 0}, ("y",), (LengthCost(8, 0.1, 64, 0.2), LengthCost(16, 0.2, 4, 0.3)))
 OPTIONS = LoadOptions("ff", "serve", ("a.b", "c"), True, True, 3)
 
 
@@ -65,7 +67,7 @@ def assert_same_golden(one: tuple[Golden, ...], other: tuple[Golden, ...]) -> No
 def test_a_request_to_load_arrives() -> None:
     before = Before(SIGNATURE, CURVE, GOLDEN)
     request = LoadRequest(
-        *("/a", "größe.keras", OPTIONS, 0, 0.02, 2, True, False, True),
+        *("/a", "größe.keras", OPTIONS, 0, 0.02, "auto", 2, True, False, True),
         *("onnx", "/cache/1", Conversion(("onnx", "frozen"), "/new", "onnx"), before),
     )
     fields, arrays = load_fields(request)
@@ -95,6 +97,12 @@ def test_a_report_arrives(moved: float | None, pairs: int) -> None:
     assert_same_golden(report.golden, GOLDEN[:pairs])
 
 
+def test_how_rows_are_padded_arrives() -> None:
+    fields, arrays = report_fields(Report(SIGNATURE, CURVE, padding=PADDING))
+
+    assert report_of(Message(READY, through_json(fields), arrays)).padding == PADDING
+
+
 def test_samples_arrive() -> None:
     """A comparison of signatures leaves them out."""
     ids = replace(SIGNATURE.inputs[0], samples=(1, 2))
@@ -117,7 +125,7 @@ def test_the_name_of_a_signature_arrives() -> None:
 
 
 def fields_of_report() -> tuple[dict[str, Any], list[np.ndarray]]:
-    fields, arrays = report_fields(Report(SIGNATURE, CURVE, GOLDEN, 0.5))
+    fields, arrays = report_fields(Report(SIGNATURE, CURVE, GOLDEN, 0.5, padding=PADDING))
     return through_json(fields), arrays
 
 
@@ -157,6 +165,26 @@ SPEC = ("signature", "inputs", 0)
             for sampled in ([], [True], 3 * [False], 2, "ab", None, [0, 1])
         ),
         *(changed("moved", to=moved) for moved in ("a", [], {})),
+        *(changed("padding", to=padding) for padding in (3, [], {}, "a", True)),
+        *(
+            changed("padding", "values", to=values)
+            for values in (
+                3,
+                {},
+                ["ids"],
+                {"größe": 0},
+                {"ids": "a"},
+                {"ids": None},
+                {"ids": 2**40},
+            )
+        ),
+        *(changed("padding", "outputs", to=outputs) for outputs in (3, "y", ["z"], [3])),
+        *(changed("padding", "costs", to=costs) for costs in (3, [], [3], [[8, 0.1, 64]])),
+        *(
+            changed("padding", "costs", 0, to=cost)
+            for cost in ([16, 1, 2, 1], [0, 1, 2, 1], [8, 1, 1, 1], [8, 0, 2, 1], [8, 1, 2, 0.5])
+        ),
+        changed("padding", "costs", 1, to=[16, 1, 2, float("nan")]),
         lambda fields: fields.clear(),
         lambda fields: fields.pop("moved"),
     ],
