@@ -14,6 +14,7 @@ from server.batching.errors import (
 )
 from server.batching.held import Held
 from server.batching.job import Job
+from server.batching.length_plan import LaneCost, LengthPlan
 from server.batching.observer import Observer
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "Held",
     "Interrupted",
     "Job",
+    "LaneCost",
+    "LengthPlan",
     "ModelFailed",
     "ModelUnavailable",
     "Observer",

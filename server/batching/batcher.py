@@ -27,6 +27,8 @@ from server.batching.errors import (
 from server.batching.fair_queue import FairQueue, Piece, ceil_div
 from server.batching.held import Held
 from server.batching.job import Job, Rows
+from server.batching.length_plan import LengthPlan
+from server.batching.length_queue import LengthQueue
 from server.batching.observer import Observer
 from server.batching.speed import Speed
 
@@ -43,8 +45,9 @@ class Batcher:
     """The queue of a model, and the coroutine `serve`, which runs its batches.
 
     Args:
-        call_model: takes a list of rows of equal shape, one item for each request, and returns
-            their answers in a list. Raises Interrupted when the call can be made again.
+        call_model: takes a list of rows of equal shape (with `plan`, of several lengths), one item
+            for each request, and returns their answers in a list. Raises Interrupted when the call
+            can be made again.
         join: joins the answers to the parts of a request that was split.
         whole_batch_errors: errors of `call_model` that no single request can cause; they fail the
             whole batch at once.
@@ -54,6 +57,7 @@ class Batcher:
             model that runs on the event loop's core: it would keep the loop from reading them.
         max_queue: the longest expected duration of the batches ahead of a new request.
         queue_rows, queue_bytes: the most rows and bytes that may wait.
+        plan: which rows of different lengths share a batch; None: only those of equal shape do.
         replicas: how many calls can run at a time, one for each task of `serve`.
         observers: are notified of all events, in this order.
         clock: measures durations. By default it is the loop's, but uvloop's advances only between
@@ -77,13 +81,14 @@ class Batcher:
         max_queue: float = 1.0,
         queue_rows: int = 65_536,
         queue_bytes: int = 256 * 2**20,
+        plan: LengthPlan | None = None,
         replicas: int = 1,
         observers: Sequence[Observer] = (),
         clock: Callable[[], float] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = clock or self.loop.time
-        self.queue: FairQueue[Job] = FairQueue(max_rows)
+        self.queue: FairQueue[Job] = LengthQueue(max_rows, plan) if plan else FairQueue(max_rows)
         self.observers = observers
         self.deadlines = Deadlines(self.loop)
         self.is_crowded = False
@@ -95,8 +100,7 @@ class Batcher:
         self._max_wait = max_wait
         self._read_first = read_first
         self._max_queue = max_queue
-        self._queue_rows = queue_rows
-        self._queue_bytes = queue_bytes
+        self._queue_rows, self._queue_bytes = queue_rows, queue_bytes
         self._replicas = replicas
         self._speed = Speed()
         self._arrived = asyncio.Event()

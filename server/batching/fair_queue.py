@@ -128,9 +128,7 @@ class FairQueue(Generic[E]):
             tag, pieces = self._take_all(shape, lane)
         else:
             tag, pieces = self._fill(lane)
-        self._virtual_time = max(self._virtual_time, tag)
-        whole = [stop for job, start, stop in pieces if not start and stop == job.size]
-        self._count_service(sum(whole) / jobs)
+        self._count_service(tag, pieces, jobs)
         return pieces
 
     def _take_all(self, shape: Hashable, lane: Lane[E]) -> tuple[float, list[Piece[E]]]:
@@ -174,9 +172,14 @@ class FairQueue(Generic[E]):
                 rows += lane.next_rows
         return batches, rows
 
-    def _count_service(self, rows: float) -> None:
-        """Add to the credit; advance virtual time by a batch for each batch of credit."""
-        self._service_credit += rows
+    def _count_service(self, tag: float, pieces: list[Piece[E]], jobs: int) -> None:
+        """Advance virtual time to the last tag of a batch, and by a batch for a batch of credit.
+
+        `jobs` is how many requests were waiting for it.
+        """
+        self._virtual_time = max(self._virtual_time, tag)
+        whole = [stop for job, start, stop in pieces if not start and stop == job.size]
+        self._service_credit += sum(whole) / jobs
         if self._service_credit >= self.max_rows:
             self._service_credit -= self.max_rows
             self._virtual_time += self.max_rows
