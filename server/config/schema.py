@@ -136,7 +136,14 @@ def _type_of(hint: Any) -> SettingType:
     if get_origin(hint) is Literal:
         words = get_args(hint)
         wanted = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
-        return SettingType({"enum": list(words)}, "|".join(words), wanted, str)
+        truths = {True: "on", False: "off"} if "on" in words else {}  # as YAML reads these words
+        return SettingType(
+            {"enum": [*words, *truths]},
+            "|".join(words),
+            wanted,
+            str,
+            lambda value: truths.get(value, value),
+        )
     if get_origin(hint) in (Union, types.UnionType):
         return _either([_type_of(part) for part in get_args(hint)])
     return SETTING_TYPES[hint]

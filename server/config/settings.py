@@ -296,6 +296,11 @@ class BatchingSettings:
         minimum=0,
         maximum=A_DAY_MS,
     )
+    pad: Literal["auto", "on", "off"] = setting(
+        "auto",
+        "Whether rows of different lengths share a batch, the shorter ones padded: auto = where "
+        "tests at the start show that their answers do not change, on = wherever it is possible.",
+    )
     max_queue_ms: float = setting(
         1_000,
         "Longest expected wait for decoding and the model, in milliseconds; beyond it: 503.",

@@ -230,7 +230,7 @@ class PredictEndpoint:
         if decoded.timeout_ms is not None:
             longest = min(longest, decoded.timeout_ms / 1000)
         rows, deadline, wait = decoded.tensors, now + longest, 0.0
-        shape = () if model.signature.is_fixed else rows.row_shape
+        shape = () if model.signature.is_fixed else model.shape_of(rows)
         encoding = None
         reserved = self._answers.reserve(dialect.answer_bytes(decoded))
         if reserved.size >= SLOW_JSON and dialect.encodes_slowly(decoded, reserved.size):

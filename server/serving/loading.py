@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Final, Literal
 
 from model.formats.options import LoadOptions
+from model.padding import Padding
 from model.process.batch_size import BatchSize
 from model.process.prepare import Before, Golden, LoadRequest, Report
 from model.process.sample import Sample
@@ -65,6 +66,11 @@ class Loaded:
     def batch_size(self) -> BatchSize:
         return self.report.batch_size
 
+    @property
+    def padding(self) -> Padding | None:
+        """How rows of different lengths share a batch; None if they do not."""
+        return self.report.padding
+
     @cached_property
     def examples(self) -> list[Example]:
         """The examples of the API documentation, made at the first use."""
@@ -117,6 +123,7 @@ def request_of(
         options=options_of(origin.file.source, model.threads),
         max_rows=0 if batching.max_rows == "auto" else batching.max_rows,
         max_batch_seconds=batching.max_batch_ms / 1000,
+        pad=batching.pad,
         replicas=1 if origin.file.source.keep_state else model.replicas,
         beside_others=beside_others,
         allow_signature_change=model.allow_signature_change,

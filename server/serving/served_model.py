@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from model.engines.choose import Choice
+from model.padding import Padding
 from model.process.batch_size import BatchSize
 from model.process.cores import usable_cores
 from model.process.prepare import LoadRequest
 from model.signature import Signature
-from model.tensors import RowCountMismatch, merge
+from model.tensors import RowCountMismatch, Rows, merge
 from server.batching import Batcher, Job, ModelUnavailable, Observer
 from server.config import Settings
 from server.dialects.native.dialect import NativeDialect
@@ -27,6 +28,7 @@ from server.serving.client import StartProcess
 from server.serving.counts import VersionCounts
 from server.serving.labels import read_labels
 from server.serving.loading import Example, Loaded, loaded
+from server.serving.padded_calls import calls_of, lane_of, plan_of
 from server.serving.replica import Replica, RestartPolicy, as_restart
 from server.serving.self_check import SelfCheck
 from server.serving.versions import Origin
@@ -142,6 +144,10 @@ class ServedModel:
         """Whether `check_ready` raises nothing."""
         return not self.trouble and not self.self_check.fails
 
+    def shape_of(self, rows: Rows) -> Hashable:
+        """Return what the rows of a batch have in common, where rows have different sizes."""
+        return lane_of(rows, self.loaded.padding)
+
     def check_ready(self) -> None:
         """Raise ModelUnavailable or ModelFails when requests cannot be answered now."""
         if trouble := self.trouble:
@@ -206,11 +212,13 @@ async def bring_up(
         batcher=batcher,
         counts=counts,
         self_check=check,
-        serving=asyncio.ensure_future(serve(batcher, replicas)),
+        serving=asyncio.ensure_future(serve(batcher, replicas, known.padding)),
     )
 
 
-async def serve(batcher: Batcher, replicas: Sequence[Replica]) -> None:
+async def serve(
+    batcher: Batcher, replicas: Sequence[Replica], padding: Padding | None = None
+) -> None:
     """Run batches on every replica; return once the batcher has drained."""
 
     async def ready(replica: Replica) -> None:
@@ -220,7 +228,9 @@ async def serve(batcher: Batcher, replicas: Sequence[Replica]) -> None:
             await asyncio.Event().wait()
 
     tasks = [
-        asyncio.ensure_future(batcher.serve(replica.call, partial(ready, replica)))
+        asyncio.ensure_future(
+            batcher.serve(calls_of(replica.call, padding), partial(ready, replica))
+        )
         for replica in replicas
     ]
     settled = asyncio.ensure_future(batcher.settled())
@@ -271,6 +281,7 @@ def batcher_of(known: Loaded, settings: Settings, observers: Sequence[Observer])
         max_wait=batching.max_wait_ms / 1000,
         read_first=usable_cores() == 1,
         max_queue=batching.max_queue_ms / 1000,
+        plan=plan_of(known.padding),
         queue_rows=batching.queue_rows,
         queue_bytes=batching.queue_bytes,
         replicas=settings.model.replicas,

@@ -88,7 +88,7 @@ def test_every_setting_can_be_set_in_all_three_ways(item, tmp_path, write):
     text |= {"http.cors_origins": "https://a.example,http://b.example:3000"}
     text |= {"model.allow_signature_change": "true", "model.hang_timeout_s": "7"}
     text |= {"model.load_timeout_s": "7", "model.threads": "7", "model.keep_state": "true"}
-    text |= {"model.engine": "auto"}
+    text |= {"model.engine": "auto", "batching.pad": "on"}
     text |= {"model.imports": "a.b,c", "model.allow_code": "true"}
     text |= {"http.root_path": "/a/b", "http.trusted_proxies": "10.0.0.0/8,unix"}
     text |= {"logging.format": "json", "logging.payload_sample": "0.5"}
@@ -129,6 +129,13 @@ def test_a_list_is_written_alike_in_flags_variables_and_the_file(tmp_path, write
     assert by_flag == by_variable == load_settings([], {}, tmp_path)
     assert by_flag.model.imports == ("a.b", "c")
     assert load_settings(["--model.imports", "[]"], {}, tmp_path).model.imports == ()
+
+
+@pytest.mark.parametrize("word", ["auto", "on", "off", "'on'", "'off'"])
+def test_on_and_off_are_words_though_yaml_reads_them_as_true_and_false(tmp_path, write, word):
+    write(f"batching:\n  pad: {word}\n")
+
+    assert load_settings([], {}, tmp_path).batching.pad == word.strip("'")
 
 
 def test_the_types_are_the_declared_ones(tmp_path, write):
