@@ -1,14 +1,30 @@
 -- Arguments after `--`: a file, which is the body to POST, then names and values of headers.
+-- If its name ends in .lines, each of its lines is a body; they are sent in turn.
 -- Prints a line of JSON at the end, which scripts/comparison/wrk.py parses.
 
 function init(args)
   wrk.method = "POST"
   local file = assert(io.open(args[1], "rb"))
-  wrk.body = file:read("*a")
+  if args[1]:match("%.lines$") then
+    send_in_turn(file)
+  else
+    wrk.body = file:read("*a")
+  end
   file:close()
   wrk.headers["Content-Type"] = "application/json"
   for i = 2, #args, 2 do
     wrk.headers[args[i]] = args[i + 1]
+  end
+end
+
+function send_in_turn(file)
+  local bodies, next_one = {}, 0
+  for line in file:lines() do
+    bodies[#bodies + 1] = line
+  end
+  function request()
+    next_one = next_one % #bodies + 1
+    return wrk.format(nil, nil, nil, bodies[next_one])
   end
 end
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,18 +49,21 @@ def version() -> str:
 
 def measure(
     url: str,
-    body: str | bytes,
+    body: str | bytes | Sequence[bytes],
     connections: int,
     seconds: float,
     headers: Mapping[str, str] | None = None,
 ) -> Measurement:
     """POST `body` over `connections` connections, each with one request in flight.
 
-    Raises Missing if wrk fails.
+    Several bodies, each without line ends, are sent in turn. Raises Missing if wrk fails.
     """
+    lines = not isinstance(body, str | bytes)
+    content = body.encode() if isinstance(body, str) else body
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", f"--timeout={TIMEOUT}s"]
-    with tempfile.NamedTemporaryFile() as file:  # a body may be too long for an argument
-        file.write(body.encode() if isinstance(body, str) else body)
+    # A file, because a body may be too long for an argument.
+    with tempfile.NamedTemporaryFile(suffix=".lines" if lines else "") as file:
+        file.write(content if isinstance(content, bytes) else b"\n".join(content))
         file.flush()
         command += ["--latency", "-s", str(SCRIPT), url, "--", file.name]
         command += [part for header in (headers or {}).items() for part in header]

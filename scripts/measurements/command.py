@@ -22,6 +22,7 @@ from scripts.measurements import (
     large_requests,
     memory,
     networks_in_bytes,
+    mixed_lengths,
     one_connection,
     pictures,
     reload_beside,
@@ -46,6 +47,8 @@ MEASUREMENTS = {
     "auto-start": auto_engine.start,
     "pictures": pictures.run,
     "networks-in-bytes": networks_in_bytes.run,
+    "mixed-lengths": mixed_lengths.run_lstm,
+    "mixed-lengths-text": mixed_lengths.run_text,
 }
 
 

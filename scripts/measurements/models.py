@@ -34,6 +34,27 @@ def wide_network(path: Path) -> None:
     keras.Sequential([keras.Input((1,)), *layers]).save(path)
 
 
+def masked_lstm(path: Path) -> None:
+    """Save two layers of LSTM(64) over sequences of any length, with a mask."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    lstm = [layers.LSTM(64, return_sequences=True), layers.LSTM(64), layers.Dense(4)]
+    keras.Sequential([keras.Input((None, 8)), layers.Masking(), *lstm]).save(path)
+
+
+def text_classifier(path: Path, *, mask: bool = True) -> None:
+    """Save a classifier of texts of any length, as ids, whose padding is masked, or not."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    embedding = layers.Embedding(10_000, 64, mask_zero=mask)
+    rest = [layers.GlobalAveragePooling1D(), layers.Dense(64, "relu"), layers.Dense(4, "softmax")]
+    keras.Sequential([keras.Input((None,), dtype="int32"), embedding, *rest]).save(path)
+
+
 def save_mobilenet(path: Path) -> None:
     """Save MobileNetV2 with random weights."""
     save_network("MobileNetV2", path)
