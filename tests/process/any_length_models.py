@@ -23,12 +23,14 @@ class AnyLength(NamedTuple):
         row: makes the row of a number, of any length.
         answers: how many are asked for.
         tolerance: how much an answer may differ from that to the row alone, of its scale.
+        is_padded: whether rows of different lengths share a batch.
     """
 
     make: Callable[[Any], Any]
     row: Callable[[np.random.Generator], Row]
     answers: int
     tolerance: float = 1e-5
+    is_padded: bool = False
 
 
 def text(random: np.random.Generator) -> Row:
@@ -49,6 +51,10 @@ def numbers(*shape: int) -> Callable[[np.random.Generator], Row]:
         return random.standard_normal((length, *shape)).round(3).tolist()
 
     return row
+
+
+def long_sequence(random: np.random.Generator) -> Row:
+    return random.standard_normal((int(random.integers(1, 201)), 4)).round(3).tolist()
 
 
 def image(*shape: int) -> Callable[[np.random.Generator], Row]:
@@ -86,6 +92,19 @@ def masked_lstm(keras: Any) -> Any:
     return keras.Sequential(
         [keras.Input((None,), dtype="int32"), embedding, layers.LSTM(8), layers.Dense(2)]
     )
+
+
+def two_lstms(keras: Any) -> Any:
+    layers = keras.layers
+    lstms = [layers.LSTM(16, return_sequences=True), layers.LSTM(16), layers.Dense(4)]
+    return keras.Sequential([keras.Input((None, 4)), layers.Masking(-1.0), *lstms])
+
+
+def masked_classifier(keras: Any, *, mask: bool = True) -> Any:
+    layers = keras.layers
+    embedding = layers.Embedding(10, 8, mask_zero=mask)
+    rest = [layers.GlobalAveragePooling1D(), layers.Dense(3, activation="softmax")]
+    return keras.Sequential([keras.Input((None,), dtype="int32"), embedding, *rest])
 
 
 def tagger(keras: Any) -> Any:
@@ -132,8 +151,11 @@ def resnet(keras: Any) -> Any:
 ANY_LENGTH = {
     "padded_text": AnyLength(padded_text, text, 18_000),
     "cut_text": AnyLength(cut_text, text, 18_000),
-    "masked_lstm": AnyLength(masked_lstm, ids, 18_000),
-    "tagger": AnyLength(tagger, ids, 18_000),
+    "masked_lstm": AnyLength(masked_lstm, ids, 18_000, is_padded=True),
+    "two_lstms": AnyLength(two_lstms, long_sequence, 18_000, is_padded=True),
+    "masked_classifier": AnyLength(masked_classifier, ids, 18_000, is_padded=True),
+    "classifier": AnyLength(lambda keras: masked_classifier(keras, mask=False), ids, 18_000),
+    "tagger": AnyLength(tagger, ids, 18_000, is_padded=True),
     "video": AnyLength(video, numbers(8, 8, 1), 12_000),
     "mixed_precision": AnyLength(mixed_precision, numbers(4), 18_000, 2e-2),
     "ResNet50": AnyLength(resnet, image(32, 32, 3), 2_000, 1e-4),

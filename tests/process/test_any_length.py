@@ -15,7 +15,7 @@ import pytest
 
 from tests.process.any_length_models import ANY_LENGTH, NEW_SIZES, Row
 from tests.process.conftest import Start
-from tests.process.harness import REAL, Client, Server, memory_of
+from tests.process.harness import REAL, Client, Server, memory_of, wait_until
 from tests.support.late import Late
 
 pytestmark = [pytest.mark.process, pytest.mark.keras, pytest.mark.torture]
@@ -57,6 +57,9 @@ def test_64_clients_get_the_answers_to_their_rows_alone(
 ) -> None:
     kind = ANY_LENGTH[name]
     server = served(start, tmp_path, kind.make)
+    wait_until(lambda: "ready" in server.stderr)  # which is logged last
+    says = "rows of different lengths share a batch"
+    assert (says in server.stderr) == kind.is_padded, server.stderr
     random = np.random.default_rng(0)
     rows = [kind.row(random) for _ in range(DIFFERENT_ROWS)]
     with closing(Client(server.port)) as first:
