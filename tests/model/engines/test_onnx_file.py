@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from model.engines import onnx_file
 from model.engines.description import Description
 from model.formats.load import load_model
+from model.padding import PaddingHint
 from model.signature import Signature, TensorSpec
 from tests.model.formats.onnx_files import WEIGHTS, dense, helper, model, save, tensor
 
@@ -53,6 +55,15 @@ def test_ids_samples_and_the_name_of_the_signature_are_kept(tmp_path: Path) -> N
     found = load_model(path).signature
 
     assert (found, found.name, found.inputs[0].samples) == (wanted, "serve", (3, 4))
+
+
+def test_what_layers_say_about_padding_is_kept(tmp_path: Path) -> None:
+    hint = PaddingHint({"numbers": -1.0}, "")
+    description = Description("onnx", signature(), ("x",), ("y",), padding_hint=hint)
+
+    assert load_model(described(dense(), tmp_path, description)).padding_hint == hint
+    other = described(dense(), tmp_path, replace(description, padding_hint=None))
+    assert load_model(other).padding_hint is None
 
 
 def test_an_input_and_an_output_may_have_one_name(tmp_path: Path) -> None:
@@ -115,7 +126,11 @@ def test_a_description_that_cannot_be_read_is_an_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "field, value", [("inputs", []), ("fixed_rows", 0), ("fixed_rows", "4"), ("answered_nan", 1)]
+    "field, value",
+    [
+        *(("inputs", []), ("fixed_rows", 0), ("fixed_rows", "4"), ("answered_nan", 1)),
+        *(("padding_hint", hint) for hint in (1, {}, {"values": {"x": None}, "why_not": ""})),
+    ],
 )
 def test_a_description_with_a_wrong_field_is_an_error(field: str, value: object) -> None:
     import json
