@@ -82,11 +82,12 @@ def _parser(contestants: Sequence[Contestant]) -> argparse.ArgumentParser:
         epilog="Other servers are installed under .peers/ on first use (gigabytes). Exit code 1: "
         "this server failed. 2: wrk is not installed.",
     )
-    _add_options(parser, names)
+    _add_rounds(parser)
+    _add_choices(parser, names)
     return parser
 
 
-def _add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+def _add_rounds(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--rounds",
@@ -109,6 +110,10 @@ def _add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
         help="numbers of concurrent connections to measure with (default: 1,64,256; with --models "
         "1,8,32)",
     )
+
+
+def _add_choices(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    add = parser.add_argument
     add(
         "--only",
         nargs="+",

@@ -138,7 +138,16 @@ def test_tf_bilinear_is_what_the_resizing_layer_does_to_200_pictures() -> None:
     check_resizing([*some(1)])
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+ONE_OF_EACH_MODE = {f"keras.applications.{name}" for name in ("mobilenet_v2", "densenet", "vgg16")}
+
+
+@pytest.mark.parametrize(
+    "preset",
+    [
+        pytest.param(name, marks=() if name in ONE_OF_EACH_MODE else pytest.mark.torture)
+        for name in PRESETS
+    ],
+)
 def test_presets_do_what_preprocess_input_does(preset: str) -> None:
     module = importlib.import_module(preset)
     dialects = dialects_for((24, 32, 3), preset=preset)

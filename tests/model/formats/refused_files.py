@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -54,6 +55,12 @@ def content(name: str, data: bytes) -> Make:
         return check(folder / name)
 
     return make
+
+
+def without_tensorflow(folder: Path) -> object:
+    (folder / "m.keras").write_bytes(b"PK")
+    with mock.patch("model.formats.load.find_spec", return_value=None):
+        return check(folder / "m.keras")
 
 
 def archive(**entries: str) -> Make:
@@ -191,6 +198,7 @@ OF_PATHS: dict[str, Make] = {
     "no such file": lambda folder: check(folder / "m.keras"),
     "cannot be read: …": unreadable,
     "is an address": lambda _: check("https://example.org/m.keras"),
+    "needs TensorFlow, which is not installed here": without_tensorflow,
     "is not a regular file": lambda _: check("/dev/null"),
     "is a part of a SavedModel": content("saved_model.pb", b"x"),
     "ends in …, and only .keras, .h5 and .onnx are served": content("m.pt", b"x"),
