@@ -12,6 +12,7 @@ from weakref import ref
 
 from model.examples import cells_of_row
 from model.signature import TensorSpec
+from server.dialects.native.pictures import IMAGE_TYPES
 from server.handlers.pages import PageHandler
 from server.http.auth import METRICS, PREDICT
 from server.openapi import commands
@@ -21,21 +22,49 @@ from server.serving.served_model import ServedModel
 from server.serving.service import ServiceState
 
 MAX_PAGE_BYTES: Final = 100_000
+MOST_NUMBERS: Final = 12  # of an input that get a field each
 VARIABLE_SIZE: Final = 2  # of variable dimensions, where the model has no example
 
 
 class Field(NamedTuple):
-    """A field of the form, for one input of the model.
+    """A part of the form, for one input of the model.
 
     Attributes:
         value: an example; "" if the example is too long to show.
         shape: of a random example, if there is no value.
+        takes_pictures: whether the input is sent as a picture file.
     """
 
     id: str
     spec: TensorSpec
     value: str
     shape: tuple[int, ...]
+    takes_pictures: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What it consists of: `picture`, `text`, `numbers` (a field each) or `json`."""
+        if self.takes_pictures:
+            return "picture"
+        if self.spec.dtype == "string":
+            return "text" if self.spec.shape in ((), (1,)) else "json"
+        return "numbers" if self.spec.rank <= 1 and self.numbers else "json"
+
+    @property
+    def numbers(self) -> list[float]:
+        """The example, if it is one number or a few."""
+        if self.spec.array_dtype.kind not in "fiu" or not self.value:
+            return []
+        given = json.loads(self.value)
+        numbers = given if isinstance(given, list) else [given]
+        is_short = None not in self.spec.shape and len(numbers) <= MOST_NUMBERS
+        return numbers if is_short else []
+
+    @property
+    def text(self) -> str:
+        """The example, if it is one string."""
+        words: str = json.loads(self.value) if self.value else ""
+        return words
 
     @property
     def is_number(self) -> bool:
@@ -65,13 +94,15 @@ def fields_of(model: ServedModel) -> list[Field]:
     inputs = model.signature.inputs
     data = example_of(model)
     values = {inputs[0].name: data} if len(inputs) == 1 else data or {}
+    pictures = {each.name for each in model.origin.file.source.inputs}
     fields = []
     for number, spec in enumerate(inputs):
         value = values.get(spec.name)
         if value is not None and spec.shape == (1,):
             [value] = value
         text = "" if value is None else json.dumps(value)
-        fields.append(Field(f"input-{number}", spec, text, shape_of(model, spec)))
+        shape = shape_of(model, spec)
+        fields.append(Field(f"input-{number}", spec, text, shape, spec.name in pictures))
     return fields
 
 
@@ -164,6 +195,9 @@ def about_model(model: ServedModel, origin: str, needs_key: bool, is_whole: bool
         "is_whole": is_whole,
         "since": datetime.fromtimestamp(model.since, UTC).isoformat(timespec="seconds"),
         "fields": fields_of(model) if is_whole else [],
+        "outputs": json.dumps([spec.name for spec in model.signature.outputs]),
+        "labelled": json.dumps(list(model.dialect.labels)),
+        "image_types": IMAGE_TYPES,
         "examples": shown(model, origin, needs_key=needs_key),
         "metadata": f"v2/models/{quote(model.name, safe='')}",
     }

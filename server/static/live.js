@@ -1,6 +1,6 @@
 "use strict";
 
-// The page at `/`: charts of the last five minutes, the form, and the state of the server.
+// The page at `/`: charts of the last five minutes, and the state of the server. The form is in form.js.
 
 const KEPT = 300; // seconds
 const RETRY_MS = 1000;
@@ -167,92 +167,6 @@ function connect() {
   });
 }
 
-// The form.
-
-const MAX_TEXT = 10000; // characters of a value or an answer; more makes the page slow
-const WORDS = ["", "a", "no", "yes", "good", "bad", "some words"];
-const random = document.getElementById("random");
-const made = new Map(); // by field: random values that are too long to show
-
-function randomCell({ type, least, most }) {
-  if (type === "string") return WORDS[Math.floor(Math.random() * WORDS.length)];
-  if (type === "bool") return Math.random() < 0.5;
-  if (most !== undefined) return Number(least) + Math.floor(Math.random() * (most - least + 1));
-  if (type.startsWith("float")) return Math.round(1000 * Math.random()) / 1000;
-  return Math.floor(2 * Math.random()); // small ids are known to every model
-}
-
-function randomValue([size, ...inner], about) {
-  if (size === undefined) return randomCell(about);
-  return Array.from({ length: size }, () => randomValue(inner, about));
-}
-
-function fillIn() {
-  made.clear();
-  for (const field of document.querySelectorAll("#try textarea")) {
-    if (!field.dataset.shape) continue; // it shows an example
-    const values = randomValue(JSON.parse(field.dataset.shape), field.dataset);
-    const text = JSON.stringify(values);
-    const isShort = text.length <= MAX_TEXT;
-    field.value = isShort ? text : "";
-    field.placeholder = isShort ? "" : `random ${field.dataset.type} ${field.dataset.shape}`;
-    if (!isShort) made.set(field, values);
-  }
-}
-
-function value(field) {
-  if (!field.value.trim()) {
-    if (made.has(field)) return made.get(field);
-    throw new SyntaxError(`${field.dataset.input} is empty`);
-  }
-  const given = JSON.parse(field.value);
-  return field.dataset.number && typeof given === "number" ? [given] : given;
-}
-
-function data(form) {
-  const fields = [...form.querySelectorAll("textarea")];
-  if (fields.length === 1) return value(fields[0]);
-  return Object.fromEntries(fields.map((field) => [field.dataset.input, value(field)]));
-}
-
-function shortened(text) {
-  if (text.length <= MAX_TEXT) return text;
-  return `${text.slice(0, MAX_TEXT)} … (${text.length.toLocaleString("en")} characters)`;
-}
-
-function timing(header) {
-  const list = element("dl");
-  for (const part of header.split(", ")) {
-    const [name, duration] = part.split(";dur=");
-    const [batch, described] = part.split(";desc=");
-    list.append(element("dt", described ? batch : name));
-    list.append(element("dd", described ? described.replaceAll('"', "") : `${duration} ms`));
-  }
-  return list;
-}
-
-async function predict(event) {
-  event.preventDefault();
-  const answer = document.getElementById("answer");
-  try {
-    const body = JSON.stringify({ data: data(event.target) });
-    const headers = { "Content-Type": "application/json" };
-    const key = document.getElementById("key")?.value;
-    if (key) headers["X-API-Key"] = key;
-    const response = await fetch(`${root}/predict`, { method: "POST", headers, body });
-    const said = await response.json();
-    const text = response.ok ? JSON.stringify(said.prediction) : [said.detail, ...(said.errors ?? []).map((e) => `${e.pointer}: ${e.detail}`)].join("\n");
-    answer.replaceChildren(element("pre", shortened(text), { id: "prediction" }));
-    const header = response.headers.get("Server-Timing");
-    if (header) answer.append(timing(header));
-  } catch (error) {
-    const words = error instanceof SyntaxError ? `Invalid JSON: ${error.message}` : "The server does not answer.";
-    answer.replaceChildren(element("pre", words, { id: "prediction" }));
-  }
-}
-
-document.getElementById("try")?.addEventListener("submit", predict);
-random?.addEventListener("click", fillIn);
 for (const time of document.querySelectorAll("time")) {
   time.textContent = new Date(time.dateTime).toLocaleString();
 }

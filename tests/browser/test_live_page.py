@@ -87,7 +87,7 @@ def tab_on(browser: Any, server: Server, **options: Any) -> Tab:
 def test_the_form_predicts_31_for_10(browser: Any, example_model: Path, tmp_path: Path) -> None:
     with Server(tmp_path / "server", str(example_model), command=REAL) as server:
         tab = tab_on(browser, server.until_ready())
-        tab.page.fill("textarea", "10")
+        tab.page.fill("input[type=number]", "10")
         tab.page.keyboard.press("Tab")
         tab.page.keyboard.press("Enter")  # no mouse
         answer = float(tab.page.inner_text("#prediction"))
@@ -133,8 +133,9 @@ def test_the_charts_move_under_load(browser: Any, server: Server) -> None:
 
 def test_the_page_shows_why_a_request_was_rejected(browser: Any, server: Server) -> None:
     tab = tab_on(browser, server)
+    tab.page.click("text=Values as JSON")
     tab.page.fill("textarea", '["x"]')
-    tab.page.click("button")
+    tab.page.click("text=Predict")
 
     assert re.search("/data/0", tab.page.inner_text("#prediction"))
 

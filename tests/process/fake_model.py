@@ -9,8 +9,9 @@ FAKE_SECONDS: how long every call takes.
 FAKE_LOAD_ERROR: the text of an ImportError that loading ends with.
 FAKE_ROW_SECONDS: and how much longer for every row.
 FAKE_IMAGE: if it is set, the model takes an image and answers with one; see `ImageModel`.
-
 FAKE_PICTURES: if it is set, the model takes a picture, and answers with its mean level.
+FAKE_COLORS: if it is set, the model is a `ColorModel`.
+FAKE_TEXT: if it is set, the model is a `TextModel`.
 
 A file named `wide` is a `WideModel`, one named `broken` cannot be loaded.
 
@@ -111,6 +112,32 @@ class PictureModel:
         return [arrays[0].mean((1, 2, 3), keepdims=True)[:, 0, 0]]
 
 
+class ColorModel(LineModel):
+    """Answers a picture with the means of its three colours, from 0 to 1."""
+
+    signature = Signature(
+        (TensorSpec("picture", (8, 8, 3), "float32"),), (TensorSpec("color", (3,), "float32"),)
+    )
+
+    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute a batch."""
+        return [arrays[0].mean(axis=(1, 2)) / np.float32(255)]
+
+
+class TextModel(LineModel):
+    """Answers a text with its length, and some numbers with themselves."""
+
+    signature = Signature(
+        (TensorSpec("words", (), "string"), TensorSpec("numbers", (2,), "int64")),
+        (TensorSpec("length", (), "float32"), TensorSpec("same", (2,), "int64")),
+    )
+
+    def call(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute a batch."""
+        words, numbers = arrays
+        return [np.array([len(each) for each in words], np.float32), numbers]
+
+
 class WideModel:
     """Answers a number with a picture: 10 MB, as JSON some 25 MB."""
 
@@ -177,7 +204,7 @@ def pass_through(gate: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
-def load_fake(request: LoadRequest) -> MovedModel | ImageModel | PictureModel | WideModel:
+def load_fake(request: LoadRequest) -> LineModel | ImageModel | PictureModel | WideModel:
     """Load nothing, in the way that the environment and the name of the file say."""
     if Path(request.path).stem == "broken":
         raise ModelError(request.path, "is broken")
@@ -191,6 +218,10 @@ def load_fake(request: LoadRequest) -> MovedModel | ImageModel | PictureModel | 
         return ImageModel()
     if os.environ.get("FAKE_PICTURES"):
         return PictureModel()
+    if os.environ.get("FAKE_COLORS"):
+        return ColorModel()
+    if os.environ.get("FAKE_TEXT"):
+        return TextModel()
     seconds, row_seconds = (
         float(os.environ.get(name, "0")) for name in ("FAKE_SECONDS", "FAKE_ROW_SECONDS")
     )
