@@ -8,6 +8,7 @@ DEPLOY  := .deploy
 RAY     := .ray
 RUN     := $(VENV)/bin/python
 EXAMPLE := model/my_best_model.keras
+SHAPES  := model/shapes/shapes.keras
 MODEL   := $(EXAMPLE)
 # The first of these with a supported version is used. TensorFlow 2.21 has no build for Python 3.14.
 PYTHON  := python3 python3.13 python3.12 python3.11
@@ -21,7 +22,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help serve setup engines clients test deploy-test browser-test check coverage mutation torture torture-full fuzz spec load lock image image-test ray clean
+.PHONY: help serve serve-images setup engines clients test deploy-test browser-test check coverage mutation torture torture-full fuzz spec load lock image image-test ray clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +31,9 @@ help:  ## list the targets
 
 serve: $(VENV)/server.stamp $(filter $(EXAMPLE),$(MODEL))  ## serve the example model (or MODEL=file) on 127.0.0.1:8888
 	@exec $(RUN) -m server "$(MODEL)" $(ARGS)
+
+serve-images: $(VENV)/server.stamp $(SHAPES)  ## serve a classifier of pictures; model/shapes/pictures has some to try
+	@exec $(RUN) -m server --config model/shapes.yaml $(ARGS)
 
 setup: $(VENV)/dev.stamp $(EXAMPLE)  ## install the locked dependencies into .venv, train the example model
 
@@ -117,8 +121,8 @@ image-test: setup  ## build both container images and run them
 	@python3 scripts/image.py --target slim $(ARGS)
 	@$(RUN) -m pytest -m torture tests/process/test_image.py
 
-clean:  ## remove .venv, .clients, .deploy, .mutants, .ray, the example model and caches
-	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(MUTANTS) $(RAY) $(EXAMPLE) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+clean:  ## remove .venv, .clients, .deploy, .mutants, .ray, the example models and caches
+	rm -rf $(VENV) $(CLIENTS) $(DEPLOY) $(MUTANTS) $(RAY) $(EXAMPLE) $(dir $(SHAPES)) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(VENV)/bin/pip:
@@ -180,3 +184,7 @@ $(MUTANTS)/mutation.stamp: requirements/mutation.txt | $(VENV)/bin/pip
 $(EXAMPLE): | $(VENV)/server.stamp
 	@echo 'training the example model ...'
 	@$(RUN) -m model.train --out $@
+
+$(SHAPES): model/train_shapes.py | $(VENV)/server.stamp
+	@echo 'drawing pictures, and training a classifier of them ...'
+	@$(RUN) -m model.train_shapes --out $(@D)

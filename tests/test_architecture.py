@@ -21,7 +21,11 @@ LAYERS = ("model", "server", "scripts")
 HOMES = {
     "apispec": ["server/openapi/"],
     "atheris": ["scripts/fuzz.py"],
-    "PIL": ["server/dialects/pictures/", "scripts/measurements/pictures.py"],
+    "PIL": [
+        "model/train_shapes.py",
+        "server/dialects/pictures/",
+        "scripts/measurements/pictures.py",
+    ],
     "backports": ["server/http/codings.py"],
     "h5py": ["model/"],
     "httptools": ["server/transport/llhttp/", "server/loadtest/"],
