@@ -13,7 +13,7 @@ FAKE_PICTURES: if it is set, the model takes a picture, and answers with its mea
 FAKE_COLORS: if it is set, the model is a `ColorModel`.
 FAKE_TEXT: if it is set, the model is a `TextModel`.
 
-A file named `wide` is a `WideModel`, one named `broken` cannot be loaded.
+A file named `wide` is a `WideModel`; one named `broken`, or that cannot be read, cannot be loaded.
 
 Some rows make it misbehave; see `Row`.
 """
@@ -204,10 +204,21 @@ def pass_through(gate: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_SH)
 
 
-def load_fake(request: LoadRequest) -> LineModel | ImageModel | PictureModel | WideModel:
+def check_readable(file: Path) -> None:
+    """Raise ModelError if a file is there that cannot be read."""
+    try:
+        file.open("rb").close()
+    except PermissionError as error:
+        raise ModelError(str(file), f"cannot be read: {error.strerror}") from error
+    except OSError:
+        return  # nothing is there, or a folder
+
+
+def load_fake(request: LoadRequest) -> MovedModel | ImageModel | PictureModel | WideModel:
     """Load nothing, in the way that the environment and the name of the file say."""
     if Path(request.path).stem == "broken":
         raise ModelError(request.path, "is broken")
+    check_readable(Path(request.path))
     folder = Path(os.environ["FAKE_FOLDER"])
     pass_through(folder / "load")
     if error := os.environ.get("FAKE_LOAD_ERROR"):
