@@ -85,6 +85,7 @@ class EngineMeasurements:
         self._request = LoadRequest(self._origin.file.path, max_batch_seconds=call_seconds)
         self._folder = folder
         self._say = say
+        self._why_none = ""  # why no other engine can compute the model
 
     async def all(self) -> list[Measured]:
         """Measure the model itself, and on the other engines that answer alike.
@@ -121,7 +122,9 @@ class EngineMeasurements:
         if why := not_installed(engine):
             return Measured(engine, None, why)
         if base.is_eager:
-            return Measured(engine, None, "Keras calls the model layer by layer")
+            self._why_none = "Keras calls the model layer by layer"
+        if self._why_none:
+            return Measured(engine, None, self._why_none)
         self._say(f"converting it for {engine}, and comparing the answers")
         folder = self._folder / engine
         process = ModelProcess(self._name, command=self._command)
@@ -137,6 +140,8 @@ class EngineMeasurements:
         finally:
             await process.close()
         if choice.engine != engine:
+            if not choice.timings:  # not even tried, which is the same for every engine
+                self._why_none = choice.reasons[engine]
             return Measured(engine, None, choice.reasons[engine])
         made = folder / engine
         converted = str(made) if made.is_dir() else ""

@@ -104,7 +104,7 @@ def test_tune_recommends_nothing_if_no_settings_meet_the_objective(tmp_path: Pat
 def test_the_server_of_tune_is_stopped_with_it(tmp_path: Path, moment: str) -> None:
     """Whenever SIGTERM arrives."""
     with tune(tmp_path / "t", "any.keras", "--step-seconds", "60", "--rounds", "1") as child:
-        wait_until(lambda: moment in child.stderr and servers_of(child), what="a server")
+        wait_until(lambda: moment in child.stderr and servers_of(child), 60, what="a server")
         servers = servers_of(child)
         child.signal(signal.SIGTERM)
 
