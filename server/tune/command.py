@@ -22,6 +22,7 @@ from server.loadtest.payload import PayloadError
 from server.loadtest.sweep_result import check_writable
 from server.loadtest.target_server import UnusableServer
 from server.serving.client import LoadRejected, ProcessEnded
+from server.serving.engines import CANDIDATES
 from server.serving.process_start import COMMAND
 from server.tune.candidates import (
     Candidate,
@@ -40,6 +41,8 @@ P99_HELP = "objective: 99 %% of the requests answered within N milliseconds (def
 OUT_HELP = "settings file to write, for --config (default: %(default)s)"
 REPORT_HELP = "HTML report to write (default: next to the settings file, as .html)"
 ROUNDS_HELP = "number of rounds; each tests all settings once (default: %(default)s)"
+TESTS = ("engines", "processes", "batching")
+TEST_HELP = "what to test, a list of engines, processes and batching (default: all)"
 RATE_HELP = "highest rate, in requests per second (default: %(default)g)"
 
 
@@ -108,8 +111,16 @@ def _parser() -> argparse.ArgumentParser:
         default=2.0,
         help="seconds at each rate (default: %(default)g)",
     )
+    add("--test", metavar="LIST", type=_tests, default=TESTS, help=TEST_HELP)
     add("--max-rate", metavar="N", type=positive, default=Rates.most, help=RATE_HELP)
     return parser
+
+
+def _tests(text: str) -> tuple[str, ...]:
+    tests = tuple(text.split(","))
+    if unknown := sorted(set(tests).difference(TESTS)):
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(TESTS)}")
+    return tests
 
 
 def _run(
@@ -126,9 +137,10 @@ def _run(
         seconds = longest_call(options.p99_ms / 1000)
         _say(f"measuring {options.model}")
         engines = EngineMeasurements(options.model, model_process, seconds, Path(folder), _say)
-        measured = asyncio.run(engines.all())
+        others = CANDIDATES if "engines" in options.test else ()
+        measured = asyncio.run(engines.all(others))
         tried = _trials(options, engines, command)
-        chosen, reasons = _tested(tried, measured, options.p99_ms)
+        chosen, reasons = _tested(tried, measured, options)
     if was_busy:
         reasons.append(f"Other processes were busy (load average {machine['load before']})")
     comments = _comments(argv, options.p99_ms, measured, tried, reasons)
@@ -163,26 +175,32 @@ def _trials(
 
 
 def _tested(
-    tried: Trials, measured: Sequence[Measured], p99_ms: float
+    tried: Trials, measured: Sequence[Measured], options: argparse.Namespace
 ) -> tuple[Candidate | None, list[str]]:
     """Test engines, then processes, then settings of batching, each with what was best so far.
 
     Return the recommended settings, None if none met the objective, and the reasons.
     """
+    p99_ms = options.p99_ms
     best = tried.run("Engines", of_engines(measured))
-    best = tried.run("Threads and processes", of_processes(best, cores()))
+    if "processes" in options.test:
+        best = tried.run("Threads and processes", of_processes(best, cores()))
     curve = next(
         each.batch_size
         for each in measured
         if each.batch_size and best.engine in (each.engine, TENSORFLOW)
     )
-    best = tried.run("Batching", candidates(curve, p99_ms / 1000, best))
+    if "batching" in options.test or not tried.stages:
+        best = tried.run("Batching", candidates(curve, p99_ms / 1000, best))
     choices = [stage.choice for stage in tried.stages]
     knees = [knee for knee in choices[-1].trial.knees if knee]
     if not knees:
         return None, [f"No settings met the objective of {p99_ms:g} ms at any rate"]
+    reasons = [choice.why for choice in choices]
+    if "batching" not in options.test:
+        return best, reasons
     chosen, why = tried.try_queue_limit(curve, best, significant(min(knees)))
-    return chosen, [*(choice.why for choice in choices), why]
+    return chosen, [*reasons, why]
 
 
 def _write_and_print(found: Findings, out: Path, page: Path) -> int:

@@ -16,7 +16,7 @@ from model.process.prepare import Before, Conversion, LoadRequest, Report
 from server.config import ModelSettings, ModelSource, Settings
 from server.serving.client import LoadRejected, ProcessEnded
 from server.serving.engine_cache import EngineCache
-from server.serving.engines import CANDIDATES, is_onnx
+from server.serving.engines import is_onnx
 from server.serving.loading import request_of
 from server.serving.model_process import ModelProcess
 from server.serving.versions import Origin, files_of
@@ -87,15 +87,15 @@ class EngineMeasurements:
         self._say = say
         self._why_none = ""  # why no other engine can compute the model
 
-    async def all(self) -> list[Measured]:
-        """Measure the model itself, and on the other engines that answer alike.
+    async def all(self, engines: Sequence[str]) -> list[Measured]:
+        """Measure the model itself, and on those of other `engines` that answer alike.
 
         Raises ModelError, LoadRejected, ProcessEnded.
         """
         report = await self._loaded(self._request)
         found = [Measured(report.engine, report.batch_size)]
         self._print(found[0])
-        for engine in () if is_onnx(self._origin) else CANDIDATES:
+        for engine in () if is_onnx(self._origin) else engines:
             try:
                 found.append(await self._other(engine, report))
             except (LoadRejected, ProcessEnded) as error:

@@ -75,13 +75,32 @@ def check_what_was_written(child: Child, model: str) -> None:
 
 
 def test_tune_writes_settings_and_a_report(tmp_path: Path) -> None:
-    with tune(tmp_path / "t", "any.keras", *SHORT, "--max-rate", "100") as child:
+    only = ("--test", "batching", "--max-rate", "100")
+    with tune(tmp_path / "t", "any.keras", *SHORT, *only) as child:
         code = child.exit_code(90)
 
         assert code == 0, child.stderr
         check_what_was_written(child, "any.keras")
-        assert "onnx: not used: Keras calls the model layer by layer" in child.stderr
         assert servers_of(child) == []
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(600)
+def test_processes_are_tested_and_engines_only_if_they_can_compute_the_model(
+    tmp_path: Path,
+) -> None:
+    only = ("--test", "engines,processes", "--max-rate", "100")
+    with tune(tmp_path / "t", "any.keras", *SHORT, *only) as child:
+        assert child.exit_code(500) == 0, child.stderr
+        text = (child.folder / "tuned.yaml").read_text()
+        page = Page((child.folder / "tuned.html").read_text()).text
+
+    why = "not used: Keras calls the model layer by layer"
+    assert f"openvino: {why}" in child.stderr
+    assert f"#   onnx: {why}\n" in text
+    assert "replicas 2: " in text or len(os.sched_getaffinity(0)) == 1
+    assert "Settings tested: Threads and processes" in page
+    assert "Settings tested: Batching" not in page
 
 
 @pytest.mark.torture
@@ -118,6 +137,7 @@ def test_the_server_of_tune_is_stopped_with_it(tmp_path: Path, moment: str) -> N
         ([], "the following arguments are required: MODEL"),
         (["m.keras", "--p99-ms", "fast"], "argument --p99-ms: not a number above 0"),
         (["m.keras", "--rows", "0"], "argument --rows: not a whole number above 0"),
+        (["m.keras", "--test", "speed"], "argument --test: 'speed' is not one of engines,"),
         (["m.keras", "--p99", "5"], "unrecognized arguments: --p99 5"),
         (["m.keras", "--out", "none/t.yaml"], "none/t.yaml: cannot be written: No such file"),
     ],
