@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 import urllib.request
@@ -9,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+from model.engines.choose import TENSORFLOW
 from scripts.comparison.wrk import Measurement, measure
 from scripts.measurements.figure import Figure, median_ratio
 from scripts.measurements.serving import Server, serving
+from server.serving.engines import CANDIDATES
 
 CONNECTIONS = 64
 MODEL = "example"
@@ -79,10 +82,12 @@ def until_moved(server: Server, seconds: float) -> list[Measurement]:
 
 
 def is_trying(server: Server) -> bool:
-    """Return whether engines are still tried."""
+    """Return whether TensorFlow computes the model, and it is not known that it stays."""
     address = f"http://127.0.0.1:{server.port}/v2/models/{MODEL}"
     with urllib.request.urlopen(address) as answer:
-        return b"engine_milliseconds" not in answer.read()
+        about = json.load(answer)["parameters"]
+    stays = "engine_note" in about or set(CANDIDATES) <= set(about.get("engines_not_taken", ()))
+    return about["engine"] == TENSORFLOW and not stays
 
 
 def seconds_to_ready(example: Path, more: Sequence[str] = ()) -> float:
