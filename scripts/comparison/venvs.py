@@ -23,7 +23,7 @@ REQUIREMENTS = {
     "bentoml": ("bentoml==1.4.39",),
     "fastapi": FASTAPI,
     "fastapi-engines": (*FASTAPI, "onnxruntime==1.32.0", "openvino==2026.4.1"),
-    "litserve": ("litserve==0.2.19",),
+    "litserve": ("litserve==0.2.19", "python-multipart==0.0.34"),
     "ray": ("ray[serve]==2.60.0", "orjson==3.13.0"),
     "triton": ("nvidia-pytriton==0.7.0",),
 }
