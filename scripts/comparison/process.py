@@ -49,7 +49,7 @@ class Running:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        for pid in _marked(self.mark):
+        for pid in marked(self.mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -172,7 +172,7 @@ def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals, mark: s
             os.killpg(process.pid, stop_signal)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_WITHIN)
-        while left := list(_marked(mark)):
+        while left := list(marked(mark)):
             for pid in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -182,7 +182,7 @@ def _stop(process: subprocess.Popen[bytes], stop_signal: signal.Signals, mark: s
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _marked(mark: str) -> Iterator[int]:
+def marked(mark: str) -> Iterator[int]:
     """Yield the processes with this mark in their environment; works on Linux only."""
     wanted = f"{MARK}={mark}".encode()
     for folder in Path("/proc").iterdir():

@@ -42,19 +42,20 @@ class Example(litserve.LitAPI):
         return {"prediction": float(output[0])}
 
 
-if __name__ == "__main__":
+def serve(api: litserve.LitAPI, port: int) -> None:
+    """Serve on 127.0.0.1, until SIGINT."""
     server = litserve.LitServer(
-        Example(max_batch_size=64, batch_timeout=0.005),
-        accelerator="cpu",
-        workers_per_device=2,
-        fast_queue=True,
-        timeout=False,
+        api, accelerator="cpu", workers_per_device=2, fast_queue=True, timeout=False
     )
     server.run(
         host="127.0.0.1",
-        port=int(sys.argv[1]),
+        port=port,
         num_api_servers=1,
         log_level="warning",
         generate_client_file=False,
         access_log=False,
     )
+
+
+if __name__ == "__main__":
+    serve(Example(max_batch_size=64, batch_timeout=0.005), int(sys.argv[1]))

@@ -9,6 +9,7 @@ import litserve
 import numpy as np
 from fastapi import Response
 
+from scripts.comparison.peers.litserve_app import serve
 from scripts.comparison.peers.network_call import MOST_ROWS, network_call, reader
 
 
@@ -42,18 +43,4 @@ class Network(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(
-        Network(max_batch_size=MOST_ROWS, batch_timeout=0.005),
-        accelerator="cpu",
-        workers_per_device=2,
-        fast_queue=True,
-        timeout=False,
-    )
-    server.run(
-        host="127.0.0.1",
-        port=int(sys.argv[1]),
-        num_api_servers=1,
-        log_level="warning",
-        generate_client_file=False,
-        access_log=False,
-    )
+    serve(Network(max_batch_size=MOST_ROWS, batch_timeout=0.005), int(sys.argv[1]))

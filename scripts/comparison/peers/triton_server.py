@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from scripts.comparison.encodings import DATATYPES
 from scripts.comparison.peers.network_call import facts
 
 CONFIG = """\
@@ -24,15 +25,12 @@ output [{{ name: "y", data_type: TYPE_FP32, dims: [{outputs}] }}]
 instance_group [{{ count: 1, kind: KIND_CPU }}]
 dynamic_batching {{ max_queue_delay_microseconds: 0 }}
 """
+EXAMPLE = {"dtype": "float32", "shape": [1], "outputs": 1}
 # On two cores, one HTTP thread was faster than two, and batches of 64 rows faster than of 256.
 FLAGS = (
     *("--http-address=127.0.0.1", "--http-thread-count=1", "--allow-grpc=false"),
     *("--allow-metrics=false", "--log-info=false", "--disable-auto-complete-config"),
 )
-
-
-EXAMPLE = {"dtype": "float32", "shape": [1], "outputs": 1}
-DATATYPES = {"float32": "FP32", "int32": "INT32"}
 
 
 def main(port: str, folder: Path, *kind: str) -> None:
