@@ -25,6 +25,7 @@ setup(
     package_data={
         f"{NAMESPACE}.server": ["static/*", "templates/*"],
         f"{NAMESPACE}.server.loadtest.report": ["*.css"],
+        f"{NAMESPACE}.model": ["*.yaml"],
         f"{NAMESPACE}.model.formats": ["*.json"],
         f"{NAMESPACE}.model.process": ["keras_home/*"],
     },

@@ -45,7 +45,7 @@ def test_the_start_page_is_alive_and_predicts(browser: Any, address: str) -> Non
         "document.getElementById('state').textContent.includes('ready') &&"
         "[...document.querySelectorAll('figure output')].some(o => /^[0-9]/.test(o.value))"
     )
-    page.fill("textarea", "10")
+    page.fill("input[type=number]", "10")
     page.click("#try button[type=submit]")
     assert page.inner_text("#prediction") == "31"
     assert complaints == []
