@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
 NAMESPACE = "keras_batch_server"
 NOT_SHIPPED = {".ipynb", ".keras", ".h5"}
+MADE = {"__pycache__", ".ipynb_checkpoints", "shapes"}  # the last one by `make serve-images`
 BUILT_FROM = ["LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py"]
 SHIPPED = [
     *BUILT_FROM,
@@ -27,9 +28,7 @@ SHIPPED = [
         path.relative_to(CHECKOUT).as_posix()
         for folder in ("model", "server")
         for path in sorted((CHECKOUT / folder).rglob("*"))
-        if path.is_file()
-        and path.suffix not in NOT_SHIPPED
-        and not {"__pycache__", ".ipynb_checkpoints"} & set(path.parts)
+        if path.is_file() and path.suffix not in NOT_SHIPPED and not MADE & set(path.parts)
     ),
 ]
 
