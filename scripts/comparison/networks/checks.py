@@ -34,10 +34,6 @@ def check(contestant: Contestant, port: int, network: Prepared) -> None:
 
     Raises OSError or HTTPException if the server is not ready, and Missing if an answer is wrong.
     """
-    if contestant.name == "ours-auto" and not any(
-        each in engine_of(port, network) for each in TRIED
-    ):
-        raise ConnectionError("the engine is not chosen yet")
     check_row(contestant, port, network, 0)
     rows = range(len(network.rows))
     with ThreadPoolExecutor(len(rows)) as threads:
@@ -53,11 +49,17 @@ def check_row(contestant: Contestant, port: int, network: Prepared, row: int) ->
         raise Missing(f"the answer to row {row} is off by {off:.2g}")
 
 
-def engine_of(port: int, network: Prepared) -> dict[str, object]:
+def require_choice(port: int, name: str) -> None:
+    """Raise OSError or HTTPException if `auto` has not chosen an engine yet."""
+    if not any(each in about_engines(port, name) for each in TRIED):
+        raise ConnectionError("the engine is not chosen yet")
+
+
+def about_engines(port: int, name: str) -> dict[str, object]:
     """Return what this server says about engines; raises OSError or HTTPException."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_WITHIN)
     with contextlib.closing(connection):
-        connection.request("GET", f"/v2/models/{network.model.stem}")
+        connection.request("GET", f"/v2/models/{name}")
         answer = connection.getresponse()
         body = answer.read()
     if answer.status != 200:

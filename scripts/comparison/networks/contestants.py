@@ -27,7 +27,7 @@ def _ours(engine: str) -> tuple[str, ...]:
     return (
         *("{python}", "-m", "server", "{model}", "--http.port", "{port}"),
         *("--logging.payloads", "false", "--model.engine", engine),
-        *("--model.cache_dir", "{folder}/cache"),
+        *("--model.cache_dir", "{models}/cache"),
     )
 
 
@@ -54,8 +54,8 @@ CONTESTANTS: tuple[Contestant, ...] = (
     NetworkContestant(
         name="ours-auto",
         title="this server, `engine: auto`",
-        settings="`--model.engine auto --logging.payloads false`, measured once the engine is "
-        "chosen; metrics and access log on; V2 protocol, binary",
+        settings="`--model.engine auto --logging.payloads false`, with the engine that "
+        "an earlier start chose; metrics and access log on; V2 protocol, binary",
         command=_ours("auto"),
         kind="ours",
         path=V2_PATH,

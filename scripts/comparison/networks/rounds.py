@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scripts.comparison.contestants import Contestant
-from scripts.comparison.networks.checks import check, engine_of, request_of
+from scripts.comparison.networks.checks import about_engines, check, request_of, require_choice
 from scripts.comparison.networks.prepare import Prepared, prepare
 from scripts.comparison.process import Running, running
 from scripts.comparison.results import Results
@@ -63,10 +63,18 @@ class NetworkRounds:
     def _started(
         self, stack: contextlib.ExitStack, contestant: Contestant, network: Prepared
     ) -> Running:
+        python = python_of(contestant.venv)
+        if contestant.name == "ours-auto":  # the first start chooses, the second finds the choice
+
+            def chosen(_: Contestant, port: int) -> None:
+                require_choice(port, network.model.stem)
+
+            with running(contestant, python, network.model, chosen, READY_WITHIN):
+                pass
         server = stack.enter_context(
             running(
                 contestant,
-                python_of(contestant.venv),
+                python,
                 network.model,
                 lambda each, port: check(each, port, network),
                 READY_WITHIN,
@@ -86,7 +94,7 @@ class NetworkRounds:
         server.resume()
         try:
             if contestant.name == "ours-auto":
-                about = engine_of(server.port, network)
+                about = about_engines(server.port, network.model.stem)
                 self.engines[network.model.stem] = str(about["engine"])
             most = max(self._connections)
             self._load(contestant, server.port, network, most, WARM_UP_SECONDS)
