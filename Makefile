@@ -45,8 +45,8 @@ ray: $(RAY)/ray.stamp  ## install Ray Serve and what serves into .ray
 
 # Four processes: many tests wait for a server to start, and use no CPU meanwhile. The tests of a
 # file stay in one process, so that the servers they share are started once.
-test: setup clients  ## run all tests except the long ones
-	@$(RUN) -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+test: setup clients  ## run all tests except the long ones and those in a browser
+	@$(RUN) -m pytest --ignore tests/browser --numprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: setup  ## check formatting, lint, types, and that openapi.json is up to date
 	$(RUN) -m ruff format --check .

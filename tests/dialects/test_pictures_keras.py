@@ -128,6 +128,7 @@ def check_resizing(files: list[tuple[str, bytes]]) -> None:
                 )
 
 
+@pytest.mark.torture
 def test_tf_bilinear_is_what_the_resizing_layer_does() -> None:
     check_resizing([*some(29)])
 

@@ -52,6 +52,7 @@ def cases_of(server: Server, *options: str) -> int:
     return int(counted[1])
 
 
+@pytest.mark.torture
 @pytest.mark.timeout(300)
 def test_answers_match_the_document_at_its_limits(start: Start) -> None:
     phases = ("--phases", "examples,coverage")

@@ -130,6 +130,7 @@ def load(server: Server, *, rollback: bool = False, status: int = 200) -> None:
         assert response.status == status, response.read()
 
 
+@pytest.mark.torture
 def test_a_file_with_another_hash_than_pinned_is_not_loaded_on_reload(
     start: Start, lines: list[Path], tmp_path: Path
 ) -> None:

@@ -69,7 +69,14 @@ class Served(NamedTuple):
         return named if len(named) > 1 else next(iter(named.values()))
 
 
-@pytest.fixture(scope="module", params=ZOO)
+# Every third in `make test`, all in `make torture`.
+SOME = [
+    pytest.param(name, marks=() if number % 3 == 0 else pytest.mark.torture)
+    for number, name in enumerate(ZOO)
+]
+
+
+@pytest.fixture(scope="module", params=SOME)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
     specimen = ZOO[request.param]()
     path = tmp_path_factory.mktemp("zoo") / f"{request.param}.keras"

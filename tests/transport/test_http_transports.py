@@ -385,6 +385,7 @@ async def test_a_client_is_not_read_while_its_request_is_in_progress() -> None:
     assert answers == [3.0 * n + 1.0 for n in range(1200)]
 
 
+@pytest.mark.torture
 @over_http
 async def test_a_client_that_does_not_read_its_answers_gets_no_more_of_them() -> None:
     """It gets the rest when it reads again."""
