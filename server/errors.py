@@ -5,6 +5,7 @@ The page `/problems/{slug}` shows the docstring of the error.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -94,6 +95,11 @@ class PlainHTTP(ServiceError):
 
 class UnsupportedMediaType(ServiceError):
     """The service does not support the media type or the content coding of the body."""
+
+    def __init__(self, detail: str, also: Sequence[str] = ()) -> None:
+        """`also` are the media types that the model takes besides JSON and arrays."""
+        super().__init__(detail)
+        self.also = also
 
 
 class Loading(ServiceError):

@@ -174,7 +174,7 @@ def headers_of(error: Exception) -> dict[str, str]:
         case MethodNotAllowed():
             return {"Allow": ", ".join(error.allowed)}
         case UnsupportedMediaType():
-            accepted = "application/json, application/x-npy"
+            accepted = ", ".join(("application/json", "application/x-npy", *error.also))
             return {"Accept-Post": accepted, "Accept-Encoding": "gzip, deflate, zstd"}
         case batching.Overloaded():
             return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}

@@ -74,6 +74,17 @@ async def test_without_the_setting_the_problem_shows_it() -> None:
 
 
 @over_http
+async def test_a_415_lists_the_media_types_of_pictures_that_are_taken() -> None:
+    async with serving(FakeModel(PICTURES), settings(), start_decoder=FakeDecoders(JOBS)) as server:
+        answer = await server.ask("POST", "/predict", {"Content-Type": "image/tiff"}, FILE)
+
+        assert_problem(answer, 415, "unsupported-media-type")
+        accepted = answer["Accept-Post"].split(", ")
+        assert accepted[:2] == ["application/json", "application/x-npy"]
+        assert {"image/jpeg", "image/png", "multipart/form-data"} <= {*accepted[2:]}
+
+
+@over_http
 async def test_settings_that_do_not_fit_the_model_reject_it() -> None:
     wrong = replace(settings().model.inputs[0], name="photo")
     with pytest.raises(Exception, match=r"inputs\.photo: the model has no such input"):

@@ -214,7 +214,8 @@ class NativeDialect:
             return
         raise UnsupportedMediaType(
             f"Send the header Content-Type: {MEDIA_TYPE}, not {media_type[:80] or 'none'}. "
-            f"{self._advice.picture if self._pictures else self._advice.file}"
+            f"{self._advice.picture if self._pictures else self._advice.file}",
+            self._picture_types(),
         )
 
     def _check_pictures(self, media_type: str) -> None:
@@ -224,8 +225,15 @@ class NativeDialect:
         if media_type != FORM and len(self._signature.inputs) > 1:
             raise UnsupportedMediaType(
                 f"The model has several inputs, so send {FORM}, with a part for "
-                "each input, or JSON with pictures in base64."
+                "each input, or JSON with pictures in base64.",
+                self._picture_types(),
             )
+
+    def _picture_types(self) -> tuple[str, ...]:
+        """Return the media types of bodies with pictures that the model takes."""
+        if not self._pictures:
+            return ()
+        return (*IMAGE_TYPES, FORM) if len(self._signature.inputs) == 1 else (FORM,)
 
 
 def _is_npy(headers: Headers) -> bool:
