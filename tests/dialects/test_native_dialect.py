@@ -880,6 +880,7 @@ def test_both_validators_agree_100_000_times(name: str) -> None:
     check()
 
 
+@pytest.mark.torture
 def test_the_generated_bodies_are_of_both_kinds() -> None:
     """A property that never sees a valid body, or an invalid one, shows nothing."""
     for name, inputs in SIGNATURES.items():

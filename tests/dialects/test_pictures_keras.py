@@ -105,6 +105,7 @@ def test_200_pictures_have_the_same_bits_in_every_way() -> None:
             assert np.array_equal(request.tensors.arrays["image"][0], expected), (name, way)
 
 
+@pytest.mark.torture
 def test_a_picture_in_its_own_size_has_the_bits_of_img_to_array() -> None:
     dialects = dialects_for((None, None, 3))
     for name, file in some(29):

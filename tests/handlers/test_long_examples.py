@@ -78,7 +78,13 @@ class CountingModel(FakeModel):
 
 # Each takes seconds to make; the others reach the limits, too.
 LONG_TO_MAKE = {
-    *("a thousand", "many of long names", "many of very long names", "many of names of HTML"),
+    *(
+        "many",
+        "a thousand",
+        "many of long names",
+        "many of very long names",
+        "many of names of HTML",
+    ),
 }
 
 

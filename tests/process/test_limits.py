@@ -64,6 +64,7 @@ def test_a_closed_stdout_does_not_stop_the_server(start: Start) -> None:
     assert server.stderr.count("payload lines are lost") == 1
 
 
+@pytest.mark.torture
 @pytest.mark.parametrize(
     "shell",
     [

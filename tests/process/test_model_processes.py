@@ -176,6 +176,7 @@ def test_a_model_whose_process_always_ends_is_given_up_until_it_is_loaded_again(
     assert server.stderr.count("was given up") == 1
 
 
+@pytest.mark.torture
 def test_a_model_that_keeps_state_is_not_called_again(start: Start) -> None:
     server = start("--model.keep_state", "true")
     held = server.occupy()
@@ -206,6 +207,7 @@ def test_while_a_process_loads_again_requests_wait_until_their_deadline(start: S
     server.until_ready()
 
 
+@pytest.mark.torture
 def test_a_sigterm_while_a_process_is_started_again_loses_nothing(start: Start) -> None:
     server = start(*QUICK)
     server.load_gate.hold()
@@ -221,6 +223,7 @@ def test_a_sigterm_while_a_process_is_started_again_loses_nothing(start: Start) 
     assert server.exit_code() == 0
 
 
+@pytest.mark.torture
 def test_a_sigterm_waits_for_no_process_that_nobody_needs(start: Start) -> None:
     server = start(*QUICK)
     server.load_gate.hold()
@@ -310,6 +313,7 @@ def test_a_start_removes_what_earlier_versions_left(start: Start, tmp_path: Path
     assert sorted(temporary.iterdir()) == [new, other]
 
 
+@pytest.mark.torture
 def test_ctrl_c_reaches_all_processes_and_loses_nothing(start: Start) -> None:
     """A terminal signals the whole group, model processes too."""
     server = start(*QUICK, process_group=0)

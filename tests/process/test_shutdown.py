@@ -88,6 +88,7 @@ def test_ten_shutdowns_with_a_real_model_lose_no_request(
         assert_nothing_is_lost(figures)
 
 
+@pytest.mark.torture
 def test_requests_that_arrive_at_the_end_of_the_grace_period_are_answered(start: Start) -> None:
     """The operating system has accepted their connections; a 503 is fine, a reset is not.
 
@@ -203,6 +204,7 @@ def test_a_hung_model_call_exits_with_3_after_the_drain_timeout(start: Start) ->
     stuck.close()
 
 
+@pytest.mark.torture
 def test_a_model_call_that_returns_in_time_exits_with_0(start: Start) -> None:
     server = start("--http.drain_grace_ms", "50", "--http.drain_timeout_s", "20")
     stuck = server.occupy()
@@ -214,6 +216,7 @@ def test_a_model_call_that_returns_in_time_exits_with_0(start: Start) -> None:
     assert server.exit_code() == 0
 
 
+@pytest.mark.torture
 def test_a_hung_call_of_expired_requests_delays_shutdown_only_until_the_drain_timeout(
     start: Start,
 ) -> None:

@@ -126,7 +126,14 @@ def test_every_engine_agrees(save: Save, network: Any) -> None:
         assert Agreement(trials, found, max_rows=MAX_ROWS).disagreement() == ""
 
 
-@pytest.mark.parametrize("network", [dense, recurrent, two_of_each, three_rows, attention])
+@pytest.mark.parametrize(
+    "network",
+    [
+        *(dense, two_of_each, three_rows),
+        pytest.param(recurrent, marks=pytest.mark.torture),
+        pytest.param(attention, marks=pytest.mark.torture),
+    ],
+)
 def test_a_converted_file_is_served_with_the_signature_of_the_model(
     save: Save, network: Any
 ) -> None:

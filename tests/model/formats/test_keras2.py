@@ -264,6 +264,7 @@ def test_the_state_of_recurrent_layers_is_reset_before_each_call(
 # One library in a process
 
 
+@pytest.mark.torture
 def test_keras_3_is_not_imported(save: Callable[..., Path]):
     path = save(network((3,), keras.layers.Embedding(4, 2)))
     code = (

@@ -52,6 +52,7 @@ def megabytes(process: ModelProcess, key: str) -> int:
     return int(found[1]) // 1024
 
 
+@pytest.mark.torture
 @pytest.mark.gen_test(timeout=90)
 async def test_the_settings_of_a_user_for_keras_change_nothing(
     save: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

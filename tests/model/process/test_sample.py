@@ -102,6 +102,7 @@ def test_a_version_that_answers_alike_has_not_moved() -> None:
     assert next_version(image(1)) == 0
 
 
+@pytest.mark.torture
 def test_a_version_that_differs_in_one_channel_has_moved() -> None:
     assert next_version(image(1, spoil=0.5)) == pytest.approx(0.5, rel=0.5)
 
