@@ -153,12 +153,17 @@ def test_a_dropped_picture_is_shown_and_answered(
     assert tab.complaints == []
 
 
+# Chromium ignores keys until it has painted a page.
+PAINTED = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
 def test_a_picture_is_chosen_with_the_keyboard(
     browser: Any, pictures: Server, tmp_path: Path
 ) -> None:
     file = tmp_path / "green.png"
     file.write_bytes(picture((0, 255, 0)))
     tab = tab_on(browser, pictures)
+    tab.page.evaluate(PAINTED)
     tab.page.focus("input[type=file]")
     with tab.page.expect_file_chooser() as chooser:
         tab.page.keyboard.press("Enter")
