@@ -163,10 +163,10 @@ def test_a_picture_is_chosen_with_the_keyboard(
     file = tmp_path / "green.png"
     file.write_bytes(picture((0, 255, 0)))
     tab = tab_on(browser, pictures)
+    tab.says("ready")
     tab.page.evaluate(PAINTED)
-    tab.page.focus("input[type=file]")
     with tab.page.expect_file_chooser() as chooser:
-        tab.page.keyboard.press("Enter")
+        tab.page.press("input[type=file]", "Enter")
     chooser.value.set_files(str(file))
 
     assert shown(tab, "green")
