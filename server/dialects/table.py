@@ -128,9 +128,9 @@ class Dialects:
         self.pictures = Pictures(signature, inputs, settings.max_image_pixels)
         parts = (name, version, signature, settings, labels, self.pictures)
         self.native = _native(*parts)
-        self.by_name: Mapping[str, Dialect] = {
-            entry.name: entry.make(*parts) for entry in DIALECTS
-        } | {NATIVE.name: self.native}
+        self.by_name: Mapping[str, Dialect] = {NATIVE.name: self.native} | {
+            entry.name: entry.make(*parts) for entry in DIALECTS if entry is not NATIVE
+        }
 
 
 def dialect_of(path: str) -> DialectEntry:
