@@ -76,28 +76,25 @@ class AsgiRequests:
         method, path = scope["method"], self._path(scope)
         peer = (scope.get("client") or [""])[0]
         body = await self._body(receive)
-        if body is TOO_LARGE:
-            response = self._rejections.body_too_large((method, path), headers)
-        elif endpoint := self._endpoints.get((method, path)):
-            client = self._outside.client(headers, peer)
-            request = Request(request_id(headers), headers, body, client)
-            response = await self._until_disconnect(endpoint(request), receive)
-        else:
+        endpoint = self._endpoints.get((method, path))
+        if body is not TOO_LARGE and endpoint is None:
             target = path + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
             line = RequestStartLine(method, target, "HTTP/1.1")
             exchange = AsgiExchange(self._app, line, headers, body, peer, scope["scheme"])
             await exchange.run(receive, send)
             return
+        client, trace = self._outside.client(headers, peer), trace_of(headers)
+        if body is TOO_LARGE or endpoint is None:
+            response = self._rejections.body_too_large((method, path), headers)
+        else:
+            request = Request(request_id(headers), headers, body, client)
+            response = await self._until_disconnect(endpoint(request), receive)
         id_ = response.headers.get("X-Request-ID", "") or request_id(headers)
-        self._log_access(
-            Access(
-                *(method, path, response.status, time.perf_counter() - began, id_),
-                *(self._outside.client(headers, peer), replaced_id(headers, id_)),
-                trace_of(headers),
-            )
-        )
+        seconds, replaced = time.perf_counter() - began, replaced_id(headers, id_)
+        entry = Access(method, path, response.status, seconds, id_, client, replaced, trace)
+        self._log_access(entry)
         if response.status != CLIENT_LEFT:
-            await respond(response, trace_of(headers), send)
+            await respond(response, trace, send)
 
     def _path(self, scope: Scope) -> str:
         """Return the path of our route: without that under which the ASGI server has mounted us."""
