@@ -13,7 +13,7 @@ of its unsplit requests, divided by the number of waiting requests. When the cre
 from __future__ import annotations
 
 import heapq
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from itertools import count
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -161,8 +161,14 @@ class FairQueue(Generic[E]):
         others = len(self._lanes) - (shape in self._lanes)
         if self.rows < self.max_rows and not others:
             return 0, 0
+        return self._in_lanes(self._lanes.items(), shape)
+
+    def _in_lanes(
+        self, lanes: Iterable[tuple[Hashable, Lane[E]]], shape: Hashable
+    ) -> tuple[int, int]:
+        """Return how many batches, and how many rows, of these lanes go before a new request."""
         batches = rows = 0
-        for other, lane in self._lanes.items():
+        for other, lane in lanes:
             if other == shape:  # the new request joins the last batch if that has room
                 full = lane.next_rows // self.max_rows
                 batches += full

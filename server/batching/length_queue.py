@@ -48,17 +48,9 @@ class LengthQueue(FairQueue[E]):
         waiting = [lane.next_rows for key, lane in self._lanes.items() if isinstance(key, int)]
         batches = self._batches_of(waiting, joins=isinstance(shape, int))
         rows = sum(waiting) if batches else 0
-        for key, lane in self._lanes.items():
-            if isinstance(key, int):
-                continue
-            if key == shape:  # the new request joins the last batch if that has room
-                full = lane.next_rows // self.max_rows
-                batches += full
-                rows += full * self.max_rows
-            else:
-                batches += ceil_div(lane.next_rows, self.max_rows)
-                rows += lane.next_rows
-        return batches, rows
+        others = [each for each in self._lanes.items() if not isinstance(each[0], int)]
+        other_batches, other_rows = self._in_lanes(others, shape)
+        return batches + other_batches, rows + other_rows
 
     def _batches_of(self, waiting: list[int], *, joins: bool) -> int:
         """Return how many batches the rows of the lanes make; all but the last if one `joins`."""
