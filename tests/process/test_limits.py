@@ -68,7 +68,7 @@ def test_a_closed_stdout_does_not_stop_the_server(start: Start) -> None:
 @pytest.mark.parametrize(
     "shell",
     [
-        pytest.param("exec 2>&-", id="closed from the start", marks=pytest.mark.torture),
+        pytest.param("exec 2>&-", id="closed from the start"),
         pytest.param("mkfifo pipe && exec 2<>pipe", id="a pipe that nobody reads"),
     ],
 )

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from model.engines.choose import Choice, scored
-from model.process import convert
 from model.process.prepare import LoadRequest
 from server.serving import convert_model
-from tests.support.fake_process import Load, in_threads
+from tests.support.fake_process import Load, in_threads, write_choice
 from tests.support.harness import FakeModel
 
 TIMINGS = scored({"tensorflow": {1: 0.004, 8: 0.008}, "onnx": {1: 0.001, 8: 0.002}})
@@ -34,13 +33,7 @@ class Conversions:
 
     def try_engines(self, load: Load, request: LoadRequest) -> Choice:
         self.tried.append(request)
-        assert request.conversion
-        folder = Path(request.conversion.folder)
-        if self.choice.engine == "onnx":
-            (folder / "onnx").mkdir()
-            (folder / "onnx" / "model.onnx").write_text("converted")
-        convert.write(self.choice, folder)
-        return self.choice
+        return write_choice(self.choice, request)
 
     def load(self, request: LoadRequest) -> FakeModel:
         self.loads.append(request)

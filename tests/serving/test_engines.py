@@ -20,7 +20,7 @@ from model.process.memory import Memory
 from model.process.prepare import LoadRequest
 from server.config import ModelSource
 from server.serving import engine_cache
-from tests.support.fake_process import Load, in_threads
+from tests.support.fake_process import Load, in_threads, write_choice
 from tests.support.files import put
 from tests.support.harness import SOON, FakeModel, Server, listening, over_http, with_settings
 
@@ -58,13 +58,7 @@ class Conversions:
         assert self._gate.wait(SOON)
         if isinstance(self.choice, Exception):
             raise self.choice
-        assert request.conversion
-        folder = Path(request.conversion.folder)
-        if self.choice.engine == "onnx":
-            (folder / "onnx").mkdir()
-            (folder / "onnx" / "model.onnx").write_text("converted")
-        convert.write(self.choice, folder)
-        return self.choice
+        return write_choice(self.choice, request)
 
     def load(self, request: LoadRequest) -> FakeModel:
         self.loads.append(request)

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +21,17 @@ from server.serving.process_start import Ended
 
 Load = Callable[[LoadRequest], Engine]
 TryEngines = Callable[[Load, LoadRequest], Choice]
+
+
+def write_choice(choice: Choice, request: LoadRequest) -> Choice:
+    """Leave in the folder of a conversion what trying the engines leaves; return the choice."""
+    assert request.conversion
+    folder = Path(request.conversion.folder)
+    if choice.engine == "onnx":
+        (folder / "onnx").mkdir()
+        (folder / "onnx" / "model.onnx").write_text("converted")
+    convert.write(choice, folder)
+    return choice
 
 
 class FakeProcess:
