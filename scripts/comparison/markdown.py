@@ -58,8 +58,16 @@ def page(contestants: Sequence[Contestant], results: Results, setup: Setup) -> s
         "\n".join(where_a_peer_wins(present, results, setup.connections)),
         *chain.from_iterable(_details(present, results, each) for each in setup.connections),
         *missing(contestants, results),
+        *how_measured(HOW, contestants, setup),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def how_measured(how: str, contestants: Sequence[Contestant], setup: Setup) -> list[str]:
+    """Return the last parts of a page: how it was measured, and the settings of the servers."""
+    return [
         "## How it was measured",
-        HOW.format(seconds=setup.seconds, rounds=setup.rounds),
+        how.format(seconds=setup.seconds, rounds=setup.rounds),
         table(["", ""], *setup.machine.items()),
         "## Settings",
         table(
@@ -67,7 +75,6 @@ def page(contestants: Sequence[Contestant], results: Results, setup: Setup) -> s
             *([each.title, installed(each), each.settings] for each in contestants),
         ),
     ]
-    return "\n\n".join(parts) + "\n"
 
 
 def overview(

@@ -13,10 +13,10 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scripts.comparison.contestants import Contestant
 from scripts.comparison.venvs import ROOT, Missing
@@ -26,6 +26,8 @@ ANSWER_WITHIN = 60.0  # a server without batching first finishes its queue of ea
 STOP_WITHIN = 8.0
 EXPECTED, TOLERANCE = 31.0, 0.5  # the example model has learnt 3x + 1, and the request is 10
 MARK = "COMPARISON_MARK"
+
+T = TypeVar("T")
 
 
 Check = Callable[[Contestant, int], None]
@@ -102,19 +104,38 @@ def running(
 
 def ask(contestant: Contestant, port: int, within: float = ANSWER_WITHIN) -> float:
     """Send a request and return the prediction; raises OSError, HTTPException or Missing."""
+
+    def prediction(body: bytes, _: dict[str, str]) -> float:
+        return float(_dig(json.loads(body), contestant.answer_at))
+
+    headers = {"Content-Type": "application/json"}
+    return post(port, contestant.path, contestant.body, headers, prediction, within)
+
+
+def post(
+    port: int,
+    path: str,
+    body: str | bytes,
+    headers: Mapping[str, str],
+    read: Callable[[bytes, dict[str, str]], T],
+    within: float,
+) -> T:
+    """Send a request; return what `read` makes of the answer's body and headers.
+
+    Raises OSError or HTTPException if the server is not ready, and Missing if it answers otherwise.
+    """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within)
     with contextlib.closing(connection):
-        headers = {"Content-Type": "application/json"}
-        connection.request("POST", contestant.path, contestant.body, headers)
+        connection.request("POST", path, body, headers)
         answer = connection.getresponse()
-        body = answer.read()
-    text = body.decode(errors="replace")[:200]
+        found = answer.read()
+    text = found.decode(errors="replace")[:200]
     if answer.status in (404, 502, 503):  # listening, but not ready
         raise ConnectionError(f"{answer.status}: {text}")
     if answer.status != 200:
         raise Missing(f"answered {answer.status}: {text}")
     try:
-        return float(_dig(json.loads(body), contestant.answer_at))
+        return read(found, dict(answer.getheaders()))
     except (ValueError, TypeError, LookupError) as error:
         raise Missing(f"unreadable answer: {text}") from error
 

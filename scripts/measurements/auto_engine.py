@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -83,9 +81,7 @@ def until_moved(server: Server, seconds: float) -> list[Measurement]:
 
 def is_trying(server: Server) -> bool:
     """Return whether TensorFlow computes the model, and it is not known that it stays."""
-    address = f"http://127.0.0.1:{server.port}/v2/models/{MODEL}"
-    with urllib.request.urlopen(address) as answer:
-        about = json.load(answer)["parameters"]
+    about = server.about(MODEL)["parameters"]
     stays = "engine_note" in about or set(CANDIDATES) <= set(about.get("engines_not_taken", ()))
     return about["engine"] == TENSORFLOW and not stays
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import io
-import json
 import tempfile
 import time
-import urllib.request
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from model.formats.load import load_model
 from scripts.comparison.wrk import measure
 from scripts.measurements import models
 from scripts.measurements.figure import Figure
 from scripts.measurements.serving import Server, serving
 
+MODEL = "mobilenet"
 LEAST = 0.8
 MOST_MS = 5.0
 WIDTH, HEIGHT = 640, 480
@@ -33,11 +32,12 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
     """Compare pictures per second with the rows per second that the engine was timed at."""
     del example  # uses its own network
     with tempfile.TemporaryDirectory(prefix="measure-") as folder:
-        path = Path(folder) / "mobilenet.keras"
+        path = Path(folder) / f"{MODEL}.keras"
         saving = get_context("spawn").Process(target=models.save_mobilenet, args=(path,))
         saving.start()
         saving.join()
-        settings = f"{{{input_name(path)}: {{image: {{preset: {PRESET}}}}}}}"
+        [spec] = load_model(path).signature.inputs
+        settings = f"{{{spec.name}: {{image: {{preset: {PRESET}}}}}}}"
         flags = ("--model.inputs", settings, "--model.engine", "auto")
         with serving(path, *flags, "--model.cache_dir", f"{folder}/cache") as server:
             engine, alone = chosen(server)
@@ -67,27 +67,12 @@ def photo() -> bytes:
     return file.getvalue()
 
 
-def input_name(path: Path) -> str:
-    """Return the name of the only input of a model."""
-    with serving(path, "--batching.max_rows", "1") as server:
-        [given] = about(server)["inputs"]
-        name: str = given["name"]
-        return name
-
-
 def chosen(server: Server) -> tuple[str, float]:
     """Wait until `auto` has chosen; return the engine, and the most rows per second it does."""
     give_up = time.monotonic() + CHOSEN_WITHIN
     while time.monotonic() < give_up:
-        told = about(server).get("parameters", {})
+        told = server.about(MODEL).get("parameters", {})
         if timings := told.get("engine_milliseconds", {}).get(told["engine"]):
             return told["engine"], max(1000 * int(rows) / ms for rows, ms in timings.items())
         time.sleep(1)
     raise RuntimeError(f"no engine was chosen within {CHOSEN_WITHIN:g} s")
-
-
-def about(server: Server) -> Any:
-    """Return the metadata of the model."""
-    url = server.url.replace("/predict", "/v2/models/mobilenet")
-    with urllib.request.urlopen(url) as answer:  # noqa: S310  # our own server
-        return json.load(answer)

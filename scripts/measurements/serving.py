@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from scripts.comparison.venvs import ROOT
 
@@ -46,6 +48,12 @@ class Server:
         """Return the main process and its model processes."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
         return [self.pid, *map(int, children.split())]
+
+    def about(self, model: str) -> Any:
+        """Return the metadata of a model."""
+        url = f"http://127.0.0.1:{self.port}/v2/models/{model}"
+        with urllib.request.urlopen(url) as answer:
+            return json.load(answer)
 
     def metric(self, name: str) -> float:
         """Return the current value of a metric with a single time series."""

@@ -13,6 +13,7 @@ from scripts.comparison.contestants import Contestant
 from scripts.comparison.encodings import Encoding, answered, encoded
 from scripts.comparison.networks.contestants import NetworkContestant
 from scripts.comparison.networks.prepare import Prepared
+from scripts.comparison.process import post
 from scripts.comparison.venvs import Missing
 
 ANSWER_WITHIN = 120.0  # seconds
@@ -43,7 +44,8 @@ def check(contestant: Contestant, port: int, network: Prepared) -> None:
 def check_row(contestant: Contestant, port: int, network: Prepared, row: int) -> None:
     """Compare the answer to one row."""
     path, request = request_of(contestant, network, row)
-    answer, right = _ask(port, path, request), network.answers[row]
+    answer = post(port, path, request.body, request.headers, answered, ANSWER_WITHIN)
+    right = network.answers[row]
     off = np.abs(answer - right).max() if answer.shape == right.shape else np.inf
     if not off <= TOLERANCE * np.abs(right).max():
         raise Missing(f"the answer to row {row} is off by {off:.2g}")
@@ -66,20 +68,3 @@ def about_engines(port: int, name: str) -> dict[str, object]:
         raise ConnectionError(f"{answer.status}")
     about: dict[str, object] = json.loads(body).get("parameters", {})
     return about
-
-
-def _ask(port: int, path: str, request: Encoding) -> np.ndarray:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_WITHIN)
-    with contextlib.closing(connection):
-        connection.request("POST", path, request.body, request.headers)
-        answer = connection.getresponse()
-        body = answer.read()
-    text = body.decode(errors="replace")[:200]
-    if answer.status in (404, 502, 503):  # listening, but not ready
-        raise ConnectionError(f"{answer.status}: {text}")
-    if answer.status != 200:
-        raise Missing(f"answered {answer.status}: {text}")
-    try:
-        return answered(body, dict(answer.getheaders()))
-    except ValueError as error:
-        raise Missing(f"unreadable answer: {text}") from error

@@ -10,7 +10,7 @@ from statistics import median
 from scripts.comparison.contestants import Contestant
 from scripts.comparison.markdown import (
     Setup,
-    installed,
+    how_measured,
     one_line,
     shown_connections,
     shown_ms,
@@ -70,14 +70,7 @@ def page(contestants: Sequence[Contestant], measured: Measured, setup: Setup, da
         "## Latency",
         *chain.from_iterable(_latencies(contestants, measured, n) for n in setup.connections),
         *_missing(contestants, measured),
-        "## How it was measured",
-        HOW.format(seconds=setup.seconds, rounds=setup.rounds),
-        table(["", ""], *setup.machine.items()),
-        "## Settings",
-        table(
-            ["server", "installed", "settings"],
-            *([each.title, installed(each), each.settings] for each in contestants),
-        ),
+        *how_measured(HOW, contestants, setup),
     ]
     return "\n\n".join(parts) + "\n"
 
