@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
@@ -74,6 +75,19 @@ def test_calls_are_timed_in_turn_and_the_median_counts() -> None:
 
     assert found == pytest.approx({"a": 0.1, "b": 0.2})
     assert order[:4] == ["a", "b", "a", "b"]
+
+
+def test_of_short_calls_the_second_counts_which_follows_one_of_the_same_engine() -> None:
+    now, before = [0.0], [""]
+
+    def call(name: str, seconds: float) -> None:
+        after_another = 0.0 if before[0] == name else 0.01
+        before[0] = name
+        now[0] += seconds + after_another
+
+    calls = {name: partial(call, name, seconds) for name, seconds in (("a", 0.02), ("b", 0.001))}
+
+    assert time_in_turn(calls, lambda: now[0]) == pytest.approx({"a": 0.02, "b": 0.001})
 
 
 def test_a_choice_is_read_as_it_was_written() -> None:
