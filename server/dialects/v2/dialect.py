@@ -141,7 +141,8 @@ class V2Dialect:
     def decode(self, body: bytes, headers: Headers = NO_HEADERS) -> DecodedRequest:
         """Read a request; raises InvalidJSON, InvalidRequest and InvalidData."""
         if self._either is not None:
-            return self._either.decode(body, headers)
+            length = v2_binary.valid_json_length(len(body), headers)
+            return self._either.decode(body, headers, length=length)
         return self._decode_numbers(body, headers)
 
     def holds_pictures(self, body: bytes, headers: Headers) -> bool:
@@ -149,7 +150,7 @@ class V2Dialect:
         if self._either is None:
             return False
         length = v2_binary.valid_json_length(len(body), headers)
-        return self._either.may_hold_files(body[:length])
+        return self._either.may_hold_files(body, length)
 
     def _decode_numbers(self, body: bytes, headers: Headers) -> DecodedRequest:
         length = v2_binary.json_length(len(body), headers)
