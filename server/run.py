@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from urllib.parse import quote
 
+from model.process.heap import keep_freed_blocks
 from server.app import make_transport
 from server.config import ConfigError, Settings
 from server.config.settings import UNIX
@@ -54,6 +55,7 @@ def main(listening: Listening, command: Sequence[str] = COMMAND) -> int:
     `command` starts a model process.
     """
     settings = listening.settings
+    keep_freed_blocks()
     supervisor = Supervisor.taken_from(os.environ)
     line_format = line_format_of(settings.logging.format, sys.stderr, os.environ)
     lock = configure(settings.logging.level, line_format)

@@ -8,6 +8,7 @@ from typing import Any
 
 from model.process.channel import Channel
 from model.process.child import connect, end, trace_of
+from model.process.heap import keep_freed_blocks
 from model.process.messages import Message
 from server.errors import ServiceError
 from server.serving.decoders.protocol import ERROR, READY, RESULT, JobFailed, arrays_of, value_of
@@ -17,6 +18,7 @@ Jobs = Mapping[str, Callable[..., Any]]
 
 def main(jobs: Jobs, arguments: list[str]) -> None:
     """Run a decoder process, which can do `jobs`; see `model.process.child.connect`."""
+    keep_freed_blocks()
     with contextlib.suppress(EOFError, ConnectionError):
         channel = connect(arguments)
         channel.send(READY)
