@@ -74,14 +74,14 @@ def until_moved(server: Server, seconds: float) -> list[Measurement]:
     """
     found: list[Measurement] = []
     give_up = time.monotonic() + GIVE_UP
-    while not found or (is_trying(server) and time.monotonic() < give_up):
+    while not found or (is_trying(server, MODEL) and time.monotonic() < give_up):
         found.append(measure(server.url, BODY, CONNECTIONS, seconds))
     return found
 
 
-def is_trying(server: Server) -> bool:
+def is_trying(server: Server, model: str) -> bool:
     """Return whether TensorFlow computes the model, and it is not known that it stays."""
-    about = server.about(MODEL)["parameters"]
+    about = server.about(model)["parameters"]
     stays = "engine_note" in about or set(CANDIDATES) <= set(about.get("engines_not_taken", ()))
     return about["engine"] == TENSORFLOW and not stays
 

@@ -1,59 +1,80 @@
-"""Throughput of JPEG files on MobileNetV2 over HTTP, relative to the network alone."""
+"""Throughput of JPEG files on MobileNetV2 over HTTP, relative to direct calls of the network."""
 
 from __future__ import annotations
 
 import io
 import tempfile
 import time
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 from PIL import Image
 
-from model.formats.load import load_model
+from model.engines.convert import load_converted
+from model.formats.load import BatchEngine, load_model
+from model.process.trials import Trials
+from scripts.comparison.networks.prepare import Prepared, prepare
 from scripts.comparison.wrk import measure
-from scripts.measurements import models
+from scripts.measurements.auto_engine import is_trying
 from scripts.measurements.figure import Figure
+from scripts.measurements.networks_in_bytes import direct
 from scripts.measurements.serving import Server, serving
 
-MODEL = "mobilenet"
+NAME = "mobilenetv2"
 LEAST = 0.8
 MOST_MS = 5.0
 WIDTH, HEIGHT = 640, 480
 CONNECTIONS = 32
 PRESET = "keras.applications.mobilenet_v2"
-CHOSEN_WITHIN = 1200.0  # seconds; all engines are tried
+GIVE_UP = 1200.0  # seconds; all engines are tried
 JPEG = {"Content-Type": "image/jpeg"}
 
 
 def run(example: Path, rounds: int, seconds: float) -> Figure:
-    """Compare pictures per second with the rows per second that the engine was timed at."""
+    """Compare pictures per second with the rows per second of direct calls, in turn.
+
+    `auto` chooses the engine, and both use it, with the batches that formed.
+    """
     del example  # uses its own network
     with tempfile.TemporaryDirectory(prefix="measure-") as folder:
-        path = Path(folder) / f"{MODEL}.keras"
-        saving = get_context("spawn").Process(target=models.save_mobilenet, args=(path,))
-        saving.start()
-        saving.join()
-        [spec] = load_model(path).signature.inputs
-        settings = f"{{{spec.name}: {{image: {{preset: {PRESET}}}}}}}"
-        flags = ("--model.inputs", settings, "--model.engine", "auto")
-        with serving(path, *flags, "--model.cache_dir", f"{folder}/cache") as server:
-            engine, alone = chosen(server)
-            measure(server.url, photo(), CONNECTIONS, 2, JPEG)
-            rates, lags = [], []
-            for _ in range(rounds):
-                rates.append(measure(server.url, photo(), CONNECTIONS, seconds, JPEG).rate)
-                lags.append(1000 * server.metric("event_loop_lag_seconds"))
-    rate, lag = median(rates), max(lags)
+        network = prepare(NAME, Path(folder))
+        image = f"{{{network.input}: {{image: {{preset: {PRESET}}}}}}}"
+        flags = ("--model.inputs", image, "--model.engine", "auto")
+        with serving(network.model, *flags, "--model.cache_dir", f"{folder}/cache") as server:
+            engine = chosen(server, NAME)
+            model = direct_model(network, engine)
+            _served(server, 1)
+            done = [_round(server, model, network.rows, seconds) for _ in range(rounds)]
+    served, alone, lags = (list(column) for column in zip(*done, strict=True))
+    ratio, lag = median(s / a for s, a in zip(served, alone, strict=True)), median(lags)
     return Figure(
-        f"JPEGs of {WIDTH} × {HEIGHT} on MobileNetV2 ({engine}) over HTTP, relative to the "
-        "network alone; longest delay of the event loop",
-        f"{rate / alone:.2f} ({rate:.0f} of {alone:.0f} a second); {lag:.1f} ms",
+        f"JPEGs of {WIDTH} × {HEIGHT} on MobileNetV2 ({engine}) over HTTP, relative to direct "
+        "calls; longest delay of the event loop",
+        f"{ratio:.2f} ({median(served):.0f} of {median(alone):.0f} a second); {lag:.1f} ms",
         f"at least {LEAST}; at most {MOST_MS:g} ms",
-        rate / alone >= LEAST and lag <= MOST_MS,
+        ratio >= LEAST and lag <= MOST_MS,
     )
+
+
+def _round(
+    server: Server, model: BatchEngine, rows: np.ndarray, seconds: float
+) -> tuple[float, float, float]:
+    """Return the pictures and the rows per second, and the longest delay in milliseconds."""
+    size, served = _served(server, seconds)
+    lag = 1000 * server.metric("event_loop_lag_seconds")
+    return served, direct(model, rows, size, seconds), lag
+
+
+def _served(server: Server, seconds: float) -> tuple[float, float]:
+    """Return the mean number of rows per batch, and the pictures per second."""
+    names = ("predict_batch_rows_sum", "predict_batch_rows_count")
+    before = [server.metric(each) for each in names]
+    done = measure(server.url, photo(), CONNECTIONS, seconds, JPEG)
+    if done.rejected or done.socket_errors or not done.requests:
+        raise RuntimeError(f"{done.rejected} rejected, {done.socket_errors} socket errors")
+    summed, batches = (server.metric(n) - b for n, b in zip(names, before, strict=True))
+    return summed / batches, done.rate
 
 
 def photo() -> bytes:
@@ -67,12 +88,19 @@ def photo() -> bytes:
     return file.getvalue()
 
 
-def chosen(server: Server) -> tuple[str, float]:
-    """Wait until `auto` has chosen; return the engine, and the most rows per second it does."""
-    give_up = time.monotonic() + CHOSEN_WITHIN
-    while time.monotonic() < give_up:
-        told = server.about(MODEL).get("parameters", {})
-        if timings := told.get("engine_milliseconds", {}).get(told["engine"]):
-            return told["engine"], max(1000 * int(rows) / ms for rows, ms in timings.items())
+def chosen(server: Server, name: str) -> str:
+    """Wait until the engine that `auto` has chosen computes the model; return its name."""
+    give_up = time.monotonic() + GIVE_UP
+    while is_trying(server, name):
+        if time.monotonic() > give_up:
+            raise RuntimeError(f"no engine was chosen within {GIVE_UP:g} s")
         time.sleep(1)
-    raise RuntimeError(f"no engine was chosen within {CHOSEN_WITHIN:g} s")
+    return str(server.about(name)["parameters"]["engine"])
+
+
+def direct_model(network: Prepared, engine: str) -> BatchEngine:
+    """Load the network with the engine that was chosen, for direct calls."""
+    folder = network.model.parent / engine
+    model = load_converted(folder, 0) if folder.exists() else load_model(network.model)
+    Trials(model, NAME).warm_up(CONNECTIONS)
+    return model
