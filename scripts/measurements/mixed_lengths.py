@@ -19,7 +19,8 @@ from scripts.measurements import models
 from scripts.measurements.figure import Figure, median_ratio
 from scripts.measurements.serving import Server, serving
 
-LEAST = 4.0
+LEAST_LSTM = 4.0
+LEAST_TEXT = 2.0  # HTTP, not the network, is most of what an answer costs
 CONNECTIONS = 64
 LENGTHS = range(1, 201)
 BODIES = 1_000
@@ -37,7 +38,7 @@ def run_lstm(example: Path, rounds: int, seconds: float) -> Figure:
     def row(random: np.random.Generator, length: int) -> Any:
         return random.standard_normal((length, 8)).round(3).tolist()
 
-    return _compared("two LSTM(64)", models.masked_lstm, row, rounds, seconds)
+    return _compared("two LSTM(64)", models.masked_lstm, row, LEAST_LSTM, rounds, seconds)
 
 
 def run_text(example: Path, rounds: int, seconds: float) -> Figure:
@@ -47,11 +48,16 @@ def run_text(example: Path, rounds: int, seconds: float) -> Figure:
     def row(random: np.random.Generator, length: int) -> Any:
         return random.integers(1, 10_000, length).tolist()
 
-    return _compared("a text classifier", models.text_classifier, row, rounds, seconds)
+    return _compared("a text classifier", models.text_classifier, row, LEAST_TEXT, rounds, seconds)
 
 
 def _compared(
-    what: str, save: Callable[[Path], None], row: Row, rounds: int, seconds: float
+    what: str,
+    save: Callable[[Path], None],
+    row: Row,
+    least: float,
+    rounds: int,
+    seconds: float,
 ) -> Figure:
     """Measure `batching.pad: auto` and `off` in turn, and compare every answer of one round."""
     random = np.random.default_rng(0)
@@ -77,8 +83,8 @@ def _compared(
         f"{what}, sequences of 1 to {LENGTHS[-1]} steps from {CONNECTIONS} connections: answers "
         "per second with `batching.pad` auto, relative to off",
         f"{ratio:.1f} ({rates} per second; {wrong} of {BODIES} answers differ)",
-        f"at least {LEAST:g}; no answer differs",
-        ratio >= LEAST and not wrong,
+        f"at least {least:g}; no answer differs",
+        ratio >= least and not wrong,
     )
 
 
