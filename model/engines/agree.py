@@ -140,17 +140,18 @@ class Agreement:
         if not any(spec.array_dtype.kind == "f" for spec in self._signature.inputs):
             return ""
         for value in NON_FINITE:
+            name = "NaN" if np.isnan(value) else "infinity"
             rows = self._with(value)
             references = list(self._references(rows))
             other = attempt(self._other, rows)
             if isinstance(other, Exception):
                 if references:
-                    return f"it fails on {value} in the input: {in_one_line(other)}"
+                    return f"it fails on {name} in the input: {in_one_line(other)}"
             elif not references:
-                return f"it answers {value} in the input, which TensorFlow rejects"
+                return f"it answers {name} in the input, which TensorFlow rejects"
             elif not np.logical_or.reduce([alike(each, other) for each in references]).all():
                 if not may_be_nan(value, references, self._signature):
-                    return f"it answers otherwise than TensorFlow to {value} in the input"
+                    return f"it answers otherwise than TensorFlow to {name} in the input"
                 self.lost.append(value)
         return ""
 

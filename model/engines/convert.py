@@ -130,11 +130,24 @@ def _write_onnx(function: Any, folder: Path) -> Names:
         output_names=outputs,
         opset=OPSET,
     )
-    domains = {node.domain for node in converted.graph.node} - {"", "ai.onnx", "ai.onnx.ml"}
-    if domains:
-        raise CannotConvert(f"ONNX has no operation for its {', '.join(sorted(domains))}")
+    if unknown := _unknown_operations(converted.graph):
+        raise CannotConvert(f"ONNX has no operation for its {', '.join(sorted(unknown))}")
     (folder / ONNX_FILE).write_bytes(converted.SerializeToString())
     return inputs, outputs
+
+
+def _unknown_operations(graph: Any) -> set[str]:
+    """Return the operations that ONNX does not have: tf2onnx keeps what it cannot convert."""
+    from onnx import defs
+
+    found = set()
+    for node in graph.node:
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        if not defs.has(node.op_type, domain):
+            found.add(node.op_type)
+        for inner in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
+            found |= _unknown_operations(inner)
+    return found
 
 
 def _add_erfc() -> None:

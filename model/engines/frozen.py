@@ -43,9 +43,22 @@ def freeze(engine: TensorFlowEngine) -> Any:
 
 def frozen_engine(engine: TensorFlowEngine, function: Any) -> FrozenEngine:
     """Return the engine that calls a function that `freeze` returned."""
-    frozen = FrozenEngine.traced(function, engine.signature, fixed_rows=engine.fixed_rows)
+    tables = captures_left(engine, function)
+    frozen = FrozenEngine.traced(
+        function,
+        engine.signature,
+        owner=engine if tables else None,
+        fixed_rows=engine.fixed_rows,
+        captured=tables,
+    )
     frozen.padding_hint = engine.padding_hint
     return frozen
+
+
+def captures_left(engine: TensorFlowEngine, function: Any) -> list[Any]:
+    """Return what is still an argument of a frozen function, such as the table of a lookup."""
+    left = {argument.name for argument in function.inputs}
+    return [outside for outside, inside in engine.function.graph.captures if inside.name in left]
 
 
 def weight_bytes(engine: TensorFlowEngine) -> int:

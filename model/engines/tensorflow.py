@@ -58,10 +58,15 @@ class TensorFlowEngine(BatchEngine):
         *,
         owner: object = None,
         fixed_rows: int | None = None,
+        captured: Sequence[Any] | None = None,
     ) -> Self:
-        """Call a concrete function, whose arguments and results are flat and in this order."""
+        """Call a concrete function, whose arguments and results are flat and in this order.
+
+        `captured` are the arguments after the inputs, if not those that the function has captured.
+        """
         half = _is_half_precision(function)
-        run = _operation(function, fuse=not half)
+        weights = function.captured_inputs if captured is None else captured
+        run = _operation(function, weights, fuse=not half)
         engine = cls(run, signature, owner=owner, fixed_rows=fixed_rows, is_half_precision=half)
         engine.function = function
         return engine
@@ -79,7 +84,7 @@ def as_array_like(answer: Any) -> Any:
     return tf.cast(answer, tf.float32) if answer.dtype == tf.bfloat16 else answer
 
 
-def _operation(traced: Any, *, fuse: bool) -> Run:
+def _operation(traced: Any, weights: Sequence[Any], *, fuse: bool) -> Run:
     """Return what calls a traced function with the arrays of one batch.
 
     The call is the operation that TensorFlow itself makes of a function's call: to go through
@@ -87,7 +92,6 @@ def _operation(traced: Any, *, fuse: bool) -> Run:
     """
     import tensorflow as tf
 
-    weights = traced.captured_inputs
     dtypes = [output.dtype for output in traced.outputs]
     run = tf.raw_ops.StatefulPartitionedCall
     config = "" if fuse else _without_fusing()

@@ -212,7 +212,7 @@ def test_a_number_for_a_missing_value_is_compared() -> None:
     assert agreement(without_nan, without_nan).disagreement() == ""
     for wrong in (other, layer):
         found = agreement(without_nan, wrong).disagreement()
-        assert found == "it answers otherwise than TensorFlow to nan in the input"
+        assert found == "it answers otherwise than TensorFlow to NaN in the input"
 
 
 def test_an_engine_that_fails_disagrees() -> None:

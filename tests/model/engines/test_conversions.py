@@ -256,6 +256,19 @@ def test_strings_stay_on_tensorflow(save: Save) -> None:
     strings = "strings stay on TensorFlow"
     assert choice.reasons["onnx"] == strings
     assert choice.reasons["openvino"] == (not_installed("openvino") or strings)
+    assert "frozen" in choice.timings  # its table of words is no constant
+
+
+def spectrum(keras: Any) -> Any:
+    sound = keras.Input((16,))
+    real, _ = keras.ops.rfft(sound)
+    return keras.Model(sound, real)
+
+
+def test_an_operation_that_onnx_does_not_have_is_named(save: Save) -> None:
+    choice = convert.try_engines(load, save(spectrum))
+
+    assert choice.reasons["onnx"] == "ONNX has no operation for its RFFT, Real"
 
 
 def test_sixteen_bits_stay_on_tensorflow(save: Save) -> None:
