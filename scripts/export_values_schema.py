@@ -131,6 +131,7 @@ def pattern_for_go(pattern: str) -> Schema:
     Go has no `\Z`, and no lookahead: what must not be at the beginning becomes a schema with `not`.
     It has no surrogates either, which a file in UTF-8 cannot contain.
     """
+    pattern = pattern.replace(r"[^\ud800-\udfff]", r"[\s\S]")
     pattern = pattern.replace(r"\ud800-\udfff", "").replace(r"\Z", "$")
     beginning = re.match(r"\^\(\?!(?P<unwanted>[^()]*)\)", pattern)
     if beginning is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -49,10 +51,31 @@ def test_the_schema_has_every_value() -> None:
         (r"^[a-z]*\Z", {"pattern": "^[a-z]*$"}),
         (r"^(?!a\Z|b:)[a-z]+\Z", {"pattern": "^[a-z]+$", "not": {"pattern": "^(a$|b:)"}}),
         (r"^[^/\x00\ud800-\udfff]\Z", {"pattern": r"^[^/\x00]$"}),
+        (r"^[^\ud800-\udfff]+\Z", {"pattern": r"^[\s\S]+$"}),
     ],
 )
 def test_patterns_are_written_for_go(pattern: str, wanted: dict[str, Any]) -> None:
     assert export_values_schema.pattern_for_go(pattern) == wanted
+
+
+def patterns(schema: Any) -> Iterator[str]:
+    """Yield every regular expression in a schema."""
+    if isinstance(schema, dict):
+        if isinstance(schema.get("pattern"), str):
+            yield schema["pattern"]
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for each in schema:
+            yield from patterns(each)
+
+
+def test_every_pattern_of_the_schema_can_be_read() -> None:
+    """By Python, for which an empty set of characters is as wrong as for Go."""
+    found = list(patterns(export_values_schema.values_schema()))
+
+    assert len(found) > 10
+    for pattern in found:
+        re.compile(pattern)
 
 
 def test_chart_and_runtime_use_the_image_of_this_version() -> None:
