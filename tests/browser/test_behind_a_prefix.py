@@ -42,7 +42,7 @@ def opened(browser: Any, url: str) -> tuple[Any, list[str], list[str]]:
 def test_the_start_page_is_alive_and_predicts(browser: Any, address: str) -> None:
     page, complaints, asked = opened(browser, f"{address}/")
     page.wait_for_function(
-        "document.getElementById('state').textContent.includes('ready') &&"
+        "() => document.getElementById('state').textContent.includes('ready') &&"
         "[...document.querySelectorAll('figure output')].some(o => /^[0-9]/.test(o.value))"
     )
     page.fill("input[type=number]", "10")
