@@ -67,6 +67,11 @@ class Field(NamedTuple):
         return words
 
     @property
+    def part(self) -> str:
+        """The example as a part of a form, where text has no quotes."""
+        return self.text if self.kind == "text" else self.value
+
+    @property
     def is_number(self) -> bool:
         """Whether a number is shown without the brackets of its shape `[1]`."""
         return self.spec.shape == (1,)
@@ -157,6 +162,21 @@ def shown(model: ServedModel, origin: str, *, needs_key: bool) -> list[Shown]:
     return found
 
 
+def shown_pictures(fields: list[Field], origin: str, *, needs_key: bool) -> list[Shown]:
+    """Return what the page shows of a request with picture files, if the model takes them."""
+    if not any(field.takes_pictures for field in fields):
+        return []
+    if len(fields) == 1:
+        return [Shown("a picture", "", commands.curl_picture(origin, needs_key=needs_key), "")]
+    parts = {
+        each.spec.name: "@picture.jpg" if each.takes_pictures else each.part for each in fields
+    }
+    if not all(parts.values()):
+        return []
+    command = commands.curl_form(parts, origin, needs_key=needs_key)
+    return [Shown("a form with pictures", "", command, "")]
+
+
 class StartPageHandler(PageHandler):
     """Start page: the model, live charts, and a form to try it."""
 
@@ -191,13 +211,16 @@ class StartPageHandler(PageHandler):
 
 def about_model(model: ServedModel, origin: str, needs_key: bool, is_whole: bool) -> dict[str, Any]:
     """Return what the template needs to know of a model; `origin` is text for a shell."""
+    fields = fields_of(model) if is_whole else []
+    examples = shown_pictures(fields, origin, needs_key=needs_key)
+    examples += shown(model, origin, needs_key=needs_key)
     return {
         "is_whole": is_whole,
         "since": datetime.fromtimestamp(model.since, UTC).isoformat(timespec="seconds"),
-        "fields": fields_of(model) if is_whole else [],
+        "fields": fields,
         "outputs": json.dumps([spec.name for spec in model.signature.outputs]),
         "labelled": json.dumps(list(model.dialect.labels)),
         "image_types": IMAGE_TYPES,
-        "examples": shown(model, origin, needs_key=needs_key),
+        "examples": examples,
         "metadata": f"v2/models/{quote(model.name, safe='')}",
     }

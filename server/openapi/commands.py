@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from server.dialects.native import npy
@@ -16,6 +17,18 @@ def curl(body: bytes, origin: str, *, needs_key: bool) -> str:
     """Return the command that sends a request in JSON; `origin` is text for a shell."""
     headers = f"-H 'Content-Type: {MEDIA_TYPE}'{KEY_HEADER if needs_key else ''}"
     return f"curl -d {shlex.quote(body.decode())} {headers} {origin}/predict"
+
+
+def curl_picture(origin: str, *, needs_key: bool) -> str:
+    """Return the command that sends a picture file to a model with one input."""
+    key = KEY_HEADER if needs_key else ""
+    return f"curl --data-binary @picture.jpg -H 'Content-Type: image/jpeg'{key} {origin}/predict"
+
+
+def curl_form(parts: Mapping[str, str], origin: str, *, needs_key: bool) -> str:
+    """Return the command that sends a form: the value of each input, `@` before a file's name."""
+    given = " ".join(f"-F {shlex.quote(f'{name}={value}')}" for name, value in parts.items())
+    return f"curl {given}{KEY_HEADER if needs_key else ''} {origin}/predict"
 
 
 def piped(line: PythonLine, origin: str, name: str, *, needs_key: bool = False) -> str:

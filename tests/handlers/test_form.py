@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from model.signature import TensorSpec
-from server.handlers.start_page import Field
+from server.handlers.start_page import Field, shown_pictures
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,32 @@ def test_an_input_of_pictures_takes_files() -> None:
     spec = TensorSpec("x", (8, 8, 3), "float32")
 
     assert Field("input-0", spec, "", (8, 8, 3), takes_pictures=True).kind == "picture"
+
+
+PICTURE = Field("input-0", TensorSpec("x", (8, 8, 3), "float32"), "", (), takes_pictures=True)
+AGE = Field("input-1", TensorSpec("age", (1,), "float32"), "7.0", ())
+NAME = Field("input-2", TensorSpec("it's", (), "string"), '"some words"', ())
+LONG = Field("input-3", TensorSpec("long", (500,), "float32"), "", (500,))
+
+
+@pytest.mark.parametrize(
+    "fields, command",
+    [
+        (
+            [PICTURE],
+            "curl --data-binary @picture.jpg -H 'Content-Type: image/jpeg' http://h/predict",
+        ),
+        (
+            [PICTURE, AGE, NAME],
+            "curl -F x=@picture.jpg -F age=7.0 -F 'it'\"'\"'s=some words' http://h/predict",
+        ),
+        ([PICTURE, LONG], ""),
+        ([AGE, NAME], ""),
+    ],
+)
+def test_a_model_of_pictures_has_a_command_that_sends_files(
+    fields: list[Field], command: str
+) -> None:
+    found = [each.command for each in shown_pictures(fields, "http://h", needs_key=False)]
+
+    assert found == ([command] if command else [])
