@@ -193,6 +193,8 @@ class ByChroot:
         return self._log.read_text()
 
     def remove(self) -> None:
+        if pid := self._first_process():  # a change of user has cancelled `--kill-child`
+            os.kill(pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
         said(["buildah", "rm", self._name])
