@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -195,8 +196,12 @@ async def test_a_client_without_tls_does_not_affect_others(transport: str) -> No
             with socket_to(server) as client:
                 client.sendall(data)
                 assert b"HTTP" not in await end_of(client)
-        with socket_to(server) as client:
-            client.sendall(predict_bytes([1]))  # and disconnects
+        for on, seconds in ((0, 0), (1, 0)):  # disconnects, and resets
+            with socket_to(server) as client:
+                client.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, seconds)
+                )
+                client.sendall(predict_bytes([1]))
         assert (await server.predict([10])).status == 200
 
 

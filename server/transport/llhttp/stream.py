@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final
 
 from server.http.outside import UNIX_PEER
@@ -120,7 +121,8 @@ class Stream(asyncio.Protocol):
         if not self.transport.can_write_eof():  # TLS sends close_notify instead
             self.transport.close()
             return
-        self.transport.write_eof()
+        with contextlib.suppress(OSError):  # of asyncio's transport, if the client has reset it
+            self.transport.write_eof()
         self.inbox.steer_reading(is_busy=False)
 
     def abort(self) -> None:
