@@ -68,8 +68,10 @@ class Forbidden(ServiceError):
 class MethodNotAllowed(ServiceError):
     """The path does not support the method of the request."""
 
-    def __init__(self, method: str, allowed: list[str]) -> None:
-        super().__init__(f"{method} is not allowed here; use {', '.join(allowed)}.")
+    def __init__(self, method: str, allowed: list[str], instead: str = "") -> None:
+        """`instead` says what to do, if that is not to use another method."""
+        instead = instead or f"use {', '.join(allowed)}"
+        super().__init__(f"{method} is not allowed here; {instead}.")
         self.allowed = allowed
 
 

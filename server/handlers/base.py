@@ -45,11 +45,13 @@ from server.serving.service import ServiceState
 
 log = logging.getLogger(__name__)
 
-# What to do in place of what Triton's client can ask for.
-_OF_TRITON: Final = {
-    "sharedmemory": "send tensors in the request, in bytes if they are large",
-    "/trace/setting": "send traceparent, which the logs repeat",
-    "/logging": "set logging.level",
+# What to do in place of what other servers have, by how a path begins and what is in it.
+_INSTEAD: Final = {
+    ("/v1/", "/labels/"): "ask for a version by its number",
+    ("/v2/", "sharedmemory"): "send tensors in the request, in bytes if they are large",
+    ("/v2/", "/trace/setting"): "send traceparent, which the logs repeat",
+    ("/v2/", "/logging"): "set logging.level",
+    ("/v2/", "/generate"): "ask …/infer",
 }
 
 
@@ -260,8 +262,8 @@ class NotFoundHandler(BaseHandler):
 
 def no_route_to(path: str) -> UnknownPath:
     """Return the error for a path without a route."""
-    for part, instead in _OF_TRITON.items():
-        if path.startswith("/v2/") and part in path:
+    for (start, part), instead in _INSTEAD.items():
+        if path.startswith(start) and part in path:
             return UnknownPath(f"The service has no path {path[:80]}: {instead}.")
     return UnknownPath(f"The service has no path {path[:80]}.")
 

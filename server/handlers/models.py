@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from server import __version__
 from server.dialects.tfserving import documents as tfserving
 from server.dialects.v2 import documents
+from server.errors import MethodNotAllowed
 from server.handlers.base import BaseHandler
 from server.http.auth import METRICS
 from server.serving.served_model import ServedModel
 from server.serving.slot import ModelState
 from server.serving.versions import rank
+
+VERBS: Final = (":classify", ":regress", ":explain")  # of TensorFlow Serving and KServe
 
 
 class DocumentHandler(BaseHandler):
@@ -101,6 +104,11 @@ class TFServingStatusHandler(BaseHandler):
             is_ready = slot.current is not None and slot.current.is_ready
             document |= {"name": name, "ready": is_ready}
         self.send_json(document)
+
+    def post(self, name: str, version: str | None = None) -> None:
+        """Raise MethodNotAllowed, also for `:classify` and others: such a path ends in a name."""
+        has_verb = (version or name).endswith(VERBS)
+        raise MethodNotAllowed("POST", self.allowed(), "ask :predict" if has_verb else "")
 
 
 _TFSERVING_STATES = {
