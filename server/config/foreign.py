@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from server.config.foreign_flags import SAME, advice_on
 from server.config.schema import reason_of
 from server.config.settings import ConfigError, ModelSource
 from server.config.textproto import Message, TextProtoError, parse
@@ -14,58 +15,10 @@ from server.config.textproto import Message, TextProtoError, parse
 MODELS_FOLDER: Final = "/models"  # of TensorFlow Serving's image
 CONFIG_FILE: Final = "model_config_file"
 FIELDS: Final = ("name", "base_path", "model_platform", "model_version_policy")  # of a model
-
-# Flags that mean the same, by their name without the dashes.
-SAME: Final = {
-    "model_name": "model.name",
-    "model_base_path": "model.path",
-    "model_dir": "model.path",
-    "model-repository": "model.path",
-    "model-store": "model.path",
-    "rest_api_port": "http.port",
-    "http_port": "http.port",
-    "http-port": "http.port",
-    "http-address": "http.host",
-    "rest_api_timeout_in_ms": "batching.deadline_ms",
-    "file_system_poll_wait_seconds": "model.poll_s",
-}
-NO_GRPC: Final = "there is no gRPC here; leave it out, and set the port of HTTP with --http.port"
-ALWAYS_BATCHES: Final = "requests are always batched; leave it out"
-BATCHING: Final = "write --batching.max_rows and --batching.max_queue_ms, or leave it out"
-METRICS: Final = "metrics are always at /metrics, on the port of HTTP; leave it out"
-REPOSITORY: Final = (
-    "new versions are loaded by themselves (--model.poll_s), and others through "
-    "/v2/repository; leave it out"
-)
-# What to write in place of flags that have no counterpart.
-ADVICE: Final = {
-    "port": NO_GRPC,
-    "grpc_port": NO_GRPC,
-    "grpc-port": NO_GRPC,
-    "allow-grpc": NO_GRPC,
-    "enable_grpc": NO_GRPC,
-    "allow-http": "HTTP is always on; leave it out",
-    "enable_batching": ALWAYS_BATCHES,
-    "enable_model_warmup": "models are always warmed up; leave it out",
-    "batching_parameters_file": BATCHING,
-    "max_batch_size": BATCHING,
-    "max_batch_delay": BATCHING,
-    "monitoring_config_file": METRICS,
-    "metrics-port": METRICS,
-    "allow-metrics": METRICS,
-    "model-control-mode": REPOSITORY,
-    "repository-poll-secs": "write --model.poll_s",
-    "load-model": REPOSITORY,
-    "strict-readiness": "write --models_strict true",
-    "rest_api_num_threads": "one event loop serves all connections; leave it out",
-    "tensorflow_session_parallelism": "write --model.threads",
-    "tensorflow_intra_op_parallelism": "write --model.threads",
-    "tensorflow_inter_op_parallelism": "write --model.threads",
-    "rest_api_enable_cors_support": "write --http.cors_origins with the origins of your pages",
-    "ssl_config_file": "write --http.tls_cert and --http.tls_key",
-    "log-verbose": "write --logging.level debug",
-    "workers": "write --model.replicas",
-    "model_config_file_poll_wait_seconds": "send SIGHUP when the file has changed; leave it out",
+# What to do in place of other fields of the file.
+FIELD_ADVICE: Final = {
+    "version_labels": "leave it out, and ask for a version by its number",
+    "logging_config": "leave it out, and write --logging.payload_sample",
 }
 
 _FLAG: Final = re.compile(r"--([A-Za-z0-9_-]+)(=.*)?", re.DOTALL)
@@ -102,8 +55,8 @@ def translate(arguments: Sequence[str]) -> Translated:
     for word in rest:
         flag = _FLAG.fullmatch(word)
         name = flag[1] if flag else ""
-        if name in ADVICE:
-            raise ConfigError(f"--{name}: {ADVICE[name]}")
+        if advice := advice_on(name):
+            raise ConfigError(f"--{name}: {advice}")
         if flag and name == CONFIG_FILE:
             config_file = flag[2][1:] if flag[2] else next(rest, "")
             if not config_file:
@@ -191,7 +144,8 @@ def _messages(message: Message, name: str) -> list[Message]:
 def _check_fields(message: Message, known: Collection[str]) -> None:
     for name in message:
         if name not in known:
-            raise TextProtoError(f"{name} has no counterpart here; see docs/coming-from.md")
+            advice = FIELD_ADVICE.get(name, "leave it out")
+            raise TextProtoError(f"{name} has no counterpart here; {advice}")
 
 
 def _source_of(config: Message) -> ModelSource:

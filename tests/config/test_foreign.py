@@ -2,13 +2,61 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from server.config import ConfigError, ModelSource, Settings, load_settings
-from server.config.foreign import ADVICE
+from server.config import ConfigError, ModelSource, Settings, load_settings, schema
+from server.config.foreign_flags import SAME, advice_on
 from server.config.textproto import TextProtoError, parse
+
+# The flags of `tensorflow_model_server` 2.x, `tritonserver` 2.x and KServe's ModelServer.
+TENSORFLOW_SERVING = """
+port grpc_socket_path rest_api_port rest_api_num_threads rest_api_timeout_in_ms
+rest_api_enable_cors_support enable_batching allow_version_labels_for_unavailable_models
+force_allow_any_version_labels_for_unavailable_models batching_parameters_file
+enable_per_model_batching_parameters model_config_file model_config_file_poll_wait_seconds
+model_name model_base_path num_load_threads num_unload_threads max_num_load_retries
+load_retry_interval_micros file_system_poll_wait_seconds flush_filesystem_caches
+tensorflow_session_parallelism tensorflow_session_config_file tensorflow_intra_op_parallelism
+tensorflow_inter_op_parallelism use_alts_credentials ssl_config_file platform_config_file
+per_process_gpu_memory_fraction saved_model_tags grpc_channel_arguments grpc_max_threads
+enable_model_warmup num_request_iterations_for_warmup version monitoring_config_file
+remove_unused_fields_from_bundle_metagraph prefer_tflite_model use_tflite_model num_tflite_pools
+num_tflite_interpreters_per_pool enable_signature_method_name_check xla_cpu_compilation_enabled
+xla_gpu_compilation_enabled enable_profiler thread_pool_factory_config_file mixed_precision
+skip_initialize_tpu enable_grpc_healthcheck_service enable_serialization_as_tensor_content
+"""
+TRITON = """
+id exit-timeout-secs model-store model-repository exit-on-error disable-auto-complete-config
+strict-model-config strict-readiness model-control-mode repository-poll-secs load-model
+model-load-thread-count model-load-retry-count model-namespacing model-load-gpu-limit allow-http
+http-address http-port reuse-http-port http-header-forward-pattern http-thread-count
+http-restricted-api allow-grpc grpc-address grpc-port reuse-grpc-port grpc-header-forward-pattern
+grpc-infer-allocation-pool-size grpc-use-ssl grpc-use-ssl-mutual grpc-server-cert grpc-server-key
+grpc-root-cert grpc-infer-response-compression-level grpc-keepalive-time grpc-keepalive-timeout
+grpc-keepalive-permit-without-calls grpc-http2-max-pings-without-data grpc-http2-max-ping-strikes
+grpc-http2-min-recv-ping-interval-without-data grpc-max-connection-age
+grpc-max-connection-age-grace grpc-restricted-protocol log-verbose log-info log-warning log-error
+log-format log-file allow-sagemaker sagemaker-port sagemaker-safe-port-range
+sagemaker-thread-count allow-vertex-ai vertex-ai-port vertex-ai-thread-count
+vertex-ai-default-model allow-metrics allow-gpu-metrics allow-cpu-metrics metrics-address
+metrics-port metrics-interval-ms metrics-config trace-config trace-file trace-level trace-rate
+trace-count trace-log-frequency cache-config cache-directory response-cache-byte-size rate-limit
+rate-limit-resource pinned-memory-pool-byte-size cuda-memory-pool-byte-size
+cuda-virtual-address-size min-supported-compute-capability buffer-manager-thread-count host-policy
+backend-directory backend-config repoagent-directory
+"""
+KSERVE = """
+http_port grpc_port workers max_threads max_asyncio_workers enable_grpc enable_docs_url
+enable_latency_logging configure_logging log_config_file access_log_format model_name model_dir
+predictor_host protocol predictor_protocol predictor_use_ssl predictor_request_timeout_seconds
+predictor_request_retries enable_predictor_health_check explainer_host nthread
+grpc_max_send_message_length grpc_max_receive_message_length
+"""
+FLAGS = sorted({*TENSORFLOW_SERVING.split(), *TRITON.split(), *KSERVE.split()})
+WORKING = {*SAME, "model_config_file"}
 
 LIST = """
 # as tensorflow.org/tfx/serving/serving_config shows it
@@ -72,16 +120,24 @@ def test_flags_of_triton(tmp_path: Path, repository: Path) -> None:
     assert settings.http.port == 8000
 
 
-@pytest.mark.parametrize("name", ADVICE)
+@pytest.mark.parametrize("name", [flag for flag in FLAGS if flag not in WORKING])
 def test_a_flag_without_a_counterpart_is_answered_with_what_to_write(
     tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load(f"--{name}=1", folder=tmp_path)
+    for argv in ([f"--{name}"], [f"--{name}=true"], [f"--{name}", "1"]):
+        with pytest.raises(ConfigError) as caught:
+            load(*argv, folder=tmp_path)
 
-    [line] = str(caught.value).splitlines()
-    assert line.startswith(f"--{name}: ")
-    assert any(word in line for word in ("write --", "leave it out", "send SIGHUP"))
+        [line] = str(caught.value).splitlines()
+        assert line.startswith(f"--{name}: ")
+        assert any(word in line for word in ("write --", "leave it out", "send SIGHUP"))
+
+
+def test_settings_that_advice_names_exist() -> None:
+    named = {word for flag in FLAGS for word in re.findall(r"--[a-z0-9_.]+", advice_on(flag))}
+
+    assert named
+    assert named <= schema.FLAGS.keys()
 
 
 def test_a_wrong_value_is_told_with_our_name_of_the_flag(tmp_path: Path) -> None:
@@ -108,7 +164,10 @@ def test_a_list_of_models_in_text_form(tmp_path: Path) -> None:
         ("model_config_list {", "a } is missing at the end"),
         ("model_config_list { config { name: 'a' } }", "a config has no base_path"),
         ("custom_model_config {}", "custom_model_config has no counterpart"),
-        ("model_config_list { config { base_path: 'a' version_labels {} } }", "version_labels has"),
+        (
+            "model_config_list { config { base_path: 'a' version_labels {} } }",
+            "version_labels has no counterpart here; leave it out, and ask for a version by its",
+        ),
         (
             "model_config_list { config { base_path: 'a' model_version_policy { all {} } } }",
             "write --model.max_versions",
