@@ -20,6 +20,13 @@ FIELD_ADVICE: Final = {
     "version_labels": "leave it out, and ask for a version by its number",
     "logging_config": "leave it out, and write --logging.payload_sample",
 }
+REPOSITORIES: Final = ("model-repository", "model-store")
+MORE_REPOSITORIES: Final = (
+    "only one repository can be given; leave the others out, and list all models under models in "
+    "the file"
+)
+REPOSITORY_CONFIG: Final = "config.pbtxt"
+MODEL_ENDINGS: Final = (".keras", ".h5", ".hdf5", ".onnx", ".pb")
 
 _FLAG: Final = re.compile(r"--([A-Za-z0-9_-]+)(=.*)?", re.DOTALL)
 
@@ -50,7 +57,7 @@ def translate(arguments: Sequence[str]) -> Translated:
     Raises ConfigError for one that has no counterpart, with what to write instead.
     """
     translated: list[str] = []
-    config_file = ""
+    config_file = repository = ""
     rest = iter(arguments)
     for word in rest:
         flag = _FLAG.fullmatch(word)
@@ -62,6 +69,10 @@ def translate(arguments: Sequence[str]) -> Translated:
             if not config_file:
                 raise ConfigError(f"--{name}: the file is missing")
         elif flag and name in SAME:
+            if name in REPOSITORIES:
+                if repository:
+                    raise ConfigError(f"--{name}: {MORE_REPOSITORIES}")
+                repository = name
             translated.append(f"--{SAME[name]}{flag[2] or ''}")
         else:
             translated.append(word)
@@ -93,23 +104,33 @@ def models_of_repository(path: Path) -> list[str]:
     """Return the names of the models of a Triton repository; none if the folder is not one.
 
     It has a folder for each model, with a folder for each version in it, or a `config.pbtxt`.
+    Other files and folders, such as README.md and lost+found, are ignored.
     """
-    try:
-        entries = sorted(path.iterdir())
-        if any(each.name.isdigit() or each.suffix for each in entries):
-            return []
-        return [each.name for each in entries if _is_model_of_repository(each)]
-    except OSError:
+    entries = _entries_of(path)
+    if any(_is_version(each) or each.suffix.lower() in MODEL_ENDINGS for each in entries):
         return []
+    return [each.name for each in entries if _is_model_of_repository(each)]
 
 
 def _is_model_of_repository(folder: Path) -> bool:
-    if folder.name.startswith(".") or not folder.is_dir():
+    if folder.name.startswith("."):
         return False
-    return any(
-        each.name == "config.pbtxt" or (each.name.isdigit() and each.is_dir())
-        for each in folder.iterdir()
-    )
+    return any(each.name == REPOSITORY_CONFIG or _is_version(each) for each in _entries_of(folder))
+
+
+def _is_version(path: Path) -> bool:
+    try:
+        return path.name.isdigit() and path.is_dir()
+    except OSError:  # of a folder that may be listed, and no more
+        return False
+
+
+def _entries_of(folder: Path) -> list[Path]:
+    """Return what is in a folder; nothing if it is none, or cannot be read."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
 
 
 def models_of_file(file: str, folder: Path) -> tuple[ModelSource, ...]:

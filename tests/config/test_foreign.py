@@ -140,6 +140,12 @@ def test_settings_that_advice_names_exist() -> None:
     assert named <= schema.FLAGS.keys()
 
 
+@pytest.mark.parametrize("second", ["model-repository", "model-store"])
+def test_a_second_repository_is_rejected(tmp_path: Path, second: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--{second}: only one repository can be given"):
+        load("--model-repository=a", f"--{second}", "b", folder=tmp_path)
+
+
 def test_a_wrong_value_is_told_with_our_name_of_the_flag(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^--http.port: 'x' is not an integer"):
         load("--rest_api_port=x", folder=tmp_path)
@@ -223,6 +229,26 @@ def test_a_triton_repository_is_an_argument(tmp_path: Path, repository: Path) ->
     settings = load("repository", folder=tmp_path)
 
     assert [model.path for model in settings.models] == ["repository/a", "repository/b"]
+
+
+def test_files_beside_the_models_of_a_repository_are_ignored(
+    tmp_path: Path, repository: Path
+) -> None:
+    (repository / "README.md").write_text("")
+    (repository / "lost+found").mkdir(mode=0)
+    (repository / "a").rename(repository / "a.v1")
+    settings = load("--model-repository=repository", folder=tmp_path)
+
+    assert [model.name for model in settings.models] == ["a.v1", "b"]
+
+
+@pytest.mark.parametrize("file", ["1.keras", "model.H5", "saved_model.pb"])
+def test_a_folder_with_a_model_is_no_repository(
+    tmp_path: Path, repository: Path, file: str
+) -> None:
+    (repository / file).write_text("")
+
+    assert load("repository", folder=tmp_path).models == ()
 
 
 def test_one_model_with_versions_is_no_repository(repository: Path, tmp_path: Path) -> None:
