@@ -17,6 +17,7 @@ from urllib.parse import quote
 from model.process.heap import keep_freed_blocks
 from server.app import make_transport
 from server.config import ConfigError, Settings
+from server.config.foreign import unread_configs
 from server.config.settings import UNIX
 from server.errors import LoadFailed
 from server.http.activity import Activity
@@ -133,6 +134,7 @@ class Process:
         await transport.listen(self._sockets)
         paths = ", ".join(source.path for source in self._settings.sources)
         log.info("listening on %s, loading %s", ", ".join(self._addresses()), paths)
+        warn_of_unread_configs(self._settings)
         self._supervisor.start_watchdog()
         self._supervisor.status(f"loading {paths}")
         read_at_start = self._listening.settings
@@ -243,6 +245,16 @@ class Process:
     def _origin(self) -> str:
         """Return the first address that URLs can begin with; without any, an empty string."""
         return next((each for each in self._addresses() if not each.startswith(UNIX)), "")
+
+
+def warn_of_unread_configs(settings: Settings) -> None:
+    """Say which files of Triton beside the models are not read."""
+    if files := unread_configs(settings.sources):
+        text = (
+            "not read: %.400s; the model says its inputs and outputs, and settings the rest, such "
+            "as model.version, batching.max_rows and model.replicas"
+        )
+        log.warning(text, ", ".join(files))
 
 
 def warn_of_unknown_names(service: Service, redacted: Sequence[str]) -> None:

@@ -133,6 +133,16 @@ def _entries_of(folder: Path) -> list[Path]:
         return []
 
 
+def unread_configs(models: Sequence[ModelSource]) -> list[str]:
+    """Return the files that configure models for Triton; nothing here reads them."""
+    return [
+        str(each)
+        for model in models
+        for each in _entries_of(Path(model.path))
+        if each.name == REPOSITORY_CONFIG
+    ]
+
+
 def models_of_file(file: str, folder: Path) -> tuple[ModelSource, ...]:
     """Return the models that a `--model_config_file` lists (ModelServerConfig in text form).
 
