@@ -47,5 +47,16 @@ def test_the_index_lists_every_page() -> None:
     assert {page for page in DOCS.rglob("*.md") if page.name != "README.md"} <= listed
 
 
+def test_every_row_of_coming_from_has_a_test() -> None:
+    """A test has the name of its row: `test_its_name` for "its name"."""
+    rows = re.findall(r"^\| ([^|`-]+) \|", (DOCS / "coming-from.md").read_text(), re.MULTILINE)
+    files = ("process/test_coming_from.py", "config/test_foreign.py")
+    text = "".join((CHECKOUT / "tests" / file).read_text() for file in files)
+    names = {f"test_{re.sub(r'[^a-z]+', '_', row.lower())}" for row in rows}
+
+    assert len(names) == len(rows) > 30
+    assert names <= set(re.findall(r"^def (test_\w+)", text, re.MULTILINE))
+
+
 def test_the_readme_is_short() -> None:
     assert len((CHECKOUT / "README.md").read_text().splitlines()) <= 180

@@ -1,4 +1,8 @@
-"""Command lines and environments of TensorFlow Serving, Triton and KServe."""
+"""Command lines and environments of TensorFlow Serving, Triton and KServe.
+
+Some tests have the name of their row in docs/coming-from.md; tests/process/test_coming_from.py has
+those of the other rows.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from server.config import ConfigError, ModelSource, Settings, load_settings, schema
-from server.config.foreign_flags import SAME, advice_on
+from server.config.foreign_flags import NO_GRPC, SAME, advice_on
 from server.config.textproto import TextProtoError, parse
 
 # The flags of `tensorflow_model_server` 2.x, `tritonserver` 2.x and KServe's ModelServer.
@@ -138,6 +142,30 @@ def test_settings_that_advice_names_exist() -> None:
 
     assert named
     assert named <= schema.FLAGS.keys()
+
+
+def test_its_name(tmp_path: Path) -> None:
+    assert load("--model_name=m", "a.keras", folder=tmp_path).model.served_name == "m"
+    for path in ("/models/m", "/models/m.keras"):
+        assert load(f"--model_base_path={path}", folder=tmp_path).model.served_name == "m"
+
+
+def test_port_of_http(tmp_path: Path) -> None:
+    assert load(folder=tmp_path).http.port == 8888
+    for flag in ("rest_api_port", "http-port", "http_port"):
+        assert load(f"--{flag}=8501", folder=tmp_path).http.port == 8501
+
+
+def test_address(tmp_path: Path) -> None:
+    assert load(folder=tmp_path).http.host == "127.0.0.1"
+    for flag in ("http-address", "http.host"):
+        assert load(f"--{flag}=0.0.0.0", folder=tmp_path).http.host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("flag", ["port", "grpc_port", "grpc-port"])
+def test_grpc(tmp_path: Path, flag: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--{flag}: {NO_GRPC}$"):
+        load(f"--{flag}=8500", folder=tmp_path)
 
 
 @pytest.mark.parametrize("second", ["model-repository", "model-store"])
