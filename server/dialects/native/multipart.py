@@ -18,7 +18,8 @@ _NAME: Final = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _ENCODED: Final = re.compile(
-    rb"^content-transfer-encoding[ \t]*:[ \t]*(?!binary|8bit|7bit)", re.IGNORECASE | re.MULTILINE
+    rb"^content-transfer-encoding[ \t]*:[ \t]*+(?!(?:binary|8bit|7bit)[ \t]*\r?$)",
+    re.IGNORECASE | re.MULTILINE,
 )
 # As browsers write these characters (https://html.spec.whatwg.org/#multipart-form-data).
 _ESCAPES: Final = {"%22": '"', "%0D": "\r", "%0A": "\n", '\\"': '"', "\\\\": "\\"}
