@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
+
 import pytest
 
 from server.dialects.native.multipart import Part, parts_of
@@ -30,3 +33,69 @@ def test_an_encoding_that_changes_nothing_is_accepted(encoding: str, order: int)
 def test_other_encodings_are_rejected(encoding: str) -> None:
     with pytest.raises(InvalidRequest, match="without an encoding"):
         parts_of(form(f"{NAME}\r\nContent-Transfer-Encoding:{encoding}"), FORM)
+
+
+@pytest.mark.parametrize(
+    "parameters, name",
+    [
+        ('name="image"; filename="a.jpg"', "image"),
+        ("name=image; filename=a.jpg; filename*=utf-8''a.jpg", "image"),  # .NET
+        ("name=image", "image"),
+        ('name = "an image"', "an image"),
+        ('name="a %22b%22 c%0D%0Ad"', 'a "b" c\r\nd'),  # browsers
+        ('name="a \\"b\\" \\\\ c"', 'a "b" \\ c'),  # curl --form-escape
+        ('filename="a.jpg"; name="image"', "image"),
+        ("filename=my cat.jpg; filename*=utf-8''%3Bname=x; name=image", "image"),
+        ('filename="; name=x; name=\\"y\\""; name="image"', "image"),
+        ('name="image"; name="other"', "image"),
+    ],
+)
+def test_a_part_has_the_name_of_its_parameter(parameters: str, name: str) -> None:
+    assert parts_of(form(f"content-disposition:form-data; {parameters}"), FORM)[0].name == name
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Type: image/png",
+        "Content-Disposition: form-data",
+        "Content-Disposition: form-data; filename=a.jpg",
+        "Content-Disposition: form-data; name*=utf-8''image",
+        'Content-Disposition: form-data; name="image',
+        "Content-Disposition: form-data; name=",
+        'Content-Disposition: form-data; filename="name=image"',
+        'Content-Disposition: form-data\r\nX: ; name="image"',
+        'Content-Disposition: attachment; name="image"',
+        f"X: {4096 * 'x'}\r\n{NAME}",
+    ],
+)
+def test_a_part_without_a_name_is_rejected(head: str) -> None:
+    with pytest.raises(InvalidRequest, match="Each part of a form needs the header"):
+        parts_of(form(head), FORM)
+
+
+def test_long_heads_take_little_time() -> None:
+    """They have up to 4 KB, in each of up to 1,000 parts."""
+    disposition = "Content-Disposition: form-data"
+    heads = [
+        f"{disposition}{repeated * (4000 // len(repeated))}"
+        for repeated in (
+            "; ",
+            ";name",
+            '; name="\\',
+            "; a=b",
+            '; a="b',
+            "; a",
+            f"\r\n{disposition}",
+        )
+    ]
+    body = form(*heads * 100)
+    started = time.process_time()
+
+    with pytest.raises(InvalidRequest):
+        parts_of(body, FORM)
+    for head in heads:
+        with suppress(InvalidRequest):
+            parts_of(form(*[head] * 900), FORM)
+
+    assert time.process_time() - started < 1

@@ -13,8 +13,14 @@ MAX_HEADER: Final = 4096
 _BOUNDARY: Final = re.compile(
     r';\s*boundary=(?:"([^"\r\n]{1,70})"|([!#-+\--:<-~]{1,70}))', re.IGNORECASE | re.ASCII
 )
+_QUOTED: Final = rb'"(?:[^"\\\r\n]|\\.)*+"'
+_OTHER: Final = (
+    rb'[ \t]*+;[ \t]*+(?!name[ \t]*=)[^\s=;"]++[ \t]*+=[ \t]*+(?:%b|[^";\r\n]*+)' % _QUOTED
+)
+# .NET writes names without quotes, and some clients write the name of the file before.
 _NAME: Final = re.compile(
-    rb'^content-disposition[ \t]*:[ \t]*form-data\b[^\r\n]*?;[ \t]*name="((?:[^"\\\r\n]|\\.)*)"',
+    rb"^content-disposition[ \t]*:[ \t]*form-data(?:%b)*+[ \t]*;[ \t]*name[ \t]*=[ \t]*"
+    rb'(%b|[^\s";]+)' % (_OTHER, _QUOTED),
     re.IGNORECASE | re.MULTILINE,
 )
 _ENCODED: Final = re.compile(
@@ -62,5 +68,10 @@ def _part_of(piece: bytes) -> Part:
         )
     if _ENCODED.search(head):
         raise InvalidRequest("Parts of a form must be sent as they are, without an encoding.")
-    text = name[1].decode(errors="replace")
-    return Part(_ESCAPED.sub(lambda found: _ESCAPES[found[0]], text), body)
+    return Part(_unquoted(name[1].decode(errors="replace")), body)
+
+
+def _unquoted(name: str) -> str:
+    if not name.startswith('"'):
+        return name
+    return _ESCAPED.sub(lambda found: _ESCAPES[found[0]], name[1:-1])
