@@ -31,7 +31,7 @@ def test_an_encoding_that_changes_nothing_is_accepted(encoding: str, order: int)
 
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "binary64", "", '"base64"'])
 def test_other_encodings_are_rejected(encoding: str) -> None:
-    with pytest.raises(InvalidRequest, match="without an encoding"):
+    with pytest.raises(InvalidRequest, match="without Content-Transfer-Encoding"):
         parts_of(form(f"{NAME}\r\nContent-Transfer-Encoding:{encoding}"), FORM)
 
 
@@ -99,3 +99,44 @@ def test_long_heads_take_little_time() -> None:
             parts_of(form(*[head] * 900), FORM)
 
     assert time.process_time() - started < 1
+
+
+COMPLETE = form(NAME)
+
+
+@pytest.mark.parametrize(
+    "body, content_type, words",
+    [
+        (COMPLETE, "multipart/form-data", "do not set it then"),
+        (COMPLETE, f"multipart/form-data; boundary={71 * 'x'}", "up to 70 characters"),
+        (COMPLETE, "multipart/form-data; boundary=x y", "needs a boundary"),
+        (COMPLETE, "multipart/form-data; boundary=y", "its last line is not --y--"),
+        (COMPLETE[:-5], FORM, "its last line is not --x--"),
+        (COMPLETE.replace(b"\r\n", b"\n"), FORM, "After --x, a form needs CR LF"),
+        (b"", FORM, "its last line is not --x--"),
+        (b"--x--", FORM, "The form has no parts"),
+        (COMPLETE.replace(b"\r\n\r\n", b"\r\n"), FORM, "an empty line after its headers"),
+        (form(f"{NAME}\r\nContent-Type: multipart/mixed; boundary=y"), FORM, "a part of its own"),
+        (form(*[NAME] * 1001), FORM, "more than 1000 parts"),
+    ],
+)
+def test_the_error_says_what_is_wrong_with_a_form(
+    body: bytes, content_type: str, words: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        parts_of(body, content_type)
+
+
+@pytest.mark.parametrize(
+    "parameters, boundary",
+    [
+        (f"boundary={70 * 'y'}", 70 * "y"),
+        ('charset=utf-8; Boundary="a b"', "a b"),
+        ('boundary="a;b" ; charset=utf-8', "a;b"),
+        ("boundary=a; boundary=b", "a"),
+    ],
+)
+def test_boundaries_are_found_in_the_content_type(parameters: str, boundary: str) -> None:
+    body = COMPLETE.replace(b"--x", b"--" + boundary.encode())
+
+    assert parts_of(body, f"multipart/form-data; {parameters}") == [Part("image", b"a body")]

@@ -140,7 +140,7 @@ def test_a_body_that_is_one_picture_is_for_models_with_one_input() -> None:
         (form(("image", FILE), ("age", b"x")), InvalidJSON, "A part for age is not valid JSON"),
         (form(("image", FILE), ("age", b'"x"')), InvalidData, "Expected one example"),
         (form(("image", FILE), ("age", b"1"), ("age", b"2")), InvalidData, "same number of exa"),
-        (form(), InvalidRequest, "The form has no parts|has no end"),
+        (form(), InvalidRequest, "The form has no parts|is not complete"),
     ],
 )
 def test_a_form_that_does_not_fit_the_model(sent: Sent, error: type, words: str) -> None:
