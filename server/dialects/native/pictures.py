@@ -67,16 +67,21 @@ class FormCodec(PictureCodec):
         super().__init__(pictures, answers)
         self._inputs = signature.inputs
         self._files = files
+        expected = ", ".join(self._shown(spec) for spec in signature.inputs)
+        self._expected = f"Expected one part for each input, or several for a batch: {expected}"
 
     def decode_form(self, body: bytes, content_type: str) -> DecodedRequest:
         """Read a form; raises InvalidRequest, InvalidJSON and InvalidData."""
         parts = self._by_input(multipart.parts_of(body, content_type))
         single = all(len(each) == 1 for each in parts.values())
-        columns = {spec.name: self._column(spec, parts.get(spec.name, [])) for spec in self._inputs}
+        columns = {spec.name: self._column(spec, parts[spec.name]) for spec in self._inputs}
         data: Any = {name: column[0] if single else column for name, column in columns.items()}
         if len(self._inputs) == 1:
             [data] = data.values()
-        request = self._files.decode_document({"data": data}, len(body))
+        try:
+            request = self._files.decode_document({"data": data}, len(body))
+        except InvalidData as error:
+            raise InvalidData(self._expected, error.violations) from None
         arrays = dict(request.tensors.arrays)
         for name in self._pictures.names:
             arrays[name] = _cells([part.body for part in parts[name]])
@@ -98,18 +103,46 @@ class FormCodec(PictureCodec):
                 )
         if missing := [name for name in names if name not in found]:
             raise InvalidData(f"The form has no part for the input {missing[0]}", [])
+        counts = {name: len(found[name]) for name in names}
+        if len({*counts.values()}) > 1:
+            shown = ", ".join(f"{name}: {count}" for name, count in counts.items())
+            raise InvalidData(f"The form needs as many parts for each input, not {shown}", [])
         return found
 
     def _column(self, spec: TensorSpec, parts: list[Part]) -> list[Any]:
-        """Return what the parts of an input are in JSON; raises InvalidJSON."""
+        """Return what the parts of an input are in JSON; raises InvalidJSON and InvalidData."""
         if spec.name in self._pictures.names:
             return [_PLACEHOLDER] * len(parts)
-        if spec.dtype == "string" and not spec.shape:
-            return [part.body.decode(errors="replace") for part in parts]
-        try:
-            return [orjson.loads(part.body) for part in parts]
-        except orjson.JSONDecodeError as error:
-            raise InvalidJSON(f"A part for {spec.name} is not valid JSON: {error}") from None
+        cells = [_text(part) if _is_text(spec) else _json(part) for part in parts]
+        # An input of one element needs no list in a form.
+        is_bare = spec.shape == (1,)
+        return [[cell] if is_bare and not isinstance(cell, list) else cell for cell in cells]
+
+    def _shown(self, spec: TensorSpec) -> str:
+        """Return an input for messages, with what its parts are."""
+        if spec.name in self._pictures.names:
+            return f"{spec.name}: a picture file"
+        return f"{spec.name}: text" if _is_text(spec) else f"{spec} in JSON"
+
+
+def _is_text(spec: TensorSpec) -> bool:
+    return spec.dtype == "string" and spec.shape in ((), (1,))
+
+
+def _text(part: Part) -> str:
+    """Return the text of a part; raises InvalidData."""
+    try:
+        return part.body.decode()
+    except UnicodeDecodeError:
+        raise InvalidData(f"A part for {part.name:.80} is not text in UTF-8", []) from None
+
+
+def _json(part: Part) -> Any:
+    """Return the value of a part; raises InvalidJSON."""
+    try:
+        return orjson.loads(part.body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidJSON(f"A part for {part.name:.80} is not valid JSON: {error}") from None
 
 
 def _cells(files: list[bytes]) -> np.ndarray:

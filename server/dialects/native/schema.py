@@ -68,7 +68,8 @@ def part_schemas(inputs: Sequence[TensorSpec], files: frozenset[str]) -> dict[st
     parts: dict[str, Schema] = {}
     for spec in inputs:
         part = {"type": "string", "contentMediaType": "image/*"}
-        one = part if spec.name in files else numbers.array_schema(spec, batch=False)
+        cell = replace(spec, shape=()) if spec.shape == (1,) else spec  # it needs no list
+        one = part if spec.name in files else numbers.array_schema(cell, batch=False)
         parts[spec.name] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
     return parts
 
