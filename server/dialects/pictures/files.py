@@ -22,6 +22,9 @@ from server.dialects.pictures.plan import PicturePlan
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 # A progressive JPEG is decoded once for each scan. Files of cameras and programs have about ten.
 MAX_SCANS: Final = 100
+# As in a JPEG or GIF. A PNG may be one pixel wide and millions high, and Pillow needs memory for
+# each line, and to resize them.
+LONGEST_SIDE: Final = 65_535
 _SCAN: Final = re.compile(rb"\xff\xda")
 _METHODS: Final = {
     "nearest": Image.Resampling.NEAREST,
@@ -58,6 +61,8 @@ class PictureFile:
         if self._image.format in ("JPEG", "MPO") and _has_many_scans(file):
             raise BadPicture(f"has more than {MAX_SCANS} scans")
         self.size = self._image.size
+        if max(self.size) > LONGEST_SIDE:
+            raise BadPicture(f"is more than {LONGEST_SIDE} pixels wide or high")
 
     @property
     def pixels(self) -> int:

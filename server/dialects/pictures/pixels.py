@@ -103,15 +103,24 @@ def tf_bilinear(pixels: np.ndarray, width: int, height: int) -> np.ndarray:
     top, bottom, down = _neighbours(pixels.shape[0], height)
     left, right, across = _neighbours(pixels.shape[1], width)
     across = across[:, np.newaxis]
-    upper = _between(*_columns(pixels[top], left, right), across)
-    lower = _between(*_columns(pixels[bottom], left, right), across)
+    upper = _between(*_columns(pixels, top, left, right), across)
+    lower = _between(*_columns(pixels, bottom, left, right), across)
     return _between(upper, lower, down[:, np.newaxis, np.newaxis])
 
 
 def _columns(
-    rows: np.ndarray, left: np.ndarray, right: np.ndarray
+    pixels: np.ndarray, rows: np.ndarray, left: np.ndarray, right: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    return rows[:, left].astype(np.float32), rows[:, right].astype(np.float32)
+    """Return the pixels of two lists of columns in these rows.
+
+    Nothing between is larger than the picture or the result.
+    """
+    if len(rows) > len(pixels):
+        found = pixels[:, left][rows], pixels[:, right][rows]
+    else:
+        lines = pixels[rows]
+        found = lines[:, left], lines[:, right]
+    return found[0].astype(np.float32), found[1].astype(np.float32)
 
 
 def _between(low: np.ndarray, high: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -1,0 +1,34 @@
+"""Files that are made to take much memory or time."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from server.dialects.pictures.pixels import tf_bilinear
+from server.errors import InvalidData
+from tests.dialects.test_pictures import row
+from tests.support.pictures import saved
+
+
+@pytest.mark.parametrize("size", [(1, 65_536), (65_536, 1)])
+def test_very_long_pictures_are_rejected(size: tuple[int, int]) -> None:
+    """They take more memory than others with as many pixels."""
+    with pytest.raises(InvalidData, match="is more than 65535 pixels wide or high"):
+        row(file=saved(Image.new("1", size), "PNG"))
+
+
+def test_tf_bilinear_takes_no_more_memory_than_picture_and_result() -> None:
+    for size, wanted in (((4, 60_000), (10_000, 4)), ((60_000, 4), (4, 10_000))):
+        pixels = np.zeros((*size, 3), np.uint8)
+        height, width = wanted
+        tracemalloc.start()
+        found = tf_bilinear(pixels, width, height)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+
+        assert found.shape == (*wanted, 3)
+        assert peak < 4 * found.nbytes + 2 * pixels.nbytes + 10**6
