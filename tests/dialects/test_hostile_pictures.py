@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from server.dialects.pictures.pixels import tf_bilinear
 from server.errors import InvalidData
 from tests.dialects.test_pictures import row
-from tests.support.pictures import saved
+from tests.support.pictures import base, png, saved
 
 
 @pytest.mark.parametrize("size", [(1, 65_536), (65_536, 1)])
@@ -32,3 +33,23 @@ def test_tf_bilinear_takes_no_more_memory_than_picture_and_result() -> None:
 
         assert found.shape == (*wanted, 3)
         assert peak < 4 * found.nbytes + 2 * pixels.nbytes + 10**6
+
+
+def test_a_jpeg_with_very_many_pieces_of_exif_data_is_rejected() -> None:
+    """Pillow would copy all that it has found for each of them."""
+    jpeg = saved(base(8, 8), "JPEG")
+    piece = b"\xff\xe1\x00\x0aExif\0\0ab"
+
+    assert row(file=jpeg[:2] + piece * 100 + jpeg[2:]).any()
+    with pytest.raises(InvalidData, match="has more than 100 pieces of EXIF data"):
+        row(file=jpeg[:2] + piece * 101 + jpeg[2:])
+
+
+def test_a_png_with_very_many_colour_profiles_is_rejected() -> None:
+    """Each becomes up to a mebibyte, which takes time."""
+    profile = b"a\0\0" + zlib.compress(bytes(10**6))
+    pixels = (b"IDAT", zlib.compress(bytes(8 * 25)))
+
+    assert not row(file=png(8, 8, *[(b"iCCP", profile)] * 3, pixels)).any()
+    with pytest.raises(InvalidData, match="has more than 100 colour profiles"):
+        row(file=png(8, 8, *[(b"iCCP", profile)] * 101, pixels))

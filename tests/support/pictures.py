@@ -91,7 +91,7 @@ def pictures() -> Iterator[tuple[str, bytes]]:
             yield f"{kind}-{width}x{height}", write(image)
 
 
-def _png(width: int, height: int, *chunks: tuple[bytes, bytes], depth: int = 8) -> bytes:
+def png(width: int, height: int, *chunks: tuple[bytes, bytes], depth: int = 8) -> bytes:
     """Return a PNG in RGB with this header and these chunks, which need not fit it."""
     head = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
     parts = [(b"IHDR", head), *chunks, (b"IEND", b"")]
@@ -108,11 +108,11 @@ def bombs() -> dict[str, bytes]:
     jpeg = saved(base(64, 64), "JPEG", progressive=True)
     scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
     return {
-        "png-of-30000x30000": _png(30_000, 30_000, (b"IDAT", zeros)),
-        "png-of-2**31-1": _png(2**31 - 1, 2**31 - 1, (b"IDAT", zeros)),
-        "png-with-0-columns": _png(0, 5, (b"IDAT", zeros)),
-        "png-with-long-text": _png(8, 8, (b"zTXt", text), (b"IDAT", zlib.compress(b""))),
-        "png-of-5000x5000-without-pixels": _png(5000, 5000),
+        "png-of-30000x30000": png(30_000, 30_000, (b"IDAT", zeros)),
+        "png-of-2**31-1": png(2**31 - 1, 2**31 - 1, (b"IDAT", zeros)),
+        "png-with-0-columns": png(0, 5, (b"IDAT", zeros)),
+        "png-with-long-text": png(8, 8, (b"zTXt", text), (b"IDAT", zlib.compress(b""))),
+        "png-of-5000x5000-without-pixels": png(5000, 5000),
         "gif-of-65535x65535": b"GIF89a\xff\xff\xff\xff\x00\x00\x00"
         b",\0\0\0\0\xff\xff\xff\xff\0\x02\x01\0\0;",
         "bmp-of-2**31-1": b"BM"

@@ -6,7 +6,6 @@ Only decoder processes import Pillow. Nothing is decoded before the size in pixe
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +19,15 @@ from server.dialects.pictures.pixels import Box, padding, tf_bilinear, tf_crop
 from server.dialects.pictures.plan import PicturePlan
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
-# A progressive JPEG is decoded once for each scan. Files of cameras and programs have about ten.
-MAX_SCANS: Final = 100
+# A progressive JPEG is decoded once for each scan: files of cameras and programs have about ten.
+# Pillow copies all EXIF data for each further piece of it, and decompresses each colour profile.
+MAX_PIECES: Final = 100
+_JPEG: Final = ((b"\xff\xda", "scans"), (b"Exif\0\0", "pieces of EXIF data"))
+_PNG: Final = ((b"iCCP", "colour profiles"),)
+_PIECES: Final = {b"\xff\xd8\xff": _JPEG, b"\x89PNG\r\n\x1a\n": _PNG}  # by the start of a file
 # As in a JPEG or GIF. A PNG may be one pixel wide and millions high, and Pillow needs memory for
 # each line, and to resize them.
 LONGEST_SIDE: Final = 65_535
-_SCAN: Final = re.compile(rb"\xff\xda")
 _METHODS: Final = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -56,10 +58,9 @@ class PictureFile:
     def __init__(self, file: bytes, plan: PicturePlan) -> None:
         """Read the header; raises BadPicture."""
         self._plan = plan
+        _check_pieces(file)
         with _errors("is damaged, or not a JPEG, PNG, WebP, BMP or GIF"):
             self._image: Image.Image = Image.open(io.BytesIO(file), formats=FORMATS)
-        if self._image.format in ("JPEG", "MPO") and _has_many_scans(file):
-            raise BadPicture(f"has more than {MAX_SCANS} scans")
         self.size = self._image.size
         if max(self.size) > LONGEST_SIDE:
             raise BadPicture(f"is more than {LONGEST_SIDE} pixels wide or high")
@@ -112,9 +113,12 @@ def _errors(what: str) -> Iterator[None]:
         raise BadPicture(what) from error
 
 
-def _has_many_scans(file: bytes) -> bool:
-    scans = _SCAN.finditer(file)
-    return sum(1 for _ in zip(range(MAX_SCANS + 1), scans, strict=False)) > MAX_SCANS
+def _check_pieces(file: bytes) -> None:
+    """Raise BadPicture if a file has very many pieces of a kind that takes time."""
+    for start, pieces in _PIECES.items():
+        for mark, name in pieces if file.startswith(start) else ():
+            if file.count(mark) > MAX_PIECES:
+                raise BadPicture(f"has more than {MAX_PIECES} {name}")
 
 
 def _converted(image: Image.Image, color: str) -> Image.Image:
