@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from collections.abc import Sequence
 from typing import Any
 
@@ -374,14 +375,33 @@ def test_open_sizes_are_those_of_the_setting_or_of_each_picture() -> None:
         tensors_of(dialects_for(spec), native_json([FILE, OTHER]))
 
 
-def test_exif_is_followed_only_if_the_setting_says_so() -> None:
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_exif_is_followed_only_if_the_setting_says_so(orientation: int, form: str) -> None:
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
+    file = saved(base(80, 60), form, exif=exif)
+    picture = Image.open(io.BytesIO(file)).convert("RGB")
+
+    assert np.array_equal(row(file=file), pillow(picture))
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(file))).convert("RGB")
+    assert np.array_equal(row(file=file, exif=True), pillow(turned))
+
+
+def test_a_picture_with_odd_exif_data_is_turned() -> None:
+    """Its maker is a fraction, which Pillow cannot write."""
+    entries = struct.pack("<HHIIHHIHH", 0x010F, 5, 1, 0, 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
     file = saved(base(80, 60), "PNG", exif=exif)
 
-    assert np.array_equal(row(file=file), PIXELS)
-    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(file)))
+    turned = base(80, 60).transpose(Image.Transpose.ROTATE_270)
     assert np.array_equal(row(file=file, exif=True), pillow(turned))
+
+
+def test_a_picture_with_broken_exif_data_is_not_turned() -> None:
+    file = saved(base(80, 60), "PNG", exif=b"Exif\0\0no TIFF")
+
+    assert np.array_equal(row(file=file, exif=True), pillow())
 
 
 def test_draft_decodes_a_jpeg_smaller() -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from server.config.inputs import TF_BILINEAR
 from server.dialects.pictures.pixels import Box, padding, tf_bilinear, tf_crop
@@ -37,8 +37,17 @@ _METHODS: Final = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _GREY: Final = ("L", "I;16", "I")  # what Keras takes for grayscale unchanged
-_TURNED: Final = range(5, 9)  # orientations that exchange height and width
 _ORIENTATION: Final = 0x0112
+_TURNS: Final = {  # by orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS: Final = range(5, 9)  # orientations that exchange height and width
 
 # Pillow would warn of large pictures, and reject larger ones; `predict.max_image_pixels` decides.
 Image.MAX_IMAGE_PIXELS = None
@@ -94,12 +103,28 @@ class PictureFile:
         """Return the picture as its EXIF data says, decoded smaller if the settings allow that."""
         image, plan = self._image, self._plan
         settings = plan.settings
-        if settings.draft and plan.width is not None and plan.height is not None:
+        is_jpeg = image.format in ("JPEG", "MPO")
+        if settings.draft and is_jpeg and plan.width is not None and plan.height is not None:
             wanted = (plan.width, plan.height)
-            if settings.exif and image.getexif().get(_ORIENTATION) in _TURNED:
+            if settings.exif and _orientation(image) in _SIDEWAYS:
                 wanted = (plan.height, plan.width)
             image.draft(None, wanted)
-        return ImageOps.exif_transpose(image) if settings.exif else image
+        if not settings.exif:
+            return image
+        image.load()  # a PNG may have its EXIF data at the end
+        turn = _TURNS.get(_orientation(image))
+        return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the orientation in the EXIF data; 1, not turned, if it cannot be read.
+
+    `ImageOps.exif_transpose` also writes the other EXIF data again, which fails for some cameras.
+    """
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # Pillow raises many kinds
+        return 1
 
 
 @contextmanager
