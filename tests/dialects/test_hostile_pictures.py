@@ -11,7 +11,8 @@ from PIL import Image
 
 from server.dialects.pictures.pixels import tf_bilinear
 from server.errors import InvalidData
-from tests.dialects.test_pictures import row
+from tests.dialects.test_pictures import dialects_for, row, tensors_of
+from tests.support.picture_requests import Way, instances, native_json, v2_binary
 from tests.support.pictures import base, png, saved
 
 
@@ -53,3 +54,10 @@ def test_a_png_with_very_many_colour_profiles_is_rejected() -> None:
     assert not row(file=png(8, 8, *[(b"iCCP", profile)] * 3, pixels)).any()
     with pytest.raises(InvalidData, match="has more than 100 colour profiles"):
         row(file=png(8, 8, *[(b"iCCP", profile)] * 101, pixels))
+
+
+@pytest.mark.parametrize("way", [native_json, instances, v2_binary])
+def test_a_request_with_very_many_pictures_is_rejected(way: Way) -> None:
+    """Small ones take more time and memory than their pixels."""
+    with pytest.raises(InvalidData, match="A request may have 10000 pictures, not 10001"):
+        tensors_of(dialects_for(), way([b""] * 10_001))
