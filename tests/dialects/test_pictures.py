@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -23,8 +24,11 @@ from tests.support.picture_requests import (
     WAYS,
     Sent,
     Way,
+    columns,
     form,
     image_body,
+    image_form,
+    instances,
     native_json,
     text,
     v2_json,
@@ -301,11 +305,61 @@ def test_a_jpeg_with_very_many_scans_is_rejected() -> None:
         row(file=bombs()["jpeg-with-15000-scans"])
 
 
-def test_invalid_base64_is_invalid_data() -> None:
-    sent = native_json([FILE])
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        ("%%%", r"The picture for image is not valid base64 \(with \+ and /"),
+        ("iVBOR-_w", "is not valid base64"),
+        (f"data:image/png;base64,{text(FILE)}", "is a data URL; send only the base64 after"),
+    ],
+)
+@pytest.mark.parametrize("way", [native_json, v2_json])
+def test_invalid_base64_is_invalid_data(way: Way, given: str, words: str) -> None:
+    sent = way([FILE])
+    body = sent.body.replace(text(FILE).encode(), given.encode())
 
-    with pytest.raises(InvalidData, match="Picture 0 of image is not valid base64"):
-        tensors_of(dialects_for(), sent._replace(body=b'{"data": {"b64": "%%%"}}'))
+    with pytest.raises(InvalidData, match=words):
+        tensors_of(dialects_for(), sent._replace(body=body))
+
+
+@pytest.mark.parametrize("way", [native_json, instances, columns, v2_json])
+def test_base64_needs_no_padding(way: Way) -> None:
+    file = next(file for end in range(3) if text(file := FILE + bytes(end)).endswith("=="))
+    sent = way([file])
+
+    arrays = tensors_of(dialects_for(), sent._replace(body=sent.body.replace(b"==", b"")))
+
+    assert np.array_equal(arrays["image"], [pillow()])
+
+
+JPEG = saved(base(80, 60), "JPEG")
+
+
+@pytest.mark.parametrize(
+    "file, words",
+    [
+        (b"", "is empty"),
+        (b"\0\0\0\x18ftypheic", "is a HEIC, not a JPEG"),
+        (b"\0\0\0\x18ftypavif", "is an AVIF, not a JPEG"),
+        (saved(base(8, 8), "TIFF"), "is a TIFF, not a JPEG"),
+        (b"%PDF-1.7", "is a PDF, not a JPEG"),
+        (b"\n<svg/>", "is XML or HTML, not a JPEG"),
+        (re.sub(b"[\r\n\0]", b"", FILE), "has lost bytes, as with curl --data;"),
+        (re.sub(b"[\r\n\0]", b"", JPEG), "has lost bytes, as with curl --data;"),
+        (FILE.decode(errors="replace").encode(), "was read as text"),
+        (JPEG.decode(errors="replace").encode(), "was read as text"),
+        (FILE.decode("latin-1").encode(), "was read as text"),
+        (JPEG.decode("latin-1").encode(), "was read as text"),
+        (text(FILE).encode(), "is still in base64"),
+        (text(JPEG).encode(), "is still in base64"),
+        (b"cat.jpg", "is text; with curl -F, write @"),
+        (b"\1\2\3", "is damaged, or not a JPEG, PNG, WebP, BMP or GIF"),
+        (b"x" * 10**6, "is damaged, or not a JPEG, PNG, WebP, BMP or GIF"),
+    ],
+)
+def test_the_error_says_what_a_file_is_instead(file: bytes, words: str) -> None:
+    with pytest.raises(InvalidData, match=words):
+        tensors_of(dialects_for(), image_form([file]))
 
 
 PIXELS = pillow()

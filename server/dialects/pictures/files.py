@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from server.config.inputs import TF_BILINEAR
+from server.dialects.pictures.other_files import what_else
 from server.dialects.pictures.pixels import Box, padding, tf_bilinear, tf_crop
 from server.dialects.pictures.plan import PicturePlan
 
@@ -68,7 +69,7 @@ class PictureFile:
         """Read the header; raises BadPicture."""
         self._plan = plan
         _check_pieces(file)
-        with _errors("is damaged, or not a JPEG, PNG, WebP, BMP or GIF"):
+        with _errors(lambda: what_else(file)):
             self._image: Image.Image = Image.open(io.BytesIO(file), formats=FORMATS)
         self.size = self._image.size
         if max(self.size) > LONGEST_SIDE:
@@ -90,7 +91,7 @@ class PictureFile:
 
     def decode(self) -> np.ndarray:
         """Return the pixels, of shape `[height, width, channels]`, once; raises BadPicture."""
-        with _errors("is damaged"), self._image:
+        with _errors(lambda: "is damaged"), self._image:
             image = self._turned()
             image = _converted(image, self._plan.color)
             resized = _resized(image, self._plan)
@@ -128,14 +129,14 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextmanager
-def _errors(what: str) -> Iterator[None]:
+def _errors(what: Callable[[], str]) -> Iterator[None]:
     """Raise BadPicture for whatever Pillow raises for a crafted file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of metadata and palettes
             yield
     except Exception as error:
-        raise BadPicture(what) from error
+        raise BadPicture(what()) from error
 
 
 def _check_pieces(file: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class Pictures:
         arrays = dict(request.tensors.arrays)
         left = self._max_pixels
         for name, plan in self.plans.items():
-            files = [_file_of(cell, name, index) for index, cell in enumerate(arrays[name])]
+            files = _files_of(arrays[name], plan)
             pictures = self._opened(files, plan, left)
             left -= sum(picture.pixels for picture in pictures)
             arrays[name] = _rows(pictures, plan)
@@ -119,15 +119,25 @@ class Pictures:
         )
 
 
-def _file_of(cell: Any, name: str, index: int) -> bytes:
-    """Return a picture file as bytes; raises InvalidData."""
-    text = cell["b64"] if isinstance(cell, dict) else cell
-    if isinstance(text, bytes):
-        return text
-    try:
-        return base64.b64decode("".join(text.split()), validate=True)
-    except ValueError:
-        raise InvalidData(f"Picture {index} of {name} is not valid base64", []) from None
+def _files_of(cells: np.ndarray, plan: PicturePlan) -> list[bytes]:
+    """Return picture files as bytes; raises InvalidData."""
+    files: list[bytes] = []
+    for index, cell in enumerate(cells):
+        text = cell["b64"] if isinstance(cell, dict) else cell
+        try:
+            files.append(text if isinstance(text, bytes) else _decoded(text))
+        except ValueError:
+            why = "is not valid base64 (with + and /, not with - and _)"
+            if text.startswith("data:"):
+                why = "is a data URL; send only the base64 after its comma"
+            raise _bad(plan, index, len(cells), why) from None
+    return files
+
+
+def _decoded(text: str) -> bytes:
+    """Return what is in base64, perhaps without padding; raises ValueError."""
+    text = "".join(text.split())
+    return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
 
 
 def _rows(pictures: list[PictureFile], plan: PicturePlan) -> np.ndarray:
