@@ -18,6 +18,7 @@ _IMAGES: Final = (
     (re.compile(rb"GIF8[79]a"), "GIF"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "WebP"),
 )
+_FORM: Final = re.compile(rb"--[^\r\n]{1,72}\r?\n(?i:Content-)")
 
 
 class Advice(NamedTuple):
@@ -55,11 +56,13 @@ def shown(inputs: Sequence[TensorSpec]) -> str:
 
 
 def explain(body: bytes | memoryview, error: orjson.JSONDecodeError, advice: Advice) -> str:
-    """Return why a body is not JSON: an image, a NaN, or what the parser says."""
-    start = bytes(body[:16])
+    """Return why a body is not JSON: an image, a form, a NaN, or what the parser says."""
+    start = bytes(body[:100])
     for signature, name in _IMAGES:
         if signature.match(start):
             return f"The body is an image ({name}), not JSON. {advice.picture}"
+    if _FORM.match(start):
+        return f"The body is a form (multipart/form-data), not JSON. {advice.picture}"
     if token := _non_finite_at(error):
         return (
             f"JSON has no {token} (line {error.lineno} column {error.colno}). {advice.non_finite}"

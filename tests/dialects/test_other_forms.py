@@ -234,6 +234,21 @@ def test_an_image_is_told_what_the_model_takes(kind: str) -> None:
         assert "This model takes image: float32[28, 28, 1]." in told
 
 
+@pytest.mark.parametrize("first", ["Content-Disposition: form-data", "content-type: image/png"])
+def test_a_form_is_told_what_the_model_takes(first: str) -> None:
+    picture = Signature((x(28, 28, 1, name="image"),), (Y,))
+    body = f'--{70 * "-"}\r\n{first}; name="image"\r\n\r\n\0\xff\r\n--x--'.encode("latin-1")
+    for dialect in (
+        NativeDialect(picture),
+        TFServingDialect(picture),
+        V2Dialect("m", "1", picture),
+    ):
+        with pytest.raises(InvalidJSON) as caught:
+            dialect.decode(body)
+        told = str(caught.value)
+        assert "The body is a form (multipart/form-data), not JSON. This model takes image" in told
+
+
 @pytest.mark.parametrize("media_type", ["image/png", "multipart/form-data; boundary=x", ""])
 def test_another_media_type_is_told_what_the_model_takes(media_type: str) -> None:
     with pytest.raises(UnsupportedMediaType) as caught:
