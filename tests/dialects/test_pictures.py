@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -109,6 +110,21 @@ def test_numbers_are_taken_as_well(way: Way) -> None:
 
     assert not dialect.holds_pictures(body, {})
     assert (dialect.decode(body).tensors.arrays["image"] == 7).all()
+
+
+@pytest.mark.parametrize("dialect, key", [("native", "data"), ("tfserving", "instances")])
+def test_base64_without_its_key_is_told_how_to_send_it(dialect: str, key: str) -> None:
+    """Whether or not it happens to have the letters of the key."""
+    dot = saved(base(1, 1), "PNG")
+    with_key = dot + bytes(-len(dot) % 3) + base64.b64decode("/b64")
+    assert [b"b64" in text(file).encode() for file in (dot, with_key)] == [False, True]
+    for file, words in (
+        (with_key, 'image: {"b64": "…"}'),
+        (dot, 'picture is sent as {"b64": "…"}'),
+    ):
+        body = json.dumps({key: [text(file)]}).encode()
+        with pytest.raises(InvalidData, match=words):
+            dialects_for().by_name[dialect].decode(body, {"content-type": "application/json"})
 
 
 def test_a_key_that_is_written_with_escapes_is_decoded_elsewhere_too() -> None:

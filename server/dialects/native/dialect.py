@@ -94,7 +94,8 @@ class NativeDialect:
         told = pictures.advice(HOW_TO_SEND)
         self._advice = advice(signature.inputs, npy.advice(signature), told)
         codec = partial(JsonCodec, non_finite_as_null=non_finite_as_null, labels=labels)
-        self.json = codec(signature, advice=self._advice)
+        hint = ' A picture is sent as {"b64": "…"}.' if pictures else ""
+        self.json = codec(signature, advice=self._advice, hint=hint)
         files = self.json
         if pictures.names:
             files = codec(pictures.as_files, advice=self._advice, files=pictures.names)

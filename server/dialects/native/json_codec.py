@@ -45,8 +45,12 @@ class JsonCodec:
         advice: Advice,
         labels: Mapping[str, Labels] = NO_LABELS,
         files: frozenset[str] = frozenset(),
+        hint: str = "",
     ) -> None:
-        """Make the codec of a signature; the strings of `files` come as `{"b64": …}`."""
+        """Make the codec of a signature; the strings of `files` come as `{"b64": …}`.
+
+        `hint` is added to what the sender of invalid data is told to send.
+        """
         self._signature = signature
         self._labels = labels
         self._non_finite_as_null = non_finite_as_null
@@ -58,7 +62,7 @@ class JsonCodec:
         self._batch_validator = Validator(batch)
         self._rows = RowReader(signature.inputs)
         self._answers = RowWriter(signature.outputs)
-        self._expected = _expected(signature, files)
+        self._expected = _expected(signature, files) + hint
         self._advice = advice
         self._row_bytes = json_bytes(signature.outputs)
         self._labelled_bytes = sum(

@@ -59,21 +59,30 @@ class TFServingDialect:
 
     name = NAME
 
-    def __init__(self, signature: Signature, pictures: Pictures | None = None) -> None:
+    def __init__(
+        self,
+        signature: Signature,
+        pictures: Pictures | None = None,
+        files: frozenset[str] = frozenset(),
+    ) -> None:
+        """Make the dialect of a signature; the strings of `files` come as `{"b64": …}` alone."""
         self._signature = signature
+        self._files = files
         pictures = pictures or Pictures(signature)
         self._names = ("", signature.name)
         self._inputs = signature.inputs
         self._outputs = signature.outputs
-        forms = request_forms(signature)
+        forms = request_forms(signature, files)
         self._forms = {(form.key, form.is_named): (form, Validator(s)) for form, s in forms}
         self.schema: Schema = {"anyOf": [schema for _, schema in forms]}
         self._either = None
+        self._hint = '; a picture is sent as {"b64": "…"}' if pictures else ""
         if pictures.names:
-            files = TFServingDialect(pictures.as_files)
-            self._either = Either(pictures, B64, self._decode_numbers, files._decode_numbers)
+            in_files = TFServingDialect(pictures.as_files, files=pictures.names)
+            decoders = (self._decode_numbers, in_files._decode_numbers)
+            self._either = Either(pictures, B64, *decoders)
             if pictures:
-                self.schema["anyOf"] += files.schema["anyOf"]
+                self.schema["anyOf"] += in_files.schema["anyOf"]
         self.answer_schema = answer_schema(signature.outputs)
         self._advice = advice(
             signature.inputs, "binary tensors to a path of /v2", pictures.advice(_HOW_TO_SEND)
@@ -188,11 +197,14 @@ class TFServingDialect:
         return self._forms.get((keys[0], is_named)) or self._forms[keys[0], True]
 
     def _expected(self, form: RequestForm) -> str:
-        inputs = ", ".join(map(str, self._inputs))
+        inputs = ", ".join(
+            f'{spec.name}: {{"b64": "…"}}' if spec.name in self._files else str(spec)
+            for spec in self._inputs
+        )
         rows = "a list of rows" if form.is_row else "columns with the rows as their first axis"
         each = ", each" if form.is_row else ""
         named = f"{each} in an object keyed by input name" if form.is_named else ""
-        return f"Expected {rows} in '{form.key}'{named} ({inputs})"
+        return f"Expected {rows} in '{form.key}'{named} ({inputs}){self._hint}"
 
     def _tensors(self, form: RequestForm, value: Any, body: bytes) -> Tensors:
         arrays = {}

@@ -27,10 +27,12 @@ class RequestForm(NamedTuple):
         return self.key == "instances"
 
 
-def request_forms(signature: Signature) -> list[tuple[RequestForm, Schema]]:
+def request_forms(
+    signature: Signature, files: frozenset[str] = frozenset()
+) -> list[tuple[RequestForm, Schema]]:
     """Return the forms of requests, each with the JSON Schema of the whole request.
 
-    Values without names are allowed if there is one input.
+    Values without names are allowed if there is one input. The inputs in `files` are in base64.
     """
     inputs = signature.inputs
 
@@ -40,8 +42,11 @@ def request_forms(signature: Signature) -> list[tuple[RequestForm, Schema]]:
         request = {"type": "object", "properties": properties, "required": [key]}
         return RequestForm(key, is_named), request
 
-    rows = {spec.name: _array_schema(spec, batch=False) for spec in inputs}
-    columns = {spec.name: _array_schema(spec, batch=True) for spec in inputs}
+    cells = {spec.name: B64 if spec.name in files else _cell(spec) for spec in inputs}
+    rows, columns = (
+        {s.name: numbers.array_schema(s, batch=batch, cell=cells[s.name]) for s in inputs}
+        for batch in (False, True)
+    )
     row = {"title": "one example", **_named(rows), "additionalProperties": False}
     forms = [
         form("instances", True, _list_of(row)),
@@ -64,9 +69,8 @@ def _list_of(schema: Schema) -> Schema:
     return {"type": "array", "items": schema, "minItems": 1}
 
 
-def _array_schema(spec: TensorSpec, *, batch: bool) -> Schema:
-    cell = {"anyOf": [{"type": "string"}, B64]} if spec.dtype == "string" else None
-    return numbers.array_schema(spec, batch=batch, cell=cell)
+def _cell(spec: TensorSpec) -> Schema | None:
+    return {"anyOf": [{"type": "string"}, B64]} if spec.dtype == "string" else None
 
 
 def answer_schema(outputs: tuple[TensorSpec, ...]) -> Schema:
