@@ -112,6 +112,13 @@ def test_numbers_are_taken_as_well(way: Way) -> None:
     assert (dialect.decode(body).tensors.arrays["image"] == 7).all()
 
 
+@pytest.mark.parametrize("media_type", ["image/jpg", "IMAGE/PJPEG", "image/x-ms-bmp; a=b"])
+def test_other_names_of_media_types_are_accepted(media_type: str) -> None:
+    sent = Sent("native", FILE, {"content-type": media_type})
+
+    assert np.array_equal(tensors_of(dialects_for(), sent)["image"], [pillow()])
+
+
 @pytest.mark.parametrize("dialect, key", [("native", "data"), ("tfserving", "instances")])
 def test_base64_without_its_key_is_told_how_to_send_it(dialect: str, key: str) -> None:
     """Whether or not it happens to have the letters of the key."""

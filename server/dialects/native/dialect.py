@@ -35,6 +35,7 @@ from server.dialects.native.pictures import (
     FORM,
     HOW_TO_SEND,
     IMAGE_TYPES,
+    OTHER_IMAGE_TYPES,
     PICTURE,
     FormCodec,
     PictureCodec,
@@ -49,7 +50,8 @@ from server.problems import detail_of, headers_of, problem_of
 
 NAME: Final = "native"
 RAW: Final = "raw"  # the parameter in a query
-_FILE_TYPES: Final = frozenset({*IMAGE_TYPES, FORM})
+_IMAGES: Final = frozenset({*IMAGE_TYPES, *OTHER_IMAGE_TYPES})
+_FILE_TYPES: Final = frozenset({*_IMAGES, FORM})
 
 
 def encode_error(error: Exception, id_: str) -> EncodedError:
@@ -137,7 +139,7 @@ class NativeDialect:
             return self._npy.decode(body)
         if media_type == FORM:
             return self._form.decode_form(body, given)
-        if media_type in IMAGE_TYPES:
+        if media_type in _IMAGES:
             return self._picture.decode(body)
         return self._decode_json(body)
 

@@ -18,6 +18,7 @@ from server.dialects.pictures.reader import Pictures
 from server.errors import InvalidData, InvalidJSON
 
 IMAGE_TYPES: Final = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/gif")
+OTHER_IMAGE_TYPES: Final = ("image/jpg", "image/pjpeg", "image/x-ms-bmp")  # of some clients
 PICTURE: Final = "image/*"  # the media type in forms of requests, whatever the picture is
 FORM: Final = multipart.MEDIA_TYPE
 HOW_TO_SEND: Final = (
