@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tracemalloc
 import zlib
+from weakref import WeakSet
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from server.dialects.pictures import files
 from server.dialects.pictures.pixels import tf_bilinear
+from server.dialects.pictures.plan import PicturePlan
 from server.errors import InvalidData
 from tests.dialects.test_pictures import dialects_for, row, tensors_of
 from tests.support.picture_requests import Way, instances, native_json, v2_binary
@@ -61,3 +64,24 @@ def test_a_request_with_very_many_pictures_is_rejected(way: Way) -> None:
     """Small ones take more time and memory than their pixels."""
     with pytest.raises(InvalidData, match="A request may have 10000 pictures, not 10001"):
         tensors_of(dialects_for(), way([b""] * 10_001))
+
+
+def test_the_pixels_of_a_picture_are_released_before_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept: list[int] = []
+    pictures: WeakSet[files.PictureFile] = WeakSet()
+
+    class Watched(files.PictureFile):
+        def __init__(self, file: bytes, plan: PicturePlan) -> None:
+            super().__init__(file, plan)
+            pictures.add(self)
+
+        def decode(self) -> np.ndarray:
+            kept.append(len(pictures))
+            return super().decode()
+
+    monkeypatch.setattr(files, "PictureFile", Watched)
+    tensors_of(dialects_for(), native_json([saved(base(8, 8), "PNG")] * 4))
+
+    assert kept == [4, 3, 2, 1]

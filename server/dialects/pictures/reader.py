@@ -141,14 +141,17 @@ def _decoded(text: str) -> bytes:
 
 
 def _rows(pictures: list[PictureFile], plan: PicturePlan) -> np.ndarray:
-    """Return the rows of pictures, one after another, so that few pixels are kept at a time."""
+    """Return the rows of pictures.
+
+    Each is taken out of the list, so that the pixels of only one are kept at a time.
+    """
     from server.dialects.pictures.files import BadPicture  # needs Pillow
 
     rows: np.ndarray | None = None
     count = len(pictures)
     for index in range(count):
         try:
-            row = row_of(pictures[index].decode(), plan)
+            row = row_of(pictures.pop(0).decode(), plan)
         except (BadPicture, ValueError) as error:
             raise _bad(plan, index, count, str(error)) from None
         if rows is None:
