@@ -90,7 +90,7 @@ torture-full: setup fuzz  ## run the very long tests: fuzzing, shutdowns of the 
 
 RUNS := 100000
 fuzz: $(VENV)/fuzz.stamp  ## fuzz every decoder with RUNS inputs each (Python 3.11 to 3.13)
-	@for target in native tfserving v2 v2_binary npy head; do \
+	@for target in native tfserving v2 v2_binary npy head form picture; do \
 		$(RUN) scripts/fuzz.py $$target --runs $(RUNS) || exit 1; \
 	done
 

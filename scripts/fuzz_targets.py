@@ -12,6 +12,7 @@ import orjson
 
 from model.signature import Signature, TensorSpec
 from model.tensors import merge
+from scripts.fuzz_pictures import form, picture
 from server.dialects.interface import DecodedRequest, Dialect
 from server.dialects.native import npy
 from server.dialects.native.dialect import NativeDialect
@@ -160,6 +161,8 @@ TARGETS: Final[Mapping[str, Callable[[bytes], None]]] = {
     "v2_binary": v2_binary,
     "npy": array,
     "head": head,
+    "form": form,
+    "picture": picture,
 }
 
 # Targets whose input is JSON; in `v2_binary` the length of the JSON comes first.

@@ -24,6 +24,7 @@ HOMES = {
     "PIL": [
         "model/train_shapes.py",
         "server/dialects/pictures/",
+        "scripts/fuzz.py",
         "scripts/measurements/pictures.py",
     ],
     "backports": ["server/http/codings.py"],
