@@ -23,11 +23,13 @@ class NetworkContestant(Contestant):
 V2_PATH = "/v2/models/{name}/infer"
 
 
-def _ours(engine: str) -> tuple[str, ...]:
+def _ours(engine: str, *flags: str) -> tuple[str, ...]:
     return (
         *("{python}", "-m", "server", "{model}", "--http.port", "{port}"),
         *("--logging.payloads", "false", "--model.engine", engine),
         *("--model.cache_dir", "{models}/cache"),
+        *("--batching.max_queue_ms", "60000"),  # the others reject nothing
+        *flags,
     )
 
 
@@ -54,9 +56,19 @@ CONTESTANTS: tuple[Contestant, ...] = (
     NetworkContestant(
         name="ours-auto",
         title="this server, `engine: auto`",
-        settings="`--model.engine auto --logging.payloads false`, with the engine that "
-        "an earlier start chose; metrics and access log on; V2 protocol, binary",
+        settings="`--model.engine auto --logging.payloads false --batching.max_queue_ms 60000`, "
+        "with the engine that an earlier start chose; metrics and access log on; V2 protocol, "
+        "binary",
         command=_ours("auto"),
+        kind="ours",
+        path=V2_PATH,
+        form="v2",
+    ),
+    NetworkContestant(
+        name="ours-per-core",
+        title="this server, `engine: auto`, a process per core",
+        settings="the same with `--model.threads 1`, and as many `--model.replicas` as cores",
+        command=_ours("auto", "--model.threads", "1", "--model.replicas", "{cores}"),
         kind="ours",
         path=V2_PATH,
         form="v2",

@@ -23,6 +23,7 @@ from scripts.comparison.wrk import Measurement, measure
 
 READY_WITHIN = 1800.0  # seconds; `auto` tries engines first
 WARM_UP_SECONDS = 1
+CHOOSING = ("ours-auto", "ours-per-core")
 
 
 class NetworkRounds:
@@ -64,7 +65,7 @@ class NetworkRounds:
         self, stack: contextlib.ExitStack, contestant: Contestant, network: Prepared
     ) -> Running:
         python = python_of(contestant.venv)
-        if contestant.name == "ours-auto":  # the first start chooses, the second finds the choice
+        if contestant.name in CHOOSING:  # the first start chooses, the second finds the choice
 
             def chosen(_: Contestant, port: int) -> None:
                 require_choice(port, network.model.stem)
