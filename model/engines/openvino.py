@@ -42,5 +42,6 @@ def compiled_model(path: Path | str, threads: int) -> Any:
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
+            "ENABLE_CPU_PINNING": False,  # else all processes compute on the same cores
         },
     )

@@ -18,6 +18,7 @@ from model.engines.choose import Choice
 from model.engines.convert import load_converted, not_installed
 from model.engines.frozen import CannotConvert, freeze
 from model.engines.nan_rows import NanRows
+from model.engines.openvino import compiled_model
 from model.formats.load import load_model
 from model.formats.options import LoadOptions
 from model.process import convert
@@ -333,3 +334,16 @@ def test_an_engine_that_loses_nan_answers_nan_once_it_is_loaded_again(save: Save
     assert isinstance(made, NanRows)
     for each in (made, again):
         assert np.isnan(each.call([rows])[0]).all(axis=1).tolist() == [False, True]
+
+
+def test_openvino_leaves_the_choice_of_cores_to_the_system(save: Save) -> None:
+    """It pins threads to cores by default, so that two processes would compute on the same one."""
+    if why := not_installed("openvino"):
+        pytest.skip(why)
+    request = save(dense)
+    tried = convert.Tried({"tensorflow": Trials(load(request), "m.keras")})
+    convert.make("openvino", tried, request)
+    folder = convert.folder_of(request, "openvino")
+
+    compiled = compiled_model(folder / conversion.OPENVINO_FILE, 1)
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
