@@ -12,6 +12,7 @@ from model.formats.load import BatchEngine, load_model
 from model.process.trials import Trials
 from scripts.comparison.wrk import measure
 from scripts.measurements import models
+from scripts.measurements.batches import mean_rows
 from scripts.measurements.figure import Figure, median_ratio
 from scripts.measurements.serving import Server, serving
 
@@ -47,11 +48,8 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
 
 def _served(server: Server, body: str, seconds: float) -> tuple[int, float]:
     """Return the mean number of rows per batch, and the rows per second."""
-    names = ("predict_batch_rows_sum", "predict_batch_rows_count")
-    before = [server.metric(name) for name in names]
-    rate = measure(server.url, body, CONNECTIONS, seconds).rate
-    rows, batches = (server.metric(n) - b for n, b in zip(names, before, strict=True))
-    return max(1, round(rows / batches)), rate
+    rows, done = mean_rows(server, lambda: measure(server.url, body, CONNECTIONS, seconds))
+    return max(1, round(rows)), done.rate
 
 
 def _alone(model: BatchEngine, size: int, seconds: float) -> float:

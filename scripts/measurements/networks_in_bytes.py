@@ -7,7 +7,6 @@ HTTP is a large part.
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
@@ -17,10 +16,9 @@ import numpy as np
 
 from model.formats.load import BatchEngine, load_model
 from model.process.trials import Trials
-from model.tensors import Tensors
 from scripts.comparison.encodings import in_bytes
 from scripts.comparison.networks.prepare import NETWORKS, Prepared, prepare
-from scripts.comparison.wrk import measure
+from scripts.measurements.batches import direct, served
 from scripts.measurements.figure import Figure
 from scripts.measurements.serving import Server, serving
 
@@ -89,34 +87,15 @@ def rounds_of(path: Path, rows: np.ndarray, rounds: int, seconds: float) -> list
 def _round(
     server: Server, model: BatchEngine, name: str, rows: np.ndarray, seconds: float
 ) -> Round:
-    size, served = _served(server, model, name, rows, seconds)
+    size, rate = _served(server, model, name, rows, seconds)
     alone = direct(model, rows, size, seconds)
-    return Round(served, alone, size, size / alone)
+    return Round(rate, alone, size, size / alone)
 
 
 def _served(
     server: Server, model: BatchEngine, name: str, rows: np.ndarray, seconds: float
 ) -> tuple[float, float]:
     """Return the mean number of rows per batch, and the rows per second."""
-    names = ("predict_batch_rows_sum", "predict_batch_rows_count")
-    before = [server.metric(each) for each in names]
     request = in_bytes(model.signature.inputs[0].name, rows[:1])
     url = f"http://127.0.0.1:{server.port}/v2/models/{name}/infer"
-    done = measure(url, request.body, CONNECTIONS, seconds, request.headers)
-    if done.rejected or done.socket_errors or not done.requests:
-        raise RuntimeError(f"{done.rejected} rejected, {done.socket_errors} socket errors")
-    summed, batches = (server.metric(n) - b for n, b in zip(names, before, strict=True))
-    return summed / batches, done.rate
-
-
-def direct(model: BatchEngine, rows: np.ndarray, size: float, seconds: float) -> float:
-    """Return the rows per second of direct calls of `size` rows, on average."""
-    [spec] = model.signature.inputs
-    calls, answered, started = 0, 0, time.perf_counter()
-    while (passed := time.perf_counter() - started) < seconds or not calls:
-        calls += 1
-        count = int(calls * size) - answered  # whole numbers of rows, `size` on average
-        part = np.resize(rows, (max(1, count), *rows.shape[1:]))
-        model.predict([Tensors({spec.name: part})])
-        answered += len(part)
-    return answered / passed
+    return served(server, url, request.body, request.headers, CONNECTIONS, seconds)

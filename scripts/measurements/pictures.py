@@ -15,10 +15,9 @@ from model.engines.convert import load_converted
 from model.formats.load import BatchEngine, load_model
 from model.process.trials import Trials
 from scripts.comparison.networks.prepare import Prepared, prepare
-from scripts.comparison.wrk import measure
 from scripts.measurements.auto_engine import is_trying
-from scripts.measurements.figure import Figure
-from scripts.measurements.networks_in_bytes import direct
+from scripts.measurements.batches import direct, served
+from scripts.measurements.figure import Figure, median_ratio
 from scripts.measurements.serving import Server, serving
 
 NAME = "mobilenetv2"
@@ -44,37 +43,27 @@ def run(example: Path, rounds: int, seconds: float) -> Figure:
         with serving(network.model, *flags, "--model.cache_dir", f"{folder}/cache") as server:
             engine = chosen(server, NAME)
             model = direct_model(network, engine)
-            _served(server, 1)
-            done = [_round(server, model, network.rows, seconds) for _ in range(rounds)]
-    served, alone, lags = (list(column) for column in zip(*done, strict=True))
-    ratio, lag = median(s / a for s, a in zip(served, alone, strict=True)), median(lags)
+            file = photo()
+            served(server, server.url, file, JPEG, CONNECTIONS, 1)
+            done = [_round(server, model, network.rows, file, seconds) for _ in range(rounds)]
+    rates, alone, lags = (list(column) for column in zip(*done, strict=True))
+    ratio, lag = median_ratio(list(zip(rates, alone, strict=True))), median(lags)
     return Figure(
         f"JPEGs of {WIDTH} × {HEIGHT} on MobileNetV2 ({engine}) over HTTP, relative to direct "
         "calls; longest delay of the event loop",
-        f"{ratio:.2f} ({median(served):.0f} of {median(alone):.0f} a second); {lag:.1f} ms",
+        f"{ratio:.2f} ({median(rates):.0f} of {median(alone):.0f} a second); {lag:.1f} ms",
         f"at least {LEAST}; at most {MOST_MS:g} ms",
         ratio >= LEAST and lag <= MOST_MS,
     )
 
 
 def _round(
-    server: Server, model: BatchEngine, rows: np.ndarray, seconds: float
+    server: Server, model: BatchEngine, rows: np.ndarray, file: bytes, seconds: float
 ) -> tuple[float, float, float]:
     """Return the pictures and the rows per second, and the longest delay in milliseconds."""
-    size, served = _served(server, seconds)
+    size, rate = served(server, server.url, file, JPEG, CONNECTIONS, seconds)
     lag = 1000 * server.metric("event_loop_lag_seconds")
-    return served, direct(model, rows, size, seconds), lag
-
-
-def _served(server: Server, seconds: float) -> tuple[float, float]:
-    """Return the mean number of rows per batch, and the pictures per second."""
-    names = ("predict_batch_rows_sum", "predict_batch_rows_count")
-    before = [server.metric(each) for each in names]
-    done = measure(server.url, photo(), CONNECTIONS, seconds, JPEG)
-    if done.rejected or done.socket_errors or not done.requests:
-        raise RuntimeError(f"{done.rejected} rejected, {done.socket_errors} socket errors")
-    summed, batches = (server.metric(n) - b for n, b in zip(names, before, strict=True))
-    return summed / batches, done.rate
+    return rate, direct(model, rows, size, seconds), lag
 
 
 def photo() -> bytes:
