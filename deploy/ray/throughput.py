@@ -27,6 +27,7 @@ from deploy.ray.processes import CpuMeter, family
 from deploy.ray.results import Run, table
 from deploy.ray.sides import WAITS_S, Side, idle_processes, sides
 from scripts.comparison.process import post
+from scripts.comparison.rounds import in_turn
 from scripts.comparison.venvs import Missing
 from scripts.comparison.wrk import NOT_INSTALLED, is_installed, measure
 
@@ -91,14 +92,12 @@ def interleaved(
 ) -> dict[str, list[Run]]:
     """Measure all sides in each round, which begins with another one; return the runs of each."""
     runs: dict[str, list[Run]] = {side.name: [] for side in compared}
-    for number in range(-1, rounds):
-        start = number % len(compared)
-        for side in (*compared[start:], *compared[:start]):
-            if number < 0:
-                measure(side.url, body_of(row), connections, WARM_UP_S)
-            else:
-                others = idle_processes(side, compared)
-                runs[side.name].append(run(side, others, row, connections, seconds))
+    for side in compared:
+        measure(side.url, body_of(row), connections, WARM_UP_S)
+    for order in in_turn(compared, rounds):
+        for side in order:
+            others = idle_processes(side, compared)
+            runs[side.name].append(run(side, others, row, connections, seconds))
     return runs
 
 

@@ -11,6 +11,7 @@ import contextlib
 import http.client
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from scripts.comparison.contestants import Contestant
 from scripts.comparison.process import ask, running
@@ -22,9 +23,10 @@ WARM_UP_CONNECTIONS = 64
 WARM_UP_SECONDS = 1
 
 Tell = Callable[[str], None]
+Side = TypeVar("Side")
 
 
-def in_turn(contestants: Sequence[Contestant], rounds: int) -> list[list[Contestant]]:
+def in_turn(contestants: Sequence[Side], rounds: int) -> list[list[Side]]:
     """Return the order of each round: all contestants, each time starting with another one."""
     if not contestants:
         return [[]] * rounds
